@@ -1,0 +1,98 @@
+# Every target makes what it needs from nothing; a second run is instant, and a change of setup.cfg installs again.
+# Settings: make test PYTHON=python3.12 VENV=.venv-312 PYTEST_ARGS="-k schema"
+
+PYTHON ?= python3.11
+VENV ?= .venv
+# tensorflow-addons ended with TensorFlow 2.15.1, whose wheels end with Python 3.11.
+PYTHON_ADDONS ?= python3.11
+VENV_ADDONS ?= .venv-addons
+PYTEST_ARGS ?=
+MATRIX ?= python3.11 python3.12 python3.13
+
+BIN := $(VENV)/bin
+BIN_ADDONS := $(VENV_ADDONS)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_ADDONS := $(VENV_ADDONS)/.installed
+# `promise` (under tensorflow-datasets, tests only) is published as a source archive and nothing else.
+PIP_INSTALL := -m pip install --quiet --only-binary :all:
+TEST_EXTRAS := test,interop,docs,dev
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install install-addons install-matrix test test-addons test-gpu lint format types layers \
+	docs cli-reference wheel check clean
+
+help: ## print these targets
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
+		| awk 'BEGIN {FS = ":.*## "} {printf "make %-16s %s\n", $$1, $$2}'
+
+$(INSTALLED): setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP_INSTALL) --upgrade pip
+	$(BIN)/python $(PIP_INSTALL) --no-binary promise -e '.[$(TEST_EXTRAS)]'
+	@touch $@
+
+$(INSTALLED_ADDONS): setup.cfg pyproject.toml
+	test -x $(BIN_ADDONS)/python || $(PYTHON_ADDONS) -m venv $(VENV_ADDONS)
+	$(BIN_ADDONS)/python $(PIP_INSTALL) --upgrade pip
+	$(BIN_ADDONS)/python $(PIP_INSTALL) -e '.[addons,test]'
+	@touch $@
+
+install: $(INSTALLED) ## default stack with everything for development, in .venv
+
+install-addons: $(INSTALLED_ADDONS) ## tensorflow-addons stack (Python 3.11), in .venv-addons
+
+install-matrix: ## resolve, without installing, on each Python of MATRIX that is here
+	@set -eu; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	resolve() { \
+		if ! "$$1" -c '' 2>/dev/null; then echo "$$1 '$$2': skipped, no such interpreter here"; return; fi; \
+		rm -rf "$$scratch/env"; "$$1" -m venv "$$scratch/env"; \
+		"$$scratch/env/bin/python" $(PIP_INSTALL) --upgrade pip; \
+		"$$scratch/env/bin/python" -m pip install --dry-run --only-binary :all: "$$2" >"$$scratch/log" 2>&1 \
+			|| { cat "$$scratch/log"; return 1; }; \
+		echo "$$1 '$$2':" $$(sed -n 's/^Would install //p' "$$scratch/log" | tr ' ' '\n' \
+			| grep -E '^(tensorflow|tensorflow-addons|keras|numpy|pandas|scipy|h5py)-[0-9]'); \
+	}; \
+	for python in $(MATRIX); do resolve $$python .; done; resolve $(PYTHON_ADDONS) '.[addons]'
+
+test: $(INSTALLED) ## tests on the default stack
+	$(BIN)/python -m pytest -m 'not gpu' $(PYTEST_ARGS)
+
+test-addons: $(INSTALLED_ADDONS) ## the same tests on the tensorflow-addons stack
+	$(BIN_ADDONS)/python -m pytest -m 'not gpu' $(PYTEST_ARGS)
+
+test-gpu: $(INSTALLED) ## tests that need a GPU (not run on a GPU yet)
+	$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)
+
+lint: $(INSTALLED) ## ruff (rules and format) and codespell
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+format: $(INSTALLED) ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(INSTALLED) ## mypy --strict
+	$(BIN)/mypy --strict tfrecords deeploc_tf
+
+layers: $(INSTALLED) ## import contracts between the rooms
+	$(BIN)/lint-imports
+
+docs: $(INSTALLED) ## documentation, warnings are errors, in docs/_build
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
+
+cli-reference: $(INSTALLED) ## write docs/cli.md anew from --help
+	$(BIN)/python docs/make_cli_reference.py
+
+wheel: $(INSTALLED) ## build the wheel, in dist
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --outdir dist .
+
+check: lint types layers docs test test-addons ## all of the above that can fail
+
+clean: ## remove what the targets made, except the environments
+	rm -rf build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

@@ -1,0 +1,136 @@
+"""`deeploc-tf doctor`: whether this installation can work, and how to mend what cannot."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deeploc_tf.version import __version__
+
+EPILOG = """\b
+Examples:
+  deeploc-tf doctor
+  deeploc-tf doctor --json
+"""
+
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "tensorflow-addons",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "scikit-learn",
+    "h5py",
+    "click",
+    "pydantic",
+    "rich",
+    "tifffile",
+    "imagecodecs",
+)
+OPTIONAL = ("tensorflow-addons",)
+
+
+@click.command(epilog=EPILOG)
+@click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
+def doctor(as_json: bool) -> int:
+    """Print versions and devices, and what is wrong with them; exit with 1 if anything is."""
+    report = examine()
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _print(report)
+    return 1 if report["problems"] else 0
+
+
+def examine() -> dict[str, Any]:
+    """Versions, devices and problems of this installation, as plain JSON values."""
+    packages = {name: _version(name) for name in PACKAGES}
+    problems = [
+        f"{name} is not installed: pip install deeploc-tf"
+        for name, version in packages.items()
+        if version is None and name not in OPTIONAL
+    ]
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        problems.append(f"Python must be 3.11 to 3.13. Received: {platform.python_version()}.")
+    problems += clashes(_distributions("tfrecords"), _distributions("deeploc_tf"))
+    devices, trouble = _devices()
+    return {
+        "deeploc-tf": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": packages,
+        "devices": devices,
+        "problems": problems + trouble,
+    }
+
+
+def clashes(tfrecords: Sequence[str], deeploc_tf: Sequence[str]) -> list[str]:
+    """Sentences about other distributions that install packages under our import names.
+
+    Args:
+        tfrecords: distributions that install a package `tfrecords`.
+        deeploc_tf: distributions that install a package `deeploc_tf`.
+    """
+    others = sorted({name for name in [*tfrecords, *deeploc_tf] if name != "deeploc-tf"})
+    return [
+        f"The distribution {name!r} installs a package of our name over ours: pip uninstall "
+        f"{name}, then pip install --force-reinstall --no-deps deeploc-tf"
+        for name in others
+    ]
+
+
+def _distributions(package: str) -> list[str]:
+    found = importlib.metadata.packages_distributions().get(package, [])
+    return sorted({name.lower().replace("_", "-") for name in found})
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> tuple[list[str], list[str]]:
+    """Devices that TensorFlow sees, and sentences about those that it should see."""
+    try:
+        import tensorflow as tf
+    except Exception as error:
+        return [], [f"TensorFlow cannot be imported: {type(error).__name__}: {error}"]
+    from deeploc_tf.training.devices import invisible_nvidia_device
+
+    devices = [
+        f"{device.device_type} {device.name}" for device in tf.config.list_physical_devices()
+    ]
+    for device in tf.config.list_physical_devices("GPU"):
+        details = tf.config.experimental.get_device_details(device)
+        devices.append(f"GPU {device.name}: {details.get('device_name', 'unknown model')}")
+    if invisible_nvidia_device():
+        return devices, [
+            "There is an NVIDIA device that TensorFlow cannot see: pip install 'deeploc-tf[gpu]'"
+        ]
+    return devices, []
+
+
+def _print(report: dict[str, Any]) -> None:
+    click.echo(
+        f"deeploc-tf {report['deeploc-tf']}, Python {report['python']}, {report['platform']}"
+    )
+    click.echo(f"installed in {Path(__file__).resolve().parents[2]}")
+    for name, version in report["packages"].items():
+        click.echo(f"  {name:20}{version or 'not installed'}")
+    for device in report["devices"]:
+        click.echo(f"  {device}")
+    for problem in report["problems"]:
+        click.echo(f"Problem: {problem}")
+    if not report["problems"]:
+        click.echo("Nothing is wrong.")

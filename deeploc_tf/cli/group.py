@@ -1,0 +1,120 @@
+"""A group of commands that imports a command when it is called, and turns errors into sentences."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
+
+import click
+
+FAILED, OUT_OF_MEMORY, INTERRUPTED, TERMINATED = 1, 3, 130, 143
+
+
+class LazyGroup(click.Group):
+    """A click group whose commands are named by `module:attribute`.
+
+    Exit codes: 0 done, 1 failed with a sentence, 2 wrong usage, 3 out of memory, 130 and 143
+    interrupted; a command may return another one.
+
+    Args:
+        lazy_commands: command name -> where it is.
+        attributes: as for `click.Group`.
+    """
+
+    def __init__(self, *, lazy_commands: Mapping[str, str], **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.lazy_commands = dict(lazy_commands)
+        self.debug = False  # contexts are gone when an error arrives at `main`
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names of the commands, in the order in which one uses them."""
+        return list(self.lazy_commands)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        cmd_name: str,
+    ) -> click.Command | None:
+        """The command, imported now; None where there is none of that name."""
+        if cmd_name not in self.lazy_commands:
+            return None
+        module, attribute = self.lazy_commands[cmd_name].split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest name for a command that does not exist."""
+        from difflib import get_close_matches
+
+        near = get_close_matches(args[0], self.lazy_commands, n=1)
+        if args[0] not in self.lazy_commands and not args[0].startswith("-") and near:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run a command and leave the process with its exit code."""
+        kwargs["standalone_mode"] = False
+        self.debug = False
+        for stream in (sys.stdout, sys.stderr):  # names may hold what a terminal cannot show
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        with _termination_as_exception():
+            sys.exit(self._exit_code(lambda: super(LazyGroup, self).main(*args, **kwargs)))
+
+    def _exit_code(self, run: Callable[[], Any]) -> int:
+        """The exit code of `run`; its errors are told on stderr."""
+        try:
+            code = run()
+            sys.stdout.flush()
+        except click.ClickException as error:
+            error.show()
+            return error.exit_code
+        except BrokenPipeError:
+            # whoever read our output has left; keep Python from flushing once more at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return FAILED
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("Interrupted.", err=True)
+            return INTERRUPTED
+        except (ValueError, OSError, MemoryError) as error:
+            if self.debug:
+                traceback.print_exception(error)
+            click.echo(f"Error: {sentence(error)}", err=True)
+            return OUT_OF_MEMORY if isinstance(error, MemoryError) else FAILED
+        return code if isinstance(code, int) else 0
+
+
+def sentence(error: Exception) -> str:
+    """What an error says, with the places that were added on its way up."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, MemoryError):
+        text = f"Out of memory. {error}".strip()
+    elif isinstance(error, OSError) and error.strerror and error.filename is not None:
+        text = f"{error.strerror}: {error.filename}"
+    return " ".join([text, *getattr(error, "__notes__", [])])
+
+
+@contextlib.contextmanager
+def _termination_as_exception() -> Iterator[None]:
+    """Let SIGTERM raise, so that partial output is removed on the way out."""
+
+    def stop(*_: object) -> NoReturn:
+        raise SystemExit(TERMINATED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

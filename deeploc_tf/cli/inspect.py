@@ -1,0 +1,78 @@
+"""`deeploc-tf inspect`: what a data set of records holds, from its manifest alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from tfrecords.inspect import Summary
+
+EPILOG = """\b
+Examples:
+  deeploc-tf inspect RECORDS
+  deeploc-tf inspect RECORDS --json > records.json
+"""
+
+_SHOWN_PROTEINS = 20
+
+
+@click.command(epilog=EPILOG)
+@click.argument("records", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
+@click.option("--all", "all_proteins", is_flag=True, help="Every protein, not the first 20.")
+def inspect(records: Path, as_json: bool, all_proteins: bool) -> None:
+    """Print shape, dtype and counts by split, class and protein of the data set RECORDS."""
+    from tfrecords.inspect import summarize
+
+    summary = summarize(records)
+    if as_json:
+        click.echo(json.dumps(summary.to_json(), indent=2, sort_keys=True, ensure_ascii=False))
+        return
+    for line in _lines(records, summary, None if all_proteins else _SHOWN_PROTEINS):
+        click.echo(line)
+
+
+def _lines(records: Path, summary: Summary, shown: int | None) -> Iterator[str]:
+    schema = summary.schema
+    yield f"records   {records}"
+    yield f"digest    {summary.digest}"
+    shape = " x ".join(map(str, schema.image_shape))
+    yield f"crops     {summary.num_crops} of {shape} {schema.dtype}"
+    yield f"channels  {', '.join(schema.channels)}"
+    yield f"mask      {'yes' if schema.has_mask else 'no'}"
+    unknown = "unknown" if schema.pixel_size is None else f"{schema.pixel_size} micrometers"
+    yield f"pixel     {unknown}"
+    columns = ", ".join(f"{name} ({kind})" for name, kind in schema.metadata.items())
+    yield f"metadata  {columns or 'none'}"
+    yield f"groups    {', '.join(summary.group_by) or 'none'}"
+    yield f"size      {summary.num_bytes / 1e6:.1f} MB"
+    for reason, count in summary.rejects.items():
+        yield f"left out  {count} ({reason})"
+    yield ""
+    names = list(summary.splits)
+    rows = [["crops", *(str(split.num_crops) for split in summary.splits.values())]]
+    rows.append(["shards", *(str(split.num_shards) for split in summary.splits.values())])
+    rows += _rows(summary, "label", schema.label_names)
+    proteins = sorted({name for counts in summary.counts.values() for name in counts["protein"]})
+    rows += _rows(summary, "protein", proteins[:shown])
+    yield from _table(["", *names], rows)
+    if len(proteins) > len(proteins[:shown]):
+        yield f"... and {len(proteins) - len(proteins[:shown])} more proteins (--all)"
+
+
+def _rows(summary: Summary, kind: str, names: Sequence[str]) -> list[list[str]]:
+    counts: list[Mapping[str, int]] = [summary.counts[split][kind] for split in summary.splits]
+    return [[f"{kind} {name}", *(str(c.get(name, 0)) for c in counts)] for name in names]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table: the first column to the left, numbers to the right."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    for row in [head, *rows]:
+        cells = (f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
+        yield "  ".join([f"{row[0]:<{widths[0]}}", *cells]).rstrip()

@@ -1,0 +1,57 @@
+"""Types of option values: lists, pairs and shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+class Names(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Names divided by commas."""
+
+    name = "name,..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
+        """The names, none of them empty."""
+        names = tuple(value.split(",")) if isinstance(value, str) else tuple(value)
+        if not all(names):
+            self.fail(f"{value!r} must be names divided by commas, none of them empty.", param, ctx)
+        return names
+
+
+class Pair(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Two texts with an equals sign between them."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
+        """Both texts, neither of them empty."""
+        left, _, right = (
+            value.partition("=") if isinstance(value, str) else (value[0], "=", value[1])
+        )
+        if not (left and right):
+            self.fail(f"{value!r} must have the form {self.name}.", param, ctx)
+        return left, right
+
+
+class Fractions(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Shares such as `train=0.8,validation=0.1,test=0.1`."""
+
+    name = "split=share,..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> dict[str, float]:
+        """Split -> share."""
+        if isinstance(value, dict):  # click converts a default twice
+            return value
+        try:
+            pairs = [part.split("=") for part in value.split(",")]
+            fractions = {split.strip(): float(share) for split, share in pairs}
+        except ValueError:
+            self.fail(
+                f"{value!r} must have the form train=0.8,validation=0.1,test=0.1.", param, ctx
+            )
+        if len(fractions) != len(pairs):
+            self.fail(f"{value!r} must name each split once.", param, ctx)
+        return fractions

@@ -1,0 +1,121 @@
+"""How far a command has come, on stderr: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import rich.progress
+
+SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_UPDATES = 0.1
+
+
+class Progress:
+    """Shows a count of things done, its rate and the time that is left; call it with the count.
+
+    What it is called with fits the `progress` argument of the library's functions.
+
+    Args:
+        what: what is going on, such as "Reading crops".
+        total: how many things there are; None where nobody knows.
+        stream: where to write, stderr by default.
+
+    Example:
+        with Progress("Reading crops", total=1642) as progress:
+            build_records(source, output, progress=progress)
+    """
+
+    def __init__(
+        self, what: str, total: int | None = None, *, stream: IO[str] | None = None
+    ) -> None:
+        self.what = what
+        self.total = total
+        self.done = 0
+        self._stream = sys.stderr if stream is None else stream
+        self._bar: rich.progress.Progress | None = None
+        self._task: rich.progress.TaskID | None = None
+        self._start = self._last = 0.0
+        self._before = 0  # what was done when the clock started
+
+    def __enter__(self) -> Progress:
+        """Show the bar where there is a terminal."""
+        if self._stream.isatty():
+            self._bar, self._task = _bar(self.what, self.total, self._stream)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Show the last count and take the bar away."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self.done)
+            self._bar.stop()
+        elif kind is None and self._start:
+            self._line(time.monotonic())
+
+    def __call__(self, done: int) -> None:
+        """Note that `done` things are done by now."""
+        self.done = done
+        now = time.monotonic()
+        if (
+            not self._start
+        ):  # with the first thing done: what comes before it is no measure of the rest
+            self._start = self._last = now
+            self._before = done
+        wait = _SECONDS_BETWEEN_UPDATES if self._bar is not None else SECONDS_BETWEEN_LINES
+        if now - self._last < wait:
+            return
+        self._last = now
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done)
+        else:
+            self._line(now)
+
+    def update(self, number: int) -> None:
+        """Note that `number` more things are done."""
+        self(self.done + number)
+
+    def _line(self, now: float) -> None:
+        rate = (self.done - self._before) / max(now - self._start, 1e-3)
+        of = "" if self.total is None else f" of {self.total}"
+        left = ""
+        if self.total is not None and rate > 0 and self.done < self.total:
+            left = f", {duration((self.total - self.done) / rate)} left"
+        self._stream.write(f"{self.what}: {self.done}{of}, {rate:,.0f} a second{left}\n")
+        self._stream.flush()
+
+
+def duration(seconds: float) -> str:
+    """A time span as hours, minutes and seconds: `1:02:03`, or `2:03` below an hour."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _bar(
+    what: str, total: int | None, stream: IO[str]
+) -> tuple[rich.progress.Progress, rich.progress.TaskID]:
+    from rich import progress
+    from rich.console import Console
+
+    class Rate(progress.ProgressColumn):
+        def render(self, task: progress.Task) -> str:
+            return "" if task.speed is None else f"{task.speed:,.0f}/s"
+
+    bar = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        Rate(),
+        progress.TimeRemainingColumn(),
+        console=Console(file=stream),
+    )
+    return bar, bar.add_task(what, total=total)

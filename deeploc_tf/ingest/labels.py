@@ -1,0 +1,180 @@
+"""Class indices of each crop, from a column, from the protein, or from a second table."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeploc_tf.sources.read_table import place, read_table, require_column
+from deeploc_tf.sources.source import SourceError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Unknown = Literal["refuse", "skip"]
+_NAMED = 5  # values in a message
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """The classes of a data set and those of each crop.
+
+    Attributes:
+        names: class names in the order of their indices; empty where there are no labels.
+        indices: of each crop its classes, ascending; empty for a crop that is left out.
+        multi_label: a crop may have several.
+        unknown: bool `(num_crops,)`, crops without a known class, to be left out.
+    """
+
+    names: tuple[str, ...]
+    indices: Sequence[tuple[int, ...]]
+    multi_label: bool
+    unknown: NDArray[np.bool_]
+
+
+def assign_labels(
+    index: pd.DataFrame,
+    label: str | None,
+    *,
+    label_table: str | os.PathLike[str] | None = None,
+    label_key: str = "protein",
+    separator: str | None = None,
+    classes: Sequence[str] | None = None,
+    unknown: Unknown = "refuse",
+) -> Labels:
+    """Classes of each crop of an index.
+
+    Case and spaces are never changed: labels that differ in nothing else are an error, because the
+    crops of one class would silently be two.
+
+    Args:
+        index: one row a crop, with a column `key`.
+        label: column of the labels, in `index` or in `label_table`; None for crops without labels.
+        label_table: a table with one row for each value of `label_key`.
+        label_key: the column, of both `index` and `label_table`, that joins them.
+        separator: text between the labels of a crop that has several; makes the data set
+            multi-label.
+        classes: class names in the order of their indices; by default all labels, sorted.
+        unknown: "refuse" crops that have no label or one that is not in `classes`, or "skip" them.
+
+    Raises:
+        SourceError: a column is missing, or a label is empty, unknown or oddly spelled.
+    """
+    if label is None:
+        if label_table is not None or classes is not None or separator is not None:
+            msg = (
+                "A label table, classes and a separator need `label`, a column. Received: "
+                "label=None."
+            )
+            raise SourceError(msg)
+        return Labels((), [()] * len(index), False, np.zeros(len(index), bool))
+    if label_table is None:
+        require_column(index.columns, label, "`label`")
+        texts = [_text(value) for value in index[label]]
+    else:
+        require_column(index.columns, label_key, "`label_key`")
+        table = _read_label_table(label_table, label_key, label)
+        texts = [table.get(_text(value), "") for value in index[label_key]]
+    known = sorted(set(texts))  # crops are many, different labels few
+    sets = {text: _split(text, separator) for text in known}
+    names = _class_names(sets.values(), classes)
+    number = {name: i for i, name in enumerate(names)}
+    valid = {
+        t: tuple(sorted(number[n] for n in s)) for t, s in sets.items() if s and s <= set(number)
+    }
+    is_unknown = np.array([text not in valid for text in texts])
+    if unknown == "refuse" and is_unknown.any():
+        where = label_key if label_table is not None else "key"
+        raise SourceError(_unknown(index, texts, is_unknown, sets, names, where))
+    return Labels(names, [valid.get(t, ()) for t in texts], separator is not None, is_unknown)
+
+
+def _read_label_table(
+    path: str | os.PathLike[str], label_key: str, label: str
+) -> Mapping[str, str]:
+    frame = read_table(path)
+    require_column(frame.columns, label_key, f"The key column of {os.fspath(path)}")
+    require_column(frame.columns, label, f"The label column of {os.fspath(path)}")
+    table: dict[str, str] = {}
+    for row, (key, value) in enumerate(zip(frame[label_key], frame[label], strict=True)):
+        name, text = _text(key), _text(value)
+        if table.setdefault(name, text) != text:
+            msg = (
+                f"A label table must have one row for each {label_key}. Received: {name!r} as "
+                f"{table[name]!r} and {text!r} ({place(path, row)}). Join several labels in one "
+                "row."
+            )
+            raise SourceError(msg)
+    return table
+
+
+def _text(value: Any) -> str:
+    """A value of a table as text; "" where there is none."""
+    return "" if value is None or value != value else str(value)
+
+
+def _split(text: str, separator: str | None) -> frozenset[str]:
+    names = text.split(separator) if separator else [text]
+    return frozenset(names) - {""}
+
+
+def _class_names(
+    sets: Collection[frozenset[str]], classes: Sequence[str] | None
+) -> tuple[str, ...]:
+    found = sorted(frozenset[str]().union(*sets))
+    spellings: dict[str, str] = {}
+    for name in [*(classes or ()), *found]:
+        if name != name.strip() or not name.isprintable():
+            msg = (
+                "A label must not begin or end with a space, nor hold control characters. "
+                f"Received: {name!r}. Mend the table."
+            )
+            raise SourceError(msg)
+        first = spellings.setdefault(" ".join(name.casefold().split()), name)
+        if first != name:
+            msg = (
+                f"Labels must differ in more than case and spaces. Received: {first!r} and "
+                f"{name!r}. Spell them alike."
+            )
+            raise SourceError(msg)
+    if classes is None:
+        if not found:
+            msg = "Some crop must have a label. Received: none. Is it the right column?"
+            raise SourceError(msg)
+        return tuple(found)
+    if not all(classes) or len(set(classes)) != len(classes):
+        msg = f"`classes` must be different names. Received: classes={list(classes)}."
+        raise SourceError(msg)
+    return tuple(classes)
+
+
+def _unknown(
+    index: pd.DataFrame,
+    texts: Sequence[str],
+    is_unknown: NDArray[np.bool_],
+    sets: Mapping[str, frozenset[str]],
+    names: Sequence[str],
+    where: str,
+) -> str:
+    """The sentence about crops without a known label."""
+    row = int(np.argmax(is_unknown))
+    count = int(is_unknown.sum())
+    counted = f"{count} crop{'s' if count > 1 else ''} of {len(texts)}"
+    end = 'Mend it, or say `unknown="skip"` (--unknown skip) to leave these crops out.'
+    if not sets[texts[row]]:
+        missing = sorted({_text(v) for v in index[where][is_unknown]})
+        more = ", ..." if len(missing) > _NAMED else ""
+        return (
+            f"Every crop must have a label. Received: none for {where} "
+            f"{', '.join(map(repr, missing[:_NAMED]))}{more} ({counted}). {end}"
+        )
+    name = min(sets[texts[row]] - set(names))
+    return (
+        f"A label must be one of the classes {', '.join(names)}. Received: {name!r} at key "
+        f"{index['key'].iloc[row]!r} ({counted}).{did_you_mean(name, names)} {end}"
+    )

@@ -1,0 +1,1 @@
+"""Networks as plain Keras functional models, and the layers and extractors that belong to them."""

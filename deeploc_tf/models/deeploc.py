@@ -1,0 +1,212 @@
+"""DeepLoc, eight convolutions and two dense layers, as a plain Keras functional model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from deeploc_tf.models.preprocessing import (
+    ApplyMask,
+    JoinMask,
+    Normalization,
+    RandomCrop,
+    RandomOrientation,
+    RandomRotation,
+)
+from deeploc_tf.models.randomness import Dropout
+
+AUGMENTATIONS = ("none", "flips", "orientations", "rotations")
+FEATURE_LAYER = "fc_2"  # the penultimate layer, whatever the preset
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """What distinguishes a published DeepLoc from the others.
+
+    Attributes:
+        crop_size: pixels of the square window that the network sees; None: the whole crop.
+        normalization: see `Normalization`.
+        augmentation: see `DeepLoc`.
+        padding: of the convolutions and poolings, "same" or "valid".
+        dense_batch_norm: batch normalization on the dense layers and the logits as well.
+    """
+
+    crop_size: int | None
+    normalization: str
+    augmentation: str
+    padding: str
+    dense_batch_norm: bool
+
+
+PRESETS = {
+    # Kraus et al. 2017: 60x60 windows of 64x64 crops, batch norm everywhere, the logits included.
+    "kraus2017": Preset(60, "percentile", "orientations", "same", True),
+    # Razdaibiedina & Brechalov 2022: the whole 64x64 crop, valid convolutions, no batch norm after
+    # fc.
+    "razdaibiedina2022": Preset(None, "standardize", "flips", "valid", False),
+}
+
+
+def DeepLoc(
+    image_shape: Sequence[int],
+    num_classes: int,
+    *,
+    preset: str = "kraus2017",
+    image_dtype: str = "uint16",
+    mask: bool = False,
+    crop_size: int | None = None,
+    normalization: str | None = None,
+    augmentation: str | None = None,
+    width: float = 1.0,
+    dense_units: Sequence[int] = (512, 512),
+    last_block: bool = True,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> keras.Model:
+    """A model from raw crops to class logits that carries its own preprocessing.
+
+    The layer names are addresses: ``conv_1`` ... ``conv_8``, ``fc_1``, ``fc_2`` give the tensor
+    after batch normalization (where there is one) and ReLU, ``logits`` the head. ``fc_2`` holds the
+    representation; `feature_extractor` cuts the model there.
+
+    Args:
+        image_shape: `(height, width, channels)` of the stored crops.
+        num_classes: number of logits.
+        preset: "kraus2017" or "razdaibiedina2022"; arguments left at None take its value.
+        image_dtype: dtype of the raw pixels: "uint8", "uint16" or "float32".
+        mask: take a second input `mask` `(batch_size, height, width)`, not 0 inside the cell; the
+            background is set to 0 after normalization.
+        crop_size: side in pixels of the square window that the network sees: at a random place in
+            training, at the center otherwise; 0: the whole crop.
+        normalization: "percentile", "kraus", "min-max" or "standardize"; see `Normalization`.
+            "standardize" becomes "min-max" in a preset with a mask, so that the background stays 0.
+        augmentation: "none"; "flips" (four views); "orientations" (all eight flips and quarter
+            turns); "rotations" (those, and any angle between).
+        width: factor on the numbers of filters (64, 128, 256).
+        dense_units: sizes of `fc_1` and `fc_2`.
+        last_block: keep conv_6 to conv_8.
+        dropout: fraction of `fc_2` set to 0 in training before the head.
+        seed: of augmentation and dropout.
+
+    Returns:
+        `keras.Model`: input `image` (or a dict of `image` and `mask`), output `logits`, float32
+        `(batch_size, num_classes)`, without softmax.
+
+    Raises:
+        ValueError: an argument is not one of its choices, or the crop is too small for the network.
+
+    Example:
+        >>> model = DeepLoc((64, 64, 2), num_classes=19)
+        >>> sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+        10991417
+
+    References:
+        Kraus et al. 2017, Mol Syst Biol 13:924; Razdaibiedina & Brechalov 2022, arXiv 2205.11676.
+    """
+    base = _preset(preset)
+    if normalization is None:
+        normalization = base.normalization
+        if mask and normalization == "standardize":
+            normalization = "min-max"
+    if crop_size is None:
+        crop_size = base.crop_size
+    if num_classes < 1 or len(dense_units) != 2 or width <= 0:
+        msg = (
+            "`num_classes` must be at least 1, `dense_units` two sizes, `width` positive. "
+            "Received: "
+            f"num_classes={num_classes}, dense_units={tuple(dense_units)}, width={width}."
+        )
+        raise ValueError(msg)
+
+    image = keras.Input(tuple(image_shape), dtype=image_dtype, name="image")
+    inputs: Any = image
+    x = Normalization(normalization, name="normalization")(image)
+    if mask:
+        cell = keras.Input(tuple(image_shape[:2]), dtype="uint8", name="mask")
+        inputs = {"image": image, "mask": cell}
+        x = JoinMask(name="join_mask")([x, cell])
+    x = _augment(x, augmentation or base.augmentation, crop_size, seed)
+    if mask:
+        x = ApplyMask(name="apply_mask")(x)
+
+    x = _convolutions(x, base.padding, width, last_block)
+    x = keras.layers.Flatten(name="flatten")(x)
+    for i, units in enumerate(dense_units, start=1):
+        x = _dense(x, units, f"fc_{i}", "relu", batch_norm=base.dense_batch_norm)
+    if dropout:
+        x = Dropout(dropout, seed=seed, name="dropout")(x)
+    logits = _dense(x, int(num_classes), "logits", "linear", batch_norm=base.dense_batch_norm)
+    return keras.Model(inputs, logits, name="deeploc")
+
+
+def _preset(name: str) -> Preset:
+    if name not in PRESETS:
+        msg = f"`preset` must be one of {', '.join(PRESETS)}. Received: preset={name!r}."
+        raise ValueError(msg)
+    return PRESETS[name]
+
+
+def _augment(x: Any, augmentation: str, crop_size: int | None, seed: int) -> Any:
+    if augmentation not in AUGMENTATIONS:
+        msg = (
+            f"`augmentation` must be one of {', '.join(AUGMENTATIONS)}. "
+            f"Received: augmentation={augmentation!r}."
+        )
+        raise ValueError(msg)
+    if (
+        augmentation == "rotations"
+    ):  # before the window is cut: its margin hides the mirrored border
+        x = RandomRotation(45.0, seed=seed, name="random_rotation")(x)
+    if crop_size:
+        x = RandomCrop(crop_size, crop_size, seed=seed, name="random_crop")(x)
+    if augmentation != "none":
+        turns = augmentation != "flips"
+        x = RandomOrientation(turns, seed=seed, name="random_orientation")(x)
+    return x
+
+
+def _convolutions(x: Any, padding: str, width: float, last_block: bool) -> Any:
+    blocks = [(64, 64), (128, 128), (256, 256, 256, 256) if last_block else (256,)]
+    number = 0
+    for i, block in enumerate(blocks, start=1):
+        for filters in block:
+            number += 1
+            if padding == "valid" and min(x.shape[1:3]) < 3:
+                _refuse_small_crop(f"conv_{number}", x)
+            x = _convolution(x, max(1, round(filters * width)), f"conv_{number}", padding)
+        if padding == "valid" and min(x.shape[1:3]) < 2:
+            _refuse_small_crop(f"pool_{i}", x)
+        x = keras.layers.MaxPooling2D(2, padding=padding, name=f"pool_{i}")(x)
+    return x
+
+
+def _refuse_small_crop(name: str, x: Any) -> None:
+    msg = (
+        f"Crops must be large enough for every layer. Received: {x.shape[1]}x{x.shape[2]} pixels "
+        f"left at {name}. Use larger crops, preset='kraus2017' or last_block=False."
+    )
+    raise ValueError(msg)
+
+
+def _convolution(x: Any, filters: int, name: str, padding: str) -> Any:
+    x = keras.layers.Conv2D(filters, 3, padding=padding, name=f"{name}_conv")(x)
+    x = _batch_norm(f"{name}_bn")(x)
+    return keras.layers.Activation("relu", name=name)(x)
+
+
+def _dense(x: Any, units: int, name: str, activation: str, *, batch_norm: bool) -> Any:
+    x = keras.layers.Dense(units, name=f"{name}_dense")(x)
+    if batch_norm:
+        x = _batch_norm(f"{name}_bn")(x)
+    # The head is float32 under every precision policy; so are the probabilities made of it.
+    dtype = "float32" if activation == "linear" else None
+    return keras.layers.Activation(activation, dtype=dtype, name=name)(x)
+
+
+def _batch_norm(name: str) -> keras.layers.Layer:
+    # Statistics over the global batch: without this, replicas neither train nor infer like one
+    # device.
+    return keras.layers.BatchNormalization(synchronized=True, name=name)

@@ -1,0 +1,63 @@
+"""The same graph, cut at a named layer, and models as plain functions of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from deeploc_tf.models.deeploc import FEATURE_LAYER
+
+
+def feature_extractor(model: keras.Model, layer: str = FEATURE_LAYER) -> keras.Model:
+    """A plain Keras model from the inputs of `model` to the flattened, float32 output of one layer.
+
+    It shares the weights and the preprocessing of `model`; nothing is copied.
+
+    Args:
+        model: as `DeepLoc` or `keras.models.load_model` gives it.
+        layer: name of a layer, such as ``fc_2`` (the penultimate one), ``fc_1`` or ``conv_5``.
+
+    Returns:
+        `keras.Model` with output float32 `(batch_size, num_features)`.
+
+    Raises:
+        ValueError: the model has no layer of that name.
+    """
+    names = [candidate.name for candidate in model.layers]
+    if layer not in names:
+        msg = (
+            f"`layer` must name a layer of the model. Received: layer={layer!r}; "
+            f"the model has {', '.join(names)}."
+        )
+        raise ValueError(msg)
+    output: Any = model.get_layer(layer).output
+    if len(output.shape) > 2:
+        output = keras.layers.Flatten(name="features_flat")(output)
+    output = keras.layers.Activation("linear", dtype="float32", name="features")(output)
+    return keras.Model(model.input, output, name=f"{model.name}_{layer}")
+
+
+def inference_function(model: keras.Model) -> Callable[[Any], Any]:
+    """The model at inference as one compiled function of a batch of any size.
+
+    Without Keras' `predict` around it there is one trace for all batch sizes, and nothing that
+    decides about replicas, so it sees each crop exactly once. Weights may change between calls.
+
+    Args:
+        model: its inputs are one tensor, or a dict of tensors by name.
+
+    Returns:
+        A function from what the model takes to what it returns.
+    """
+    specs = [
+        tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name)
+        for tensor in model.inputs
+    ]
+    signature: Any = specs[0] if len(specs) == 1 else {spec.name: spec for spec in specs}
+    function: Callable[[Any], Any] = tf.function(
+        lambda inputs: model(inputs, training=False), input_signature=[signature]
+    )
+    return function

@@ -1,0 +1,130 @@
+"""A trained model in its run folder: what other stations need to know of a training."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from deeploc_tf.models import preprocessing, randomness  # noqa: F401 - registers the layers
+from tfrecords.errors import RecordsError, SchemaError
+from tfrecords.schema import Schema
+
+CONFIG_NAME = "config.json"
+MODEL_NAME = "model.keras"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """A model and what it was trained on.
+
+    Attributes:
+        model: as `DeepLoc` made it, with trained weights.
+        schema: of the records it was trained on.
+        records_digest: identity of those records.
+        model_sha256: digest of the model's file.
+    """
+
+    model: keras.Model
+    schema: Schema
+    records_digest: str
+    model_sha256: str
+
+    @property
+    def takes_mask(self) -> bool:
+        """Whether the model has a second input `mask`."""
+        return len(self.model.inputs) > 1
+
+    def check_schema(self, schema: Schema) -> list[str]:
+        """Refuse crops that the model was not made for; return sentences about lesser differences.
+
+        Raises:
+            SchemaError: shape, dtype, channels or masks differ.
+        """
+        for name in ("image_shape", "dtype", "channels"):
+            ours, theirs = getattr(self.schema, name), getattr(schema, name)
+            if ours != theirs:
+                msg = (
+                    "Records must have the crops that the model was trained on. Received: "
+                    f"{name}={theirs}, the model has {ours}. Rebuild the records to match."
+                )
+                raise SchemaError(msg)
+        if self.takes_mask and not schema.has_mask:
+            msg = "This model needs masks. Received: records without. Rebuild them with a mask."
+            raise SchemaError(msg)
+        if self.schema.pixel_size != schema.pixel_size:
+            return [
+                f"The pixel size of the records ({schema.pixel_size}) is not that of the training "
+                f"({self.schema.pixel_size}); features may not be comparable."
+            ]
+        return []
+
+
+def load_trained(run: str | Path) -> TrainedModel:
+    """The finished model of a run folder.
+
+    Args:
+        run: folder that `fit` made.
+
+    Raises:
+        RecordsError: it is no run, or its training is not finished.
+        ValueError: the model's file is damaged.
+    """
+    run = Path(run)
+    values = read_config(run)
+    path = run / MODEL_NAME
+    if not path.exists():
+        msg = (
+            f"`run` must be finished. Received: run={str(run)!r} without {MODEL_NAME}. Start the "
+            "same `fit` again: it goes on after the last finished epoch."
+        )
+        raise RecordsError(msg)
+    return TrainedModel(
+        model=load_model(path),
+        schema=Schema.from_json(values["schema"]),
+        records_digest=str(values["records_digest"]),
+        model_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
+
+
+def load_model(path: Path) -> keras.Model:
+    """A `.keras` file as `fit` saved it, in safe mode: no code is read from it."""
+    if not zipfile.is_zipfile(path):
+        msg = (
+            f"A model must be a whole .keras file. Received: {str(path)!r}. Restore it or train "
+            "again."
+        )
+        raise ValueError(msg)
+    return keras.models.load_model(path, compile=False, safe_mode=True)
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """Content of a run's `config.json`.
+
+    Raises:
+        RecordsError: there is none, or it is not what `fit` wrote.
+    """
+    path = run / CONFIG_NAME
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        Schema.from_json(values["schema"])
+        str(values["records_digest"])
+        dict(values["config"])
+    except FileNotFoundError as error:
+        msg = (
+            f"`run` must be a folder that fit made. Received: run={str(run)!r} without "
+            f"{CONFIG_NAME}."
+        )
+        raise RecordsError(msg) from error
+    except (KeyError, TypeError, ValueError) as error:
+        msg = (
+            f"{CONFIG_NAME} must be what fit wrote. Received: {type(error).__name__} in "
+            f"{str(path)!r}. Restore it, or train in another folder."
+        )
+        raise RecordsError(msg) from error
+    return values

@@ -1,0 +1,1 @@
+"""Records to prefetching tf.data batches of raw pixels."""

@@ -1,0 +1,58 @@
+"""From cells to proteins: the mean vector of a protein's cells is its profile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deeploc_tf.profiles.tables import VectorTable
+
+
+class MeanProfiles:
+    """Running means by protein, so that the cells need not be kept.
+
+    Sums are float64: the mean of a million float32 vectors would otherwise drift.
+
+    Args:
+        num_features: length of the vectors.
+
+    Example:
+        >>> profiles = MeanProfiles(2)
+        >>> profiles.add(np.array([[0, 2], [2, 4], [5, 5]], np.float32), ["AAC1", "AAC1", "AAH1"])
+        >>> profiles.table({}).features
+        array([[1., 3.],
+               [5., 5.]], dtype=float32)
+
+    References:
+        Razdaibiedina & Brechalov 2022, arXiv 2205.11676: a protein's representation is the mean
+        over its test cells.
+    """
+
+    def __init__(self, num_features: int) -> None:
+        self.num_features = num_features
+        self._sums: dict[str, NDArray[np.float64]] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, features: NDArray[np.float32], proteins: Sequence[str]) -> None:
+        """Take in cells, float32 `(num_cells, num_features)`, and their proteins; "" counts not."""
+        codes, names = pd.factorize(np.asarray(proteins, dtype=object))
+        sums = np.zeros((len(names), self.num_features))
+        np.add.at(sums, codes, features)
+        for name, total, count in zip(names, sums, np.bincount(codes), strict=True):
+            if name:
+                self._sums[name] = self._sums.get(name, 0.0) + total
+                self._counts[name] = self._counts.get(name, 0) + int(count)
+
+    def table(self, provenance: Mapping[str, Any]) -> VectorTable:
+        """The profiles in alphabetical order, with columns `protein` and `num_crops`."""
+        names = sorted(self._sums)
+        means = [self._sums[name] / self._counts[name] for name in names]
+        features = np.array(means, np.float32).reshape(len(names), self.num_features)
+        metadata = pd.DataFrame(
+            {"protein": names, "num_crops": [self._counts[name] for name in names]}
+        )
+        return VectorTable(features, metadata, {**provenance, "kind": "profiles"})

@@ -1,0 +1,224 @@
+"""Embeddings and profiles on disk, as HDF5 or Parquet: streamed in, read back whole.
+
+Both formats hold the same: float32 features, text or number columns that describe each row, and a
+JSON object that says where all of it came from.
+
+- HDF5: `features` `(num_rows, num_features)`; one data set a column under `metadata/`; the JSON in
+  the attribute `provenance`.
+- Parquet: columns `Metadata_Key`, `Metadata_Protein`, ... and one column a feature (`fc_2_000`,
+  ...), as pycytominer and copairs expect; the JSON in the schema's metadata.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tfrecords.publishing import publishing
+
+SUFFIXES = (".h5", ".hdf5", ".parquet")
+FORMAT_VERSION = 1
+_METADATA_KEY = b"deeploc_tf"
+_CHUNK_ROWS = 256
+_ARROW_TYPES = {"text": pa.string(), "int64": pa.int64(), "float32": pa.float32()}
+_HDF5_TYPES = {"text": h5py.string_dtype(), "int64": np.int64, "float32": np.float32}
+
+
+@dataclasses.dataclass(frozen=True)
+class VectorTable:
+    """Rows of vectors with what describes them.
+
+    Attributes:
+        features: float32 `(num_rows, num_features)`.
+        metadata: one row each, columns such as `key`, `protein`, `label`, `split`.
+        provenance: JSON values: kind, layer, digests of model and records, version.
+    """
+
+    features: NDArray[np.float32]
+    metadata: pd.DataFrame
+    provenance: Mapping[str, Any]
+
+
+class TableWriter(Protocol):
+    """Takes rows a batch at a time."""
+
+    num_rows: int
+
+    def append(self, features: NDArray[np.float32], metadata: Mapping[str, Sequence[Any]]) -> None:
+        """Add rows: float32 `(num_rows, num_features)` and, for each column, a value a row."""
+
+
+@contextlib.contextmanager
+def writing_table(
+    path: Path,
+    feature_names: Sequence[str],
+    columns: Mapping[str, str],
+    provenance: Mapping[str, Any],
+) -> Iterator[TableWriter]:
+    """A writer of a table that appears under `path` when the block ends well, or not at all.
+
+    Memory does not grow with the number of rows.
+
+    Args:
+        path: ends in .h5, .hdf5 or .parquet.
+        feature_names: one a feature.
+        columns: metadata columns and their types: "text", "int64" or "float32".
+        provenance: JSON values.
+
+    Raises:
+        ValueError: the suffix is none of these.
+    """
+    check_suffix(path)
+    values = {**provenance, "format_version": FORMAT_VERSION, "columns": dict(columns)}
+    make = _ParquetWriter if path.suffix == ".parquet" else _Hdf5Writer
+    with publishing(path) as temporary, make(temporary, feature_names, columns, values) as writer:
+        yield writer
+
+
+def check_suffix(path: Path) -> None:
+    """Raise `ValueError` unless a table can be written under this name."""
+    if path.suffix not in SUFFIXES:
+        msg = (
+            f"A table must end in {', '.join(SUFFIXES)}. Received: {path.name!r}. Name it, for "
+            f"example, {path.stem}.parquet."
+        )
+        raise ValueError(msg)
+
+
+def write_table(path: Path, table: VectorTable, feature_names: Sequence[str]) -> None:
+    """Write a whole table at once; see `writing_table`."""
+    columns = {str(name): _column_type(values) for name, values in table.metadata.items()}
+    with writing_table(path, feature_names, columns, table.provenance) as writer:
+        writer.append(table.features, {name: table.metadata[name].tolist() for name in columns})
+
+
+def read_table(path: str | Path) -> VectorTable:
+    """Read a table of embeddings or profiles that this package wrote.
+
+    Raises:
+        ValueError: the file is no such table.
+    """
+    path = Path(path)
+    check_suffix(path)
+    try:
+        return _read_parquet(path) if path.suffix == ".parquet" else _read_hdf5(path)
+    except FileNotFoundError:
+        raise
+    except (KeyError, OSError, ValueError, pa.ArrowException) as error:
+        msg = (
+            f"A table must be one that `embed` wrote. Received: {str(path)!r} ({error}). Embed "
+            "again."
+        )
+        raise ValueError(msg) from error
+
+
+def _column_type(values: pd.Series[Any]) -> str:
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return "int64"
+    return "float32" if pd.api.types.is_float_dtype(values.dtype) else "text"
+
+
+class _Hdf5Writer:
+    def __init__(
+        self,
+        path: Path,
+        feature_names: Sequence[str],
+        columns: Mapping[str, str],
+        provenance: Mapping[str, Any],
+    ) -> None:
+        self.num_rows = 0
+        self._file = h5py.File(path, "w", track_order=False)
+        self._file.attrs["provenance"] = json.dumps(provenance, allow_nan=False)
+        width = len(feature_names)
+        self._features = self._file.create_dataset(
+            "features", (0, width), "float32", maxshape=(None, width), chunks=(_CHUNK_ROWS, width)
+        )
+        self._columns = {
+            name: self._file.create_dataset(
+                f"metadata/{name}", (0,), _HDF5_TYPES[kind], maxshape=(None,), chunks=(4096,)
+            )
+            for name, kind in columns.items()
+        }
+
+    def __enter__(self) -> _Hdf5Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, features: NDArray[np.float32], metadata: Mapping[str, Sequence[Any]]) -> None:
+        start, stop = self.num_rows, self.num_rows + len(features)
+        self._features.resize(stop, axis=0)
+        self._features[start:stop] = features
+        for name, dataset in self._columns.items():
+            dataset.resize(stop, axis=0)
+            dataset[start:stop] = metadata[name]
+        self.num_rows = stop
+
+
+def _read_hdf5(path: Path) -> VectorTable:
+    with h5py.File(path, "r") as file:
+        provenance = json.loads(file.attrs["provenance"])
+        columns = {}
+        for name, kind in provenance["columns"].items():
+            dataset = file[f"metadata/{name}"]
+            columns[name] = dataset.asstr()[:] if kind == "text" else dataset[:]
+        return VectorTable(file["features"][:], pd.DataFrame(columns), provenance)
+
+
+class _ParquetWriter:
+    def __init__(
+        self,
+        path: Path,
+        feature_names: Sequence[str],
+        columns: Mapping[str, str],
+        provenance: Mapping[str, Any],
+    ) -> None:
+        self.num_rows = 0
+        self._columns = columns
+        fields = [pa.field(_cytomining(name), _ARROW_TYPES[kind]) for name, kind in columns.items()]
+        fields += [pa.field(name, pa.float32()) for name in feature_names]
+        self._schema = pa.schema(fields).with_metadata(
+            {_METADATA_KEY: json.dumps(provenance, allow_nan=False).encode()}
+        )
+        self._writer = pq.ParquetWriter(path, self._schema, write_page_checksum=True)
+
+    def __enter__(self) -> _ParquetWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+    def append(self, features: NDArray[np.float32], metadata: Mapping[str, Sequence[Any]]) -> None:
+        arrays = [pa.array(metadata[n], _ARROW_TYPES[kind]) for n, kind in self._columns.items()]
+        arrays += [pa.array(column) for column in np.ascontiguousarray(features.T)]
+        self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+        self.num_rows += len(features)
+
+
+def _read_parquet(path: Path) -> VectorTable:
+    table = pq.read_table(path, page_checksum_verification=True)
+    provenance = json.loads((table.schema.metadata or {})[_METADATA_KEY])
+    names = [_cytomining(name) for name in provenance["columns"]]
+    metadata = table.select(names).to_pandas()
+    metadata.columns = pd.Index(list(provenance["columns"]))
+    features = table.drop_columns(names)
+    stacked = [column.to_numpy() for column in features.columns]
+    matrix = np.stack(stacked, axis=1) if stacked else np.empty((table.num_rows, 0), np.float32)
+    return VectorTable(matrix.astype(np.float32), metadata, provenance)
+
+
+def _cytomining(name: str) -> str:
+    """The name that pycytominer expects of a metadata column: `field` becomes `Metadata_Field`."""
+    return f"Metadata_{name[:1].upper()}{name[1:]}"

@@ -1,0 +1,93 @@
+"""Which devices train: all visible GPUs under `MirroredStrategy`, otherwise one device."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import tensorflow as tf
+
+_DEVICE = re.compile(r"(cpu|gpu)(?::(\d+))?")
+
+
+def choose_strategy(device: str = "auto", batch_size: int | None = None) -> tf.distribute.Strategy:
+    """The strategy for `--device`: a request that cannot be met is an error, never a silent CPU.
+
+    Args:
+        device: "auto" (every visible GPU, else the CPU), "cpu", "gpu" (every visible GPU), or a
+            list such as "gpu:0,gpu:1" or "cpu:0,cpu:1".
+        batch_size: of all replicas together; checked to be divisible.
+
+    Returns:
+        `MirroredStrategy` for several devices; the default strategy for the first device of its
+        kind; `OneDeviceStrategy` for another single one.
+
+    Raises:
+        ValueError: the device does not exist, or the batch cannot be shared out evenly.
+    """
+    names = _device_names(device)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)  # leave room for others on the card
+    if batch_size is not None and batch_size % len(names):
+        msg = (
+            "The batch size must be divisible by the number of devices. Received: "
+            f"batch_size={batch_size}, devices={','.join(names)}."
+        )
+        raise ValueError(msg)
+    if len(names) > 1:
+        return tf.distribute.MirroredStrategy(names)
+    if names[0] in ("gpu:0", "cpu:0") and device != "cpu":
+        return tf.distribute.get_strategy()
+    return tf.distribute.OneDeviceStrategy(names[0])
+
+
+def describe_strategy(strategy: tf.distribute.Strategy) -> str:
+    """Where the training runs, and whether there is an NVIDIA card that TensorFlow misses."""
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    replicas = strategy.num_replicas_in_sync
+    if replicas > 1:
+        text = f"{replicas} devices under MirroredStrategy"
+    else:
+        text = "one GPU" if gpus else "the CPU"
+    if not gpus and invisible_nvidia_device():
+        text += (
+            "; there is an NVIDIA device that TensorFlow cannot see: pip install 'deeploc-tf[gpu]'"
+        )
+    return text
+
+
+def invisible_nvidia_device() -> bool:
+    """Whether the system has an NVIDIA device although TensorFlow sees no GPU."""
+    present = sys.platform == "linux" and Path("/proc/driver/nvidia/version").exists()
+    return present and not tf.config.list_physical_devices("GPU")
+
+
+def _device_names(device: str) -> list[str]:
+    counts = {kind: len(tf.config.list_logical_devices(kind.upper())) for kind in ("cpu", "gpu")}
+    if device == "auto":
+        device = "gpu" if counts["gpu"] else "cpu"
+    if device == "cpu":
+        return ["cpu:0"]
+    if device == "gpu" and counts["gpu"]:
+        return [f"gpu:{i}" for i in range(counts["gpu"])]
+    names = []
+    for part in device.split(","):
+        match = _DEVICE.fullmatch(part.strip().lower())
+        if match is None or int(match[2] or 0) >= counts[match[1]]:
+            available = ", ".join(f"{kind}:{i}" for kind, n in counts.items() for i in range(n))
+            msg = (
+                "A device must be auto, cpu, gpu or a list of devices that TensorFlow sees. "
+                f"Received: device={device!r}; it sees {available}."
+            )
+            if match is not None and match[1] == "gpu":
+                msg += (
+                    " For NVIDIA cards: pip install 'deeploc-tf[gpu]'. Use --device auto to accept "
+                    "the CPU."
+                )
+            raise ValueError(msg)
+        names.append(f"{match[1]}:{int(match[2] or 0)}")
+    if len(set(names)) != len(names):
+        msg = f"Each device must be named once. Received: device={device!r}."
+        raise ValueError(msg)
+    return names

@@ -1,0 +1,161 @@
+"""The run folder: what a training leaves behind, and what a resumed one finds.
+
+    RUN/config.json        settings, digest of the records, classes and channels
+    RUN/environment.json   versions and machine of the first start
+    RUN/history.csv        one row an epoch
+    RUN/checkpoint/        the last two epochs' states, for resuming
+    RUN/logs/              TensorBoard, if it is installed
+    RUN/model.keras        the trained model; its presence means that the training is finished
+    RUN/metrics.json       validation and test metrics of that model
+    RUN/confusion.csv      test confusion matrix, true classes in rows
+
+Every file is old or new, never a mixture; the model comes last.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pydantic
+
+from deeploc_tf.models.trained import CONFIG_NAME, MODEL_NAME, read_config
+from deeploc_tf.training.config import FitConfig
+from deeploc_tf.version import __version__
+from tfrecords.errors import OutputExistsError, RecordsError
+from tfrecords.manifest import Manifest
+from tfrecords.publishing import publish_bytes
+from tfrecords.schema import Schema
+
+_PACKAGES = ("tensorflow", "keras", "tensorflow-addons", "numpy", "pandas", "scikit-learn", "h5py")
+
+
+class Run:
+    """A run folder that is open for training or reading.
+
+    Attributes:
+        path: the folder.
+        config: settings of the training.
+        schema: of the records it was trained on: channels, dtype, classes and their order.
+        records_digest: identity of those records, wherever they lie.
+    """
+
+    def __init__(self, path: Path, config: FitConfig, schema: Schema, records_digest: str) -> None:
+        self.path = path
+        self.config = config
+        self.schema = schema
+        self.records_digest = records_digest
+
+    @property
+    def model_path(self) -> Path:
+        """The trained model, as a Keras file."""
+        return self.path / MODEL_NAME
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the training reached its end."""
+        return self.model_path.exists()
+
+    def write_json(self, name: str, values: Any) -> None:
+        """Publish one of the folder's JSON files."""
+        content = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        publish_bytes(self.path / name, content.encode())
+
+    def write_history(self, history: list[dict[str, float]]) -> None:
+        """Publish `history.csv`, one row an epoch."""
+        publish_bytes(self.path / "history.csv", pd.DataFrame(history).to_csv(index=False).encode())
+
+
+def open_for_training(path: str | Path, config: FitConfig, manifest: Manifest) -> Run:
+    """Make a run folder, or find the one that an earlier start made.
+
+    Raises:
+        OutputExistsError: the folder holds something else.
+        RecordsError: the folder belongs to other records or other settings.
+    """
+    path = Path(path)
+    run = Run(path, config, manifest.schema, manifest.digest)
+    if (path / CONFIG_NAME).exists():
+        existing = open_run(path)
+        if existing.records_digest != manifest.digest:
+            msg = (
+                "A run must go on with the records it began with. Received: records of digest "
+                f"{manifest.digest[:12]}, run {str(path)!r} of {existing.records_digest[:12]}. "
+                "Name another run folder."
+            )
+            raise RecordsError(msg)
+        if existing.config != config:
+            changed = _differences(existing.config, config)
+            msg = (
+                f"A run must go on with the settings it began with. Received: {changed} in run "
+                f"{str(path)!r}. Name another run folder, or repeat the first settings."
+            )
+            raise RecordsError(msg)
+        return existing
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        msg = (
+            f"`run` must be a new or empty folder, or a run. Received: run={str(path)!r}. "
+            "Name another folder."
+        )
+        raise OutputExistsError(msg)
+    path.mkdir(parents=True, exist_ok=True)
+    run.write_json("environment.json", _environment())
+    run.write_json(
+        CONFIG_NAME,
+        {
+            "deeploc_tf": __version__,
+            "config": config.model_dump(mode="json"),
+            "records_digest": manifest.digest,
+            "schema": manifest.schema.to_json(),
+        },
+    )
+    return run
+
+
+def open_run(path: str | Path) -> Run:
+    """The run in a folder that `fit` made, finished or not.
+
+    Raises:
+        RecordsError: there is none, or its `config.json` is not what `fit` wrote.
+    """
+    path = Path(path)
+    values = read_config(path)
+    try:
+        config = FitConfig.model_validate(values["config"])
+    except pydantic.ValidationError as error:
+        msg = (
+            f"{CONFIG_NAME} must hold settings of this version. Received: {str(path)!r} with "
+            f"{error.error_count()} that it does not know. Train in another folder."
+        )
+        raise RecordsError(msg) from error
+    schema = Schema.from_json(values["schema"])
+    return Run(path, config, schema, str(values["records_digest"]))
+
+
+def _differences(old: FitConfig, new: FitConfig) -> str:
+    return ", ".join(
+        f"{name}={getattr(new, name)!r} (was {getattr(old, name)!r})"
+        for name in FitConfig.model_fields
+        if getattr(old, name) != getattr(new, name)
+    )
+
+
+def _environment() -> dict[str, Any]:
+    versions: dict[str, str | None] = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "deeploc_tf": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }

@@ -1,0 +1,124 @@
+"""Fixtures that test files share; nothing here imports TensorFlow before a test needs it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tfrecords
+from tfrecords.manifest import Manifest
+from tfrecords.schema import Crop, Schema
+
+# read when TensorFlow is first imported
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@dataclasses.dataclass(frozen=True)
+class TinyRecords:
+    """Twelve crops of one size in bytes: 8 to train, in shards of 4, and 4 to test."""
+
+    schema: Schema
+    crops: tuple[Crop, ...]
+
+    def split(self, crop: Crop) -> str:
+        return "test" if crop.metadata["field"] == "4" else "train"
+
+    @property
+    def entries(self) -> list[Any]:
+        return [tfrecords.Entry(c.key, self.split(c), c.labels, c.protein) for c in self.crops]
+
+    def write(self, output: Path, **changes: Any) -> Manifest:
+        arguments: dict[str, Any] = {
+            "schema": self.schema,
+            "entries": self.entries,
+            "crops": self.crops,
+            "group_by": ("field",),
+            "shard_bytes": 4 * 448,
+        }
+        return tfrecords.write_records(output, **{**arguments, **changes})
+
+
+@pytest.fixture(scope="session")
+def tiny_records() -> TinyRecords:
+    schema = Schema(
+        image_shape=(8, 8, 2),
+        dtype="uint16",
+        channels=("gfp", "rfp"),
+        has_mask=True,
+        label_names=("cytoplasm", "mitochondrion"),
+        metadata={"field": "text", "plate": "int64", "focus": "float32"},
+        pixel_size=0.108,
+    )
+    random = np.random.default_rng(0)
+    crops = tuple(
+        Crop(
+            key=f"AAC{i % 3}/{1 + i // 3}",
+            image=random.integers(0, 2**16, (8, 8, 2), "uint16"),
+            mask=random.integers(0, 2, (8, 8), "uint8"),
+            labels=(i % 2,),
+            protein=f"AAC{i % 3}",
+            metadata={"field": str(1 + i % 4), "plate": i, "focus": i / 8},
+        )
+        for i in range(12)
+    )
+    # Fields 1 to 3 have 9 crops; one moves to field 4, so that all shards hold 4.
+    moved = dataclasses.replace(crops[2], metadata={**crops[2].metadata, "field": "4"})
+    return TinyRecords(schema, (*crops[:2], moved, *crops[3:]))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data, DEEPLOC_TF_DATA or beside the project; skips where absent."""
+    folder = os.environ.get("DEEPLOC_TF_DATA")
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    path = Path(folder) if folder else beside
+    if not (path / "yeast_crops").is_dir():
+        pytest.skip(f"no real data in {path}: set DEEPLOC_TF_DATA to the folder of yeast_crops")
+    return path
+
+
+@pytest.fixture(scope="session")
+def two_cpus() -> list[str]:
+    """Names of two logical CPUs, on which MirroredStrategy runs as on two GPUs."""
+    import tensorflow as tf
+
+    if len(tf.config.list_logical_devices("CPU")) < 2:
+        pytest.skip("TensorFlow started with one logical CPU")
+    return ["CPU:0", "CPU:1"]
+
+
+@pytest.fixture
+def write_crops(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a folder of small crops, one TIFF a channel, all different and always the same."""
+    import tifffile
+
+    def write(
+        folder: str = "crops",
+        *,
+        proteins: Sequence[str] = ("AAC1", "AAH1"),
+        fields: Sequence[object] = (1, 2, 3, 4),
+        cells: int = 2,
+        channels: Sequence[str] = ("gfp", "rfp"),
+        shape: tuple[int, int] = (6, 5),
+        dtype: Any = np.uint16,
+    ) -> Path:
+        root = tmp_path / folder
+        number = 0
+        for protein in proteins:
+            (root / protein).mkdir(parents=True)
+            for field in fields:
+                for cell in range(1, cells + 1):
+                    for channel in channels:
+                        number += 1
+                        image = np.random.default_rng(number).integers(0, 200, shape).astype(dtype)
+                        name = f"{protein}_{field}_rfp_{cell}_{channel}.tif"
+                        tifffile.imwrite(root / protein / name, image)
+        return root
+
+    return write

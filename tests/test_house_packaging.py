@@ -1,0 +1,96 @@
+"""What `pip install` puts on a machine: two packages, their type marks, one command."""
+
+from __future__ import annotations
+
+import configparser
+import importlib.util
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "cli.py")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel, built without a network from a copy, so that no stale `build` takes part."""
+    if importlib.util.find_spec("setuptools") is None:
+        pytest.skip("setuptools is not installed, and fetching it needs a network")
+    source = tmp_path_factory.mktemp("source")
+    for name in SOURCES:
+        shutil.copy(ROOT / name, source)
+    for folder in ("tfrecords", "deeploc_tf", "tests", "docs", "perf"):
+        ignore = shutil.ignore_patterns("__pycache__", "_build")
+        shutil.copytree(ROOT / folder, source / folder, ignore=ignore)
+    output = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
+    command += ["--no-build-isolation", "--wheel-dir", str(output), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (path,) = output.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def read(wheel: zipfile.ZipFile, ending: str) -> str:
+    """The text of the one file whose name ends so."""
+    (name,) = (name for name in wheel.namelist() if name.endswith(ending))
+    return wheel.read(name).decode()
+
+
+def test_wheel_holds_two_packages_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    tops = {name.split("/")[0] for name in wheel.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"deeploc_tf", "tfrecords"}
+    assert read(wheel, "top_level.txt").split() == ["deeploc_tf", "tfrecords"]
+
+
+def test_wheel_holds_every_module(wheel: zipfile.ZipFile) -> None:
+    modules = {
+        path.relative_to(ROOT).as_posix()
+        for package in ("deeploc_tf", "tfrecords")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    assert {name for name in wheel.namelist() if name.endswith(".py")} == modules
+
+
+def test_wheel_marks_both_packages_as_typed(wheel: zipfile.ZipFile) -> None:
+    assert {"deeploc_tf/py.typed", "tfrecords/py.typed"} <= set(wheel.namelist())
+
+
+def test_wheel_has_one_command_and_the_license(wheel: zipfile.ZipFile) -> None:
+    entries = configparser.ConfigParser()
+    entries.read_string(read(wheel, "entry_points.txt"))
+    assert {name: dict(entries[name]) for name in entries.sections()} == {
+        "console_scripts": {"deeploc-tf": "deeploc_tf.cli:main"}
+    }
+    assert "Apache License" in read(wheel, "LICENSE")
+
+
+def test_wheel_requires_one_of_the_two_tested_tensorflows(wheel: zipfile.ZipFile) -> None:
+    from packaging.requirements import Requirement
+
+    lines = read(wheel, ".dist-info/METADATA").splitlines()
+    requirements = [
+        Requirement(line.removeprefix("Requires-Dist: "))
+        for line in lines
+        if line.startswith("Requires-Dist: ") and "extra ==" not in line
+    ]
+    (tensorflow,) = (found for found in requirements if found.name == "tensorflow")
+    candidates = ["2.14.1", "2.15.0", "2.15.1", "2.16.2", "2.17.1", "2.18.1", "2.19.1", "2.20.0"]
+    candidates += ["2.21.0", "2.22.0"]
+    assert list(tensorflow.specifier.filter(candidates)) == ["2.15.1", "2.21.0"]
+    # Without a floor, pip may fall back to building an old release from source.
+    assert not [str(found) for found in requirements if ">" not in str(found.specifier)]
+
+
+def test_installed_packages_are_this_clone() -> None:
+    import deeploc_tf
+    import tfrecords
+
+    for package in (deeploc_tf, tfrecords):
+        assert package.__file__ is not None
+        assert Path(package.__file__).parents[1] == ROOT, "run `make install` in this clone"

@@ -1,0 +1,198 @@
+"""Folders: what a pattern means, which cells come out, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import string
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deeploc_tf.sources import FolderSource, SourceError
+from deeploc_tf.sources.patterns import FolderPattern
+
+PATTERN = "{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif"
+CHANNELS = ("gfp", "rfp")
+
+
+def test_only_the_suffix_names_the_channel(write_crops: Callable[..., Path]) -> None:
+    root = write_crops(proteins=("AAC1",), fields=(1,), cells=10)
+    source = FolderSource(root, PATTERN, CHANNELS)
+    index = source.index()
+    assert set(index["key"]) == {f"AAC1/AAC1_1_rfp_{cell}" for cell in range(1, 11)}
+    assert list(index.columns) == ["key", "protein", "field", "cell"]
+    position = index["cell"].tolist().index("10")
+    assert source.files(position) == ("AAC1/AAC1_1_rfp_10_gfp.tif", "AAC1/AAC1_1_rfp_10_rfp.tif")
+    image, mask = source.read(position)
+    assert mask is None
+    for number, name in enumerate(source.files(position)):
+        np.testing.assert_array_equal(image[..., number], tifffile.imread(root / name))
+
+
+def test_channels_come_in_the_order_that_was_asked_for(write_crops: Callable[..., Path]) -> None:
+    root = write_crops()
+    forth = FolderSource(root, PATTERN, CHANNELS)
+    back = FolderSource(root, PATTERN, CHANNELS[::-1])
+    assert forth.index().equals(back.index())
+    np.testing.assert_array_equal(forth.read(3)[0], back.read(3)[0][..., ::-1])
+
+
+def test_repeated_field_must_be_the_same_text(write_crops: Callable[..., Path]) -> None:
+    root = write_crops()
+    for name in CHANNELS:
+        (root / "AAC1" / f"AAC1_1_rfp_1_{name}.tif").rename(
+            root / "AAC1" / f"AAC2_1_rfp_1_{name}.tif"
+        )
+    source = FolderSource(root, PATTERN, CHANNELS)
+    assert len(source.index()) == 15
+    assert source.rejects == {"file does not match the pattern": 2}
+
+
+def test_mask_is_a_channel_of_its_own(write_crops: Callable[..., Path]) -> None:
+    root = write_crops(channels=(*CHANNELS, "mask"))
+    for path in root.rglob("*_mask.tif"):
+        tifffile.imwrite(path, np.full((6, 5), 255, np.uint8))
+    source = FolderSource(root, PATTERN, CHANNELS, mask_channel="mask")
+    assert len(source.index()) == 16
+    image, mask = source.read(0)
+    assert image.shape == (6, 5, 2)
+    assert mask is not None
+    assert mask.dtype == np.uint8
+    assert mask.all()
+
+
+def test_one_file_may_hold_all_channels(tmp_path: Path) -> None:
+    stack = np.arange(60, dtype=np.uint16).reshape(2, 6, 5)
+    tifffile.imwrite(tmp_path / "A_1.tif", stack, photometric="minisblack")
+    source = FolderSource(tmp_path, "{protein}_{cell}.tif", CHANNELS, axes="CYX")
+    assert source.index()["key"].tolist() == ["A_1"]
+    np.testing.assert_array_equal(source.read(0)[0], np.moveaxis(stack, 0, -1))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "key"),
+    [
+        ("{channel}/{cell}.tif", "gfp/7.tif", "7"),
+        ("{plate}/{channel}/{cell}.tif", "p/gfp/7.tif", "p/7"),
+        ("{plate}/{channel}.tif", "p/gfp.tif", "p"),
+        ("{cell}-{channel}.ome.tif", "7-gfp.ome.tif", "7.ome"),
+        ("{channel}_{cell}", "gfp_7", "7"),
+        ("{channel}/{cell}_{channel}.tif", "gfp/7_gfp.tif", "7"),
+    ],
+)
+def test_keys(tmp_path: Path, pattern: str, path: str, key: str) -> None:
+    (tmp_path / path).parent.mkdir(exist_ok=True, parents=True)
+    (tmp_path / path).touch()
+    assert FolderSource(tmp_path, pattern, ["gfp"]).index()["key"].tolist() == [key]
+
+
+def test_a_missing_channel_names_cell_and_channel(write_crops: Callable[..., Path]) -> None:
+    root = write_crops()
+    (root / "AAH1" / "AAH1_2_rfp_1_rfp.tif").unlink()
+    with pytest.raises(
+        SourceError, match=r"cell 'AAH1/AAH1_2_rfp_1' without channel rfp .*1 of 16 cells"
+    ):
+        FolderSource(root, PATTERN, CHANNELS).index()
+
+
+def test_pattern_that_matches_nothing_shows_a_file(write_crops: Callable[..., Path]) -> None:
+    root = write_crops()
+    with pytest.raises(SourceError, match=r"\{cell\}\.png.* such as 'AAC1/AAC1_1_rfp_1_gfp\.tif'"):
+        FolderSource(root, "{protein}/{cell}.png", ["gfp"]).index()
+    with pytest.raises(SourceError, match="With channels gfp, rfp it would match"):
+        FolderSource(root, PATTERN, ["GFP", "RFP"]).index()
+
+
+def test_empty_and_missing_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="holds none"):
+        FolderSource(tmp_path, PATTERN, CHANNELS).index()
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        FolderSource(tmp_path / "nowhere", PATTERN, CHANNELS).index()
+
+
+def test_ambiguous_pattern_is_refused_not_guessed(tmp_path: Path) -> None:
+    (tmp_path / "a_b_c_gfp.tif").touch()
+    source = FolderSource(tmp_path, "{protein}_{cell}_{channel}.tif", ["gfp"])
+    with pytest.raises(SourceError, match="one way to read a path"):
+        source.index()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "channels", "options"),
+    [
+        ("/abs/{cell}_{channel}.tif", ["gfp"], {}),
+        ("{cell_{channel}.tif", ["gfp"], {}),
+        ("{1cell}_{channel}.tif", ["gfp"], {}),
+        ("{key}_{channel}.tif", ["gfp"], {}),
+        ("{cell}.tif", ["gfp", "rfp"], {}),
+        ("{cell}.tif", ["gfp"], {"mask_channel": "mask"}),
+        ("{cell}_{channel}.tif", ["gfp"], {"axes": "CYX"}),
+        ("{cell}_{channel}.tif", ["gfp", "gfp"], {}),
+        ("{cell}_{channel}.tif", [], {}),
+    ],
+)
+def test_descriptions_that_cannot_be_are_refused(
+    tmp_path: Path, pattern: str, channels: list[str], options: dict[str, str]
+) -> None:
+    with pytest.raises(SourceError, match="Received"):
+        FolderSource(tmp_path, pattern, channels, **options)  # type: ignore[arg-type]
+
+
+def test_links_out_of_the_folder_are_refused(
+    write_crops: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = write_crops()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    inside = root / "AAC1" / "AAC1_1_rfp_1_gfp.tif"
+    inside.rename(outside / "secret.tif")
+    inside.symlink_to(outside / "secret.tif")
+    source = FolderSource(root, PATTERN, CHANNELS)
+    source.index()
+    with pytest.raises(SourceError, match=r"AAC1_1_rfp_1_gfp\.tif, a link to .*secret\.tif"):
+        source.read(0)
+    inside.unlink()
+    (root / "linked").symlink_to(outside, target_is_directory=True)
+    with pytest.raises(SourceError, match="Links must not lead out"):
+        FolderSource(root, PATTERN, CHANNELS).index()
+
+
+def test_links_inside_the_folder_and_to_it_are_followed(
+    write_crops: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = write_crops()
+    path = root / "AAC1" / "AAC1_1_rfp_1_gfp.tif"
+    path.rename(root / "first.tif")
+    path.symlink_to(root / "first.tif")
+    (tmp_path / "door").symlink_to(root, target_is_directory=True)
+    source = FolderSource(tmp_path / "door", PATTERN, CHANNELS)
+    assert len(source.index()) == 16
+    np.testing.assert_array_equal(source.read(0)[0][..., 0], tifffile.imread(root / "first.tif"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are Unicode on this system")
+def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/\xff_gfp.tif"
+    try:
+        os.close(os.open(name, os.O_CREAT))
+    except OSError:
+        pytest.skip("the file system takes no such names")
+    with pytest.raises(SourceError, match="UTF-8"):
+        FolderSource(tmp_path, "{cell}_{channel}.tif", ["gfp"]).index()
+
+
+_names = st.text(string.ascii_letters + string.digits + " .+()[]", min_size=1, max_size=8)
+
+
+@given(protein=_names, field=_names, cell=_names, channel=st.sampled_from(CHANNELS))
+def test_what_goes_into_a_path_comes_out(protein: str, field: str, cell: str, channel: str) -> None:
+    path = f"{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif"
+    stem, found, fields = FolderPattern(PATTERN, CHANNELS).match(path) or ("", "", {})
+    assert fields == {"protein": protein, "field": field, "cell": cell}
+    assert found == channel
+    assert stem.replace("\0", channel) == path

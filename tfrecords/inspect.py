@@ -1,0 +1,92 @@
+"""What is in a data set, told from its manifest alone, in milliseconds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfrecords.manifest import Counts, read_manifest
+from tfrecords.schema import Schema
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitSummary:
+    """Size of a split.
+
+    Attributes:
+        num_crops: number of crops.
+        num_shards: number of shards.
+        num_bytes: size of the shards.
+    """
+
+    num_crops: int
+    num_shards: int
+    num_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What a data set holds.
+
+    Attributes:
+        schema: shape, dtype, channels, classes and metadata columns.
+        splits: size of each split.
+        counts: by split, how many crops each label and each protein has.
+        seed: of the permutation of the crops.
+        group_by: columns that were kept together by the splits.
+        rejects: how many cells were set aside, by reason.
+        digest: identity of the data set.
+    """
+
+    schema: Schema
+    splits: Mapping[str, SplitSummary]
+    counts: Counts
+    seed: int
+    group_by: tuple[str, ...]
+    rejects: Mapping[str, int]
+    digest: str
+
+    @property
+    def num_crops(self) -> int:
+        """Number of crops of all splits."""
+        return sum(split.num_crops for split in self.splits.values())
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all shards."""
+        return sum(split.num_bytes for split in self.splits.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary as plain JSON values."""
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {
+            **values,
+            "schema": self.schema.to_json(),
+            "splits": {name: dataclasses.asdict(split) for name, split in self.splits.items()},
+            "group_by": list(self.group_by),
+            "num_crops": self.num_crops,
+            "num_bytes": self.num_bytes,
+        }
+
+
+def summarize(records: str | Path) -> Summary:
+    """What the data set in folder `records` holds; raises as `read_manifest` does."""
+    manifest = read_manifest(records)
+    return Summary(
+        schema=manifest.schema,
+        splits={
+            split: SplitSummary(
+                num_crops=manifest.num_crops(split),
+                num_shards=len(shards),
+                num_bytes=sum(shard.num_bytes for shard in shards),
+            )
+            for split, shards in manifest.splits.items()
+        },
+        counts=manifest.counts,
+        seed=manifest.seed,
+        group_by=manifest.group_by,
+        rejects=manifest.rejects,
+        digest=manifest.digest,
+    )

@@ -1,0 +1,272 @@
+"""The table of contents of a data set: `manifest.json`, and the files that TFDS wants beside it.
+
+The manifest is what tells a whole data set from a part of one. TFRecord files carry checksums of
+their records but no count, so a shard that was cut between two records reads as a shorter, healthy
+one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfrecords.errors import DamagedRecordsError, RecordsError, SchemaError, SplitError
+from tfrecords.schema import Schema
+from tfrecords.sharding import shard_name
+from tfrecords.tfds import tfds_features, tfds_info
+
+MANIFEST_NAME = "manifest.json"
+FORMAT_NAME = "deeploc-tf records"
+FORMAT_VERSION = 1
+
+_SPLIT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_SHARD_FILE = re.compile(r".*\.tfrecord.*", re.DOTALL)
+_REBUILD = "Copy the data set again, or rebuild it."
+
+Counts = Mapping[str, Mapping[str, Mapping[str, int]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardInfo:
+    """What must be true of one shard.
+
+    Attributes:
+        name: file name, within the folder of the data set.
+        num_crops: number of records.
+        num_bytes: size of the file.
+        sha256: digest of the file, in hexadecimal.
+    """
+
+    name: str
+    num_crops: int
+    num_bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a data set holds, and where it came from.
+
+    Attributes:
+        schema: what all crops have in common.
+        splits: the shards of each split, in reading order.
+        seed: of the permutation of the crops.
+        group_by: the columns whose values, taken together, never occur in two splits.
+        sources: description of each source; paths in it are relative.
+        rejects: how many cells were set aside, by reason.
+        counts: by split, how many crops each label and each protein has:
+            `counts["train"]["label"]["nucleus"]`.
+    """
+
+    schema: Schema
+    splits: Mapping[str, tuple[ShardInfo, ...]]
+    seed: int = 0
+    group_by: tuple[str, ...] = ()
+    sources: tuple[Mapping[str, Any], ...] = ()
+    rejects: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    counts: Counts = dataclasses.field(default_factory=dict)
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """Names of the splits, in alphabetical order."""
+        return tuple(self.splits)
+
+    def shards(self, split: str) -> tuple[ShardInfo, ...]:
+        """The shards of a split in reading order; raises `SplitError` if there is no such split."""
+        if split not in self.splits:
+            msg = (
+                f"`split` must be one of {', '.join(self.splits)}. Received: split={split!r}. "
+                "Name one of these, or rebuild the records with it."
+            )
+            raise SplitError(msg)
+        return self.splits[split]
+
+    def num_crops(self, split: str) -> int:
+        """How many crops a split has; raises `SplitError` if there is no such split."""
+        return sum(shard.num_crops for shard in self.shards(split))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything that the manifest says: the identity of the data set.
+
+        It holds the digest of every shard, and no place: a data set that was moved or copied keeps
+        it.
+        """
+        canonical = json.dumps(
+            _to_json(self), sort_keys=True, separators=(",", ":"), allow_nan=False
+        )
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def check_split_name(split: str) -> None:
+    """Raise `SplitError` unless `split` may name a split, here and in TFDS."""
+    if not _SPLIT_NAME.fullmatch(split) or split == "all":
+        msg = (
+            "The name of a split must be a letter, then letters, digits and `_`, and not `all` "
+            f"(in TFDS that is all splits together). Received: split={split!r}."
+        )
+        raise SplitError(msg)
+
+
+def manifest_files(manifest: Manifest) -> dict[str, bytes]:
+    """Content of every file of a data set but its shards; `manifest.json` comes last.
+
+    The other three are what `tfds.builder_from_directory` reads. All of it follows from the
+    manifest: no time, no host, no path.
+    """
+    schema = manifest.schema
+    sizes = {
+        split: [(shard.num_crops, shard.num_bytes) for shard in shards]
+        for split, shards in manifest.splits.items()
+    }
+    files = {
+        "features.json": _dumps(tfds_features(schema)),
+        "dataset_info.json": _dumps(tfds_info(sizes)),
+    }
+    if schema.label_names:
+        files["label.labels.txt"] = "".join(f"{name}\n" for name in schema.label_names).encode()
+    files[MANIFEST_NAME] = _dumps({**_to_json(manifest), "digest": manifest.digest})
+    return files
+
+
+def read_manifest(records: str | Path) -> Manifest:
+    """Read and check the manifest of a data set; the shards are not looked at (see `check_shards`).
+
+    Args:
+        records: folder of the data set.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        RecordsError: it is no data set, or a newer program wrote it.
+        DamagedRecordsError: the manifest is not what a build wrote.
+    """
+    records = Path(records)
+    if not records.is_dir():
+        msg = f"`records` must be a folder of records. Received: records={str(records)!r}."
+        raise FileNotFoundError(msg)
+    path = records / MANIFEST_NAME
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        msg = (
+            f"A data set must have a {MANIFEST_NAME}. Received: {str(records)!r} without one. "
+            "Was its build interrupted, or is this another folder?"
+        )
+        raise RecordsError(msg) from error
+    try:
+        return _from_json(json.loads(content))
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        if isinstance(error, RecordsError) and not isinstance(error, SchemaError):
+            error.add_note(f"File: {path}")
+            raise
+        msg = (
+            f"A manifest must be what a build wrote. Received: {type(error).__name__}: {error}. "
+            f"File: {path}. {_REBUILD}"
+        )
+        raise DamagedRecordsError(msg) from error
+
+
+def check_shards(records: str | Path, manifest: Manifest) -> None:
+    """Raise `DamagedRecordsError` unless the folder holds the shards of the manifest and no others.
+
+    Looks at names and sizes only, so it takes milliseconds; what is *in* the shards is for
+    `verify_deep`.
+    """
+    records = Path(records)
+    expected = {shard.name: shard for split in manifest.splits.values() for shard in split}
+    for name, shard in expected.items():
+        try:
+            status = (records / name).stat()
+        except FileNotFoundError as error:
+            msg = f"Every shard must be there. Received: no {name} in {str(records)!r}. {_REBUILD}"
+            raise DamagedRecordsError(msg) from error
+        if not stat.S_ISREG(status.st_mode) or status.st_size != shard.num_bytes:
+            msg = (
+                "A shard must be a file of the size in the manifest. Received: "
+                f"{name} of {status.st_size} bytes, expected {shard.num_bytes}. {_REBUILD}"
+            )
+            raise DamagedRecordsError(msg)
+    foreign = sorted(
+        entry.name
+        for entry in records.iterdir()
+        if _SHARD_FILE.fullmatch(entry.name) and entry.name not in expected
+    )
+    if foreign:
+        msg = (
+            "A data set must hold no shards but its own. Received: "
+            f"{', '.join(foreign[:3])} in {str(records)!r} (foreign files: {len(foreign)}). "
+            "Move them elsewhere."
+        )
+        raise DamagedRecordsError(msg)
+
+
+def _to_json(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "format": FORMAT_NAME,
+        "format_version": FORMAT_VERSION,
+        "schema": manifest.schema.to_json(),
+        "splits": {
+            split: [dataclasses.asdict(shard) for shard in shards]
+            for split, shards in manifest.splits.items()
+        },
+        "counts": manifest.counts,
+        "seed": manifest.seed,
+        "group_by": list(manifest.group_by),
+        "sources": list(manifest.sources),
+        "rejects": manifest.rejects,
+    }
+
+
+def _from_json(values: dict[str, Any]) -> Manifest:
+    if values["format"] != FORMAT_NAME:
+        msg = f"A manifest must be of {FORMAT_NAME!r}. Received: format={values['format']!r}."
+        raise RecordsError(msg)
+    if values["format_version"] not in range(1, FORMAT_VERSION + 1):
+        msg = (
+            f"This version reads records of formats 1 to {FORMAT_VERSION}. Received: "
+            f"format_version={values['format_version']}. Upgrade deeploc-tf."
+        )
+        raise RecordsError(msg)
+    manifest = Manifest(
+        schema=Schema.from_json(values["schema"]),
+        splits={s: tuple(ShardInfo(**v) for v in shards) for s, shards in values["splits"].items()},
+        seed=values["seed"],
+        group_by=tuple(values["group_by"]),
+        sources=tuple(values["sources"]),
+        rejects=values["rejects"],
+        counts=values["counts"],
+    )
+    if manifest.digest != values["digest"]:
+        msg = (
+            "A manifest must be as it was written. Received: content of digest "
+            f"{manifest.digest}, expected {values['digest']}. {_REBUILD}"
+        )
+        raise DamagedRecordsError(msg)
+    if not manifest.splits:
+        msg = f"A data set must have a split. Received: splits={{}}. {_REBUILD}"
+        raise DamagedRecordsError(msg)
+    for split, shards in manifest.splits.items():
+        check_split_name(split)
+        # A name that is spelled out here cannot lead out of the folder.
+        names = [shard_name(split, i, len(shards)) for i in range(len(shards))]
+        if (
+            not shards
+            or [shard.name for shard in shards] != names
+            or any(shard.num_crops < 1 for shard in shards)
+        ):
+            msg = (
+                f"The shards of a split must be {names or 'at least one'}, none empty. "
+                f"Received: {shards}."
+            )
+            raise DamagedRecordsError(msg)
+    return manifest
+
+
+def _dumps(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

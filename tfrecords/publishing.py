@@ -1,0 +1,46 @@
+"""Files that are old or new, never a mixture: written beside their name, synced, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def publishing(path: Path) -> Iterator[Path]:
+    """A temporary sibling to write to; it gets the name `path` when the block ends well.
+
+    If the block raises, the sibling is removed and whatever had the name before still has it. The
+    suffix is kept, since some writers choose their format by it.
+
+    Args:
+        path: final name; its folder must exist.
+
+    Yields:
+        The name to write to: a file, which the block must create.
+    """
+    temporary = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def publish_bytes(path: Path, content: bytes) -> None:
+    """Give `path` this content, at once or not at all."""
+    with publishing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
