@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,18 @@ from tfrecords.schema import Crop, Schema
 
 # read when TensorFlow is first imported
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def pytest_collection_finish() -> None:
+    """Two logical CPUs, if a collected module imported TensorFlow; only possible before its first use."""
+    if "tensorflow" in sys.modules:
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        with contextlib.suppress(RuntimeError):  # used already, by another pytest of this process
+            tf.config.set_logical_device_configuration(
+                cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,5 +134,72 @@ def write_crops(tmp_path: Path) -> Callable[..., Path]:
                         name = f"{protein}_{field}_rfp_{cell}_{channel}.tif"
                         tifffile.imwrite(root / protein / name, image)
         return root
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_screen() -> Callable[..., Manifest]:
+    """Writes records of small cells whose class can be learnt: a bar, lying, upright or both."""
+
+    def write(
+        output: Path,
+        splits: Mapping[str, Sequence[int]] | None = None,
+        *,
+        size: int = 20,
+        channels: Sequence[str] = ("gfp", "rfp"),
+        dtype: str = "uint16",
+        has_mask: bool = False,
+        multi_label: bool = False,
+        label_names: Sequence[str] = ("cytoplasm", "mitochondrion", "nucleus"),
+        crops_of_a_shard: int = 8,
+        pixel_size: float | None = 0.1,
+        seed: int = 0,
+    ) -> Manifest:
+        """`splits`: for each split, how many crops each class has."""
+        splits = splits or {"train": (12, 9, 6), "validation": (4, 3, 2), "test": (5, 4, 2)}
+        schema = Schema(
+            image_shape=(size, size, len(channels)),
+            dtype=dtype,
+            channels=tuple(channels),
+            has_mask=has_mask,
+            label_names=tuple(label_names),
+            multi_label=multi_label,
+            metadata={"field": "text", "focus": "float32", "plate": "int64"},
+            pixel_size=pixel_size,
+        )
+        random = np.random.default_rng(seed)
+        entries, crops = [], []
+        for number, (split, label) in enumerate(
+            (split, label)
+            for split, counts in splits.items()
+            for label, count in enumerate(counts)
+            for _ in range(count)
+        ):
+            image = random.integers(20, 100, (size, size, len(channels)))
+            middle = slice(size // 2 - 2, size // 2 + 2)
+            if label % 3 != 1:
+                image[middle, :, 0] += 150
+            if label % 3 != 0:
+                image[:, middle, 0] += 150
+            crop = Crop(
+                key=f"{split}/{number:03}",
+                image=image.astype(dtype),
+                mask=random.integers(0, 2, (size, size), "uint8") if has_mask else None,
+                labels=(label,) if label_names else (),
+                protein=f"AAC{number % 4}",
+                metadata={"field": f"f{number % 3}", "focus": number / 4, "plate": number % 2},
+            )
+            crops.append(crop)
+            entries.append(tfrecords.Entry(crop.key, split, crop.labels, crop.protein))
+        bytes_of_a_crop = tfrecords.encode(crops[0], schema)
+        return tfrecords.write_records(
+            output,
+            schema,
+            entries,
+            crops,
+            seed=seed,
+            shard_bytes=crops_of_a_shard * (len(bytes_of_a_crop) + 40),
+        )
 
     return write

@@ -21,15 +21,16 @@ page_ids = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
 
 def shell_commands(text: str, program: str) -> list[list[str]]:
-    """Every call of `program` in the shell blocks of a Markdown page, as words."""
-    blocks = re.findall(r"^```(?:sh|bash|shell|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    found = []
-    for block in blocks:
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line.removeprefix("$ "), comments=True)
-            if words and Path(words[0]).name == program:
-                found.append(words[1:])
-    return found
+    """Every call of `program` in the blocks of a Markdown page, as words."""
+    languages = "sh|bash|shell|console|text"
+    blocks = re.findall(rf"^```(?:{languages})\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [
+        line.strip().removeprefix("$ ").removeprefix(".venv/bin/")
+        for block in blocks
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+    calls = [re.split(r" [>|] ", line)[0] for line in lines if line.startswith(f"{program} ")]
+    return [shlex.split(call, comments=True)[1:] for call in calls]
 
 
 def check_call(group: click.Group, words: list[str]) -> None:
@@ -42,8 +43,18 @@ def check_call(group: click.Group, words: list[str]) -> None:
     assert not left, f"{name} takes no further arguments: {left}"
     if not {"--help", "-h"} & set(words):
         needed = {parameter.name for parameter in command.params if parameter.required}
-        given = {name for name, value in values.items() if isinstance(value, str | tuple | list)}
-        assert needed <= given, words
+        given = {
+            name: word for name, word in values.items() if isinstance(word, str | tuple | list)
+        }
+        assert needed <= set(given), words
+        # RUN where RECORDS belongs would pass for a path
+        arguments = {item.name for item in command.params if isinstance(item, click.Argument)}
+        swapped = [
+            word
+            for name, word in given.items()
+            if name in arguments and str(word).lower() in arguments - {name}
+        ]
+        assert not swapped, words
 
 
 def test_every_command_is_documented() -> None:
@@ -80,6 +91,8 @@ def test_the_check_of_calls_can_fail() -> None:
         check_call(main, words)
     with pytest.raises(AssertionError):
         check_call(main, ["embed"])
+    with pytest.raises(AssertionError):
+        check_call(main, ["embed", "RECORDS", "RUN", "cells.h5"])
 
 
 def test_readme_shows_the_way_from_pixels_to_vectors() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeploc_tf.sources import FolderSource, SourceError
@@ -189,6 +189,7 @@ def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
 _names = st.text(string.ascii_letters + string.digits + " .+()[]", min_size=1, max_size=8)
 
 
+@settings(deadline=None)
 @given(protein=_names, field=_names, cell=_names, channel=st.sampled_from(CHANNELS))
 def test_what_goes_into_a_path_comes_out(protein: str, field: str, cell: str, channel: str) -> None:
     path = f"{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif"

@@ -167,7 +167,7 @@ def test_empty_path_and_empty_key_are_refused(tmp_path: Path, table: pd.DataFram
     table.assign(path_rfp=["", *table["path_rfp"][1:]]).to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(SourceError, match=r"path in column 'path_rfp'.*a\.csv, line 2"):
         TableSource(tmp_path / "a.csv", COLUMNS).index()
-    table.assign(key=["a", None, *"cdefghijklmnop"]).to_csv(tmp_path / "b.csv", index=False)
+    table.assign(key=["a", "", *"cdefghijklmnop"]).to_csv(tmp_path / "b.csv", index=False)
     with pytest.raises(SourceError, match=r"a key.*b\.csv, line 3"):
         TableSource(tmp_path / "b.csv", COLUMNS).index()
 
@@ -189,3 +189,8 @@ def test_descriptions_that_cannot_be_are_refused(tmp_path: Path) -> None:
         TableSource(tmp_path / "a.csv", {})
     with pytest.raises(SourceError, match="column of its own"):
         TableSource(tmp_path / "a.csv", {"gfp": "path", "rfp": "path"})
+
+
+def test_whole_numbers_of_parquet_stay_whole_beside_missing_ones(tmp_path: Path) -> None:
+    pd.DataFrame({"id": pd.array([2**60 + 1, None], "Int64")}).to_parquet(tmp_path / "a.parquet")
+    assert read_table(tmp_path / "a.parquet")["id"].tolist() == [2**60 + 1, None]

@@ -46,7 +46,11 @@ def _convert(column: pd.Series[Any]) -> tuple[MetadataType, list[str | int | flo
     different = set(texts)
     if all(_WHOLE.fullmatch(text) for text in different):
         return "int64", _mapped(texts, {text: int(text) for text in different})
-    if different - {""} and all(_DECIMAL.fullmatch(text) for text in different - {""}):
+    filled = different - {""}
+    # whole numbers alone may be names of more digits than float32 has
+    if not all(text.lstrip("-").isdigit() for text in filled) and all(
+        _DECIMAL.fullmatch(text) for text in filled
+    ):
         return "float32", _mapped(texts, {text: float(text or "nan") for text in different})
     return "text", list(texts)
 

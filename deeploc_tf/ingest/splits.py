@@ -181,9 +181,9 @@ def _check_values(texts: Texts, column: str, values: Sequence[str], name: str) -
             some = ", ".join(sorted(known)[:10]) + (", ..." if len(known) > 10 else "")
             msg = (
                 f"A condition must be met by some crop, or split {name!r} is not what it says. "
-                f"Received: {column}={value}, where {column} is one of {some}.{did_you_mean(value, sorted(known))}"
+                f"Received: {column}={value}, where {column} is one of {some}."
             )
-            raise SplitError(msg)
+            raise SplitError(msg + did_you_mean(value, sorted(known)))
 
 
 def _groups(

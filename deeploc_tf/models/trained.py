@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,20 @@ def load_trained(run: str | Path) -> TrainedModel:
 
 
 def load_model(path: Path) -> keras.Model:
-    """A `.keras` file as `fit` saved it, in safe mode: no code is read from it."""
-    if not zipfile.is_zipfile(path):
+    """A `.keras` file as `fit` saved it, in safe mode: no code is read from it.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        damaged = str(error)  # what zipfile raises depends on which byte is wrong
+    if damaged is not None:
         msg = (
-            f"A model must be a whole .keras file. Received: {str(path)!r}. Restore it or train "
-            "again."
+            f"A model must be a whole .keras file. Received: {str(path)!r}, damaged at {damaged}. "
+            "Restore it or train again."
         )
         raise ValueError(msg)
     return keras.models.load_model(path, compile=False, safe_mode=True)

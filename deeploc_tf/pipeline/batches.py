@@ -56,7 +56,10 @@ def batches(
     schema = manifest.schema
     _check_batch_size(batch_size)
     dataset = read_serialized(records, split, manifest=manifest).batch(batch_size)
-    dataset = dataset.map(lambda serialized: decode_batch(serialized, schema, features))
+    dataset = dataset.map(
+        lambda serialized: decode_batch(serialized, schema, features),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
@@ -94,10 +97,17 @@ def training_batches(
 
     Raises:
         SplitError: the split holds fewer crops than one batch, or the crops have no labels.
+        ValueError: `first_epoch` is not one of the epochs.
     """
     manifest = manifest or verify(records)
     schema = manifest.schema
     steps = steps_per_epoch(manifest, split, batch_size)
+    if not 0 <= first_epoch <= epochs:  # -1 would assert an infinite cardinality
+        msg = (
+            "`first_epoch` must lie in [0, epochs]. Received: "
+            f"first_epoch={first_epoch}, epochs={epochs}."
+        )
+        raise ValueError(msg)
     if not schema.label_names:
         msg = "Training needs labels. The records have none: rebuild them with --label."
         raise SplitError(msg)
@@ -124,13 +134,13 @@ def training_batches(
         tf.random.set_seed(1)
         epoch_seed = seed * _SEED_STRIDE + epoch
         serialized = read_serialized(
-            records, split, manifest=manifest, interleave=True, shard_order_seed=epoch_seed
+            records, split, manifest=manifest, shard_order_seed=epoch_seed
         )
         shuffled = serialized.shuffle(buffer_size, seed=epoch_seed, reshuffle_each_iteration=False)
         return shuffled.batch(batch_size, drop_remainder=True)
 
     dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
-    dataset = dataset.map(inputs_and_targets)
+    dataset = dataset.map(inputs_and_targets, num_parallel_calls=tf.data.AUTOTUNE)
     # An unknown cardinality makes Keras run one step past the end, which moves weights.
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps * (epochs - first_epoch)))
     return dataset.prefetch(tf.data.AUTOTUNE)

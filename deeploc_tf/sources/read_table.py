@@ -40,7 +40,7 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     _check_columns(table.column_names, path)
     if table.num_rows == 0:
         raise SourceError(_no_rows(path))
-    frame: pd.DataFrame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas(integer_object_nulls=True, ignore_metadata=True)
     return frame.reset_index(drop=True)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,7 @@ def restore_state(folder: Path, model: keras.Model) -> tuple[TrainingState, list
                 tuple(v.shape) != a.shape for v, a in zip(variables, values, strict=True)
             ):
                 raise ValueError("the variables are those of another model")  # noqa: EM101
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             damages.append(f"{path.name} is damaged ({error}); falling back to the one before")
             continue
         for variable, value in zip(variables, values, strict=True):
@@ -98,9 +97,20 @@ def save_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Arrays of a `.npz`, every one checked against its CRC."""
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    """Arrays of a `.npz`, every one checked against its CRC.
+
+    Raises:
+        FileNotFoundError: it is gone.
+        ValueError: it is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # which one depends on the byte that is wrong, even MemoryError
+        msg = f"Arrays must be a whole .npz file. Received: {str(path)!r} ({error})."
+        raise ValueError(msg) from error
 
 
 def _state_files(folder: Path) -> list[Path]:

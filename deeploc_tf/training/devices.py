@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from pathlib import Path
@@ -26,9 +27,10 @@ def choose_strategy(device: str = "auto", batch_size: int | None = None) -> tf.d
     Raises:
         ValueError: the device does not exist, or the batch cannot be shared out evenly.
     """
-    names = _device_names(device)
     for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)  # leave room for others on the card
+        with contextlib.suppress(RuntimeError):  # too late: this process has used it already
+            tf.config.experimental.set_memory_growth(gpu, True)  # leave room for others on the card
+    names = _device_names(device)
     if batch_size is not None and batch_size % len(names):
         msg = (
             "The batch size must be divisible by the number of devices. Received: "
@@ -37,7 +39,7 @@ def choose_strategy(device: str = "auto", batch_size: int | None = None) -> tf.d
         raise ValueError(msg)
     if len(names) > 1:
         return tf.distribute.MirroredStrategy(names)
-    if names[0] in ("gpu:0", "cpu:0") and device != "cpu":
+    if names[0] == "gpu:0" or device == "auto":
         return tf.distribute.get_strategy()
     return tf.distribute.OneDeviceStrategy(names[0])
 
@@ -48,6 +50,9 @@ def describe_strategy(strategy: tf.distribute.Strategy) -> str:
     replicas = strategy.num_replicas_in_sync
     if replicas > 1:
         text = f"{replicas} devices under MirroredStrategy"
+    elif isinstance(strategy, tf.distribute.OneDeviceStrategy):
+        kind, number = strategy.extended.worker_devices[0].split(":")[-2:]
+        text = f"{kind.upper()} {number}" if int(number) else f"the {kind.upper()}"
     else:
         text = "one GPU" if gpus else "the CPU"
     if not gpus and invisible_nvidia_device():

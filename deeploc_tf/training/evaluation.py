@@ -34,16 +34,12 @@ class Evaluator:
         self.records = records
         self.manifest = manifest
         self.features = ["image", "mask", "label"] if mask else ["image", "label"]
-        counts = manifest.counts["train"]["label"] if "train" in manifest.splits else {}
-        names = manifest.schema.label_names
-        self.majority_class = max(range(len(names)), key=lambda i: counts.get(names[i], 0))
         self._logits = inference_function(model)
 
     def metrics(self, split: str) -> dict[str, Any]:
         """Metrics of the model as it is now, on one split; see `classification_metrics`."""
         labels, logits = self.predict(split)
-        names = self.manifest.schema.label_names
-        return classification_metrics(labels, logits, names, self.majority_class)
+        return classification_metrics(labels, logits, self.manifest.schema.label_names)
 
     def predict(self, split: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Labels `(num_crops,)` and float32 logits `(num_crops, num_classes)`, in manifest order."""

@@ -15,20 +15,18 @@ def classification_metrics(
     labels: NDArray[np.int64],
     logits: NDArray[np.float32],
     class_names: Sequence[str],
-    majority_class: int | None = None,
 ) -> dict[str, Any]:
     """Accuracies, macro-F1, scores of each class, confusion matrix and the majority baseline.
 
     Balanced accuracy and macro-F1 average over the classes that occur in `labels`. A class without
     any prediction has precision 0 (and so F1 0), as in scikit-learn; one that does not occur has
-    recall None.
+    recall None. The majority baseline always says the most frequent class of `labels` itself: no
+    constant answer does better.
 
     Args:
         labels: int64 `(num_crops,)`, class indices.
         logits: float32 `(num_crops, num_classes)`, before softmax.
         class_names: in the order of the logits.
-        majority_class: the most frequent class of the training split, whose share of `labels` is
-            the baseline.
 
     Returns:
         JSON-ready dict; `confusion_matrix` has true classes in rows, predicted ones in columns.
@@ -50,12 +48,14 @@ def classification_metrics(
     )
     present = support > 0
     log_likelihood = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
-    metrics: dict[str, Any] = {
+    return {
         "num_crops": len(labels),
         "loss": float(-log_likelihood.mean()),
         "accuracy": float((predictions == labels).mean()),
         "balanced_accuracy": float(recall[present].mean()),
         "macro_f1": float(f1[present].mean()),
+        "majority_class": class_names[int(support.argmax())],
+        "majority_accuracy": float(support.max() / len(labels)),
         "per_class": {
             name: {
                 "support": int(support[i]),
@@ -67,7 +67,3 @@ def classification_metrics(
         },
         "confusion_matrix": confusion.tolist(),
     }
-    if majority_class is not None:
-        metrics["majority_class"] = class_names[majority_class]
-        metrics["majority_accuracy"] = float((labels == majority_class).mean())
-    return metrics

@@ -1,0 +1,200 @@
+"""The command line as a whole: quick help, one sentence an error, exit codes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from deeploc_tf.cli import COMMANDS, main
+from deeploc_tf.cli.group import LazyGroup
+from deeploc_tf.version import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("tensorflow", "keras", "pandas", "numpy", "pyarrow", "rich", "pydantic", "tifffile")
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_is_quick_shows_an_example_and_imports_nothing_heavy(command: list[str]) -> None:
+    code = (
+        "import sys, time\n"
+        "from deeploc_tf.cli import main\n"
+        "try:\n"
+        f"    main({[*command, '--help']!r}, prog_name='deeploc-tf')\n"
+        "finally:\n"
+        "    seconds = time.process_time()\n"  # other work on the machine does not count
+        f"    loaded = sorted(set({HEAVY!r}) & set(sys.modules))\n"
+        "    print(seconds, loaded, file=sys.stderr)\n"
+    )
+    done = [python("-c", code) for _ in range(2)]  # the first may have to compile
+    assert done[0].returncode == 0, done[0].stderr
+    assert "Examples:" in done[0].stdout
+    assert f"  deeploc-tf {''.join(command)}" in done[0].stdout.split("Examples:")[1]
+    seconds, loaded = done[1].stderr.split(" ", 1)
+    assert loaded.strip() == "[]"
+    assert float(seconds) < 0.5
+
+
+def test_three_ways_to_start_are_the_same() -> None:
+    ways = (["-m", "deeploc_tf"], ["cli.py"], ["-c", "from deeploc_tf.cli import main; main()"])
+    for way in ways:
+        assert python(*way, "--version").stdout == f"deeploc-tf, version {__version__}\n"
+    (module, clone, _) = (python(*way, "--help").stdout for way in ways)
+    assert module == clone
+    assert module.startswith("Usage: deeploc-tf ")
+
+
+def test_unknown_command_is_wrong_usage_with_a_hint() -> None:
+    done = CliRunner().invoke(main, ["build-recods"])
+    assert done.exit_code == 2
+    assert "Did you mean 'build-records'?" in done.stderr
+    assert CliRunner().invoke(main, ["inspect", "--no-such-option"]).exit_code == 2
+
+
+def group_that(error: BaseException | None, result: object = None) -> LazyGroup:
+    """A group with one command that raises or returns."""
+
+    class Group(LazyGroup):
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+            def run() -> object:
+                if error is not None:
+                    raise error
+                click.echo("done")
+                return result
+
+            return click.Command("run", callback=run)
+
+    return Group(lazy_commands={"run": ""}, name="group", invoke_without_command=False)
+
+
+def noted() -> ValueError:
+    error = ValueError("Crops must be round.")
+    error.add_note("Crop: 'a/1'.")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (noted(), 1, "Error: Crops must be round. Crop: 'a/1'.\n"),
+        (FileNotFoundError(2, "No such file or directory", "a.tif"), 1, "directory: a.tif\n"),
+        (FileExistsError("`output` must not exist yet."), 1, "Error: `output` must not exist yet."),
+        (click.UsageError("A folder needs --pattern."), 2, "Error: A folder needs --pattern."),
+        (MemoryError("8 GiB"), 3, "Error: Out of memory. 8 GiB\n"),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+    ],
+)
+def test_errors_are_sentences_with_exit_codes(error: Exception, code: int, text: str) -> None:
+    done = CliRunner().invoke(group_that(error), ["run"])
+    assert done.exit_code == code
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_commands_may_return_an_exit_code() -> None:
+    assert CliRunner().invoke(group_that(None, 75), ["run"]).exit_code == 75
+    assert CliRunner().invoke(group_that(None), ["run"]).exit_code == 0
+
+
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
+    done = CliRunner().invoke(group_that(RuntimeError("a bug")), ["run"])
+    assert isinstance(done.exception, RuntimeError)
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    arguments = ["inspect", str(tmp_path / "none")]
+    plain, debug = (CliRunner().invoke(main, [*f, *arguments]) for f in ([], ["--debug"]))
+    assert (plain.exit_code, debug.exit_code) == (1, 1)
+    assert "Traceback" not in plain.stderr
+    assert "Traceback" in debug.stderr
+    assert "Traceback" not in CliRunner().invoke(main, arguments).stderr  # not for ever
+
+
+def test_reader_that_leaves_sees_no_traceback() -> None:
+    code = (
+        "import click\n"
+        "from deeploc_tf.cli.group import LazyGroup\n"
+        "class Group(LazyGroup):\n"
+        "    def get_command(self, ctx, name):\n"
+        "        def run():\n"
+        "            for _ in range(100_000):\n"
+        "                click.echo('x' * 80)\n"
+        "        return click.Command('run', callback=run)\n"
+        "Group(lazy_commands={'run': ''}, name='group')(['run'])\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_let_commands_clean_up(tmp_path: Path, number: int, code: int) -> None:
+    script = (
+        "import click, pathlib, sys, time\n"
+        "from deeploc_tf.cli.group import LazyGroup\n"
+        "class Group(LazyGroup):\n"
+        "    def get_command(self, ctx, name):\n"
+        "        def run():\n"
+        "            try:\n"
+        "                pathlib.Path(sys.argv[1], 'started').touch()\n"
+        "                time.sleep(60)\n"
+        "            finally:\n"
+        "                pathlib.Path(sys.argv[1], 'cleaned').touch()\n"
+        "        return click.Command('run', callback=run)\n"
+        "Group(lazy_commands={'run': ''}, name='group')(['run'])\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) as process:
+        for _ in range(200):
+            if (tmp_path / "started").exists():
+                break
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(timeout=10) == code
+    assert (tmp_path / "cleaned").exists()
+
+
+def test_other_package_of_the_name_tfrecords_is_told(tmp_path: Path) -> None:
+    (tmp_path / "tfrecords").mkdir()
+    (tmp_path / "tfrecords" / "__init__.py").write_text("__all__ = ['TFRecordWriter']\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import deeploc_tf"
+    done = python("-c", code)
+    assert done.returncode == 1
+    assert re.search(r"ImportError: .*pip uninstall tfrecords", done.stderr)
+
+
+def test_names_that_a_terminal_cannot_show_are_escaped() -> None:
+    code = (
+        "import click\n"
+        "from deeploc_tf.cli.group import LazyGroup\n"
+        "class Group(LazyGroup):\n"
+        "    def get_command(self, ctx, name):\n"
+        "        return click.Command('run', callback=lambda: click.echo('\\u03b2-tubulin'))\n"
+        "Group(lazy_commands={'run': ''}, name='group')(['run'])\n"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout == "\\u03b2-tubulin\n"

@@ -1,0 +1,93 @@
+"""Progress: lines with rate and time left where there is no terminal, a bar where there is."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+from deeploc_tf.cli import progress as module
+from deeploc_tf.cli.progress import Progress, duration
+
+
+class Clock:
+    """Time that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def test_lines_come_now_and_then_with_rate_and_time_left(clock: Clock) -> None:
+    stream = io.StringIO()
+    with Progress("Reading crops", total=1000, stream=stream) as progress:
+        clock.now += 60  # imports and the like are no measure
+        for done in range(1, 1001):
+            progress(done)
+            clock.now += 1 / 64
+    assert stream.getvalue().splitlines() == [
+        "Reading crops: 321 of 1000, 64 a second, 0:11 left",
+        "Reading crops: 641 of 1000, 64 a second, 0:06 left",
+        "Reading crops: 961 of 1000, 64 a second, 0:01 left",
+        "Reading crops: 1000 of 1000, 64 a second",
+    ]
+
+
+def test_work_that_was_done_before_counts_for_nothing(clock: Clock) -> None:
+    stream = io.StringIO()
+    with Progress("Training", total=1000, stream=stream) as progress:
+        progress(500)
+        clock.now += 10
+        progress(600)
+    assert stream.getvalue().splitlines()[0] == "Training: 600 of 1000, 10 a second, 0:40 left"
+
+
+def test_update_adds_and_an_unknown_total_is_not_shown(clock: Clock) -> None:
+    stream = io.StringIO()
+    with Progress("Reading", stream=stream) as progress:
+        progress.update(3)
+        clock.now += 6
+        progress.update(6)
+        assert progress.done == 9
+    assert stream.getvalue().splitlines()[0] == "Reading: 9, 1 a second"
+
+
+def test_nothing_is_said_of_nothing_or_after_an_error(clock: Clock) -> None:
+    stream = io.StringIO()
+    with Progress("Reading", stream=stream):
+        pass
+    progress = Progress("Reading", stream=stream)
+    progress(1)
+    progress.__exit__(ValueError, ValueError("bad"), None)
+    assert stream.getvalue() == ""
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    with Progress("Reading crops", total=10, stream=stream) as progress:
+        for done in range(1, 11):
+            progress(done)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
+    assert "Reading crops" in text
+    assert "10/10" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (123, "2:03"), (3723, "1:02:03")]
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,45 @@
+"""The page for ML engineers is run as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfrecords.schema import Crop, Schema
+from tfrecords.writer import Entry, write_records
+
+PAGE = Path(__file__).parents[1] / "docs" / "python.md"
+
+
+@pytest.mark.slow
+def test_every_block_of_the_python_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = Schema((64, 64, 2), "uint16", ("gfp", "rfp"), label_names=("cytoplasm", "nucleus"))
+    generator = np.random.default_rng(0)
+    crops = [
+        Crop(
+            f"cell/{i}",
+            generator.integers(0, 4000, (64, 64, 2), np.uint16),
+            None,
+            (i % 2,),
+            f"P{i % 4}",
+        )
+        for i in range(24)
+    ]
+    entries = [
+        Entry(c.key, "test" if i < 8 else "train", c.labels, c.protein) for i, c in enumerate(crops)
+    ]
+    write_records(tmp_path / "records", schema, entries, crops)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), names)
+    assert np.shape(names["vectors"]) == (8, 32)
+    assert np.shape(names["cells"].features) == (8, 32)  # type: ignore[attr-defined]
+    assert list(names["proteins"].metadata["protein"]) == ["P0", "P1", "P2", "P3"]  # type: ignore[attr-defined]

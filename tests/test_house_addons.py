@@ -1,0 +1,23 @@
+"""The extra `addons` gives a tensorflow-addons that works with our models."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from deeploc_tf.models.deeploc import DeepLoc
+
+
+def test_an_optimizer_of_tensorflow_addons_trains_deeploc() -> None:
+    addons = pytest.importorskip(
+        "tensorflow_addons", reason="tensorflow-addons is on the addons stack only"
+    )
+    model = DeepLoc((16, 16, 1), 2, width=0.05, dense_units=(4, 4), crop_size=0)
+    before = [weight.copy() for weight in model.get_weights()]
+    model.compile(
+        addons.optimizers.LAMB(1e-2), keras.losses.CategoricalCrossentropy(from_logits=True)
+    )
+    images = np.random.default_rng(0).integers(0, 4000, (4, 16, 16, 1), np.uint16)
+    model.train_on_batch(images, np.eye(2, dtype=np.float32)[[0, 1, 0, 1]])
+    assert any(np.abs(a - b).max() > 0 for a, b in zip(before, model.get_weights(), strict=True))

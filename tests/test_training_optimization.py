@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeploc_tf.models.deeploc import DeepLoc
+from deeploc_tf.training.config import FitConfig
+from deeploc_tf.training.optimization import WarmupCosine, averaged_weights, make_optimizer
+
+
+@pytest.mark.parametrize(("warmup", "total"), [(0, 10), (1, 10), (4, 20), (10, 10), (30, 20)])
+def test_the_rate_rises_linearly_and_falls_along_half_a_cosine(warmup: int, total: int) -> None:
+    rate = WarmupCosine(0.02, warmup, total)
+    for step in range(total + 3):
+        if step < warmup:
+            expected = 0.02 * (step + 1) / warmup
+        elif step >= total:
+            expected = 0.0 if total > warmup or step > warmup else 0.02
+        else:
+            angle = math.pi * (step - warmup) / (total - warmup)
+            expected = 0.02 * 0.5 * (1 + math.cos(angle))
+        assert float(rate(step)) == pytest.approx(expected, abs=1e-8), step
+        assert float(rate(tf.constant(step, tf.int64))) == float(rate(step))
+    assert WarmupCosine.from_config(rate.get_config()).get_config() == rate.get_config()
+
+
+def test_the_optimizer_is_what_the_configuration_says() -> None:
+    config = FitConfig(epochs=10, warmup_epochs=2.5, learning_rate=0.01, weight_decay=0.3)
+    optimizer = make_optimizer(config, 4)
+    assert isinstance(optimizer, keras.optimizers.AdamW)
+    assert optimizer.weight_decay == 0.3
+    schedule = optimizer._learning_rate
+    assert schedule.get_config() == {"peak": 0.01, "warmup_steps": 10, "total_steps": 40}
+    optimizer = make_optimizer(FitConfig(optimizer="adam", schedule="constant", ema_momentum=0), 4)
+    assert type(optimizer) is keras.optimizers.Adam
+    assert not optimizer.use_ema
+    assert float(optimizer.learning_rate.numpy()) == pytest.approx(2e-3)
+
+
+def trained(config: FitConfig, steps: int) -> tuple[keras.Model, list[list[np.ndarray]]]:
+    """A model after some steps, and its trainable weights after each of them."""
+    keras.utils.set_random_seed(1)
+    model = DeepLoc((16, 16, 1), 2, crop_size=0, augmentation="none", width=0.05, dense_units=(4, 4))
+    optimizer = make_optimizer(config, steps)
+    model.compile(
+        optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), run_eagerly=True
+    )
+    optimizer.build(model.trainable_variables)
+    images = np.random.default_rng(0).integers(0, 999, (8, 16, 16, 1)).astype("uint16")
+    targets = np.eye(2, dtype=np.float32)[np.arange(8) % 2]
+    history = [[w.numpy() for w in model.trainable_weights]]
+    for _ in range(steps):
+        model.train_on_batch(images, targets)
+        history.append([w.numpy() for w in model.trainable_weights])
+    return model, history
+
+
+def test_averaged_weights_are_the_moving_average_by_hand() -> None:
+    momentum = 0.6
+    config = FitConfig(ema_momentum=momentum, learning_rate=0.05, schedule="constant")
+    model, history = trained(config, 3)
+    # Keras 2 begins the average with the initial weights, Keras 3 with those after the first step.
+    first = 0 if keras.__version__.startswith("2.") else 1
+    expected: Any = history[first]
+    for weights in history[first + 1 :]:
+        expected = [
+            momentum * a + (1 - momentum) * w for a, w in zip(expected, weights, strict=True)
+        ]
+    found = averaged_weights(model)
+    assert len(found) == len(model.weights)
+    trainable = {id(weight) for weight in model.trainable_weights}
+    averages = [a for a, w in zip(found, model.weights, strict=True) if id(w) in trainable]
+    for average, by_hand, last in zip(averages, expected, history[-1], strict=True):
+        np.testing.assert_allclose(average, by_hand, atol=1e-6)
+        assert not np.array_equal(average, last)
+    others = [(a, w) for a, w in zip(found, model.weights, strict=True) if id(w) not in trainable]
+    assert others
+    for value, weight in others:  # moving statistics of batch norm
+        np.testing.assert_array_equal(value, weight.numpy())
+
+
+def test_without_averaging_the_weights_are_the_models() -> None:
+    model, _ = trained(FitConfig(ema_momentum=0), 1)
+    for value, weight in zip(averaged_weights(model), model.weights, strict=True):
+        np.testing.assert_array_equal(value, weight.numpy())
