@@ -2,9 +2,9 @@
 
     python docs/real_run.py DATA OUT [--seeds 1,2,3] [--epochs 40]
 
-DATA is a folder with `images/<PROTEIN>/<PROTEIN>_<field>_rfp_<cell>_{gfp,rfp}.tif`; OUT receives records, runs and
-tables. Stopped and started again, it goes on where it was. Field 4 tests; fields 1 to 3 train. Prints the
-tables of docs/real-run.md in Markdown.
+DATA is a folder with `images/<PROTEIN>/<PROTEIN>_<field>_rfp_<cell>_{gfp,rfp}.tif`; OUT receives
+records, runs and tables. Stopped and started again, it goes on where it was. Field 4 tests; fields
+1 to 3 train. Prints the tables of docs/real-run.md in Markdown.
 """
 
 from __future__ import annotations

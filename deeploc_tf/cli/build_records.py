@@ -10,6 +10,7 @@ import click
 
 from deeploc_tf.cli.parameters import Fractions, Names, Pair
 from deeploc_tf.cli.progress import Progress
+from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
     from deeploc_tf.sources import Source
@@ -172,7 +173,8 @@ def _build(source: Source, records: Path, options: dict[str, Any]) -> Manifest:
     if sum(ways) > 1:
         msg = "Use one of --test and --validation, --fractions, or --split-column."
         raise click.UsageError(msg)
-    total = None if options["quiet"] else len(source.index())
+    total = len(source.index())  # what is wrong with the files is said before TensorFlow starts
+    start_tensorflow()
     with Progress("Reading crops", total) as progress:
         return build(
             source,

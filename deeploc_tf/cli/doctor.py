@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from deeploc_tf.cli.tensorflow_start import start_tensorflow
 from deeploc_tf.version import __version__
 
 EPILOG = """\b
@@ -103,6 +104,7 @@ def _version(name: str) -> str | None:
 def _devices() -> tuple[list[str], list[str]]:
     """Devices that TensorFlow sees, and sentences about those that it should see."""
     try:
+        start_tensorflow()
         import tensorflow as tf
     except Exception as error:
         return [], [f"TensorFlow cannot be imported: {type(error).__name__}: {error}"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from deeploc_tf.cli.progress import Progress
+from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
 Examples:
@@ -49,6 +50,7 @@ def embed(
     manifest = read_manifest(records)
     total = sum(manifest.num_crops(split) for split in splits)
 
+    start_tensorflow()
     from deeploc_tf.embedding.embed import embed as embed_crops
 
     with Progress("Embedding crops", total) as progress:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from deeploc_tf.cli.progress import Progress
+from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
 Examples:
@@ -125,6 +126,7 @@ def fit(records: Path, run: Path, as_json: bool, quiet: bool, **options: Any) ->
         raise click.UsageError(msg) from error
     manifest = read_manifest(records)
 
+    start_tensorflow()
     from deeploc_tf.training.fit import fit as train
 
     steps = manifest.num_crops("train") // config.batch_size if "train" in manifest.splits else 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from deeploc_tf.cli.progress import Progress
+from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
 Examples:
@@ -32,7 +33,8 @@ def verify(records: Path, deep: bool, quiet: bool) -> None:
     check_shards(records, manifest)
     total = sum(manifest.num_crops(split) for split in manifest.split_names)
     if deep:
-        from tfrecords.verify import verify_deep  # imports TensorFlow
+        start_tensorflow()
+        from tfrecords.verify import verify_deep
 
         with Progress("Verifying crops", total) as progress:
             verify_deep(records, progress=None if quiet else progress)

@@ -12,7 +12,7 @@ import numpy as np
 from deeploc_tf.models.deeploc import FEATURE_LAYER
 from deeploc_tf.models.extractors import feature_extractor, inference_function
 from deeploc_tf.models.trained import TrainedModel, load_trained
-from deeploc_tf.pipeline.batches import batches
+from deeploc_tf.pipeline.batches import batches, running_on
 from deeploc_tf.profiles.aggregate import MeanProfiles
 from deeploc_tf.profiles.tables import TableWriter, check_suffix, write_table, writing_table
 from deeploc_tf.version import __version__
@@ -92,7 +92,10 @@ def embed(
     names = [f"{layer}_{i:0{len(str(num_features - 1))}d}" for i in range(num_features)]
     provenance = _provenance(trained, manifest, splits, layer)
     profiles = MeanProfiles(num_features)
-    with writing_table(output, names, _columns(manifest.schema), provenance) as writer:
+    with (
+        running_on(records),
+        writing_table(output, names, _columns(manifest.schema), provenance) as writer,
+    ):
         for split in splits:
             dataset = batches(
                 records,

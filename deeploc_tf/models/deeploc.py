@@ -106,13 +106,13 @@ def DeepLoc(
     References:
         Kraus et al. 2017, Mol Syst Biol 13:924; Razdaibiedina & Brechalov 2022, arXiv 2205.11676.
     """
-    base = _preset(preset)
-    if normalization is None:
-        normalization = base.normalization
-        if mask and normalization == "standardize":
-            normalization = "min-max"
-    if crop_size is None:
-        crop_size = base.crop_size
+    base = resolve_preset(
+        preset,
+        mask=mask,
+        crop_size=crop_size,
+        normalization=normalization,
+        augmentation=augmentation,
+    )
     if num_classes < 1 or len(dense_units) != 2 or width <= 0:
         msg = (
             "`num_classes` must be at least 1, `dense_units` two sizes, `width` positive. "
@@ -123,12 +123,12 @@ def DeepLoc(
 
     image = keras.Input(tuple(image_shape), dtype=image_dtype, name="image")
     inputs: Any = image
-    x = Normalization(normalization, name="normalization")(image)
+    x = Normalization(base.normalization, name="normalization")(image)
     if mask:
         cell = keras.Input(tuple(image_shape[:2]), dtype="uint8", name="mask")
         inputs = {"image": image, "mask": cell}
         x = JoinMask(name="join_mask")([x, cell])
-    x = _augment(x, augmentation or base.augmentation, crop_size, seed)
+    x = _augment(x, base.augmentation, base.crop_size, seed)
     if mask:
         x = ApplyMask(name="apply_mask")(x)
 
@@ -142,11 +142,32 @@ def DeepLoc(
     return keras.Model(inputs, logits, name="deeploc")
 
 
-def _preset(name: str) -> Preset:
+def resolve_preset(
+    name: str,
+    *,
+    mask: bool = False,
+    crop_size: int | None = None,
+    normalization: str | None = None,
+    augmentation: str | None = None,
+) -> Preset:
+    """The preset of a name with everything that was said otherwise; see `DeepLoc`.
+
+    Raises:
+        ValueError: there is no preset of that name.
+    """
     if name not in PRESETS:
         msg = f"`preset` must be one of {', '.join(PRESETS)}. Received: preset={name!r}."
         raise ValueError(msg)
-    return PRESETS[name]
+    preset = PRESETS[name]
+    if normalization is None:
+        standardized = preset.normalization == "standardize"
+        normalization = "min-max" if mask and standardized else preset.normalization
+    return dataclasses.replace(
+        preset,
+        crop_size=preset.crop_size if crop_size is None else crop_size,
+        normalization=normalization,
+        augmentation=augmentation or preset.augmentation,
+    )
 
 
 def _augment(x: Any, augmentation: str, crop_size: int | None, seed: int) -> Any:

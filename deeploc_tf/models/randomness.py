@@ -25,6 +25,9 @@ class RandomLayer(keras.layers.Layer):
 
     def __init__(self, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
+        if not 0 <= seed < 1 << 31:
+            msg = f"`seed` must lie in [0, 2**31). Received: seed={seed}."
+            raise ValueError(msg)
         self.seed = int(seed)
 
     def build(self, input_shape: Any) -> None:

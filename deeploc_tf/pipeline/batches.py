@@ -6,14 +6,16 @@ one by one); pixels keep their own dtype, since the model's first layers normali
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from tfrecords.codec import decode_batch
-from tfrecords.errors import SplitError
+from tfrecords.errors import DamagedRecordsError, SplitError
 from tfrecords.manifest import Manifest
 from tfrecords.reader import read_serialized
 from tfrecords.verify import verify
@@ -144,6 +146,29 @@ def training_batches(
     # An unknown cardinality makes Keras run one step past the end, which moves weights.
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps * (epochs - first_epoch)))
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+@contextlib.contextmanager
+def running_on(records: str | Path) -> Iterator[None]:
+    """Say in our own errors what TensorFlow says in its, while batches of `records` are computed on.
+
+    Raises:
+        DamagedRecordsError: a record is not what was written.
+        MemoryError: the device has too little memory.
+    """
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        found = re.search(r"(corrupted|truncated) record at \d+", error.message or "")
+        msg = (
+            "Records must be as they were written. Received: "
+            f"{found[0] if found else 'a damaged record'} in {str(records)!r}. "
+            "Run `deeploc-tf verify --deep` on them, copy them again, or rebuild them."
+        )
+        raise DamagedRecordsError(msg) from error
+    except tf.errors.ResourceExhaustedError as error:
+        msg = "A batch and its gradients must fit into the device's memory. Use a smaller batch size."
+        raise MemoryError(msg) from error
 
 
 def steps_per_epoch(manifest: Manifest, split: str, batch_size: int) -> int:

@@ -56,6 +56,7 @@ class EndOfEpoch(keras.callbacks.Callback):
         row = {"epoch": epoch + 1, "seconds": round(time.monotonic() - self._started, 3)}
         row |= {name: float(value) for name, value in logs.items()}
         self.state.epoch = epoch + 1
+        kept = {self.state.best_epoch}  # what the state before this one needs
         if self.evaluator is not None:
             weights = averaged_weights(self.model)
             self.evaluator.model.set_weights(weights)
@@ -68,6 +69,10 @@ class EndOfEpoch(keras.callbacks.Callback):
         if patience and self.state.epoch - self.state.best_epoch >= patience:
             self.model.stop_training = True
         save_state(self.run.path / "checkpoint", self.state, self.model)
+        kept.add(self.state.best_epoch)
+        for path in (self.run.path / "checkpoint").glob("best-*.npz"):
+            if path not in {best_weights_path(self.run, best) for best in kept}:
+                path.unlink()
         self.run.write_history(self.state.history)
         if self.report is not None:
             self.report(row)

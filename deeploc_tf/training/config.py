@@ -15,7 +15,7 @@ class FitConfig(pydantic.BaseModel):
     `deeploc_tf.models.deeploc.DeepLoc`.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     # Architecture: None takes the preset's value.
     preset: Literal["kraus2017", "razdaibiedina2022"] = "kraus2017"
@@ -50,7 +50,7 @@ class FitConfig(pydantic.BaseModel):
         description="stop after that many epochs without a lower validation loss; keep the best",
     )
 
-    seed: pydantic.NonNegativeInt = 0
+    seed: int = pydantic.Field(default=0, ge=0, lt=2**31)
     device: str = pydantic.Field(
         default="auto", description="auto, cpu, gpu, or a list such as gpu:0,gpu:1"
     )

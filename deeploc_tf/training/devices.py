@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import sys
 from pathlib import Path
@@ -21,8 +22,8 @@ def choose_strategy(device: str = "auto", batch_size: int | None = None) -> tf.d
         batch_size: of all replicas together; checked to be divisible.
 
     Returns:
-        `MirroredStrategy` for several devices; the default strategy for the first device of its
-        kind; `OneDeviceStrategy` for another single one.
+        `MirroredStrategy` for several devices; the default strategy, which takes the first GPU if
+        there is one, for "auto" and that GPU; `OneDeviceStrategy` for another single one.
 
     Raises:
         ValueError: the device does not exist, or the batch cannot be shared out evenly.
@@ -38,7 +39,7 @@ def choose_strategy(device: str = "auto", batch_size: int | None = None) -> tf.d
         )
         raise ValueError(msg)
     if len(names) > 1:
-        return tf.distribute.MirroredStrategy(names)
+        return _mirrored(tuple(names))
     if names[0] == "gpu:0" or device == "auto":
         return tf.distribute.get_strategy()
     return tf.distribute.OneDeviceStrategy(names[0])
@@ -66,6 +67,13 @@ def invisible_nvidia_device() -> bool:
     """Whether the system has an NVIDIA device although TensorFlow sees no GPU."""
     present = sys.platform == "linux" and Path("/proc/driver/nvidia/version").exists()
     return present and not tf.config.list_physical_devices("GPU")
+
+
+@functools.cache
+def _mirrored(names: tuple[str, ...]) -> tf.distribute.Strategy:
+    # A second one in a process would count its collective operations from the start again, and
+    # TensorFlow takes them for those of the first: "Shape mismatch in the collective instance".
+    return tf.distribute.MirroredStrategy(list(names))
 
 
 def _device_names(device: str) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.models.extractors import inference_function
-from deeploc_tf.pipeline.batches import batches
+from deeploc_tf.pipeline.batches import batches, running_on
 from deeploc_tf.training.metrics import classification_metrics
 from tfrecords.manifest import Manifest
 
@@ -42,16 +42,18 @@ class Evaluator:
         return classification_metrics(labels, logits, self.manifest.schema.label_names)
 
     def predict(self, split: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Labels `(num_crops,)` and float32 logits `(num_crops, num_classes)`, in manifest order."""
+        """Labels `(num_crops,)`, logits float32 `(num_crops, num_classes)`; in manifest order."""
         labels, logits = [], []
-        for batch in batches(
+        dataset = batches(
             self.records,
             split,
             batch_size=_BATCH_SIZE,
             features=self.features,
             manifest=self.manifest,
-        ):
-            labels.append(batch.pop("label").numpy())
-            inputs = batch if "mask" in batch else batch["image"]
-            logits.append(self._logits(inputs).numpy())
+        )
+        with running_on(self.records):
+            for batch in dataset:
+                labels.append(batch.pop("label").numpy())
+                inputs = batch if "mask" in batch else batch["image"]
+                logits.append(self._logits(inputs).numpy())
         return np.concatenate(labels), np.concatenate(logits)

@@ -12,7 +12,7 @@ import keras
 import pandas as pd
 
 from deeploc_tf.models.deeploc import DeepLoc
-from deeploc_tf.pipeline.batches import steps_per_epoch, training_batches
+from deeploc_tf.pipeline.batches import running_on, steps_per_epoch, training_batches
 from deeploc_tf.training.callbacks import EndOfEpoch, EpochReport, Progress, load_best_weights
 from deeploc_tf.training.checkpoints import TrainingState, restore_state
 from deeploc_tf.training.config import FitConfig
@@ -66,7 +66,7 @@ def fit(
     config = config or FitConfig()
     note = note or (lambda _: None)
     manifest = verify(records)
-    _check_classes(manifest)
+    _check_records(manifest, config)
     steps = steps_per_epoch(manifest, "train", config.batch_size)
     keras.utils.set_random_seed(config.seed)
     strategy = choose_strategy(config.device, config.batch_size)
@@ -100,20 +100,21 @@ def fit(
             mask=config.mask,
             manifest=manifest,
         )
-        model.fit(
-            dataset,
-            initial_epoch=state.epoch,
-            epochs=config.epochs,
-            steps_per_epoch=steps,
-            callbacks=[
-                end_of_epoch,
-                *([Progress(progress, config.batch_size, steps)] if progress else []),
-                *_tensorboard(folder),
-                *callbacks,
-            ],
-            shuffle=False,
-            verbose=0,
-        )
+        with running_on(records):
+            model.fit(
+                dataset,
+                initial_epoch=state.epoch,
+                epochs=config.epochs,
+                steps_per_epoch=steps,
+                callbacks=[
+                    end_of_epoch,
+                    *([Progress(progress, config.batch_size, steps)] if progress else []),
+                    *_tensorboard(folder),
+                    *callbacks,
+                ],
+                shuffle=False,
+                verbose=0,
+            )
     if config.patience and state.best_epoch:
         inference_model.set_weights(load_best_weights(folder, state.best_epoch))
     else:
@@ -159,7 +160,16 @@ def compile_model(model: keras.Model, config: FitConfig, steps: int) -> None:
     optimizer.build(model.trainable_variables)
 
 
-def _check_classes(manifest: Manifest) -> None:
+def _check_records(manifest: Manifest, config: FitConfig) -> None:
+    if config.mask and not manifest.schema.has_mask:
+        msg = "`mask` needs records with masks. These have none: rebuild them with a mask channel."
+        raise SplitError(msg)
+    if config.patience and "validation" not in manifest.splits:
+        msg = (
+            f"`patience` needs a split `validation`. Received: patience={config.patience}, splits "
+            f"{', '.join(manifest.splits)}. Rebuild the records with one, or leave it out."
+        )
+        raise SplitError(msg)
     if manifest.schema.multi_label:
         msg = (
             "`fit` trains on crops with one label each so far. Received: records with several "

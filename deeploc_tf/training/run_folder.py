@@ -1,6 +1,6 @@
 """The run folder: what a training leaves behind, and what a resumed one finds.
 
-    RUN/config.json        settings, digest of the records, classes and channels
+    RUN/config.json        settings, what the preset made of them, digest of the records, classes
     RUN/environment.json   versions and machine of the first start
     RUN/history.csv        one row an epoch
     RUN/checkpoint/        the last two epochs' states, for resuming
@@ -14,6 +14,7 @@ Every file is old or new, never a mixture; the model comes last.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import sys
@@ -24,6 +25,7 @@ from typing import Any
 import pandas as pd
 import pydantic
 
+from deeploc_tf.models.deeploc import resolve_preset
 from deeploc_tf.models.trained import CONFIG_NAME, MODEL_NAME, read_config
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.version import __version__
@@ -32,6 +34,7 @@ from tfrecords.manifest import Manifest
 from tfrecords.publishing import publish_bytes
 from tfrecords.schema import Schema
 
+ENVIRONMENT_NAME = "environment.json"
 _PACKAGES = ("tensorflow", "keras", "tensorflow-addons", "numpy", "pandas", "scikit-learn", "h5py")
 
 
@@ -97,19 +100,28 @@ def open_for_training(path: str | Path, config: FitConfig, manifest: Manifest) -
             )
             raise RecordsError(msg)
         return existing
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(map(_is_foreign, path.iterdir()))):
         msg = (
             f"`run` must be a new or empty folder, or a run. Received: run={str(path)!r}. "
             "Name another folder."
         )
         raise OutputExistsError(msg)
     path.mkdir(parents=True, exist_ok=True)
-    run.write_json("environment.json", _environment())
+    run.write_json(ENVIRONMENT_NAME, _environment())
     run.write_json(
         CONFIG_NAME,
         {
             "deeploc_tf": __version__,
             "config": config.model_dump(mode="json"),
+            "resolved": dataclasses.asdict(
+                resolve_preset(
+                    config.preset,
+                    mask=config.mask,
+                    crop_size=config.crop_size,
+                    normalization=config.normalization,
+                    augmentation=config.augmentation,
+                )
+            ),
             "records_digest": manifest.digest,
             "schema": manifest.schema.to_json(),
         },
@@ -135,6 +147,12 @@ def open_run(path: str | Path) -> Run:
         raise RecordsError(msg) from error
     schema = Schema.from_json(values["schema"])
     return Run(path, config, schema, str(values["records_digest"]))
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a first start that was killed before it wrote `config.json` cannot have left this."""
+    ours = path.name == ENVIRONMENT_NAME or (path.name[0] == "." and ".partial-" in path.name)
+    return not (ours and path.is_file())
 
 
 def _differences(old: FitConfig, new: FitConfig) -> str:

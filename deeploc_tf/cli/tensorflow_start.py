@@ -1,0 +1,46 @@
+"""TensorFlow without the messages of its start, which look like errors and are none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import click
+
+
+def start_tensorflow() -> None:
+    """Import TensorFlow and let it look for devices; what it says meanwhile is shown if it fails.
+
+    On a machine without a GPU it reports a failed CUDA call and more, before any setting of its own
+    can silence it. With `--debug` everything is shown.
+    """
+    context = click.get_current_context(silent=True)
+    if context is not None and getattr(context.find_root().command, "debug", False):
+        import tensorflow  # noqa: F401
+
+        return
+    with _stderr_held_back():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Keep what is written to stderr, by C++ too, and show it only if the block raises."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held_back.seek(0)
+            os.write(kept, held_back.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
