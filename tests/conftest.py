@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def pytest_collection_finish() -> None:
-    """Two logical CPUs, if a collected module imported TensorFlow; only possible before its first use."""
+    """Two logical CPUs, if a module imported TensorFlow; only possible before its first use."""
     if "tensorflow" in sys.modules:
         import tensorflow as tf
 

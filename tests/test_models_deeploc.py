@@ -247,9 +247,12 @@ def whole_life(
     loaded = load_model(folder / "model.keras")
     names = [[layer.name for layer in m.layers] for m in (model, loaded)]
     assert names[0] == names[1]
-    np.testing.assert_array_equal(function(loaded)(inputs).numpy(), logits)
+    for weight, saved in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), saved.numpy())
+    # Equal but for the last bit, which some kernels take from where their memory lies.
+    np.testing.assert_allclose(function(loaded)(inputs).numpy(), logits, atol=1e-6)
     extractor = feature_extractor(loaded, layer)
-    np.testing.assert_array_equal(function(extractor)(inputs).numpy(), features)
+    np.testing.assert_allclose(function(extractor)(inputs).numpy(), features, atol=1e-6)
     # One crop at a time: nothing depends on the batch.
     one = {n: v[:1] for n, v in inputs.items()} if isinstance(inputs, dict) else inputs[:1]
     np.testing.assert_allclose(function(loaded)(one), logits[:1], atol=1e-5)

@@ -37,7 +37,8 @@ def crops(dtype: str, shape: tuple[int, ...] = (5, 24, 20, 3)) -> NDArray[Any]:
     low = random.integers(0, 60, (shape[0], 1, 1, shape[3]))
     extent = random.integers(40, 150, (shape[0], 1, 1, shape[3]))
     values = low + extent * random.random(shape)
-    values[:, 3, 4], values[:, 7, 8] = 255, 0
+    values[:, 3, 4] = (low + extent)[:, 0, 0] + random.integers(1, 40, (shape[0], shape[3]))
+    values[:, 7, 8] = low[:, 0, 0] * random.random((shape[0], shape[3]))
     if dtype == "float32":
         return (values * 7.3).astype(dtype)
     return (values * (200 if dtype == "uint16" else 1)).astype(dtype)
@@ -219,7 +220,7 @@ def test_orientations_are_all_eight_or_the_four_of_flips(
 
 def test_quarter_turns_need_square_crops_and_flips_do_not() -> None:
     images = np.zeros((2, 6, 8, 1), np.float32)
-    with pytest.raises(ValueError, match="6x8 pixels.*'flips'"):
+    with pytest.raises(ValueError, match=r"6x8 pixels.*'flips'"):
         RandomOrientation()(images)
     assert RandomOrientation(quarter_turns=False)(images, training=True).shape == images.shape
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,7 @@ def key_of(records: tuple[Path, Manifest]) -> dict[bytes, bytes]:
 def epochs_of(dataset: tf.data.Dataset, key_of: dict[bytes, bytes], steps: int) -> list[Any]:
     """Keys in the order in which training sees them: epochs of batches of keys."""
     seen = [
-        [key_of[image.tobytes()] for image in images]
-        for images, _ in dataset.as_numpy_iterator()
+        [key_of[image.tobytes()] for image in images] for images, _ in dataset.as_numpy_iterator()
     ]
     assert len(seen) % steps == 0
     return [seen[i : i + steps] for i in range(0, len(seen), steps)]
@@ -47,10 +47,10 @@ def epochs_of(dataset: tf.data.Dataset, key_of: dict[bytes, bytes], steps: int) 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 8, 27, 100])
 def test_every_crop_comes_once_and_in_manifest_order(records: Any, batch_size: int) -> None:
-    folder, manifest = records
+    folder, _ = records
     dataset = batches(folder, "train", batch_size=batch_size, features=["key"])
     found = [batch["key"].tolist() for batch in dataset.as_numpy_iterator()]
-    keys = sum(found, [])
+    keys = list(chain(*found))
     expected = sorted((f"train/{i:03}" for i in range(NUM_TRAIN)), key=lambda k: order_hash(k, 0))
     assert keys == [key.encode() for key in expected]
     assert {len(batch) for batch in found[:-1]} <= {batch_size}
@@ -91,7 +91,7 @@ def test_training_sees_each_crop_at_most_once_an_epoch(records: Any, key_of: Any
     epochs = epochs_of(dataset, key_of, steps)
     counts = Counter(key for epoch in epochs for batch in epoch for key in batch)
     for epoch in epochs:
-        keys = sum(epoch, [])
+        keys = list(chain(*epoch))
         assert len(keys) == len(set(keys)) == 25
     assert len(counts) == NUM_TRAIN  # the remainder that is dropped is not always the same one
 
@@ -99,7 +99,7 @@ def test_training_sees_each_crop_at_most_once_an_epoch(records: Any, key_of: Any
 def test_batches_drawn_divide_evenly_lose_nothing(records: Any, key_of: Any) -> None:
     dataset = training_batches(records[0], batch_size=9, epochs=2)
     for epoch in epochs_of(dataset, key_of, 3):
-        assert sorted(sum(epoch, [])) == sorted(key_of.values())
+        assert sorted(chain(*epoch)) == sorted(key_of.values())
 
 
 def test_the_order_is_a_function_of_seed_and_epoch_alone(records: Any, key_of: Any) -> None:
@@ -152,7 +152,9 @@ def test_unfit_arguments_are_refused(
     records: Any, write_screen: Callable[..., Manifest], tmp_path: Path
 ) -> None:
     folder, _ = records
-    with pytest.raises(ValueError, match=r"`batch_size` must be at least 1\. Received: batch_size=0"):
+    with pytest.raises(
+        ValueError, match=r"`batch_size` must be at least 1\. Received: batch_size=0"
+    ):
         batches(folder, "train", batch_size=0)
     with pytest.raises(SplitError, match="train"):
         batches(folder, "tset")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
+from deeploc_tf.training import devices
 from deeploc_tf.training.devices import choose_strategy, describe_strategy
 
 
@@ -29,7 +30,7 @@ def machine_with_gpus(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: physical)
     monkeypatch.setattr(tf.config, "list_logical_devices", logical_devices)
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", set_memory_growth)
-    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda names: ("mirrored", names))
+    monkeypatch.setattr(devices, "_mirrored", lambda names: ("mirrored", *names))
     monkeypatch.setattr(tf.distribute, "OneDeviceStrategy", lambda name: ("one", name))
     return calls
 
@@ -46,12 +47,13 @@ def test_a_list_of_devices_is_mirrored(two_cpus: list[str]) -> None:
     assert isinstance(strategy, tf.distribute.MirroredStrategy)
     assert strategy.num_replicas_in_sync == 2
     assert "2 devices" in describe_strategy(strategy)
+    assert choose_strategy("cpu:0,cpu:1") is strategy  # TensorFlow cannot tell two apart
     single = choose_strategy("cpu:1", 7)
     assert isinstance(single, tf.distribute.OneDeviceStrategy)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(two_cpus: list[str]) -> None:
-    with pytest.raises(ValueError, match="divisible by the number of devices.*batch_size=7"):
+    with pytest.raises(ValueError, match=r"divisible by the number of devices.*batch_size=7"):
         choose_strategy(",".join(two_cpus), 7)
 
 
@@ -77,10 +79,10 @@ def test_a_device_named_twice_is_refused() -> None:
 def test_all_gpus_are_used_and_their_memory_is_set_before_tensorflow_begins(
     machine_with_gpus: list[str],
 ) -> None:
-    assert choose_strategy("auto", 8) == ("mirrored", ["gpu:0", "gpu:1"])
+    assert choose_strategy("auto", 8) == ("mirrored", "gpu:0", "gpu:1")
     assert machine_with_gpus[:2] == [f"growth /physical_device:GPU:{i}" for i in range(2)]
     # A second call, in a process that computed already, must not fail.
-    assert choose_strategy("gpu", 8) == ("mirrored", ["gpu:0", "gpu:1"])
+    assert choose_strategy("gpu", 8) == ("mirrored", "gpu:0", "gpu:1")
 
 
 @pytest.mark.usefixtures("machine_with_gpus")

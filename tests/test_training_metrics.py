@@ -12,7 +12,9 @@ from deeploc_tf.training.metrics import classification_metrics
 NAMES = ("cytoplasm", "mitochondrion", "nucleus", "vacuole")
 
 
-def some_logits(seed: int, classes: tuple[int, ...] = (0, 1, 2, 3)) -> tuple[np.ndarray, np.ndarray]:
+def some_logits(
+    seed: int, classes: tuple[int, ...] = (0, 1, 2, 3)
+) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     labels = random.choice(classes, 60)
     logits = random.normal(size=(60, 4)).astype(np.float32)
@@ -31,9 +33,7 @@ def test_scores_are_those_of_scikit_learn(seed: int) -> None:
     assert found["balanced_accuracy"] == pytest.approx(
         scores.balanced_accuracy_score(labels, predictions)
     )
-    assert found["macro_f1"] == pytest.approx(
-        scores.f1_score(labels, predictions, average="macro")
-    )
+    assert found["macro_f1"] == pytest.approx(scores.f1_score(labels, predictions, average="macro"))
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert found["loss"] == pytest.approx(
         scores.log_loss(labels, probabilities, labels=range(4)), rel=1e-5

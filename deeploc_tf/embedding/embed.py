@@ -16,7 +16,7 @@ from deeploc_tf.pipeline.batches import batches, running_on
 from deeploc_tf.profiles.aggregate import MeanProfiles
 from deeploc_tf.profiles.tables import TableWriter, check_suffix, write_table, writing_table
 from deeploc_tf.version import __version__
-from tfrecords.errors import DamagedRecordsError, OutputExistsError
+from tfrecords.errors import DamagedRecordsError, OutputExistsError, SplitError
 from tfrecords.manifest import Manifest
 from tfrecords.schema import Schema
 from tfrecords.verify import verify
@@ -82,6 +82,9 @@ def embed(
     profiles_path = output.with_name(f"{output.stem}.profiles{output.suffix}")
     for path in (output, profiles_path):
         _check_absent(path)
+    if len(set(splits)) != len(splits):
+        msg = f"Each split must be named once. Received: splits={list(splits)}."
+        raise SplitError(msg)
     manifest = verify(records)
     total = sum(manifest.num_crops(split) for split in splits)
     trained = load_trained(run)

@@ -135,9 +135,7 @@ def training_batches(
         # This function's graph has a seed of its own: the global one must not change the order.
         tf.random.set_seed(1)
         epoch_seed = seed * _SEED_STRIDE + epoch
-        serialized = read_serialized(
-            records, split, manifest=manifest, shard_order_seed=epoch_seed
-        )
+        serialized = read_serialized(records, split, manifest=manifest, shard_order_seed=epoch_seed)
         shuffled = serialized.shuffle(buffer_size, seed=epoch_seed, reshuffle_each_iteration=False)
         return shuffled.batch(batch_size, drop_remainder=True)
 
@@ -150,7 +148,7 @@ def training_batches(
 
 @contextlib.contextmanager
 def running_on(records: str | Path) -> Iterator[None]:
-    """Say in our own errors what TensorFlow says in its, while batches of `records` are computed on.
+    """Say in our own errors what TensorFlow says in its, while computing on batches of `records`.
 
     Raises:
         DamagedRecordsError: a record is not what was written.
@@ -167,7 +165,9 @@ def running_on(records: str | Path) -> Iterator[None]:
         )
         raise DamagedRecordsError(msg) from error
     except tf.errors.ResourceExhaustedError as error:
-        msg = "A batch and its gradients must fit into the device's memory. Use a smaller batch size."
+        msg = (
+            "A batch and its gradients must fit into the device's memory. Use a smaller batch size."
+        )
         raise MemoryError(msg) from error
 
 

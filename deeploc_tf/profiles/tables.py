@@ -77,9 +77,16 @@ def writing_table(
         provenance: JSON values.
 
     Raises:
-        ValueError: the suffix is none of these.
+        ValueError: the suffix is none of these, or two columns would get one name in Parquet.
     """
     check_suffix(path)
+    names = [*map(_cytomining, columns), *feature_names]
+    if path.suffix == ".parquet" and len(set(names)) != len(names):
+        msg = (
+            "Columns of Parquet must differ in more than the case of their first letter. Received: "
+            f"{', '.join(columns)}. Write .h5, or rename one before the records are built."
+        )
+        raise ValueError(msg)
     values = {**provenance, "format_version": FORMAT_VERSION, "columns": dict(columns)}
     make = _ParquetWriter if path.suffix == ".parquet" else _Hdf5Writer
     with publishing(path) as temporary, make(temporary, feature_names, columns, values) as writer:

@@ -1,0 +1,1 @@
+"""How much of what is known of proteins their profiles hold: standards and scores."""

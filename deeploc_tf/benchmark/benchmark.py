@@ -1,0 +1,149 @@
+"""Profiles against standards: `benchmark` gives every score of one table of profiles."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deeploc_tf.benchmark.scores import (
+    DEFAULT_KS,
+    PrecisionRecallCurve,
+    cosine_similarities,
+    normalized_average_precision,
+    ordered_pairs,
+    per_query_scores,
+    positive_pairs,
+    precision_recall_curve,
+    shared_terms,
+)
+from deeploc_tf.benchmark.standards import Standard, annotate
+from deeploc_tf.version import __version__
+
+SCHEMA_VERSION = 1
+NUM_SHUFFLES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class StandardScores:
+    """Everything that one standard says of the profiles.
+
+    Attributes:
+        standard: its name.
+        numbers: by name, JSON-ready.
+        curve: precision and recall of the pooled ranking.
+    """
+
+    standard: str
+    numbers: Mapping[str, Any]
+    curve: PrecisionRecallCurve
+
+
+def benchmark(
+    features: NDArray[np.float32],
+    proteins: Sequence[str],
+    standards: Sequence[Standard],
+    *,
+    ks: Sequence[int] = DEFAULT_KS,
+    num_shuffles: int = NUM_SHUFFLES,
+    seed: int = 0,
+) -> list[StandardScores]:
+    """Score profiles against standards.
+
+    Args:
+        features: float32 `(num_proteins, num_features)`, a profile a row.
+        proteins: name of each row, in the standards' way of naming.
+        standards: as `read_standard` gives them.
+        ks: numbers of neighbors for recall and precision.
+        num_shuffles: how often the rows are given to other proteins at random, to show chance.
+        seed: of these.
+
+    Returns:
+        One result a standard, in their order.
+
+    Raises:
+        StandardError: a standard shares no pair with the profiles, or all of them.
+        ValueError: a profile is not finite, zero, or there twice.
+    """
+    similarities = cosine_similarities(features, proteins)
+    return [
+        _score(similarities, proteins, standard, ks, num_shuffles, seed) for standard in standards
+    ]
+
+
+def _score(
+    similarities: NDArray[np.float32],
+    proteins: Sequence[str],
+    standard: Standard,
+    ks: Sequence[int],
+    num_shuffles: int,
+    seed: int,
+) -> StandardScores:
+    annotation = annotate(standard, proteins)
+    shared = shared_terms(annotation)
+    among = similarities[np.ix_(annotation.proteins, annotation.proteins)]
+    ordered = ordered_pairs(among)
+    curve = precision_recall_curve(ordered, positive_pairs(among, shared))
+    num_positives, num_pairs = shared.nnz // 2, len(ordered)
+    prevalence = num_positives / num_pairs
+    precision, hits, positives = per_query_scores(among, shared, ks)
+    generator = np.random.default_rng(seed)
+    shuffled = []
+    for _ in range(num_shuffles):
+        order = generator.permutation(len(among))
+        scores = positive_pairs(among[np.ix_(order, order)], shared)
+        shuffled.append(precision_recall_curve(ordered, scores).average_precision)
+    score = curve.average_precision
+    values: dict[str, Any] = {
+        **annotation.coverage,
+        "pairs": num_pairs,
+        "positive_pairs": num_positives,
+        "prevalence": prevalence,
+        "average_precision": score,
+        "lift": score / prevalence,
+        "normalized_average_precision": normalized_average_precision(
+            score, num_positives, num_pairs
+        ),
+        "mean_average_precision": float(precision.mean()),
+        "mean_query_prevalence": float((positives / (len(among) - 1)).mean()),
+    }
+    for k in ks:
+        values[f"recall_at_{k}"] = float((hits[k] / positives).mean())
+        values[f"precision_at_{k}"] = float((hits[k] / k).mean())
+    if shuffled:
+        values["shuffled_average_precision"] = float(np.mean(shuffled))
+        values["shuffled_average_precision_sd"] = float(
+            np.std(shuffled, ddof=min(1, len(shuffled) - 1))
+        )
+    return StandardScores(standard.name, values, curve)
+
+
+def results_json(
+    results: Sequence[StandardScores], profiles: Path, provenance: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    """Scores with what they were made of, JSON-ready."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "deeploc_tf": __version__,
+        "profiles": {
+            "file": profiles.name,
+            "sha256": hashlib.sha256(profiles.read_bytes()).hexdigest(),
+            "provenance": dict(provenance),
+        },
+        "similarity": "cosine",
+        "seed": seed,
+        "standards": {result.standard: dict(result.numbers) for result in results},
+    }
+
+
+def results_table(results: Sequence[StandardScores]) -> pd.DataFrame:
+    """One row a standard, one column a number."""
+    rows = [{"standard": result.standard, **result.numbers} for result in results]
+    return pd.DataFrame(json.loads(json.dumps(rows)))

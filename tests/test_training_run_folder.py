@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pydantic
+import pytest
+
+from deeploc_tf.training.config import FitConfig
+from deeploc_tf.training.run_folder import open_for_training, open_run
+from tfrecords.errors import OutputExistsError, RecordsError
+from tfrecords.manifest import Manifest
+
+
+@pytest.fixture(scope="module")
+def manifests(
+    write_screen: Callable[..., Manifest], tmp_path_factory: pytest.TempPathFactory
+) -> list[Manifest]:
+    folder = tmp_path_factory.mktemp("run_folder")
+    return [write_screen(folder / str(seed), size=6, seed=seed) for seed in range(2)]
+
+
+CONFIG = FitConfig(epochs=3, width=0.1, dense_units=(8, 8), patience=2)
+
+
+def test_a_new_run_remembers_settings_and_records(
+    tmp_path: Path, manifests: list[Manifest]
+) -> None:
+    run = open_for_training(tmp_path / "deep" / "run", CONFIG, manifests[0])
+    assert not run.is_finished
+    found = open_run(str(tmp_path / "deep" / "run"))
+    assert (found.config, found.schema) == (CONFIG, manifests[0].schema)
+    assert found.records_digest == manifests[0].digest
+    environment = json.loads((run.path / "environment.json").read_text())
+    assert environment["packages"]["tensorflow"]
+    assert environment["packages"]["keras"]
+    assert str(tmp_path) not in (run.path / "config.json").read_text()  # a run can be moved
+
+
+def test_the_same_run_is_found_again_wherever_it_lies(
+    tmp_path: Path, manifests: list[Manifest]
+) -> None:
+    open_for_training(tmp_path / "run", CONFIG, manifests[0])
+    (tmp_path / "run").rename(tmp_path / "moved")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "moved").iterdir()}
+    assert open_for_training(tmp_path / "moved", CONFIG, manifests[0]).config == CONFIG
+    assert {path.name: path.read_bytes() for path in (tmp_path / "moved").iterdir()} == before
+
+
+def test_other_records_and_other_settings_are_refused(
+    tmp_path: Path, manifests: list[Manifest]
+) -> None:
+    open_for_training(tmp_path / "run", CONFIG, manifests[0])
+    with pytest.raises(RecordsError, match=manifests[1].digest[:12]):
+        open_for_training(tmp_path / "run", CONFIG, manifests[1])
+    other = CONFIG.model_copy(update={"epochs": 4, "dropout": 0.1})
+    expected = r"Received: dropout=0\.1 \(was 0\.3\), epochs=4 \(was 3\) in run"
+    with pytest.raises(RecordsError, match=expected):
+        open_for_training(tmp_path / "run", other, manifests[0])
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path: Path, manifests: list[Manifest]) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for path in (tmp_path, tmp_path / "thesis.txt"):
+        with pytest.raises(OutputExistsError, match="new or empty folder"):
+            open_for_training(path, CONFIG, manifests[0])
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    (tmp_path / "empty").mkdir()
+    open_for_training(tmp_path / "empty", CONFIG, manifests[0])
+
+
+def test_a_start_that_was_killed_at_once_can_be_repeated(
+    tmp_path: Path, manifests: list[Manifest]
+) -> None:
+    (tmp_path / "environment.json").write_text("{}")
+    (tmp_path / ".config.partial-123.json").write_text("{")
+    open_for_training(tmp_path, CONFIG, manifests[0])
+    assert open_run(tmp_path).config == CONFIG
+
+
+def test_settings_that_this_version_does_not_know_are_refused(
+    tmp_path: Path, manifests: list[Manifest]
+) -> None:
+    open_for_training(tmp_path / "run", CONFIG, manifests[0])
+    path = tmp_path / "run" / "config.json"
+    values = json.loads(path.read_text())
+    values["config"]["width"] = -1
+    values["config"]["brightness"] = 2
+    path.write_text(json.dumps(values))
+    with pytest.raises(RecordsError, match="settings of this version"):
+        open_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"epochs": 0}, {"batch_size": 0}, {"width": 0}, {"dense_units": (8,)}, {"crop_size": -1},
+        {"dropout": 1.0}, {"ema_momentum": 1.0}, {"label_smoothing": 1.0}, {"learning_rate": 0},
+        {"weight_decay": -1}, {"patience": 0}, {"seed": -1}, {"seed": 2**31}, {"preset": "vgg16"},
+        {"normalization": "none"}, {"augmentation": "all"}, {"optimizer": "sgd"}, {"epoch": 3},
+        {"width": float("inf")}, {"learning_rate": float("nan")}, {"warmup_epochs": float("inf")},
+        {"ema_momentum": float("nan")},
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        FitConfig(**values)  # type: ignore[arg-type]
+
+
+def test_settings_survive_json() -> None:
+    assert (
+        FitConfig.model_validate(json.loads(json.dumps(CONFIG.model_dump(mode="json")))) == CONFIG
+    )
