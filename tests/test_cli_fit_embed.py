@@ -42,6 +42,7 @@ def trained(records: Path, tmp_path_factory: Any) -> tuple[Path, Result]:
     return folder, run("fit", records, folder, *TINY)
 
 
+@pytest.mark.slow
 def test_the_story_from_crops_to_vectors(write_crops: Callable[..., Path], tmp_path: Path) -> None:
     crops = write_crops(shape=(10, 10))
     records, folder, table = tmp_path / "records", tmp_path / "run", tmp_path / "cells.parquet"

@@ -212,6 +212,7 @@ def killed(records: Path, tmp_path_factory: Any) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_as_if_nothing_had_been(
     killed: Path, records: Path, finished: Finished, tmp_path: Path
 ) -> None:
@@ -231,6 +232,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(
     assert_same_training(keep, tmp_path / "moved", finished)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_an_epoch_and_changes_nothing(
     killed: Path, records: Path, finished: Finished, tmp_path: Path
 ) -> None:
@@ -246,6 +248,7 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_changes_nothing(
     assert_same_training(keep, run, finished)
 
 
+@pytest.mark.slow
 def test_without_a_whole_checkpoint_nothing_is_trained(
     killed: Path, records: Path, tmp_path: Path
 ) -> None:
@@ -257,6 +260,7 @@ def test_without_a_whole_checkpoint_nothing_is_trained(
     assert not (tmp_path / "run" / "model.keras").exists()
 
 
+@pytest.mark.slow
 def test_early_stopping_keeps_the_best_epoch_through_an_interruption(
     records: Path, tmp_path: Path
 ) -> None:
@@ -295,6 +299,7 @@ def test_early_stopping_keeps_the_best_epoch_through_an_interruption(
     assert (tmp_path / "run" / "metrics.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_screen_that_can_be_learnt_is_learnt(
     write_screen: Callable[..., Manifest], tmp_path: Path
 ) -> None:
