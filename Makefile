@@ -7,6 +7,8 @@ VENV ?= .venv
 PYTHON_ADDONS ?= python3.11
 VENV_ADDONS ?= .venv-addons
 PYTEST_ARGS ?=
+# Two processes, a file each: TensorFlow's tracing, most of the time, uses one core.
+PYTEST_WORKERS ?= 2
 MATRIX ?= python3.11 python3.12 python3.13
 
 BIN := $(VENV)/bin
@@ -58,10 +60,10 @@ install-matrix: ## resolve, without installing, on each Python of MATRIX that is
 	for python in $(MATRIX); do resolve $$python .; done; resolve $(PYTHON_ADDONS) '.[addons]'
 
 test: $(INSTALLED) ## tests on the default stack
-	$(BIN)/python -m pytest -m 'not gpu' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not gpu' -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 test-addons: $(INSTALLED_ADDONS) ## the same tests on the tensorflow-addons stack
-	$(BIN_ADDONS)/python -m pytest -m 'not gpu' $(PYTEST_ARGS)
+	$(BIN_ADDONS)/python -m pytest -m 'not gpu' -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 test-gpu: $(INSTALLED) ## tests that need a GPU (not run on a GPU yet)
 	$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)

@@ -26,6 +26,8 @@ from tfrecords.errors import (
     SplitError,
 )
 from tfrecords.manifest import Manifest, read_manifest
+from tfrecords.schema import Crop
+from tfrecords.writer import Entry, write_records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,6 +250,43 @@ def test_an_existing_output_is_not_touched(plain: Screen, name: str, tmp_path: P
         embed(plain.run, plain.records, tmp_path / "cells.h5")
     assert (tmp_path / name).read_text() == "mine"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_killed_between_its_two_files_it_starts_again(plain: Screen, tmp_path: Path) -> None:
+    written = embed(plain.run, plain.records, tmp_path / "cells.h5")
+    whole = read_table(written.embeddings)
+    written.embeddings.unlink()  # its name comes last, so profiles alone are what a kill leaves
+    with pytest.raises(OutputExistsError, match=r"cells\.profiles\.h5"):
+        embed(plain.run, plain.records, tmp_path / "cells.h5", layer="fc_1")
+    again = embed(plain.run, plain.records, tmp_path / "cells.h5")
+    np.testing.assert_array_equal(read_table(again.embeddings).features, whole.features)
+
+
+def test_metadata_columns_with_our_own_names_are_kept_beside_them(
+    plain: Screen, tmp_path: Path
+) -> None:
+    schema = dataclasses.replace(
+        plain.manifest.schema, metadata={"label": "text", "split": "int64"}
+    )
+    crops = [
+        Crop(
+            f"cell/{i}",
+            np.full(schema.image_shape, i, np.uint16),
+            None,
+            (0,),
+            "AAC1",
+            {"label": f"theirs {i}", "split": i},
+        )
+        for i in range(3)
+    ]
+    entries = [Entry(crop.key, "test", crop.labels, crop.protein) for crop in crops]
+    write_records(tmp_path / "records", schema, entries, crops)
+    written = embed(plain.run, tmp_path / "records", tmp_path / "cells.parquet")
+    metadata = read_table(written.embeddings).metadata
+    assert set(metadata["label"]) == {schema.label_names[0]}
+    assert set(metadata["split"]) == {"test"}
+    assert sorted(metadata["meta_label"]) == ["theirs 0", "theirs 1", "theirs 2"]
+    assert sorted(metadata["meta_split"]) == [0, 1, 2]
 
 
 def test_fewer_rows_than_the_manifest_are_never_published(

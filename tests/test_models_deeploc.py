@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from deeploc_tf.models.deeploc import AUGMENTATIONS, DeepLoc
 from deeploc_tf.models.extractors import feature_extractor, inference_function
-from deeploc_tf.models.preprocessing import NORMALIZATIONS
+from deeploc_tf.models.normalization import NORMALIZATIONS
 from deeploc_tf.models.trained import TrainedModel, load_model, load_trained
 from tfrecords.errors import RecordsError, SchemaError
 from tfrecords.schema import Schema

@@ -10,15 +10,9 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from deeploc_tf.models.preprocessing import (
-    NORMALIZATIONS,
-    ApplyMask,
-    JoinMask,
-    Normalization,
-    RandomCrop,
-    RandomOrientation,
-    RandomRotation,
-)
+from deeploc_tf.models.augmentation import RandomCrop, RandomOrientation, RandomRotation
+from deeploc_tf.models.masking import ApplyMask, JoinMask
+from deeploc_tf.models.normalization import NORMALIZATIONS, Normalization
 from deeploc_tf.models.randomness import Dropout
 
 DTYPES = ("uint8", "uint16", "float32")

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from deeploc_tf.models import deeploc
-from deeploc_tf.models.preprocessing import RandomCrop
+from deeploc_tf.models.augmentation import RandomCrop
 from deeploc_tf.models.randomness import Dropout
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.pipeline.batches import training_batches

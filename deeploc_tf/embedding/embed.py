@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,13 @@ from deeploc_tf.models.extractors import feature_extractor, inference_function
 from deeploc_tf.models.trained import TrainedModel, load_trained
 from deeploc_tf.pipeline.batches import batches, running_on
 from deeploc_tf.profiles.aggregate import MeanProfiles
-from deeploc_tf.profiles.tables import TableWriter, check_suffix, write_table, writing_table
+from deeploc_tf.profiles.tables import (
+    TableWriter,
+    check_suffix,
+    read_table,
+    write_table,
+    writing_table,
+)
 from deeploc_tf.version import __version__
 from tfrecords.errors import DamagedRecordsError, OutputExistsError, SplitError
 from tfrecords.manifest import Manifest
@@ -79,9 +85,7 @@ def embed(
     """
     output = Path(output)
     check_suffix(output)
-    profiles_path = output.with_name(f"{output.stem}.profiles{output.suffix}")
-    for path in (output, profiles_path):
-        _check_absent(path)
+    _check_absent(output)
     if len(set(splits)) != len(splits):
         msg = f"Each split must be named once. Received: splits={list(splits)}."
         raise SplitError(msg)
@@ -94,32 +98,61 @@ def embed(
     num_features = int(extractor.output.shape[-1])
     names = [f"{layer}_{i:0{len(str(num_features - 1))}d}" for i in range(num_features)]
     provenance = _provenance(trained, manifest, splits, layer)
+    profiles_path = output.with_name(f"{output.stem}.profiles{output.suffix}")
+    if not _is_leftover(profiles_path, provenance):
+        _check_absent(profiles_path)
     profiles = MeanProfiles(num_features)
+    extract = inference_function(extractor)
     with (
         running_on(records),
         writing_table(output, names, _columns(manifest.schema), provenance) as writer,
     ):
-        for split in splits:
-            dataset = batches(
-                records,
-                split,
-                batch_size=batch_size,
-                features=_features(manifest.schema, trained),
-                manifest=manifest,
-            )
-            extract = inference_function(extractor)
-            for batch in dataset:
-                inputs = {n: batch[n] for n in ("image", "mask") if n in batch}
-                vectors = extract(inputs if trained.takes_mask else inputs["image"]).numpy()
-                columns = _describe(batch, manifest.schema, split)
-                writer.append(vectors, columns)
-                profiles.add(vectors, columns["protein"])
-                if progress is not None:
-                    progress(writer.num_rows)
+        for split, batch in _batches_of(records, manifest, splits, batch_size, trained.takes_mask):
+            vectors = extract(_inputs(batch, trained.takes_mask)).numpy()
+            columns = _describe(batch, manifest.schema, split)
+            writer.append(vectors, columns)
+            profiles.add(vectors, columns["protein"])
+            if progress is not None:
+                progress(writer.num_rows)
         _check_rows(writer, total)
-    table = profiles.table(provenance)
-    write_table(profiles_path, table, names)
+        table = profiles.table(provenance)
+        # Before the embeddings get their name, which says that both are done.
+        write_table(profiles_path, table, names)
     return Embedded(output, profiles_path, total, len(table.features), num_features)
+
+
+def _batches_of(
+    records: str | Path,
+    manifest: Manifest,
+    splits: Sequence[str],
+    batch_size: int,
+    takes_mask: bool,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Batches of the splits, one after the other, with the split's name."""
+    schema = manifest.schema
+    names = ["image", *(["mask"] if takes_mask else []), "key", "protein"]
+    names += ["label"] if schema.label_names else []
+    names += [f"meta/{name}" for name in schema.metadata]
+    for split in splits:
+        for batch in batches(
+            records, split, batch_size=batch_size, features=names, manifest=manifest
+        ):
+            yield split, batch
+
+
+def _inputs(batch: dict[str, Any], takes_mask: bool) -> Any:
+    return {name: batch[name] for name in ("image", "mask")} if takes_mask else batch["image"]
+
+
+def _is_leftover(profiles: Path, provenance: Mapping[str, Any]) -> bool:
+    """Whether the same `embed`, killed before its end, left these profiles: it makes them again."""
+    if not profiles.exists():
+        return False
+    try:
+        found = read_table(profiles).provenance
+    except ValueError:
+        return False
+    return all(found.get(name) == provenance[name] for name in provenance if name != "kind")
 
 
 def _check_absent(path: Path) -> None:
@@ -160,13 +193,13 @@ def _provenance(
 
 def _columns(schema: Schema) -> dict[str, str]:
     label = {"label": "text"} if schema.label_names else {}
-    return {"key": "text", "protein": "text", **label, "split": "text", **schema.metadata}
+    columns = {"key": "text", "protein": "text", **label, "split": "text"}
+    return columns | {_column(name): kind for name, kind in schema.metadata.items()}
 
 
-def _features(schema: Schema, trained: TrainedModel) -> list[str]:
-    names = ["image", *(["mask"] if trained.takes_mask else []), "key", "protein"]
-    names += ["label"] if schema.label_names else []
-    return [*names, *(f"meta/{name}" for name in schema.metadata)]
+def _column(name: str) -> str:
+    """The table's name of a metadata column: four names are taken."""
+    return f"meta_{name}" if name in ("key", "protein", "label", "split") else name
 
 
 def _describe(batch: dict[str, Any], schema: Schema, split: str) -> dict[str, list[Any]]:
@@ -180,7 +213,7 @@ def _describe(batch: dict[str, Any], schema: Schema, split: str) -> dict[str, li
         columns["label"] = _label_texts(batch["label"].numpy(), schema)
     for name, kind in schema.metadata.items():
         values = batch[f"meta/{name}"]
-        columns[name] = _texts(values) if kind == "text" else values.numpy().tolist()
+        columns[_column(name)] = _texts(values) if kind == "text" else values.numpy().tolist()
     return columns
 
 

@@ -8,14 +8,9 @@ from typing import Any
 
 import keras
 
-from deeploc_tf.models.preprocessing import (
-    ApplyMask,
-    JoinMask,
-    Normalization,
-    RandomCrop,
-    RandomOrientation,
-    RandomRotation,
-)
+from deeploc_tf.models.augmentation import RandomCrop, RandomOrientation, RandomRotation
+from deeploc_tf.models.masking import ApplyMask, JoinMask
+from deeploc_tf.models.normalization import Normalization
 from deeploc_tf.models.randomness import Dropout
 
 AUGMENTATIONS = ("none", "flips", "orientations", "rotations")

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from deeploc_tf.models import preprocessing, randomness  # noqa: F401 - registers the layers
+from deeploc_tf.models import deeploc  # noqa: F401 - registers the layers
 from tfrecords.errors import RecordsError, SchemaError
 from tfrecords.schema import Schema
 

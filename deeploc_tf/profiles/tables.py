@@ -149,7 +149,12 @@ class _Hdf5Writer:
         self._file.attrs["provenance"] = json.dumps(provenance, allow_nan=False)
         width = len(feature_names)
         self._features = self._file.create_dataset(
-            "features", (0, width), "float32", maxshape=(None, width), chunks=(_CHUNK_ROWS, width)
+            "features",
+            (0, width),
+            "float32",
+            maxshape=(None, width),
+            chunks=(_CHUNK_ROWS, width),
+            fletcher32=True,  # HDF5 has no checksums of its own accord
         )
         self._columns = {
             name: self._file.create_dataset(

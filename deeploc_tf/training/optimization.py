@@ -1,4 +1,7 @@
-"""Optimizers, the learning-rate schedule and the averaged weights, equal on both Keras versions."""
+"""Optimizers, the learning-rate schedule and the averaged weights.
+
+The averages begin at the initial weights in Keras 2 and at those after the first step in Keras 3.
+"""
 
 from __future__ import annotations
 
