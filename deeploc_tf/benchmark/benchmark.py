@@ -26,9 +26,12 @@ from deeploc_tf.benchmark.scores import (
 )
 from deeploc_tf.benchmark.standards import Standard, annotate
 from deeploc_tf.version import __version__
+from tfrecords.errors import OutputExistsError
+from tfrecords.publishing import publish_bytes
 
 SCHEMA_VERSION = 1
 NUM_SHUFFLES = 10
+_CURVE_POINTS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,11 +128,38 @@ def _score(
     return StandardScores(standard.name, values, curve)
 
 
-def results_json(
-    results: Sequence[StandardScores], profiles: Path, provenance: Mapping[str, Any], seed: int
+def write_results(
+    folder: str | Path,
+    results: Sequence[StandardScores],
+    profiles: Path,
+    provenance: Mapping[str, Any],
+    seed: int,
 ) -> dict[str, Any]:
-    """Scores with what they were made of, JSON-ready."""
-    return {
+    """Write `scores.json`, `scores.csv` and `precision_recall.csv` into a new folder.
+
+    Args:
+        folder: to make; it must not exist, or be empty.
+        results: as `benchmark` gives them, of standards with different names.
+        profiles: file of the profiles, for its name and digest.
+        provenance: of the profiles.
+        seed: that `benchmark` was given.
+
+    Returns:
+        The content of `scores.json`.
+
+    Raises:
+        OutputExistsError: the folder has something in it.
+        ValueError: two standards have one name.
+    """
+    folder = Path(folder)
+    names = [result.standard for result in results]
+    if len(set(names)) < len(names):
+        msg = f"Standards must have different names. Received: {', '.join(names)}. Rename a file."
+        raise ValueError(msg)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        msg = f"`results` must be a new or empty folder. Received: {str(folder)!r}. Name another."
+        raise OutputExistsError(msg)
+    values = {
         "schema_version": SCHEMA_VERSION,
         "deeploc_tf": __version__,
         "profiles": {
@@ -141,9 +171,25 @@ def results_json(
         "seed": seed,
         "standards": {result.standard: dict(result.numbers) for result in results},
     }
+    curves = pd.concat([_curve_table(result) for result in results])
+    table = pd.DataFrame([{"standard": r.standard, **r.numbers} for r in results])
+    folder.mkdir(parents=True, exist_ok=True)
+    publish_bytes(folder / "precision_recall.csv", curves.to_csv(index=False).encode())
+    publish_bytes(folder / "scores.csv", table.to_csv(index=False).encode())
+    content = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    publish_bytes(folder / "scores.json", content.encode())
+    return values
 
 
-def results_table(results: Sequence[StandardScores]) -> pd.DataFrame:
-    """One row a standard, one column a number."""
-    rows = [{"standard": result.standard, **result.numbers} for result in results]
-    return pd.DataFrame(json.loads(json.dumps(rows)))
+def _curve_table(result: StandardScores) -> pd.DataFrame:
+    """At most a thousand points of the curve, the first and the last among them."""
+    count = len(result.curve.recall)
+    chosen = np.unique(np.linspace(0, count - 1, min(count, _CURVE_POINTS)).astype(int))
+    return pd.DataFrame(
+        {
+            "standard": result.standard,
+            "recall": result.curve.recall[chosen],
+            "precision": result.curve.precision[chosen],
+            "similarity": result.curve.score[chosen],
+        }
+    )

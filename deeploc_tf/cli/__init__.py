@@ -19,6 +19,7 @@ COMMANDS = {
     "verify": "deeploc_tf.cli.verify:verify",
     "fit": "deeploc_tf.cli.fit:fit",
     "embed": "deeploc_tf.cli.embed:embed",
+    "benchmark": "deeploc_tf.cli.benchmark:benchmark",
     "doctor": "deeploc_tf.cli.doctor:doctor",
 }
 
@@ -29,6 +30,7 @@ Examples:
   deeploc-tf inspect RECORDS
   deeploc-tf fit RECORDS RUN
   deeploc-tf embed RUN RECORDS cells.parquet
+  deeploc-tf benchmark cells.profiles.parquet complexes.gmt RESULTS
 """
 
 
