@@ -36,10 +36,11 @@ def test_every_block_of_the_python_page_runs(
     write_records(tmp_path / "records", schema, entries, crops)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
     assert np.shape(names["vectors"]) == (8, 32)
+    assert names["outputs"]["embedding"].shape == (8, 32)  # type: ignore[index]
     assert np.shape(names["cells"].features) == (8, 32)  # type: ignore[attr-defined]
     assert list(names["proteins"].metadata["protein"]) == ["P0", "P1", "P2", "P3"]  # type: ignore[attr-defined]

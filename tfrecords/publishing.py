@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,22 @@ def publishing(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def partial_folder(output: Path) -> Iterator[Path]:
+    """A new sibling of `output`, which is gone when the block ends, unless the block renamed it.
+
+    Args:
+        output: the name that the block will give it; its folder must exist.
+    """
+    folder = output.with_name(f"{output.name}.partial-{os.getpid()}")
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed and had our number
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish_bytes(path: Path, content: bytes) -> None:

@@ -8,7 +8,6 @@ which is renamed when it is whole and on disk.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -34,7 +33,7 @@ from tfrecords.manifest import (
     manifest_files,
     read_manifest,
 )
-from tfrecords.publishing import sync
+from tfrecords.publishing import partial_folder, sync
 from tfrecords.schema import Crop, Schema
 from tfrecords.sharding import (
     SHARD_BYTES,
@@ -115,7 +114,7 @@ def write_records(
     _check_columns(schema, group_by)
     plan = _Plan(schema, entries, seed, shard_bytes)
     _check_free_disk(output.parent, plan)
-    with _partial_folder(output) as folder:
+    with partial_folder(output) as folder:
         spill = _Spill(folder, plan)
         for count, crop in enumerate(crops, start=1):
             spill.add(plan.take(crop), encode(crop, schema))
@@ -340,15 +339,3 @@ def _check_free_disk(folder: Path, plan: _Plan) -> None:
             f"expected {needed}. Free some, or write elsewhere."
         )
         raise OSError(errno.ENOSPC, msg)
-
-
-@contextlib.contextmanager
-def _partial_folder(output: Path) -> Iterator[Path]:
-    """A new sibling of `output`, which is gone when the block ends, unless it was renamed."""
-    folder = output.with_name(f"{output.name}.partial-{os.getpid()}")
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed and had our number
-    try:
-        folder.mkdir()
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -19,6 +19,7 @@ COMMANDS = {
     "verify": "deeploc_tf.cli.verify:verify",
     "fit": "deeploc_tf.cli.fit:fit",
     "embed": "deeploc_tf.cli.embed:embed",
+    "export": "deeploc_tf.cli.export:export",
     "benchmark": "deeploc_tf.cli.benchmark:benchmark",
     "doctor": "deeploc_tf.cli.doctor:doctor",
 }

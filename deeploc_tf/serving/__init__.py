@@ -1,0 +1,1 @@
+"""Serving: trained models for code that has never heard of this package."""
