@@ -8,6 +8,26 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from tfrecords.errors import OutputExistsError
+
+
+def check_absent(output: Path) -> None:
+    """Refuse an output that is there already, or that has no folder to stand in.
+
+    Raises:
+        OutputExistsError: something has the name, be it a dangling link.
+        FileNotFoundError: there is no such folder.
+    """
+    if os.path.lexists(output):
+        msg = (
+            f"`output` must not exist yet. Received: output={str(output)!r}. "
+            "Name another, or remove this one."
+        )
+        raise OutputExistsError(msg)
+    if not output.parent.is_dir():
+        msg = f"The folder of `output` must exist. Received: {str(output.parent)!r}. Make it first."
+        raise FileNotFoundError(msg)
+
 
 @contextlib.contextmanager
 def publishing(path: Path) -> Iterator[Path]:

@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords.codec import encode
-from tfrecords.errors import OutputExistsError, RecordsError, SchemaError, SplitError
+from tfrecords.errors import RecordsError, SchemaError, SplitError
 from tfrecords.manifest import (
     Counts,
     Manifest,
@@ -33,7 +33,7 @@ from tfrecords.manifest import (
     manifest_files,
     read_manifest,
 )
-from tfrecords.publishing import partial_folder, sync
+from tfrecords.publishing import check_absent, partial_folder, sync
 from tfrecords.schema import Crop, Schema
 from tfrecords.sharding import (
     SHARD_BYTES,
@@ -109,7 +109,7 @@ def write_records(
         OSError: the disk is too small, or failed.
     """
     output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow a link named so
-    _check_absent(output)
+    check_absent(output)
     check_unique_keys(entry.key for entry in entries)
     _check_columns(schema, group_by)
     plan = _Plan(schema, entries, seed, shard_bytes)
@@ -139,7 +139,7 @@ def write_records(
             sync(folder / name)
         sync(folder)
         written = read_manifest(folder)
-        _check_absent(output)
+        check_absent(output)
         folder.rename(output)
     sync(output.parent)
     return written
@@ -304,18 +304,6 @@ def _bytes_per_crop(schema: Schema) -> int:
     """Size of a record, all but exactly: text varies."""
     height, width, _ = schema.image_shape
     return schema.num_image_bytes + height * width * schema.has_mask + 128
-
-
-def _check_absent(output: Path) -> None:
-    if os.path.lexists(output):
-        msg = (
-            f"`output` must not exist yet. Received: output={str(output)!r}. "
-            "Name another folder, or remove this one."
-        )
-        raise OutputExistsError(msg)
-    if not output.parent.is_dir():
-        msg = f"The folder of `output` must exist. Received: {str(output.parent)!r}. Make it first."
-        raise FileNotFoundError(msg)
 
 
 def _check_columns(schema: Schema, group_by: Sequence[str]) -> None:

@@ -22,8 +22,9 @@ from deeploc_tf.profiles.tables import (
     writing_table,
 )
 from deeploc_tf.version import __version__
-from tfrecords.errors import DamagedRecordsError, OutputExistsError, SplitError
+from tfrecords.errors import DamagedRecordsError, SplitError
 from tfrecords.manifest import Manifest
+from tfrecords.publishing import check_absent
 from tfrecords.schema import Schema
 from tfrecords.verify import verify
 
@@ -85,7 +86,7 @@ def embed(
     """
     output = Path(output)
     check_suffix(output)
-    _check_absent(output)
+    check_absent(output)
     if len(set(splits)) != len(splits):
         msg = f"Each split must be named once. Received: splits={list(splits)}."
         raise SplitError(msg)
@@ -100,7 +101,7 @@ def embed(
     provenance = _provenance(trained, manifest, splits, layer)
     profiles_path = output.with_name(f"{output.stem}.profiles{output.suffix}")
     if not _is_leftover(profiles_path, provenance):
-        _check_absent(profiles_path)
+        check_absent(profiles_path)
     profiles = MeanProfiles(num_features)
     extract = inference_function(extractor)
     with (
@@ -153,18 +154,6 @@ def _is_leftover(profiles: Path, provenance: Mapping[str, Any]) -> bool:
     except ValueError:
         return False
     return all(found.get(name) == provenance[name] for name in provenance if name != "kind")
-
-
-def _check_absent(path: Path) -> None:
-    if path.exists():
-        msg = (
-            f"`output` must not exist yet. Received: {str(path)!r}. Name another file, or remove "
-            "this one."
-        )
-        raise OutputExistsError(msg)
-    if not path.parent.is_dir():
-        msg = f"The folder of `output` must exist. Received: {str(path.parent)!r}. Make it first."
-        raise FileNotFoundError(msg)
 
 
 def _check_rows(writer: TableWriter, total: int) -> None:

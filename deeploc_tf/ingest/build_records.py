@@ -22,7 +22,8 @@ from deeploc_tf.ingest.splits import (
 )
 from deeploc_tf.sources.read_table import require_column
 from deeploc_tf.sources.source import Pixels, Source, SourceError
-from tfrecords.errors import OutputExistsError, SchemaError, SplitError
+from tfrecords.errors import SchemaError, SplitError
+from tfrecords.publishing import check_absent
 from tfrecords.schema import Crop, MetadataType, Schema
 
 if TYPE_CHECKING:
@@ -87,12 +88,7 @@ def build_records(
         DuplicateKeyError: two crops have the same key.
         OutputExistsError: `output` is there already.
     """
-    if os.path.lexists(output):
-        msg = (
-            f"`output` must not exist yet. Received: output={os.fspath(output)!r}. Name another "
-            "folder, or remove this one."
-        )
-        raise OutputExistsError(msg)
+    check_absent(Path(output))
     index = source.index()
     labels = assign_labels(
         index,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ from deeploc_tf.models.deeploc import FEATURE_LAYER
 from deeploc_tf.models.extractors import feature_extractor
 from deeploc_tf.models.trained import TrainedModel, load_trained
 from deeploc_tf.version import __version__
-from tfrecords.errors import OutputExistsError
-from tfrecords.publishing import partial_folder, sync
+from tfrecords.publishing import check_absent, partial_folder, sync
 
 
 def export(run: str | Path, output: str | Path, *, layer: str = FEATURE_LAYER) -> Path:
@@ -44,15 +42,7 @@ def export(run: str | Path, output: str | Path, *, layer: str = FEATURE_LAYER) -
         ValueError: the model has no layer of that name.
     """
     output = Path(output)
-    if os.path.lexists(output):
-        msg = (
-            f"`output` must not exist yet. Received: output={str(output)!r}. Name another folder, "
-            "or remove this one."
-        )
-        raise OutputExistsError(msg)
-    if not output.parent.is_dir():
-        msg = f"The folder of `output` must exist. Received: {str(output.parent)!r}. Make it first."
-        raise FileNotFoundError(msg)
+    check_absent(output)
     trained = load_trained(run)
     module = _Served(trained, layer)
     with partial_folder(output) as folder:
