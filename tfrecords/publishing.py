@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tfrecords.errors import OutputExistsError
 
@@ -72,6 +74,12 @@ def publish_bytes(path: Path, content: bytes) -> None:
     """Give `path` this content, at once or not at all."""
     with publishing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def publish_json(path: Path, values: Any) -> None:
+    """Give `path` these values as JSON, at once or not at all; NaN and infinity are refused."""
+    content = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    publish_bytes(path, content.encode())
 
 
 def sync(path: Path) -> None:

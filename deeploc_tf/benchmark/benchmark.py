@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from deeploc_tf.benchmark.scores import (
 from deeploc_tf.benchmark.standards import Standard, annotate
 from deeploc_tf.version import __version__
 from tfrecords.errors import OutputExistsError
-from tfrecords.publishing import publish_bytes
+from tfrecords.publishing import publish_bytes, publish_json
 
 SCHEMA_VERSION = 1
 NUM_SHUFFLES = 10
@@ -93,15 +92,16 @@ def _score(
     shared = shared_terms(annotation)
     among = similarities[np.ix_(annotation.proteins, annotation.proteins)]
     ordered = ordered_pairs(among)
-    curve = precision_recall_curve(ordered, positive_pairs(among, shared))
-    num_positives, num_pairs = shared.nnz // 2, len(ordered)
+    rows, columns = positive_pairs(shared)
+    curve = precision_recall_curve(ordered, among[rows, columns])
+    num_positives, num_pairs = len(rows), len(ordered)
     prevalence = num_positives / num_pairs
     precision, hits, positives = per_query_scores(among, shared, ks)
     generator = np.random.default_rng(seed)
     shuffled = []
     for _ in range(num_shuffles):
         order = generator.permutation(len(among))
-        scores = positive_pairs(among[np.ix_(order, order)], shared)
+        scores = among[order[rows], order[columns]]
         shuffled.append(precision_recall_curve(ordered, scores).average_precision)
     score = curve.average_precision
     values: dict[str, Any] = {
@@ -176,8 +176,7 @@ def write_results(
     folder.mkdir(parents=True, exist_ok=True)
     publish_bytes(folder / "precision_recall.csv", curves.to_csv(index=False).encode())
     publish_bytes(folder / "scores.csv", table.to_csv(index=False).encode())
-    content = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    publish_bytes(folder / "scores.json", content.encode())
+    publish_json(folder / "scores.json", values)
     return values
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ def cosine_similarities(features: NDArray[np.float32], names: Sequence[str]) -> 
     """
     features = np.asarray(features, np.float64)
     if len(names) < 2 or len(set(names)) < len(names):
-        double = sorted({name for name in names if list(names).count(name) > 1})[:3]
+        double = sorted(name for name, count in Counter(names).items() if count > 1)[:3]
         msg = (
             "Profiles must be two or more, each of another protein. Received: "
             f"{len(names)} profiles" + (f", {double} more than once." if double else ".")
@@ -85,9 +86,8 @@ def shared_terms(annotation: Annotation) -> scipy.sparse.csr_matrix:
     Raises:
         StandardError: no pair does, or every pair.
     """
-    shared = (annotation.members @ annotation.members.T).astype(bool).tolil()
-    shared.setdiag(False)
-    shared = shared.tocsr()
+    shared = (annotation.members @ annotation.members.T).astype(bool)
+    shared.setdiag(False)  # nothing new: every protein shares its terms with itself
     shared.eliminate_zeros()
     count = shared.shape[0]
     if shared.nnz == 0 or shared.nnz == count * (count - 1):
@@ -143,13 +143,10 @@ def ordered_pairs(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
     return scores
 
 
-def positive_pairs(
-    similarities: NDArray[np.float32], shared: scipy.sparse.csr_matrix
-) -> NDArray[np.float32]:
-    """Similarities of the unordered pairs that share a term."""
+def positive_pairs(shared: scipy.sparse.csr_matrix) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Row and column of each unordered pair of proteins that share a term."""
     upper = scipy.sparse.triu(shared, 1).tocoo()
-    scores: NDArray[np.float32] = similarities[upper.row, upper.col]
-    return scores
+    return upper.row, upper.col
 
 
 def normalized_average_precision(score: float, num_positives: int, num_ranked: int) -> float:

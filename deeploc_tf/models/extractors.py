@@ -52,12 +52,17 @@ def inference_function(model: keras.Model) -> Callable[[Any], Any]:
     Returns:
         A function from what the model takes to what it returns.
     """
-    specs = [
-        tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name)
-        for tensor in model.inputs
-    ]
+    specs = input_specs(model)
     signature: Any = specs[0] if len(specs) == 1 else {spec.name: spec for spec in specs}
     function: Callable[[Any], Any] = tf.function(
         lambda inputs: model(inputs, training=False), input_signature=[signature]
     )
     return function
+
+
+def input_specs(model: keras.Model) -> list[tf.TensorSpec]:
+    """Name, dtype and shape `(None, ...)` of each input of a model, for a function of any batch."""
+    return [
+        tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name)
+        for tensor in model.inputs
+    ]

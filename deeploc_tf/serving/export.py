@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from deeploc_tf.models.deeploc import FEATURE_LAYER
-from deeploc_tf.models.extractors import feature_extractor
+from deeploc_tf.models.extractors import feature_extractor, input_specs
 from deeploc_tf.models.trained import TrainedModel, load_trained
 from deeploc_tf.version import __version__
 from tfrecords.publishing import check_absent, partial_folder, sync
@@ -65,10 +65,7 @@ class _Served(tf.Module):
         # Plain tf.Variables: of a Keras object, TensorFlow would save much more than its values.
         keras_2 = keras.__version__.startswith("2.")
         self.weights = [weight if keras_2 else weight.value for weight in model.weights]
-        specs = [
-            tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name)
-            for tensor in model.inputs
-        ]
+        specs = input_specs(model)
         description = {
             "class_names": tf.constant(list(trained.schema.label_names)),
             "channels": tf.constant(list(trained.schema.channels)),
@@ -78,13 +75,8 @@ class _Served(tf.Module):
 
         def run(inputs: Any, *names: str) -> dict[str, Any]:
             outputs = both(inputs, training=False)
-            logits = tf.cast(outputs["logits"], tf.float32)
-            every = {
-                "probabilities": tf.nn.softmax(logits),
-                "logits": logits,
-                "embedding": tf.cast(outputs["embedding"], tf.float32),
-            }
-            return {name: every[name] for name in names}
+            outputs["probabilities"] = tf.nn.softmax(outputs["logits"])
+            return {name: outputs[name] for name in names}
 
         def signature(*names: str) -> Any:
             # TensorFlow takes the names of the arguments from here.

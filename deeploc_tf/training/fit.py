@@ -22,7 +22,7 @@ from deeploc_tf.training.optimization import averaged_weights, make_optimizer
 from deeploc_tf.training.run_folder import Run, open_for_training
 from tfrecords.errors import SplitError
 from tfrecords.manifest import Manifest
-from tfrecords.publishing import publish_bytes, publishing
+from tfrecords.publishing import publish_bytes, publish_json, publishing
 from tfrecords.schema import Schema
 from tfrecords.verify import verify
 
@@ -210,7 +210,7 @@ def _finish(folder: Run, evaluator: Evaluator, state: TrainingState) -> dict[str
     if "test" in metrics:
         table = pd.DataFrame(metrics["test"]["confusion_matrix"], names, names)
         publish_bytes(folder.path / "confusion.csv", table.to_csv().encode())
-    folder.write_json("metrics.json", metrics)
+    publish_json(folder.path / "metrics.json", metrics)
     with publishing(folder.model_path) as temporary:
         evaluator.model.save(temporary)
     return metrics

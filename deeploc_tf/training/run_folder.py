@@ -15,7 +15,6 @@ Every file is old or new, never a mixture; the model comes last.
 from __future__ import annotations
 
 import dataclasses
-import json
 import platform
 import sys
 from importlib import metadata
@@ -31,7 +30,7 @@ from deeploc_tf.training.config import FitConfig
 from deeploc_tf.version import __version__
 from tfrecords.errors import OutputExistsError, RecordsError
 from tfrecords.manifest import Manifest
-from tfrecords.publishing import publish_bytes
+from tfrecords.publishing import publish_bytes, publish_json
 from tfrecords.schema import Schema
 
 ENVIRONMENT_NAME = "environment.json"
@@ -63,11 +62,6 @@ class Run:
     def is_finished(self) -> bool:
         """Whether the training reached its end."""
         return self.model_path.exists()
-
-    def write_json(self, name: str, values: Any) -> None:
-        """Publish one of the folder's JSON files."""
-        content = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        publish_bytes(self.path / name, content.encode())
 
     def write_history(self, history: list[dict[str, float]]) -> None:
         """Publish `history.csv`, one row an epoch."""
@@ -107,9 +101,9 @@ def open_for_training(path: str | Path, config: FitConfig, manifest: Manifest) -
         )
         raise OutputExistsError(msg)
     path.mkdir(parents=True, exist_ok=True)
-    run.write_json(ENVIRONMENT_NAME, _environment())
-    run.write_json(
-        CONFIG_NAME,
+    publish_json(path / ENVIRONMENT_NAME, _environment())
+    publish_json(
+        path / CONFIG_NAME,
         {
             "deeploc_tf": __version__,
             "config": config.model_dump(mode="json"),
