@@ -81,6 +81,7 @@ def test_the_manifest_is_the_last_file() -> None:
         {"seed": 8},
         {"group_by": ()},
         {"rejects": {"empty": 3}},
+        {"flagged": {"saturated": 1}},
         {"schema": dataclasses.replace(SCHEMA, channels=("rfp",))},
         {
             "splits": {

@@ -9,7 +9,24 @@ import pytest
 
 import tfrecords
 
-WITHOUT_TENSORFLOW = ("errors", "inspect", "manifest", "publishing", "schema", "sharding", "tfds")
+WITHOUT_TENSORFLOW = (
+    "batches",
+    "codec",
+    "errors",
+    "framing",
+    "inspect",
+    "locking",
+    "manifest",
+    "plan",
+    "publishing",
+    "retrying",
+    "schema",
+    "sharding",
+    "tfds",
+    "verify",
+    "workspace",
+    "writer",
+)
 
 
 def test_tensorflow_is_not_imported_before_it_is_needed() -> None:

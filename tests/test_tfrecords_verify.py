@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
+import tfrecords.plan
 import tfrecords.verify
-import tfrecords.writer
 from tfrecords.errors import DamagedRecordsError, DuplicateKeyError, RecordsError, SplitError
 from tfrecords.manifest import Manifest, ShardInfo, manifest_files, read_manifest
 from tfrecords.verify import verify, verify_deep
@@ -231,7 +231,7 @@ def test_bytes_that_are_no_crop_are_named(records: Path) -> None:
 
 def write_doubled(tiny_records: Any, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(tfrecords.writer, "check_unique_keys", lambda _: None)
+        patch.setattr(tfrecords.plan, "check_unique_keys", lambda _: None)
         tiny_records.write(
             output,
             entries=[*tiny_records.entries, tiny_records.entries[4]],

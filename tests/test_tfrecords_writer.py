@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfrecords.batches
+import tfrecords.plan
 import tfrecords.writer
 from tfrecords.codec import decode
 from tfrecords.errors import (
@@ -101,13 +103,17 @@ def test_another_seed_gives_another_order(tiny_records: Any, tmp_path: Path) -> 
     assert first.digest != second.digest
 
 
-def test_small_spill_buffers_change_nothing(
-    tiny_records: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("crops_of_a_batch", [1, 5, 12])
+def test_batches_on_disk_change_nothing(
+    tiny_records: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crops_of_a_batch: int
 ) -> None:
     tiny_records.write(tmp_path / "a")
-    monkeypatch.setattr(tfrecords.writer, "_SPILL_BUFFER_BYTES", 1000)
+    monkeypatch.setattr(tfrecords.writer, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(tfrecords.writer, "_BATCH_BYTES", (crops_of_a_batch * 448,) * 2)
+    monkeypatch.setattr(tfrecords.batches, "_CHUNK_BYTES", 1000)
     tiny_records.write(tmp_path / "b")
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert names(tmp_path) == ["a", "b"]
 
 
 def test_the_manifest_returned_is_the_one_written(tiny_records: Any, tmp_path: Path) -> None:
@@ -199,7 +205,7 @@ def test_after_an_interrupt_nothing_is_left(
 ) -> None:
     def interrupted() -> Iterator[Crop]:
         yield from tiny_records.crops[:7]
-        assert names(tmp_path) == [f"records.partial-{os.getpid()}"]
+        assert names(tmp_path) == [".records.lock", f"records.partial-{os.getpid()}"]
         raise error
 
     with pytest.raises(error):
@@ -207,19 +213,19 @@ def test_after_an_interrupt_nothing_is_left(
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", ["manifest_files", "_write_shard", "sync"])
+@pytest.mark.parametrize("name", ["manifest_files", "_write_shard", "write_file"])
 def test_an_interrupt_while_the_files_are_written_leaves_nothing(
     tiny_records: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     function = getattr(tfrecords.writer, name)
     calls = 0
 
-    def interrupted(*arguments: Any) -> Any:
+    def interrupted(*arguments: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 2 or name == "manifest_files":
             raise KeyboardInterrupt
-        return function(*arguments)
+        return function(*arguments, **options)
 
     monkeypatch.setattr(tfrecords.writer, name, interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -251,27 +257,20 @@ def test_a_killed_process_leaves_nothing_under_the_final_name(
 ) -> None:
     def build(name: str, number: int) -> int:
         command = [sys.executable, "-c", KILLED, str(tmp_path / name), str(number)]
-        return subprocess.run(command, check=False, capture_output=True, timeout=120).returncode
+        return subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            timeout=120,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # if we run in a job
+        ).returncode
 
     assert build("records", number) != 0
-    left = ["records.partial"] if number == signal.SIGKILL else []
+    left = [".records.lock", "records.partial"] if number == signal.SIGKILL else []
     assert [name.split("-")[0] for name in names(tmp_path)] == left
     assert build("records", 0) == 0
     assert read_manifest(tmp_path / "records").num_crops("train") == 5
-
-
-def test_errors_of_tensorflow_become_os_errors(
-    tiny_records: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_shard(self: Any, shard: Any) -> Iterator[bytes]:
-        shutil.rmtree(tmp_path / f"records.partial-{os.getpid()}")
-        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
-        yield b""
-
-    monkeypatch.setattr(tfrecords.writer._Spill, "records", no_shard)
-    with pytest.raises(OSError, match="No space left on device"):
-        tiny_records.write(tmp_path / "records")
-    assert names(tmp_path) == []
+    assert names(tmp_path) == ["records"]
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "dangling link"])
@@ -312,12 +311,22 @@ def test_remains_of_a_killed_process_of_our_number_are_replaced(
     tiny_records: Any, tmp_path: Path
 ) -> None:
     partial = tmp_path / f"records.partial-{os.getpid()}"
-    partial.mkdir()
-    (partial / "deeploc-train.tfrecord-00000-of-00002.spill").write_bytes(b"old")
+    (partial / "batches").mkdir(parents=True)
+    (partial / "batches/000000.frames").write_bytes(b"old")
+    (partial / "batches/000000.index").write_bytes(b"old")
     tiny_records.write(tmp_path / "records")
     tiny_records.write(tmp_path / "again")
     assert names(tmp_path) == ["again", "records"]
     assert contents(tmp_path / "records") == contents(tmp_path / "again")
+
+
+def test_what_only_has_such_a_name_is_left_alone(tiny_records: Any, tmp_path: Path) -> None:
+    tiny_records.write(tmp_path / "records.partial-2")
+    (tmp_path / "records.partial-mine").write_text("mine")
+    before = contents(tmp_path / "records.partial-2")
+    tiny_records.write(tmp_path / "records")
+    assert contents(tmp_path / "records.partial-2") == before
+    assert names(tmp_path) == ["records", "records.partial-2", "records.partial-mine"]
 
 
 def test_a_missing_parent_is_refused(tiny_records: Any, tmp_path: Path) -> None:
@@ -371,7 +380,7 @@ def test_a_duplicate_key_is_refused_by_name(tiny_records: Any, tmp_path: Path) -
 def test_only_the_check_stands_against_duplicate_keys(
     tiny_records: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tfrecords.writer, "check_unique_keys", lambda _: None)
+    monkeypatch.setattr(tfrecords.plan, "check_unique_keys", lambda _: None)
     entry = dataclasses.replace(tiny_records.entries[4])
     tiny_records.write(
         tmp_path / "records",

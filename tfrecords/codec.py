@@ -2,29 +2,26 @@
 
 `encode` spells the protocol buffer out by hand. An Example is a map, and protocol buffers may
 write a map in any order, another one in each version; here the features are sorted, so the same
-crop gives the same bytes everywhere. It is also several times faster than to build message objects.
+crop gives the same bytes everywhere. It is also several times faster than to build message objects,
+and does without TensorFlow, which is imported when something is decoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import functools
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfrecords.errors import DamagedRecordsError, SchemaError
-from tfrecords.schema import Crop, MetadataType, Schema
+from tfrecords.schema import PIXEL_DTYPES, Crop, MetadataType, Schema
 
 META_PREFIX = "meta/"
 
 _SHORT_VARINTS = [bytes([value]) for value in range(0x80)]
+_LITTLE = {name: np.dtype(name).newbyteorder("<") for name in PIXEL_DTYPES}
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3  # fields of tf.train.Feature
-_TF_DTYPES: Mapping[MetadataType, Any] = {
-    "text": tf.string,
-    "int64": tf.int64,
-    "float32": tf.float32,
-}
 
 
 def encode(crop: Crop, schema: Schema) -> bytes:
@@ -41,28 +38,24 @@ def encode(crop: Crop, schema: Schema) -> bytes:
         SchemaError: `crop` does not follow `schema`; its key is named.
     """
     schema.check(crop)
-    little = np.dtype(schema.dtype).newbyteorder("<")
-    features = {
-        "image": _bytes(crop.image.astype(little, copy=False).tobytes()),
-        "key": _bytes(crop.key.encode()),
-        "protein": _bytes(crop.protein.encode()),
-    }
-    if crop.mask is not None:
-        features["mask"] = _bytes(crop.mask.tobytes())
+    parts = [
+        *_bytes("image", crop.image.astype(_LITTLE[schema.dtype], copy=False).tobytes()),
+        *_bytes("key", crop.key.encode()),
+    ]
     if schema.label_names:
-        features["label"] = _int64s(crop.labels)
-    for name, kind in schema.metadata.items():
+        parts.append(_int64s("label", crop.labels))
+    if crop.mask is not None:
+        parts += _bytes("mask", crop.mask.tobytes())
+    for name, kind in sorted(schema.metadata.items()):
         value: Any = crop.metadata[name]
         if kind == "text":
-            features[META_PREFIX + name] = _bytes(value.encode())
+            parts += _bytes(META_PREFIX + name, value.encode())
         elif kind == "int64":
-            features[META_PREFIX + name] = _int64s((int(value),))
+            parts.append(_int64s(META_PREFIX + name, (int(value),)))
         else:
-            features[META_PREFIX + name] = _float(value)
-    entries = (
-        _field(1, _field(1, name.encode()) + _field(2, features[name])) for name in sorted(features)
-    )
-    return _field(1, b"".join(entries))
+            parts.append(_float(META_PREFIX + name, value))
+    parts += _bytes("protein", crop.protein.encode())
+    return b"".join((b"\x0a", _varint(sum(map(len, parts))), *parts))
 
 
 def decode(record: bytes, schema: Schema) -> Crop:
@@ -72,6 +65,8 @@ def decode(record: bytes, schema: Schema) -> Crop:
         DamagedRecordsError: `record` is no Example, or lacks a feature.
         SchemaError: the crop in it does not follow `schema`.
     """
+    import tensorflow as tf
+
     try:
         features = tf.train.Example.FromString(record).features.feature
     except (
@@ -107,6 +102,8 @@ def feature_spec(schema: Schema, features: Collection[str] | None = None) -> dic
     Raises:
         SchemaError: `features` names one that the records do not have.
     """
+    import tensorflow as tf
+
     types = _feature_types(schema)
     unknown = sorted(set(features or ()) - set(types))
     if unknown:
@@ -147,6 +144,8 @@ def decode_batch(
         SchemaError: `features` names one that the records do not have.
         tf.errors.InvalidArgumentError: when run, a record does not follow `schema`.
     """
+    import tensorflow as tf
+
     batch: dict[str, Any] = tf.io.parse_example(serialized, feature_spec(schema, features))
     if "image" in batch:
         batch["image"] = _raw(batch["image"], schema.dtype, schema.image_shape)
@@ -158,6 +157,8 @@ def decode_batch(
 
 
 def _raw(values: Any, dtype: str, shape: tuple[int, ...]) -> Any:
+    import tensorflow as tf
+
     flat = tf.io.decode_raw(values, tf.dtypes.as_dtype(dtype), little_endian=True)
     # The number of records stays in the shape: bytes of a wrong size must not pass as more crops.
     pixels = tf.reshape(flat, tf.concat([tf.shape(values), shape], axis=0))
@@ -165,12 +166,15 @@ def _raw(values: Any, dtype: str, shape: tuple[int, ...]) -> Any:
 
 
 def _feature_types(schema: Schema) -> dict[str, Any]:
+    import tensorflow as tf
+
+    kinds = {"text": tf.string, "int64": tf.int64, "float32": tf.float32}
     types = {"image": tf.string, "key": tf.string, "protein": tf.string}
     if schema.has_mask:
         types["mask"] = tf.string
     if schema.label_names:
         types["label"] = tf.int64
-    types |= {META_PREFIX + name: _TF_DTYPES[kind] for name, kind in schema.metadata.items()}
+    types |= {META_PREFIX + name: kinds[kind] for name, kind in schema.metadata.items()}
     return types
 
 
@@ -218,13 +222,26 @@ def _field(number: int, content: bytes) -> bytes:
     return _SHORT_VARINTS[number << 3 | 2] + _varint(len(content)) + content
 
 
-def _bytes(value: bytes) -> bytes:
-    return _field(_BYTES_LIST, _field(1, value))
+def _feature(name: str, kind: int, content: bytes) -> bytes:
+    """A feature of an Example: an entry of its map, from a name to a list of one kind."""
+    feature = _field(kind, _field(1, content))
+    return _field(1, _field(1, name.encode()) + _field(2, feature))
 
 
-def _float(value: float) -> bytes:
-    return _field(_FLOAT_LIST, _field(1, np.float32(value).astype("<f4").tobytes()))
+@functools.lru_cache(maxsize=4096)
+def _bytes_head(name: str, size: int) -> bytes:
+    """What stands before `size` bytes: with pixels of one size it is the same in all crops."""
+    return _feature(name, _BYTES_LIST, bytes(size))[: -size or None]
 
 
-def _int64s(values: Collection[int]) -> bytes:
-    return _field(_INT64_LIST, _field(1, b"".join(_varint(int(value)) for value in values)))
+def _bytes(name: str, value: bytes) -> tuple[bytes, bytes]:
+    return _bytes_head(name, len(value)), value
+
+
+def _float(name: str, value: float) -> bytes:
+    return _feature(name, _FLOAT_LIST, np.float32(value).astype("<f4").tobytes())
+
+
+@functools.lru_cache(maxsize=4096)
+def _int64s(name: str, values: tuple[int, ...]) -> bytes:
+    return _feature(name, _INT64_LIST, b"".join(_varint(int(value)) for value in values))

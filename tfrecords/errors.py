@@ -4,6 +4,10 @@ Messages say, in this order: what must hold, what came (`name=value`), how to me
 (shard, record, key, file) are added on the way up.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class RecordsError(ValueError):
     """Something about a data set of records does not hold."""
@@ -27,3 +31,16 @@ class DamagedRecordsError(RecordsError):
 
 class OutputExistsError(FileExistsError):
     """The output is already there, and nothing was said about replacing it."""
+
+
+class LockedError(BlockingIOError):
+    """Another process is writing the same output."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question with the name in `known` that is nearest, whatever its case, or ""."""
+    from difflib import get_close_matches
+
+    by_folded = {other.casefold(): other for other in known}
+    near = get_close_matches(name.casefold(), by_folded, n=1)
+    return f" Did you mean {by_folded[near[0]]!r}?" if near else ""

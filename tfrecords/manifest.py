@@ -16,17 +16,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfrecords.errors import DamagedRecordsError, RecordsError, SchemaError, SplitError
+from tfrecords.errors import (
+    DamagedRecordsError,
+    RecordsError,
+    SchemaError,
+    SplitError,
+    did_you_mean,
+)
+from tfrecords.retrying import retried
 from tfrecords.schema import Schema
 from tfrecords.sharding import shard_name
 from tfrecords.tfds import tfds_features, tfds_info
 
 MANIFEST_NAME = "manifest.json"
+REJECTS_NAME = "rejects.jsonl"
+FLAGGED_NAME = "flagged.jsonl"
 FORMAT_NAME = "deeploc-tf records"
 FORMAT_VERSION = 1
 
 _SPLIT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SHARD_FILE = re.compile(r".*\.tfrecord.*", re.DOTALL)
+_FILES = (
+    "features.json",
+    "dataset_info.json",
+    "label.labels.txt",
+    MANIFEST_NAME,
+    REJECTS_NAME,
+    FLAGGED_NAME,
+)
 _REBUILD = "Copy the data set again, or rebuild it."
 
 Counts = Mapping[str, Mapping[str, Mapping[str, int]]]
@@ -60,6 +77,7 @@ class Manifest:
         group_by: the columns whose values, taken together, never occur in two splits.
         sources: description of each source; paths in it are relative.
         rejects: how many cells were set aside, by reason.
+        flagged: how many crops were kept although something is odd about them, by reason.
         counts: by split, how many crops each label and each protein has:
             `counts["train"]["label"]["nucleus"]`.
     """
@@ -71,6 +89,7 @@ class Manifest:
     sources: tuple[Mapping[str, Any], ...] = ()
     rejects: Mapping[str, int] = dataclasses.field(default_factory=dict)
     counts: Counts = dataclasses.field(default_factory=dict)
+    flagged: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def split_names(self) -> tuple[str, ...]:
@@ -81,7 +100,8 @@ class Manifest:
         """The shards of a split in reading order; raises `SplitError` if there is no such split."""
         if split not in self.splits:
             msg = (
-                f"`split` must be one of {', '.join(self.splits)}. Received: split={split!r}. "
+                f"`split` must be one of {', '.join(self.splits)}. Received: split={split!r}."
+                f"{did_you_mean(split, self.splits)} "
                 "Name one of these, or rebuild the records with it."
             )
             raise SplitError(msg)
@@ -112,6 +132,11 @@ def check_split_name(split: str) -> None:
             f"(in TFDS that is all splits together). Received: split={split!r}."
         )
         raise SplitError(msg)
+
+
+def is_records_file(name: str) -> bool:
+    """Whether a file of this name may be one that a build wrote."""
+    return name in _FILES or _SHARD_FILE.fullmatch(name) is not None
 
 
 def manifest_files(manifest: Manifest) -> dict[str, bytes]:
@@ -152,7 +177,7 @@ def read_manifest(records: str | Path) -> Manifest:
         raise FileNotFoundError(msg)
     path = records / MANIFEST_NAME
     try:
-        content = path.read_bytes()
+        content = retried(path.read_bytes)
     except FileNotFoundError as error:
         msg = (
             f"A data set must have a {MANIFEST_NAME}. Received: {str(records)!r} without one. "
@@ -182,7 +207,7 @@ def check_shards(records: str | Path, manifest: Manifest) -> None:
     expected = {shard.name: shard for split in manifest.splits.values() for shard in split}
     for name, shard in expected.items():
         try:
-            status = (records / name).stat()
+            status = retried((records / name).stat)
         except FileNotFoundError as error:
             msg = f"Every shard must be there. Received: no {name} in {str(records)!r}. {_REBUILD}"
             raise DamagedRecordsError(msg) from error
@@ -220,6 +245,7 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
         "group_by": list(manifest.group_by),
         "sources": list(manifest.sources),
         "rejects": manifest.rejects,
+        **({"flagged": manifest.flagged} if manifest.flagged else {}),
     }
 
 
@@ -241,6 +267,7 @@ def _from_json(values: dict[str, Any]) -> Manifest:
         sources=tuple(values["sources"]),
         rejects=values["rejects"],
         counts=values["counts"],
+        flagged=values.get("flagged", {}),
     )
     if manifest.digest != values["digest"]:
         msg = (

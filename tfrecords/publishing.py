@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tfrecords.errors import OutputExistsError
+
+_WRITEBACK_BYTES = 8 << 20
 
 
 def check_absent(output: Path) -> None:
@@ -55,31 +60,122 @@ def publishing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def partial_folder(output: Path) -> Iterator[Path]:
-    """A new sibling of `output`, which is gone when the block ends, unless the block renamed it.
+def publishing_folder(output: Path) -> Iterator[Path]:
+    """A temporary sibling to fill; it gets the name `output` when the block ends well.
+
+    If the block raises, the sibling is removed. Files in it are synced by whoever writes them.
 
     Args:
-        output: the name that the block will give it; its folder must exist.
+        output: final name; nothing may have it, and its folder must exist.
+
+    Yields:
+        The folder to fill: it is there, so a place that cannot be written is told before any work.
+
+    Raises:
+        OutputExistsError: something has the name, at the beginning or at the end.
+        FileNotFoundError: there is no folder for it.
     """
+    check_absent(output)
     folder = output.with_name(f"{output.name}.partial-{os.getpid()}")
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed and had our number
     try:
         folder.mkdir()
         yield folder
+        sync(folder)
+        check_absent(output)
+        folder.rename(output)
+        sync(output.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish_bytes(path: Path, content: bytes) -> None:
     """Give `path` this content, at once or not at all."""
-    with publishing(path) as temporary:
-        temporary.write_bytes(content)
+    publish_chunks(path, (content,))
+
+
+def publish_chunks(path: Path, chunks: Iterable[bytes], *, durable: bool = True) -> None:
+    """Give `path` the content of `chunks`, at once or not at all.
+
+    Without `durable` nothing is forced to the disk: a killed process leaves old or new, a loss of
+    power may leave anything.
+    """
+    temporary = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    try:
+        write_file(temporary, chunks, durable=durable)
+        temporary.replace(path)
+        if durable:
+            sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def publish_json(path: Path, values: Any) -> None:
     """Give `path` these values as JSON, at once or not at all; NaN and infinity are refused."""
     content = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     publish_bytes(path, content.encode())
+
+
+def write_file(path: Path, chunks: Iterable[bytes], *, durable: bool = True) -> int:
+    """Write a file under its own name, and with `durable` wait until it is on the disk.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        OSError: the disk is full or failed; the error names the file.
+    """
+    size = started = 0
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            for chunk in chunks:
+                view = memoryview(chunk)
+                size += len(view)
+                while view:  # a system may take less than it is given
+                    written = os.write(descriptor, view)
+                    if written < 1:
+                        raise OSError(errno.EIO, os.strerror(errno.EIO))
+                    view = view[written:]
+                if durable and size - started >= _WRITEBACK_BYTES:
+                    _start_writeback(descriptor, started, size - started)
+                    started = size
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+    return size
+
+
+def _start_writeback(descriptor: int, start: int, length: int) -> None:
+    """Let the disk begin, so that it is all but done when the whole file is waited for."""
+    if hasattr(os, "posix_fadvise"):
+        # pages that are not on the disk yet are written and kept, whatever the name says
+        os.posix_fadvise(descriptor, start, length, os.POSIX_FADV_DONTNEED)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Let two folders swap their names in one step; False where the system has no such step."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        names = os.fsencode(first), os.fsencode(second)
+        if sys.platform == "darwin":
+            failed = libc.renamex_np(*names, 2)  # RENAME_SWAP
+        else:
+            failed = libc.renameat2(-100, names[0], -100, names[1], 2)  # AT_FDCWD, RENAME_EXCHANGE
+    except (AttributeError, TypeError, OSError):  # no such function, or Windows
+        return False
+    if not failed:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):  # not on this file system
+        return False
+    raise OSError(number, os.strerror(number), str(first))
 
 
 def sync(path: Path) -> None:

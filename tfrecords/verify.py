@@ -7,20 +7,17 @@ healthy one; a shard that was damaged it reports without its name.
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import tensorflow as tf
-
 from tfrecords.codec import decode
 from tfrecords.errors import DamagedRecordsError, DuplicateKeyError, RecordsError, SplitError
+from tfrecords.framing import FOOTER_BYTES
+from tfrecords.framing import records as framed_records
 from tfrecords.manifest import Manifest, ShardInfo, check_shards, read_manifest
 from tfrecords.schema import Crop
 
-_HEADER_BYTES = 12  # length of the record (8), its checksum (4)
-_FOOTER_BYTES = 4  # checksum of the record
 _REBUILD = "Copy the data set again, or rebuild it."
 
 
@@ -70,7 +67,7 @@ def verify_deep(records: str | Path, progress: Callable[[int], None] | None = No
         proteins: Counter[str] = Counter()
         for shard in manifest.shards(split):
             content = (Path(records) / shard.name).read_bytes()
-            _check_digest(Path(records), manifest, shard, content)
+            _check_digest(manifest, shard, content)
             for place, record in _records(shard, content):
                 try:
                     crop = decode(record, manifest.schema)
@@ -123,19 +120,16 @@ def _group(crop: Crop, group_by: tuple[str, ...]) -> tuple[object, ...]:
 
 
 def _records(shard: ShardInfo, content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Each record and its place in words; the checksums in the frames are covered by the digest."""
+    """Each record and its place in words."""
     offset = index = 0
-    while offset < len(content):
-        place = f"shard {shard.name}, record {index}, byte {offset}"
-        header = content[offset : offset + _HEADER_BYTES]
-        length = struct.unpack("<Q", header[:8])[0] if len(header) == _HEADER_BYTES else 0
-        start = offset + _HEADER_BYTES
-        if start + length + _FOOTER_BYTES > len(content):
-            msg = f"A shard must hold whole records. Received: a part of one in {place}. {_REBUILD}"
-            raise DamagedRecordsError(msg)
-        yield place, content[start : start + length]
-        offset = start + length + _FOOTER_BYTES
-        index += 1
+    try:
+        for start, stop in framed_records(content):
+            yield _place(shard, index, offset), content[start:stop]
+            offset = stop + FOOTER_BYTES
+            index += 1
+    except DamagedRecordsError as error:
+        msg = f"{error} Place: {_place(shard, index, offset)}. {_REBUILD}"
+        raise DamagedRecordsError(msg) from error
     if index != shard.num_crops:
         msg = (
             f"A shard must hold the crops of the manifest. Received: {index} in {shard.name}, "
@@ -144,7 +138,11 @@ def _records(shard: ShardInfo, content: bytes) -> Iterator[tuple[str, bytes]]:
         raise DamagedRecordsError(msg)
 
 
-def _check_digest(records: Path, manifest: Manifest, shard: ShardInfo, content: bytes) -> None:
+def _place(shard: ShardInfo, index: int, offset: int) -> str:
+    return f"shard {shard.name}, record {index}, byte {offset}"
+
+
+def _check_digest(manifest: Manifest, shard: ShardInfo, content: bytes) -> None:
     digest = hashlib.sha256(content).hexdigest()
     if digest == shard.sha256:
         return
@@ -156,8 +154,7 @@ def _check_digest(records: Path, manifest: Manifest, shard: ShardInfo, content: 
                     f"{shard.name}. Were they swapped? {_REBUILD}"
                 )
                 raise DamagedRecordsError(msg)
-    _check_frames(records, shard)
-    for _ in _records(shard, content):  # a cut within a header is an end to TensorFlow
+    for _ in _records(shard, content):  # the first that is damaged is named
         pass
     msg = (
         "A shard must have the digest in the manifest. Received: "
@@ -165,21 +162,6 @@ def _check_digest(records: Path, manifest: Manifest, shard: ShardInfo, content: 
         f"records is whole: some were replaced, or their order was changed. {_REBUILD}"
     )
     raise DamagedRecordsError(msg)
-
-
-def _check_frames(records: Path, shard: ShardInfo) -> None:
-    """Raise `DamagedRecordsError` at the first record whose checksum is wrong."""
-    offset = index = 0
-    try:
-        for record in tf.data.TFRecordDataset(str(records / shard.name)).as_numpy_iterator():
-            offset += _HEADER_BYTES + len(record) + _FOOTER_BYTES
-            index += 1
-    except tf.errors.DataLossError as error:
-        msg = (
-            "A record must have its checksum. Received: another one in "
-            f"shard {shard.name}, record {index}, byte {offset}. {_REBUILD}"
-        )
-        raise DamagedRecordsError(msg) from error
 
 
 def _check_counts(manifest: Manifest, split: str, counts: dict[str, Counter[str]]) -> None:

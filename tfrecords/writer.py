@@ -1,69 +1,42 @@
 """Crops into a folder of shards: all of it appears at once, or nothing does.
 
-Two passes. The first lists the crops without their pixels and so fixes the shard and the place of
-each; the second reads them in the order that suits their source, into one spill file a shard. Then
-each shard is put in order in memory and written. Everything happens in a sibling of the output,
-which is renamed when it is whole and on disk.
+Two passes. The first lists the crops without their pixels and so fixes the place of each (`plan`);
+the second reads them in the order that suits their source, a batch at a time (`batches`). Then each
+shard takes its piece of every batch. Everything happens in a sibling of the output (`workspace`),
+which gets the name when it is whole and on disk.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import errno
 import hashlib
-import itertools
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from tfrecords.batches import Batch, FrameStore, MemoryBatch, SavedBatch, merged, remove
 from tfrecords.codec import encode
-from tfrecords.errors import RecordsError, SchemaError, SplitError
-from tfrecords.manifest import (
-    Counts,
-    Manifest,
-    ShardInfo,
-    check_split_name,
-    manifest_files,
-    read_manifest,
-)
-from tfrecords.publishing import check_absent, partial_folder, sync
+from tfrecords.errors import DamagedRecordsError, RecordsError, SchemaError
+from tfrecords.manifest import Manifest, ShardInfo, manifest_files, read_manifest
+from tfrecords.plan import Entry, Plan, ShardPlan
+from tfrecords.publishing import write_file
 from tfrecords.schema import Crop, Schema
-from tfrecords.sharding import (
-    SHARD_BYTES,
-    check_unique_keys,
-    global_order,
-    num_shards,
-    shard_lengths,
-    shard_name,
-)
+from tfrecords.sharding import SHARD_BYTES
+from tfrecords.workspace import Workspace, check_output
 
-_SPILL_BUFFER_BYTES = 64 << 20  # of all shards together
-_FRAME_BYTES = 16  # length, its checksum, and the checksum of the record
+MEMORY_BYTES = 256 << 20  # a build by one process that is no larger is held in memory
+_BATCH_BYTES = 16 << 20, 128 << 20  # at least, at most
+_BATCHES = 64  # of a build between the two
 _NAMED = 3  # keys in a message
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
-    """What the first pass knows of a crop: everything but its pixels.
-
-    Attributes:
-        key: unique key of the crop.
-        split: the split it belongs to.
-        labels: class indices, ascending; empty where the schema has no labels.
-        protein: gene name or ORF; "" where there is none.
-    """
-
-    key: str
-    split: str
-    labels: tuple[int, ...] = ()
-    protein: str = ""
+__all__ = ["Entry", "RecordsBuild", "write_records"]
 
 
 def write_records(
@@ -77,6 +50,7 @@ def write_records(
     sources: Sequence[Mapping[str, Any]] = (),
     rejects: Mapping[str, int] | None = None,
     shard_bytes: int = SHARD_BYTES,
+    overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Manifest:
     """Write a data set; the same crops and seed give the same bytes in every file.
@@ -95,6 +69,7 @@ def write_records(
         sources: description of each source, in plain JSON values; paths in it should be relative.
         rejects: how many cells were set aside, by reason.
         shard_bytes: about the size of a shard.
+        overwrite: `output` may be a data set, which is replaced when the new one is whole.
         progress: called after each crop with the number of crops read so far.
 
     Returns:
@@ -102,104 +77,223 @@ def write_records(
 
     Raises:
         OutputExistsError: `output` is there already.
+        LockedError: another process writes the same output.
         DuplicateKeyError: two entries have one key.
         SplitError: there are no crops, or a split has a name that cannot be.
         SchemaError: a crop does not follow `schema`, or is not what its entry says.
         RecordsError: a crop is missing, extra, or came twice.
         OSError: the disk is too small, or failed.
     """
-    output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow a link named so
-    check_absent(output)
-    check_unique_keys(entry.key for entry in entries)
-    _check_columns(schema, group_by)
-    plan = _Plan(schema, entries, seed, shard_bytes)
-    _check_free_disk(output.parent, plan)
-    with partial_folder(output) as folder:
-        spill = _Spill(folder, plan)
+    check_output(Path(output), overwrite=overwrite)
+    plan = Plan(schema, entries, seed, shard_bytes)
+    wanted = _Wanted(plan)
+    build = RecordsBuild(
+        output, plan, group_by=group_by, sources=sources, overwrite=overwrite, resumable=False
+    )
+    with build.opened():
+        store, number = FrameStore(), 0
         for count, crop in enumerate(crops, start=1):
-            spill.add(plan.take(crop), encode(crop, schema))
+            store.add(wanted.take(crop), encode(crop, schema))
+            if len(store) == build.batch_crops:
+                build.add(number, store.batch())
+                store, number = FrameStore(), number + 1
             if progress is not None:
                 progress(count)
-        plan.check_all_taken()
-        spill.flush()
-        manifest = Manifest(
-            schema=schema,
-            splits={
-                split: tuple(_write_shard(folder, spill, shard) for shard in shards)
-                for split, shards in plan.shards.items()
-            },
-            seed=seed,
-            group_by=tuple(group_by),
-            sources=tuple(json.loads(json.dumps(list(sources), allow_nan=False))),
-            rejects=dict(sorted((rejects or {}).items())),
-            counts=_counts(schema, entries),
-        )
-        for name, content in manifest_files(manifest).items():
-            (folder / name).write_bytes(content)
-            sync(folder / name)
-        sync(folder)
-        written = read_manifest(folder)
-        check_absent(output)
-        folder.rename(output)
-    sync(output.parent)
-    return written
+        wanted.check_all_taken()
+        if len(store):
+            build.add(number, store.batch())
+        return build.finish(rejects=rejects or {})
 
 
-@dataclasses.dataclass(frozen=True)
-class _Shard:
-    """A shard that is to be: its crops have the places from `start` to `stop` of the data set."""
+class RecordsBuild:
+    """A data set that is being written, a batch at a time, by one process or several.
 
-    index: int
-    name: str
-    start: int
-    stop: int
+    Args:
+        output: folder to make; its parent must exist.
+        plan: the place of each crop.
+        group_by: see `write_records`.
+        sources: see `write_records`.
+        overwrite: see `write_records`.
+        identity: of all that decides the bytes of the records beside `plan`. A build of the same
+            plan and identity goes on where another one stopped.
+        resumable: keep what was read when the build stops.
+        workers: how many processes read; they must save their batches in `folder`.
 
-
-class _Plan:
-    """The place of each crop in the data set, split after split, and of each shard."""
+    Attributes:
+        batches: those that are whole, by number. Batch n has the rows from `n * batch_crops`.
+        batch_crops: how many rows a batch has, but for the last.
+    """
 
     def __init__(
-        self, schema: Schema, entries: Sequence[Entry], seed: int, shard_bytes: int
+        self,
+        output: str | Path,
+        plan: Plan,
+        *,
+        group_by: Sequence[str] = (),
+        sources: Sequence[Mapping[str, Any]] = (),
+        overwrite: bool = False,
+        identity: str = "",
+        resumable: bool = True,
+        workers: int = 1,
     ) -> None:
-        self.num_crops = len(entries)
-        self.bytes_per_crop = _bytes_per_crop(schema)
-        self.shards: dict[str, list[_Shard]] = {}
-        self._entries: list[Entry] = []  # by place
-        by_split: dict[str, list[Entry]] = {}
-        for entry in entries:
-            by_split.setdefault(entry.split, []).append(entry)
-        if not by_split:
-            msg = "A data set must have at least one crop. Received: none. Check the source."
-            raise SplitError(msg)
-        index = itertools.count()
-        for split, members in sorted(by_split.items()):
-            check_split_name(split)
-            count = num_shards(len(members), self.bytes_per_crop, shard_bytes)
-            lengths = shard_lengths(len(members), count)
-            stops = [len(self._entries) + n for n in itertools.accumulate(lengths)]
-            self.shards[split] = [
-                _Shard(next(index), shard_name(split, i, count), stop - length, stop)
-                for i, (length, stop) in enumerate(zip(lengths, stops, strict=True))
-            ]
-            order = global_order([entry.key for entry in members], seed)
-            self._entries += [members[i] for i in order]
-        # Lists, so that only `check_unique_keys` stands against two crops of one key.
-        self._places: dict[str, list[int]] = {}
-        for place, entry in enumerate(self._entries):
-            self._places.setdefault(entry.key, []).append(place)
+        _check_columns(plan.schema, group_by)
+        self.plan = plan
+        self.workers = workers
+        self.batches: dict[int, Batch] = {}
+        lowest, highest = _BATCH_BYTES
+        wanted = min(max(lowest, plan.num_bytes // _BATCHES), highest)
+        self.batch_crops = max(1, wanted // plan.bytes_per_crop)
+        self._in_memory = workers == 1 and plan.num_bytes <= MEMORY_BYTES
+        self._group_by = tuple(group_by)
+        self._sources = tuple(json.loads(json.dumps(list(sources), allow_nan=False)))
+        parts = [plan.digest, identity, self._group_by, self._sources, self.batch_crops]
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        path = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow a link named so
+        self._workspace = Workspace(
+            path, digest if resumable else f"{os.getpid()}", overwrite=overwrite, keep=resumable
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Where a process that reads a batch saves it."""
+        return self._workspace.batches
+
+    @property
+    def todo(self) -> list[int]:
+        """Numbers of the batches that are not whole yet."""
+        if self._workspace.is_ready:
+            return []
+        count = -(-len(self.plan.entries) // self.batch_crops)
+        return [number for number in range(count) if number not in self.batches]
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Hold the output while the block runs, with what an earlier build of the same left."""
+        with self._workspace.opened():
+            if not self._workspace.is_ready:
+                self._load()
+                self._check_free_disk()
+            yield
+
+    def add(self, number: int, batch: MemoryBatch | None = None) -> None:
+        """Take a batch; without `batch` it was saved by another process."""
+        if batch is not None and self._in_memory:
+            self.batches[number] = batch
+            return
+        if batch is not None:
+            batch.save(self.folder, number)
+        self.batches[number] = SavedBatch(self.folder, number)
+
+    def drop(self, number: int) -> None:
+        """Forget a batch: what it was read from has changed."""
+        del self.batches[number]
+        remove(self.folder, number)
+
+    def finish(
+        self,
+        *,
+        rejects: Mapping[str, int],
+        flagged: Mapping[str, int] | None = None,
+        files: Mapping[str, bytes] | None = None,
+    ) -> Manifest:
+        """Put the batches into shards, and give the data set its name.
+
+        Args:
+            rejects: how many cells were set aside, by reason.
+            flagged: how many crops were kept although something is odd, by reason.
+            files: name -> content of files that stand beside the manifest.
+
+        Raises:
+            SplitError: no crop of a split was usable.
+            OutputExistsError: somebody else made the output meanwhile.
+            OSError: the disk is full, or failed.
+        """
+        if not self._workspace.is_ready:
+            self._assemble(rejects, flagged or {}, files or {})
+        manifest = read_manifest(self._workspace.ready)
+        self._workspace.publish(manifest.digest)
+        return manifest
+
+    def _assemble(
+        self, rejects: Mapping[str, int], flagged: Mapping[str, int], files: Mapping[str, bytes]
+    ) -> None:
+        ready = self._workspace.ready
+        shutil.rmtree(ready, ignore_errors=True)
+        ready.mkdir()
+        batches = list(self.batches.values())
+        places = np.sort(np.concatenate([batch.places for batch in batches]))
+        shards = list(self.plan.shards(places))
+        splits: dict[str, list[ShardInfo]] = {}
+        threads = ThreadPoolExecutor(self.workers)
+        try:
+            written = threads.map(lambda shard: _write_shard(ready, batches, shard), shards)
+            for shard, info in zip(shards, written, strict=True):
+                splits.setdefault(shard.split, []).append(info)
+        finally:
+            threads.shutdown(cancel_futures=True)  # after an error, not one shard more
+        manifest = Manifest(
+            schema=self.plan.schema,
+            splits={split: tuple(infos) for split, infos in splits.items()},
+            seed=self.plan.seed,
+            group_by=self._group_by,
+            sources=self._sources,
+            rejects=dict(sorted(rejects.items())),
+            counts=self.plan.counts(places),
+            flagged=dict(sorted(flagged.items())),
+        )
+        for name, content in {**files, **manifest_files(manifest)}.items():
+            write_file(ready / name, (content,))
+
+    def _load(self) -> None:
+        """Take the batches of an earlier build that are whole."""
+        for path in sorted(self.folder.glob("[0-9]*.index")):
+            number = int(path.stem)
+            try:
+                batch = SavedBatch(self.folder, number)
+                batch.check()
+            except (OSError, DamagedRecordsError):
+                remove(self.folder, number)
+            else:
+                self.batches[number] = batch
+
+    def _check_free_disk(self) -> None:
+        # In batches and in shards, which are there together for a while.
+        times = 1 if self._in_memory else 2
+        saved = sum(path.stat().st_size for path in self.folder.iterdir())
+        needed = times * self.plan.num_bytes - saved
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            msg = (
+                f"There must be room for the records. Received: {free} bytes free in "
+                f"{str(self.folder.parents[1])!r}, expected {needed}. Free some, or write "
+                "elsewhere."
+            )
+            raise OSError(errno.ENOSPC, msg)
+
+
+class _Wanted:
+    """The entries of a plan whose crops have not come yet, by key."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._entries = plan.entries
+        self._places = plan.places
+        # Lists, so that only the check of unique keys stands against two crops of one key.
+        self._rows: dict[str, list[int]] = {}
+        for row, entry in enumerate(plan.entries):
+            self._rows.setdefault(entry.key, []).append(row)
 
     def take(self, crop: Crop) -> int:
         """The place of `crop`, which nobody else gets any more."""
-        places = self._places.get(crop.key)
-        if not places:
-            how = "unknown" if places is None else "repeated"
+        rows = self._rows.get(crop.key)
+        if not rows:
+            how = "unknown" if rows is None else "repeated"
             msg = (
                 "`crops` must be exactly those of `entries`, each once. "
                 f"Received: {how} key={crop.key!r}. Did the input change meanwhile?"
             )
             raise RecordsError(msg)
-        place = places.pop()
-        entry = self._entries[place]
+        row = rows.pop()
+        entry = self._entries[row]
         if (crop.labels, crop.protein) != (entry.labels, entry.protein):
             msg = (
                 "A crop must have the labels and protein of its entry. Received: "
@@ -207,10 +301,11 @@ class _Plan:
                 f"{entry.protein!r}. Key: {crop.key!r}."
             )
             raise SchemaError(msg)
-        return place
+        return int(self._places[row])
 
     def check_all_taken(self) -> None:
-        missing = sorted(key for key, places in self._places.items() if places)
+        """Raise `RecordsError` unless every crop has come."""
+        missing = sorted(key for key, rows in self._rows.items() if rows)
         if missing:
             msg = (
                 "`crops` must be exactly those of `entries`, each once. Received: no crop of "
@@ -220,90 +315,31 @@ class _Plan:
             raise RecordsError(msg)
 
 
-class _Spill:
-    """The records as they came, in one file a shard; `records` gives them back by place."""
-
-    def __init__(self, folder: Path, plan: _Plan) -> None:
-        shards = [shard for split in plan.shards.values() for shard in split]
-        self._paths = [folder / f"{shard.name}.spill" for shard in shards]
-        self._starts = np.array([shard.start for shard in shards])
-        self._buffers = [bytearray() for _ in shards]
-        self._limit = _SPILL_BUFFER_BYTES // len(shards)
-        self._sizes = [0] * len(shards)
-        self._spans = np.zeros((plan.num_crops, 2), np.int64)  # by place: from, to
-
-    def add(self, place: int, record: bytes) -> None:
-        """Keep the record of the crop at `place`."""
-        index = int(np.searchsorted(self._starts, place, side="right")) - 1
-        start = self._sizes[index]
-        self._sizes[index] += len(record)
-        self._spans[place] = start, self._sizes[index]
-        self._buffers[index] += record
-        if len(self._buffers[index]) > self._limit:
-            self._flush(index)
-
-    def flush(self) -> None:
-        """Put everything on disk; call it before `records`."""
-        for index in range(len(self._buffers)):
-            self._flush(index)
-
-    def _flush(self, index: int) -> None:
-        # Opened anew each time: there may be more shards than a process may have open files.
-        with self._paths[index].open("ab", buffering=0) as file:
-            view = memoryview(self._buffers[index])
-            while view:
-                view = view[file.write(view) :]
-        self._buffers[index] = bytearray()
-
-    def records(self, shard: _Shard) -> Iterator[memoryview]:
-        """The records of a shard in their final order; its spill file is gone afterwards."""
-        content = memoryview(self._paths[shard.index].read_bytes())
-        self._paths[shard.index].unlink()
-        for start, stop in self._spans[shard.start : shard.stop]:
-            yield content[start:stop]
-
-
-def _write_shard(folder: Path, spill: _Spill, shard: _Shard) -> ShardInfo:
+def _write_shard(folder: Path, batches: Sequence[Batch], shard: ShardPlan) -> ShardInfo:
     path = folder / shard.name
-    expected = 0
-    try:
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for record in spill.records(shard):
-                writer.write(bytes(record))
-                expected += len(record) + _FRAME_BYTES
-    except tf.errors.OpError as error:  # no OSError, which callers know
-        msg = f"A shard must be written whole. Received: {error.message}. Check disk and quota."
-        raise OSError(errno.EIO, msg) from error
-    sync(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        num_bytes = file.tell()
-    if num_bytes != expected:
+    digest = hashlib.sha256()
+    with ThreadPoolExecutor(1) as thread:  # to digest and to write take about equally long
+        chunks = merged(batches, shard.first, shard.last)
+        num_bytes = write_file(path, _digested(chunks, digest, thread))
+    if path.stat().st_size != num_bytes:
         msg = (
             "A shard must be written whole. "
-            f"Received: {shard.name} of {num_bytes} bytes, expected {expected}."
+            f"Received: {shard.name} of {path.stat().st_size} bytes, expected {num_bytes}."
         )
         raise OSError(errno.EIO, msg)
-    return ShardInfo(shard.name, shard.stop - shard.start, num_bytes, digest)
+    return ShardInfo(shard.name, shard.num_crops, num_bytes, digest.hexdigest())
 
 
-def _counts(schema: Schema, entries: Sequence[Entry]) -> Counts:
-    counts = {}
-    for split in sorted({entry.split for entry in entries}):
-        members = [entry for entry in entries if entry.split == split]
-        labels = Counter(label for entry in members for label in entry.labels)
-        proteins = Counter(entry.protein for entry in members if entry.protein)
-        counts[split] = {
-            "label": {name: labels[i] for i, name in enumerate(schema.label_names)},
-            "protein": dict(sorted(proteins.items())),
-        }
-    return counts
-
-
-def _bytes_per_crop(schema: Schema) -> int:
-    """Size of a record, all but exactly: text varies."""
-    height, width, _ = schema.image_shape
-    return schema.num_image_bytes + height * width * schema.has_mask + 128
+def _digested(chunks: Iterable[bytes], digest: Any, thread: ThreadPoolExecutor) -> Iterator[bytes]:
+    """The chunks, which `thread` adds to `digest` meanwhile."""
+    pending: Future[None] | None = None
+    for chunk in chunks:
+        if pending is not None:
+            pending.result()
+        pending = thread.submit(digest.update, chunk)
+        yield chunk
+    if pending is not None:
+        pending.result()
 
 
 def _check_columns(schema: Schema, group_by: Sequence[str]) -> None:
@@ -314,16 +350,3 @@ def _check_columns(schema: Schema, group_by: Sequence[str]) -> None:
             f"{['protein', *schema.metadata]}. Received: {unknown}."
         )
         raise SchemaError(msg)
-
-
-def _check_free_disk(folder: Path, plan: _Plan) -> None:
-    # Once, and a shard: each spill file goes when its shard is written.
-    longest = max(shard.stop - shard.start for split in plan.shards.values() for shard in split)
-    needed = (plan.num_crops + longest) * plan.bytes_per_crop
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        msg = (
-            f"There must be room for the records. Received: {free} bytes free in {str(folder)!r}, "
-            f"expected {needed}. Free some, or write elsewhere."
-        )
-        raise OSError(errno.ENOSPC, msg)

@@ -1,0 +1,82 @@
+"""One builder at a time: a lock that dies with its process."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfrecords.errors import LockedError
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+@contextlib.contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path` while the block runs; it is gone afterwards.
+
+    The system lets go of the lock when its process ends, however it ends, so that a file that was
+    left behind by a dead process locks nobody out. On a file system without locks nothing is held.
+
+    Args:
+        path: the lock file; its folder must exist.
+        what: what is being locked, for the message.
+
+    Raises:
+        LockedError: another process holds the lock.
+    """
+    descriptor = _acquire(path, what)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows removes no file that is open
+            path.unlink()
+        os.close(descriptor)
+
+
+def _acquire(path: Path, what: str) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(descriptor)
+            # The holder before us may have removed the file after we opened it: then this lock is
+            # one on a name that is gone, and somebody else may hold the file of that name now.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), path.stat()):
+                    return descriptor
+        except (BlockingIOError, PermissionError) as error:
+            holder = os.read(descriptor, 20).decode(errors="replace") or "unknown"
+            os.close(descriptor)
+            msg = (
+                f"One process at a time may write {what}. Received: process {holder} is writing "
+                f"it. Wait for it, or stop it. Lock: {path}."
+            )
+            raise LockedError(msg) from error
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # beyond the text, which others read
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
