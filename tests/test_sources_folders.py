@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import pickle
 import string
 from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from deeploc_tf.sources import FolderSource, SourceError
 from deeploc_tf.sources.patterns import FolderPattern
+from deeploc_tf.sources.source import RejectedCrop
 
 PATTERN = "{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif"
 CHANNELS = ("gfp", "rfp")
@@ -50,7 +53,16 @@ def test_repeated_field_must_be_the_same_text(write_crops: Callable[..., Path]) 
         )
     source = FolderSource(root, PATTERN, CHANNELS)
     assert len(source.index()) == 15
-    assert source.rejects == {"file does not match the pattern": 2}
+    assert source.passed_over == {"file does not match the pattern": 2}
+    assert source.rejects == ()
+
+
+def test_files_of_channels_that_are_not_wanted_are_passed_over(
+    write_crops: Callable[..., Path],
+) -> None:
+    source = FolderSource(write_crops(), PATTERN, ["gfp"])
+    assert len(source.index()) == 16
+    assert source.passed_over == {"file of another channel": 16}
 
 
 def test_mask_is_a_channel_of_its_own(write_crops: Callable[..., Path]) -> None:
@@ -64,6 +76,9 @@ def test_mask_is_a_channel_of_its_own(write_crops: Callable[..., Path]) -> None:
     assert mask is not None
     assert mask.dtype == np.uint8
     assert mask.all()
+    tifffile.imwrite(root / source.files(1)[2], np.full((5, 6), 255, np.uint8))
+    with pytest.raises(RejectedCrop, match=r"\(5, 6\) for an image of \(6, 5\)"):
+        source.read(1)
 
 
 def test_one_file_may_hold_all_channels(tmp_path: Path) -> None:
@@ -72,6 +87,92 @@ def test_one_file_may_hold_all_channels(tmp_path: Path) -> None:
     source = FolderSource(tmp_path, "{protein}_{cell}.tif", CHANNELS, axes="CYX")
     assert source.index()["key"].tolist() == ["A_1"]
     np.testing.assert_array_equal(source.read(0)[0], np.moveaxis(stack, 0, -1))
+    with pytest.raises(SourceError, match="`axes`"):
+        FolderSource(tmp_path, "{protein}_{cell}.tif", CHANNELS).index()
+
+
+def write_ome(folder: Path, cells: int = 3) -> list[np.ndarray]:
+    """Crops of three named channels, each in one OME-TIFF file."""
+    stacks = [np.random.default_rng(i).integers(0, 999, (3, 6, 5), "uint16") for i in range(cells)]
+    metadata = {
+        "axes": "CYX",
+        "Channel": {"Name": ["GFP", "RFP", "DIC"]},
+        "PhysicalSizeX": 0.1,
+        "PhysicalSizeY": 0.1,
+    }
+    for number, stack in enumerate(stacks):
+        path = folder / f"A_{number}.ome.tif"
+        tifffile.imwrite(path, stack, photometric="minisblack", metadata=metadata)
+    return stacks
+
+
+def test_channels_and_pixel_size_come_from_ome_metadata(tmp_path: Path) -> None:
+    stacks = write_ome(tmp_path)
+    source = FolderSource(tmp_path, "{protein}_{cell}.ome.tif")
+    assert len(source.index()) == 3
+    assert source.channels == ("GFP", "RFP", "DIC")
+    assert source.description["channels"] == ["GFP", "RFP", "DIC"]
+    assert source.pixel_size == pytest.approx(0.1)
+    np.testing.assert_array_equal(source.read(1)[0], np.moveaxis(stacks[1], 0, -1))
+    chosen = FolderSource(tmp_path, "{protein}_{cell}.ome.tif", ["DIC", "GFP"])
+    chosen.index()
+    np.testing.assert_array_equal(chosen.read(2)[0], np.moveaxis(stacks[2][[2, 0]], 0, -1))
+
+
+def test_first_file_that_is_damaged_does_not_hide_the_channels(tmp_path: Path) -> None:
+    stacks = write_ome(tmp_path)
+    (tmp_path / "A_0.ome.tif").write_bytes(b"II*\0")
+    source = FolderSource(tmp_path, "{protein}_{cell}.ome.tif")
+    assert len(source.index()) == 3
+    with pytest.raises(RejectedCrop, match=r"A_0\.ome\.tif"):
+        source.read(0)
+    np.testing.assert_array_equal(source.read(1)[0], np.moveaxis(stacks[1], 0, -1))
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"II*\0")
+    with pytest.raises(RejectedCrop, match=r"A_0\.ome\.tif"):
+        FolderSource(tmp_path, "{protein}_{cell}.ome.tif").index()
+
+
+@pytest.mark.parametrize("dtype", [None, "uint16"])
+def test_types_are_converted_only_where_it_was_asked_for(
+    write_crops: Callable[..., Path], dtype: str | None
+) -> None:
+    source = FolderSource(write_crops(dtype=np.int32), PATTERN, CHANNELS, dtype=dtype)
+    source.index()
+    if dtype is None:
+        with pytest.raises(RejectedCrop, match=r"int32 in AAC1/AAC1_1_rfp_1_gfp\.tif"):
+            source.read(0)
+    else:
+        assert source.read(0)[0].dtype == np.uint16
+        assert source.description["dtype"] == "uint16"
+
+
+@pytest.mark.parametrize("suffix", ["npy", "png"])
+def test_crops_of_other_formats(tmp_path: Path, suffix: str) -> None:
+    images = [np.random.default_rng(i).integers(0, 999, (6, 5), "uint16") for i in range(2)]
+    for channel, image in zip(CHANNELS, images, strict=True):
+        if suffix == "npy":
+            np.save(tmp_path / f"1_{channel}.npy", image)
+        else:
+            (tmp_path / f"1_{channel}.png").write_bytes(imagecodecs.png_encode(image))
+    source = FolderSource(tmp_path, f"{{cell}}_{{channel}}.{suffix}", CHANNELS)
+    source.index()
+    np.testing.assert_array_equal(source.read(0)[0], np.stack(images, axis=-1))
+
+
+def test_a_worker_reads_with_a_copy(write_crops: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "ome").mkdir()
+    write_ome(tmp_path / "ome")
+    for source in (
+        FolderSource(write_crops(), PATTERN, CHANNELS),
+        FolderSource(tmp_path / "ome", "{protein}_{cell}.ome.tif"),
+    ):
+        source.index()
+        copy = pickle.loads(pickle.dumps(source))
+        np.testing.assert_array_equal(copy.read(2)[0], source.read(2)[0])
+        assert copy.files(2) == source.files(2)
+        assert copy.paths(2) == tuple(str(source.root / name) for name in source.files(2))
+        assert copy.channels == source.channels
 
 
 @pytest.mark.parametrize(
@@ -94,10 +195,22 @@ def test_keys(tmp_path: Path, pattern: str, path: str, key: str) -> None:
 def test_a_missing_channel_names_cell_and_channel(write_crops: Callable[..., Path]) -> None:
     root = write_crops()
     (root / "AAH1" / "AAH1_2_rfp_1_rfp.tif").unlink()
-    with pytest.raises(
-        SourceError, match=r"cell 'AAH1/AAH1_2_rfp_1' without channel rfp .*1 of 16 cells"
-    ):
-        FolderSource(root, PATTERN, CHANNELS).index()
+    source = FolderSource(root, PATTERN, CHANNELS)
+    assert "AAH1/AAH1_2_rfp_1" not in source.index()["key"].tolist()
+    assert len(source.index()) == 15
+    (reject,) = source.rejects
+    assert (reject.reason, reject.key) == ("channel is missing", "AAH1/AAH1_2_rfp_1")
+    assert reject.files == ("AAH1/AAH1_2_rfp_1_gfp.tif", "AAH1/AAH1_2_rfp_1_rfp.tif")
+    assert "without channel rfp (AAH1/AAH1_2_rfp_1_rfp.tif is missing); 1 of 16" in reject.detail
+    # what follows is not shifted
+    for position, key in enumerate(source.index()["key"]):
+        image = source.read(position)[0]
+        np.testing.assert_array_equal(image[..., 0], tifffile.imread(root / f"{key}_gfp.tif"))
+
+
+def test_a_channel_that_no_cell_has_is_an_error(write_crops: Callable[..., Path]) -> None:
+    with pytest.raises(SourceError, match=r"without channel dic .*16 of 16 cells"):
+        FolderSource(write_crops(), PATTERN, ["gfp", "dic"]).index()
 
 
 def test_pattern_that_matches_nothing_shows_a_file(write_crops: Callable[..., Path]) -> None:
@@ -129,7 +242,6 @@ def test_ambiguous_pattern_is_refused_not_guessed(tmp_path: Path) -> None:
         ("{cell_{channel}.tif", ["gfp"], {}),
         ("{1cell}_{channel}.tif", ["gfp"], {}),
         ("{key}_{channel}.tif", ["gfp"], {}),
-        ("{cell}.tif", ["gfp", "rfp"], {}),
         ("{cell}.tif", ["gfp"], {"mask_channel": "mask"}),
         ("{cell}_{channel}.tif", ["gfp"], {"axes": "CYX"}),
         ("{cell}_{channel}.tif", ["gfp", "gfp"], {}),
@@ -149,16 +261,16 @@ def test_links_out_of_the_folder_are_refused(
     root = write_crops()
     outside = tmp_path / "outside"
     outside.mkdir()
-    inside = root / "AAC1" / "AAC1_1_rfp_1_gfp.tif"
+    inside = root / "AAC1" / "AAC1_1_rfp_1_rfp.tif"
     inside.rename(outside / "secret.tif")
     inside.symlink_to(outside / "secret.tif")
     source = FolderSource(root, PATTERN, CHANNELS)
     source.index()
-    with pytest.raises(SourceError, match=r"AAC1_1_rfp_1_gfp\.tif, a link to .*secret\.tif"):
+    with pytest.raises(SourceError, match=r"AAC1_1_rfp_1_rfp\.tif, a link to .*secret\.tif"):
         source.read(0)
     inside.unlink()
     (root / "linked").symlink_to(outside, target_is_directory=True)
-    with pytest.raises(SourceError, match="Links must not lead out"):
+    with pytest.raises(SourceError, match=r"linked, a link to .*outside"):
         FolderSource(root, PATTERN, CHANNELS).index()
 
 

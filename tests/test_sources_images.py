@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
+import warnings
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,10 @@ import pytest
 import tifffile
 
 from deeploc_tf.sources import SourceError, read_image
-from deeploc_tf.sources.images import as_channels, as_mask, stack_channels
+from deeploc_tf.sources.channel_layout import ChannelLayout
+from deeploc_tf.sources.images import as_dtype, describe_image, read_stack, stack_channels
+from deeploc_tf.sources.masks import as_mask
+from deeploc_tf.sources.source import RejectedCrop
 
 
 def image_of(dtype: str, shape: tuple[int, ...] = (7, 5)) -> Any:
@@ -22,7 +29,20 @@ def image_of(dtype: str, shape: tuple[int, ...] = (7, 5)) -> Any:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize(
-    "options", [{}, {"byteorder": ">"}, {"compression": "zlib"}, {"bigtiff": True}]
+    "options",
+    [
+        {},
+        {"byteorder": ">"},
+        {"compression": "zlib"},
+        {"compression": "lzw"},
+        {"compression": "lzw", "predictor": True},
+        {"compression": "zstd"},
+        {"compression": "packbits"},
+        {"rowsperstrip": 2},
+        {"tile": (16, 16)},
+        {"bigtiff": True},
+        {"metadata": None, "software": "a camera"},
+    ],
 )
 def test_tiff_comes_back_as_written(tmp_path: Path, dtype: str, options: dict[str, Any]) -> None:
     image = image_of(dtype)
@@ -81,6 +101,13 @@ def test_bomb_is_refused_before_it_is_decoded(
         read_image(path)
 
 
+def test_limit_holds_for_a_file_like_the_one_before_it(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", image_of("uint8"), metadata=None)
+    assert read_image(tmp_path / "a.tif").size == 35
+    with pytest.raises(SourceError, match="it declares 35 pixels"):
+        read_image(tmp_path / "a.tif", max_pixels=34)
+
+
 def test_bomb_of_many_pages_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((40, 8, 8), np.uint8))
     with pytest.raises(SourceError, match="it declares 2560 pixels"):
@@ -97,7 +124,7 @@ def test_png_bomb_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "0 bytes"), (b"name,x\n1,2\n", "neither TIFF nor PNG"), (b"II*\0", "")],
+    [(b"", "0 bytes"), (b"name,x\n1,2\n", "neither TIFF, PNG nor NPY"), (b"II*\0", "")],
 )
 def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "a.tif").write_bytes(content)
@@ -142,20 +169,123 @@ def test_channels_that_differ_are_refused(other: Any) -> None:
 
 @pytest.mark.parametrize("dtype", ["int16", "float64", "bool", "uint32"])
 def test_types_that_records_do_not_keep_are_refused(dtype: str) -> None:
-    with pytest.raises(SourceError, match=rf"Received: {dtype} in gfp\.tif"):
+    with pytest.raises(RejectedCrop, match=rf"Received: {dtype} in gfp\.tif.*`dtype`"):
         stack_channels([image_of(dtype)], ["gfp.tif"])
 
 
-def test_axes_say_where_the_channels_lie() -> None:
-    image = image_of("uint16", (2, 7, 5))
-    np.testing.assert_array_equal(as_channels(image, 2, "CYX", "a")[..., 1], image[1])
-    last = np.moveaxis(image, 0, -1)
-    np.testing.assert_array_equal(as_channels(last, 2, "YXC", "a"), last)
-    assert as_channels(image[0], 1, None, "a").shape == (7, 5, 1)
-    with pytest.raises(SourceError, match=r"shape \(2, 7, 5\).*for 5 channels"):
-        as_channels(image, 5, "CYX", "a")
-    with pytest.raises(SourceError, match="axes"):
-        as_channels(image, 2, None, "a")
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (np.array([0, 255], "int64"), "uint8"),
+        (np.array([0, 32767], "int16"), "uint16"),
+        (np.array([0, 1], "bool"), "uint8"),
+        (np.array([-5, 1 << 24], "int32"), "float32"),
+        (np.array([0.0, 4095.0], "float32"), "uint16"),
+        (np.array([0, 4095], ">u2"), "uint16"),
+    ],
+)
+def test_conversion_keeps_every_number(values: Any, dtype: str) -> None:
+    converted = as_dtype(values, dtype, "a.tif")
+    assert converted.dtype.name == dtype
+    np.testing.assert_array_equal(converted, values)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (np.array([-1, 1], "int16"), "uint16"),
+        (np.array([256], "uint16"), "uint8"),
+        (np.array([0.5], "float64"), "uint16"),
+        (np.array([np.nan], "float32"), "uint16"),
+        (np.array([(1 << 24) + 1], "uint32"), "float32"),
+    ],
+)
+def test_conversion_that_would_change_a_number_is_refused(values: Any, dtype: str) -> None:
+    with pytest.raises(RejectedCrop, match=rf"same number in dtype={dtype}.*in a\.tif") as caught:
+        as_dtype(values, dtype, "a.tif")
+    assert caught.value.reason == "number does not fit the dtype"
+
+
+def test_double_precision_is_rounded_where_it_was_asked_for() -> None:
+    assert as_dtype(np.array([0.1]), "float32", "a.npy")[0] == np.float32(0.1)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64", "int32", "bool", ">u2"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(7, 5), (2, 7, 5)])
+def test_npy_comes_back_as_written(
+    tmp_path: Path, dtype: str, order: Any, shape: tuple[int, ...]
+) -> None:
+    image = np.asarray(image_of(dtype, shape), order=order)
+    np.save(tmp_path / "a.npy", image)
+    read = read_image(tmp_path / "a.npy")
+    np.testing.assert_array_equal(read, image)
+    assert read.dtype == image.dtype.newbyteorder("=")
+    assert describe_image(tmp_path / "a.npy").shape == shape
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_npy_bombs_and_cuts_are_refused(tmp_path: Path, version: Any) -> None:
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.lib.format.write_array(file, image_of("uint16"), version=version)
+    whole = (tmp_path / "a.npy").read_bytes()
+    for length in range(0, len(whole), 5):
+        (tmp_path / "a.npy").write_bytes(whole[:length])
+        with pytest.raises(RejectedCrop, match=r"a\.npy"):
+            read_image(tmp_path / "a.npy")
+    (tmp_path / "a.npy").write_bytes(whole + b"\0")
+    with pytest.raises(RejectedCrop, match="71 bytes of pixels"):
+        read_image(tmp_path / "a.npy")
+    bomb = whole.replace(b"(7, 5), }", b"(7, 5000000000), }")
+    (tmp_path / "a.npy").write_bytes(bomb)
+    with pytest.raises(RejectedCrop, match="declares 35000000000 pixels"):
+        read_image(tmp_path / "a.npy")
+
+
+class Trap:
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("sprung",)  # what must not happen
+
+
+def test_pickled_arrays_are_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save(tmp_path / "a.npy", np.array([[Trap()]], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "b.npy", np.zeros((2, 2), [("x", "u1")]))
+    for name in ("a.npy", "b.npy"):
+        with pytest.raises(RejectedCrop, match="not plain numbers"):
+            read_image(tmp_path / name)
+    assert not (tmp_path / "sprung").exists()
+
+
+def png(bits: int, color: int, rows: bytes) -> bytes:
+    """A PNG file of 8 x 2 pixels, written by hand."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = zlib.crc32(kind + data).to_bytes(4, "big")
+        return len(data).to_bytes(4, "big") + kind + data + checksum
+
+    head = struct.pack(">IIBBBBB", 8, 2, bits, color, 0, 0, 0)
+    body = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + body
+
+
+def test_png_of_one_bit_is_a_mask_and_of_four_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mask.png").write_bytes(png(1, 0, b"\0\x0f\0\xf0"))
+    mask = as_mask(read_image(tmp_path / "mask.png"), "mask.png")
+    assert mask.tolist() == [[0] * 4 + [1] * 4, [1] * 4 + [0] * 4]
+    (tmp_path / "gray.png").write_bytes(png(4, 0, b"\0\x01\x23\x45\x67" * 2))
+    with pytest.raises(RejectedCrop, match="4 bits"):  # a decoder would multiply by 17
+        read_image(tmp_path / "gray.png")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_every_cut_of_a_png_is_refused(tmp_path: Path, dtype: str) -> None:
+    whole = imagecodecs.png_encode(image_of(dtype, (16, 16)))
+    np.testing.assert_array_equal(imagecodecs.png_decode(whole), image_of(dtype, (16, 16)))
+    for length in range(1, len(whole) - 16, 7):  # the rest is the end chunk and a checksum
+        (tmp_path / "a.png").write_bytes(whole[:length])
+        with pytest.raises(RejectedCrop, match=r"a\.png"):
+            read_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("inside", [1, 255, True])
@@ -172,3 +302,355 @@ def test_empty_mask_and_several_objects_are_refused() -> None:
         as_mask(np.zeros((4, 4), np.uint8), "m.tif")
     with pytest.raises(SourceError, match=r"several values beside 0 in m\.tif"):
         as_mask(np.arange(16, dtype=np.uint8).reshape(4, 4), "m.tif")
+
+
+def test_mask_of_another_shape_is_refused() -> None:
+    with pytest.raises(RejectedCrop, match=r"\(4, 4\) for an image of \(4, 5\)") as caught:
+        as_mask(np.eye(4, dtype=np.uint8), "m.tif", (4, 5, 2))
+    assert caught.value.reason == "mask shape differs"
+
+
+def written(path: Path, shape: tuple[int, ...], **options: Any) -> Any:
+    """A stack written by tifffile."""
+    stack = image_of("uint16", shape)
+    tifffile.imwrite(path, stack, photometric="minisblack", **options)
+    return stack
+
+
+OME = {
+    "axes": "CYX",
+    "Channel": {"Name": ["GFP", "RFP", "DIC"]},
+    "PhysicalSizeX": 108.0,
+    "PhysicalSizeXUnit": "nm",
+    "PhysicalSizeY": 0.108,
+    "PhysicalSizeYUnit": "µm",
+}
+
+
+def channels_of(path: Path, channels: Sequence[str] = (), axes: Any = None) -> Any:
+    """The channels of a file by the layout that it shows itself, channels first."""
+    layout = ChannelLayout.of(describe_image(path), channels, axes, path.name)
+    return np.moveaxis(layout.image(*read_stack(path), path.name), -1, 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zstd"}, {"bigtiff": True}])
+def test_ome_metadata_give_axes_names_and_pixel_size(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    stack = written(tmp_path / "a.ome.tif", (3, 7, 5), metadata=OME, **options)
+    found = describe_image(tmp_path / "a.ome.tif")
+    assert (found.shape, found.axes) == ((3, 7, 5), "CYX")
+    assert found.channels == ("GFP", "RFP", "DIC")
+    assert found.pixel_size == pytest.approx(0.108)
+    np.testing.assert_array_equal(channels_of(tmp_path / "a.ome.tif"), stack)
+    # some of them, by name and in another order; or all, by new names
+    chosen = channels_of(tmp_path / "a.ome.tif", ["DIC", "GFP"])
+    np.testing.assert_array_equal(chosen, stack[[2, 0]])
+    np.testing.assert_array_equal(channels_of(tmp_path / "a.ome.tif", ["x", "y", "z"]), stack)
+    with pytest.raises(SourceError, match=r"'rfp'\. Did you mean 'RFP'"):
+        channels_of(tmp_path / "a.ome.tif", ["GFP", "rfp"])
+    with pytest.raises(SourceError, match=r"with 3 \(GFP, RFP, DIC\), for channels=\['x'\]"):
+        channels_of(tmp_path / "a.ome.tif", ["x"])
+
+
+@pytest.mark.parametrize("order", ["TZCYX", "CTZYX", "ZCTYX"])
+def test_ome_channels_are_found_in_every_order_of_dimensions(tmp_path: Path, order: str) -> None:
+    shape = tuple({"C": 3, "Y": 7, "X": 5}.get(axis, 1) for axis in order)
+    stack = written(tmp_path / "a.ome.tif", shape, metadata={**OME, "axes": order})
+    np.testing.assert_array_equal(channels_of(tmp_path / "a.ome.tif"), stack.reshape(3, 7, 5))
+
+
+def test_pixels_that_are_not_square_have_no_size(tmp_path: Path) -> None:
+    written(tmp_path / "a.ome.tif", (3, 7, 5), metadata={**OME, "PhysicalSizeY": 0.2})
+    assert describe_image(tmp_path / "a.ome.tif").pixel_size is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((3, 7, 5), "ZYX"), ((3, 7, 5), "TYX"), ((2, 3, 7, 5), "CZYX")]
+)
+def test_planes_of_depth_or_time_are_not_taken_for_channels(
+    tmp_path: Path, shape: tuple[int, ...], axes: str
+) -> None:
+    path = tmp_path / "a.ome.tif"
+    stack = written(path, shape, metadata={"axes": axes})
+    with pytest.raises(SourceError, match=rf"a\.ome\.tif with axes {axes}.*pass `axes`"):
+        channels_of(path, ["a", "b", "c"])
+    if len(shape) == 3:  # many programs write channels as planes of depth; the user may say so
+        np.testing.assert_array_equal(channels_of(path, ["a", "b", "c"], "CYX"), stack)
+
+
+@pytest.mark.parametrize("name", ["pages.tif", "shaped.tif", "a.npy"])
+def test_axes_that_nobody_names_are_asked_for(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    stack = image_of("uint16", (3, 7, 5))
+    if name == "a.npy":
+        np.save(path, stack)
+    else:
+        metadata = None if name == "pages.tif" else {}
+        tifffile.imwrite(path, stack, photometric="minisblack", metadata=metadata)
+    with pytest.raises(SourceError, match=rf"`axes`, CYX .*{name} of shape \(3, 7, 5\)"):
+        channels_of(path, ["a", "b", "c"])
+    np.testing.assert_array_equal(channels_of(path, ["a", "b", "c"], "CYX"), stack)
+    with pytest.raises(SourceError, match="with 5, for channels"):
+        channels_of(path, ["a", "b", "c"], "YXC")
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "channel"),
+    [
+        ((3, 7, 5), {"imagej": True, "metadata": {"axes": "CYX"}}, 0),
+        ((3, 7, 5), {"metadata": {"axes": "CYX"}}, 0),
+        ((7, 5, 3), {"planarconfig": "contig"}, 2),
+        ((3, 7, 5), {"planarconfig": "separate"}, 0),
+        ((7, 5, 3), {"planarconfig": "contig", "ome": True, "metadata": {"axes": "YXS"}}, 2),
+    ],
+)
+def test_axes_of_other_tiff_files_are_known_where_they_are_written(
+    tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any], channel: int
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stack = written(tmp_path / "a.tif", shape, **options)
+    expected = np.moveaxis(stack, channel, 0)
+    np.testing.assert_array_equal(channels_of(tmp_path / "a.tif", ["a", "b", "c"]), expected)
+
+
+def test_one_channel_needs_no_axis(tmp_path: Path) -> None:
+    image = written(tmp_path / "a.tif", (7, 5))
+    for axes in (None, "YX", "CYX", "YXC"):
+        assert np.array_equal(channels_of(tmp_path / "a.tif", ["gfp"], axes)[0], image)
+
+
+def test_files_whose_channels_or_pixel_size_differ_are_rejected(tmp_path: Path) -> None:
+    written(tmp_path / "a.ome.tif", (3, 7, 5), metadata=OME)
+    first = describe_image(tmp_path / "a.ome.tif")
+    by_name = ChannelLayout.of(first, ["RFP", "GFP"], None, "a")
+    renamed = ChannelLayout.of(first, ["x", "y", "z"], None, "a")
+    other = {**OME, "Channel": {"Name": ["RFP", "DIC", "GFP"]}}
+    stack = written(tmp_path / "b.ome.tif", (3, 7, 5), metadata=other)
+    read = read_stack(tmp_path / "b.ome.tif")
+    np.testing.assert_array_equal(by_name.image(*read, "b"), np.moveaxis(stack[[0, 2]], 0, -1))
+    with pytest.raises(RejectedCrop, match=r"GFP, RFP, DIC\. Received: RFP, DIC, GFP in b"):
+        renamed.image(*read, "b")
+    fewer = {**OME, "Channel": {"Name": ["DIC", "GFP"]}}
+    written(tmp_path / "c.ome.tif", (2, 7, 5), metadata=fewer)
+    with pytest.raises(RejectedCrop, match="Received: DIC, GFP in c"):
+        by_name.image(*read_stack(tmp_path / "c.ome.tif"), "c")
+    coarse = {**OME, "PhysicalSizeX": 0.2, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.2}
+    written(tmp_path / "d.ome.tif", (3, 7, 5), metadata=coarse)
+    with pytest.raises(RejectedCrop, match=r"0\.2 micrometres in d, 0\.108") as caught:
+        by_name.image(*read_stack(tmp_path / "d.ome.tif"), "d")
+    assert caught.value.reason == "pixel size differs"
+
+
+def test_channels_without_names_are_asked_for(tmp_path: Path) -> None:
+    written(tmp_path / "a.tif", (3, 7, 5), metadata={"axes": "CYX"})
+    with pytest.raises(SourceError, match=r"must have names.*a\.tif \(3 channels\)"):
+        channels_of(tmp_path / "a.tif")
+
+
+def ome_text(path: Path) -> str:
+    with tifffile.TiffFile(path) as file:
+        return str(file.ome_metadata)
+
+
+def with_ome(path: Path, text: str, pages: int = 3) -> None:
+    """A file of three planes with OME-XML of our own."""
+    with tifffile.TiffWriter(path) as file:
+        for page in range(pages):
+            file.write(
+                image_of("uint16", (7, 5)) + page,
+                contiguous=False,
+                photometric="minisblack",
+                metadata=None,
+                description=text.encode() if page == 0 else None,
+            )
+
+
+def test_ome_metadata_never_make_us_open_another_file(tmp_path: Path) -> None:
+    own, secret = tmp_path / "a.ome.tif", tmp_path / "secret.ome.tif"
+    written(own, (3, 7, 5), metadata=OME)
+    written(secret, (3, 7, 5), metadata=OME)
+    text = ome_text(own)
+    elsewhere = (
+        '<TiffData IFD="0" PlaneCount="3"><UUID FileName="secret.ome.tif">urn:uuid:{}</UUID>'
+    )
+    uuid = ome_text(secret).split('UUID="urn:uuid:')[1][:36]
+    block = text[text.index("<TiffData") : text.index("/>", text.index("<TiffData")) + 2]
+    opened: list[str] = []
+    sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+    companion = (
+        text[: text.index("<Image")]
+        + f'<BinaryOnly MetadataFile="secret.ome.tif" UUID="urn:uuid:{uuid}"/></OME>'
+    )
+    for changed in (text.replace(block, elsewhere.format(uuid) + "</TiffData>"), companion):
+        with_ome(own, changed)
+        for read in (read_image, read_stack, describe_image):
+            with pytest.raises(RejectedCrop, match=r"a\.ome\.tif.*OME-XML") as caught:
+                read(own)
+            assert caught.value.reason == "OME-XML names other files"
+    assert any("a.ome.tif" in name for name in opened)
+    assert not any("secret" in name for name in opened[opened.index(str(own)) :])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("<OME ", "<!DOCTYPE OME [<!ENTITY a 'b'>]><OME "), "declares entities"),
+        (('SizeC="3"', 'SizeC="4"'), "describes 4 planes, and it holds 3"),
+        (('SizeC="3"', 'SizeC="1000000000000"'), "describes 1000000000000 planes"),
+        (('SizeC="3"', 'SizeC="0"'), "sizes"),
+        (('PlaneCount="3"', 'PlaneCount="2"'), "places 2 of 3 planes"),
+        (('PlaneCount="3"', 'PlaneCount="100000000000"'), "where there are none"),
+        (('IFD="0"', 'IFD="2"'), "where there are none"),
+        (('IFD="0"', 'IFD="-1"'), "where there are none"),
+        (('DimensionOrder="XYCZT"', 'DimensionOrder="XYCCC"'), "DimensionOrder XYCCC"),
+        (("<Pixels ", "<Pixel "), "mismatched|describes 0 images"),
+        (("</Image>", "</Image><Image><Pixels/></Image>"), "describes 2 images"),
+    ],
+)
+def test_ome_metadata_that_are_not_true_are_refused(
+    tmp_path: Path, change: tuple[str, str], reason: str
+) -> None:
+    path = tmp_path / "a.ome.tif"
+    written(path, (3, 7, 5), metadata=OME)
+    text = ome_text(path)
+    assert change[0] in text
+    with_ome(path, text)
+    assert read_stack(path)[0].shape == (3, 7, 5)
+    with_ome(path, text.replace(*change))
+    with pytest.raises(RejectedCrop, match=reason):
+        read_stack(path)
+
+
+@pytest.mark.parametrize("order", ["XYCZT", "XYZTC", "XYZCT"])
+def test_planes_come_from_the_directories_that_ome_metadata_name(
+    tmp_path: Path, order: str
+) -> None:
+    path = tmp_path / "a.ome.tif"
+    written(path, (3, 7, 5), metadata=OME)
+    text = ome_text(path)
+    block = text[text.index("<TiffData") : text.index("/>", text.index("<TiffData")) + 2]
+    turned = "".join(f'<TiffData FirstC="{c}" IFD="{2 - c}"/>' for c in range(3))
+    with_ome(path, text.replace(block, turned).replace("XYCZT", order))
+    planes = [image_of("uint16", (7, 5)) + page for page in (2, 1, 0)]
+    np.testing.assert_array_equal(channels_of(path), planes)
+    with_ome(path, text.replace(block, turned.replace('IFD="2"', 'IFD="0"')))
+    with pytest.raises(RejectedCrop, match="places 2 of 3 planes"):
+        read_stack(path)
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_cut_of_a_stack_is_not_taken_for_a_shorter_one(tmp_path: Path, big: bool) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path, bigtiff=big) as file:
+        for page in range(3):
+            file.write(image_of("uint16") + page, contiguous=False, metadata=None)
+    assert read_image(path).shape == (3, 7, 5)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 9):
+        path.write_bytes(whole[:length])
+        for read in (read_image, read_stack):
+            with pytest.raises(RejectedCrop, match=r"a\.tif"):
+                read(path)
+
+
+def test_endless_directories_are_refused(tmp_path: Path) -> None:
+    directory = struct.pack("<HHHII", 1, 256, 4, 1, 1)
+    places = [8 + 18 * number for number in range(5000)]
+    chain = b"".join(directory + struct.pack("<I", place + 18) for place in places)
+    (tmp_path / "a.tif").write_bytes(b"II*\0\x08\0\0\0" + chain + directory + bytes(4))
+    for read in (read_image, describe_image):
+        with pytest.raises(RejectedCrop, match="more than 4096 planes") as caught:
+            read(tmp_path / "a.tif")
+        assert caught.value.reason == "too many planes"
+
+
+def test_tiles_larger_than_any_image_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, image_of("uint8"), tile=(16, 16), metadata=None, compression="lzw")
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tiff:
+        places = [tiff.pages[0].tags[name].offset for name in ("TileWidth", "TileLength")]  # type: ignore[union-attr]
+    for at in places:
+        struct.pack_into("<HII", data, at + 2, 4, 1, 1 << 16)
+    path.write_bytes(data)
+    monkeypatch.setattr(imagecodecs, "tiff_decode", pytest.fail)
+    with pytest.raises(RejectedCrop, match="declares 4294967296 pixels"):
+        read_image(path)
+
+
+def test_pixels_beyond_the_end_of_the_file_are_not_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, image_of("uint16"), bigtiff=True, metadata=None, compression="zlib")
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tiff:
+        at = tiff.pages[0].tags["StripByteCounts"].offset  # type: ignore[union-attr]
+    struct.pack_into("<HQQ", data, at + 2, 16, 1, 1 << 60)
+    path.write_bytes(data)
+    with pytest.raises(RejectedCrop, match="pixels are cut"):
+        read_image(path)
+
+
+def test_directories_that_turn_back_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for _ in range(2):
+            file.write(image_of("uint16"), contiguous=False, metadata=None)
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tiff:
+        first, second = (page.offset for page in tiff.pages)
+    count = struct.unpack_from("<H", data, second)[0]
+    struct.pack_into("<I", data, second + 2 + 12 * count, first)
+    path.write_bytes(data)
+    with pytest.raises(RejectedCrop, match="turn back"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("page", [0, 1])
+def test_strips_of_no_bytes_are_not_taken_for_zeros(tmp_path: Path, page: int) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for _ in range(2):
+            file.write(image_of("uint16"), contiguous=False, metadata=None, rowsperstrip=7)
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tiff:
+        at = tiff.pages[page].tags["StripByteCounts"].offset  # type: ignore[union-attr]
+    struct.pack_into("<I", data, at + 8, 0)
+    path.write_bytes(data)
+    with pytest.raises(RejectedCrop, match=r"a\.tif"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw"])
+def test_any_changed_byte_gives_pixels_or_a_named_refusal(
+    tmp_path: Path, compression: str | None
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, image_of("uint16"), compression=compression, metadata=None)
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        for value in (whole[at] ^ 1, 255):
+            path.write_bytes(whole[:at] + bytes([value]) + whole[at + 1 :])
+            try:
+                size = read_image(path, max_pixels=1 << 16).size
+            except RejectedCrop as error:
+                assert "a.tif" in str(error)  # noqa: PT017 -- either way is well
+            else:
+                assert size <= 1 << 16
+
+
+def test_compression_that_may_lose_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", image_of("uint8", (16, 16)), compression="jpeg2000")
+    with pytest.raises(RejectedCrop, match="may change pixels") as caught:
+        read_image(tmp_path / "a.tif")
+    assert caught.value.reason == "lossy compression"
+
+
+def test_a_number_that_float32_would_round_is_not_the_same_number() -> None:
+    image = np.array([[2**60 + 1]], np.int64)
+    with pytest.raises(RejectedCrop, match="same number"):
+        as_dtype(image, "float32", "a.npy")
+    assert as_dtype(image - 1, "float32", "a.npy")[0, 0] == 2.0**60

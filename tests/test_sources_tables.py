@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pandas as pd
 import pytest
@@ -131,7 +133,21 @@ def test_missing_column_has_the_nearest_name(tmp_path: Path, table: pd.DataFrame
 def test_missing_file_is_found_while_listing(tmp_path: Path, table: pd.DataFrame) -> None:
     (tmp_path / table["path_rfp"][2]).unlink()
     table.to_csv(tmp_path / "a.csv", index=False)
-    with pytest.raises(SourceError, match=r"_rfp\.tif' \(a\.csv, line 4\), which does not exist"):
+    source = TableSource(tmp_path / "a.csv", COLUMNS)
+    index = source.index()
+    assert index["key"].tolist() == table["path_gfp"].drop(2).tolist()
+    (reject,) = source.rejects
+    assert (reject.reason, reject.key) == ("file is missing", table["path_gfp"][2])
+    assert "_rfp.tif' (a.csv, line 4), which does not exist" in reject.detail
+    assert source.files(2) == (table["path_gfp"][3], table["path_rfp"][3], "a.csv, line 5")
+    expected = tifffile.imread(tmp_path / table["path_gfp"][3])
+    np.testing.assert_array_equal(source.read(2)[0][..., 0], expected)
+
+
+def test_table_without_any_file_is_an_error(tmp_path: Path, table: pd.DataFrame) -> None:
+    (tmp_path / "crops").rename(tmp_path / "moved")
+    table.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(SourceError, match=r"line 2\), which does not exist.*`root`"):
         TableSource(tmp_path / "a.csv", COLUMNS).index()
 
 
@@ -184,11 +200,33 @@ def test_key_column_and_mask_column(tmp_path: Path, table: pd.DataFrame) -> None
     assert mask.sum() == 5
 
 
+def test_one_column_may_name_files_of_all_channels(tmp_path: Path) -> None:
+    stacks = np.random.default_rng(0).integers(0, 999, (3, 2, 6, 5), "uint16")
+    for number, stack in enumerate(stacks):
+        np.save(tmp_path / f"{number}.npy", stack)
+    (tmp_path / "mask.png").write_bytes(imagecodecs.png_encode(np.eye(6, 5, dtype=np.uint8)))
+    lines = ["path,mask,protein", *(f"{i}.npy,mask.png,AAC1" for i in range(3))]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    options = {"channels": ["gfp", "rfp"], "mask_column": "mask"}
+    with pytest.raises(SourceError, match="`axes`"):
+        TableSource(tmp_path / "a.csv", "path", **options).index()  # type: ignore[arg-type]
+    source = TableSource(tmp_path / "a.csv", "path", axes="CYX", **options)  # type: ignore[arg-type]
+    assert list(source.index().columns) == ["key", "protein"]
+    assert source.channels == ("gfp", "rfp")
+    copy = pickle.loads(pickle.dumps(source))
+    image, mask = copy.read(1)
+    np.testing.assert_array_equal(image, np.moveaxis(stacks[1], 0, -1))
+    assert mask.sum() == 5
+    assert copy.paths(1) == (str(tmp_path / "1.npy"), str(tmp_path / "mask.png"))
+
+
 def test_descriptions_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="one channel at least"):
         TableSource(tmp_path / "a.csv", {})
     with pytest.raises(SourceError, match="column of its own"):
         TableSource(tmp_path / "a.csv", {"gfp": "path", "rfp": "path"})
+    with pytest.raises(SourceError, match="`channels` and `axes` are for one column"):
+        TableSource(tmp_path / "a.csv", {"gfp": "path"}, axes="CYX")
 
 
 def test_whole_numbers_of_parquet_stay_whole_beside_missing_ones(tmp_path: Path) -> None:

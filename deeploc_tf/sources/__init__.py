@@ -1,10 +1,24 @@
-"""Where crops come from: folders described by a pattern, and tables of paths."""
+"""Where crops come from: folders, tables, whole fields, DeepLoc HDF5 files, label dictionaries."""
 
 from __future__ import annotations
 
+from deeploc_tf.sources.cell_table import CellTable
+from deeploc_tf.sources.deeploc_hdf5 import DeepLocHDF5Source
+from deeploc_tf.sources.fields import FieldSource
 from deeploc_tf.sources.folders import FolderSource
 from deeploc_tf.sources.images import read_image
+from deeploc_tf.sources.label_dictionary import LabelDictionarySource
 from deeploc_tf.sources.source import Source, SourceError
 from deeploc_tf.sources.tables import TableSource
 
-__all__ = ["FolderSource", "Source", "SourceError", "TableSource", "read_image"]
+__all__ = [
+    "CellTable",
+    "DeepLocHDF5Source",
+    "FieldSource",
+    "FolderSource",
+    "LabelDictionarySource",
+    "Source",
+    "SourceError",
+    "TableSource",
+    "read_image",
+]

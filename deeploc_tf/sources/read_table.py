@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeploc_tf.sources.source import SourceError, did_you_mean
+from deeploc_tf.sources.source import SourceError
+from tfrecords.errors import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd

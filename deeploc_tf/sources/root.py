@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import os
+import posixpath
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from deeploc_tf.sources.source import SourceError
+
+IsItem = Callable[[str, Sequence[str]], bool]
 
 
 class Root:
@@ -15,7 +21,16 @@ class Root:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).resolve()
+        self._text = str(self.path)
         self._folders: dict[str, str | None] = {}
+
+    def relative(self, text: str) -> str | None:
+        """A path, absolute or from the folder, as a relative POSIX path; None if it leads out."""
+        path = text if os.sep == "/" else text.replace(os.sep, "/")
+        if posixpath.isabs(path):
+            path = posixpath.relpath(path, self.path.as_posix())
+        path = posixpath.normpath(path)
+        return None if path == ".." or path.startswith("../") else path
 
     def real(self, name: str) -> str | None:
         """The real path of relative POSIX path `name`; None if it lies outside the folder.
@@ -29,9 +44,80 @@ class Root:
         real = self._folders[folder]
         if real is None:
             return None
-        path = os.path.join(real, base)  # noqa: PTH118 -- twice per crop; Path is ten times slower
+        path = f"{real}/{base}"  # twice per crop; Path is ten times slower
         return self._resolve(path) if os.path.islink(path) else path  # noqa: PTH114
+
+    def unchecked(self, name: str) -> str:
+        """The path of `name`, wherever a link leads: to ask for size and time, never to open."""
+        return f"{self._text}/{name}"
+
+    def inside(self, name: str) -> str:
+        """As `real`, for names that a listing found: a link that leads out is an error."""
+        path = self.real(name)
+        if path is None:
+            msg = (
+                f"Files must lie inside {self.path}. Received: {name}, a link to "
+                f"{(self.path / name).resolve()}. Copy it there."
+            )
+            raise SourceError(msg)
+        return path
+
+    def walk(self, is_item: IsItem | None = None) -> Iterator[str]:
+        """Relative POSIX paths of all files, sorted; links to folders must stay inside.
+
+        Args:
+            is_item: whether a folder, with files of these names, is one item: it is not entered.
+        """
+        if not self.path.is_dir():
+            msg = f"Images must lie in a folder that exists. Received: {self.path}."
+            raise FileNotFoundError(msg)
+
+        def fail(error: OSError) -> None:
+            raise error
+
+        for folder, folders, files in os.walk(self.path, onerror=fail):
+            folders.sort()
+            relative = Path(folder).relative_to(self.path).as_posix()
+            prefix = "" if relative == "." else relative + "/"
+            for name in folders:
+                if (Path(folder) / name).is_symlink():
+                    self.inside(prefix + name)
+            if is_item is not None and is_item(folder, files):
+                folders.clear()
+                files = [""]
+                prefix = relative
+            for name in sorted(files):
+                _check_name(prefix + name)
+                yield prefix + name
 
     def _resolve(self, path: str | os.PathLike[str]) -> str | None:
         real = Path(path).resolve()
         return str(real) if real.is_relative_to(self.path) else None
+
+
+def is_listed(root: Path) -> Callable[[str], bool]:
+    """A function that says of a relative path whether the file is there: one call a folder.
+
+    Listings are kept as long as the function is, and tell of the time at which they were made.
+    """
+    folders: dict[str, frozenset[str]] = {}
+
+    def answer(path: str) -> bool:
+        folder, name = posixpath.split(path)
+        if folder not in folders:
+            here = root / folder
+            folders[folder] = frozenset(os.listdir(here)) if here.is_dir() else frozenset()  # noqa: PTH208
+        return name in folders[folder]
+
+    return answer
+
+
+def _check_name(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        msg = (
+            f"File names must be UTF-8, because they become keys. Received: {path!r}. Rename the "
+            "file."
+        )
+        raise SourceError(msg) from error

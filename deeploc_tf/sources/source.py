@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
@@ -13,26 +13,55 @@ if TYPE_CHECKING:
 
 Pixels = tuple[NDArray[Any], NDArray[Any] | None]
 
+# What is wrong with one file, and not with the disk.
+UNREADABLE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+
 
 class SourceError(ValueError):
     """Files or tables from which no crops can be made as they are."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question with the name in `known` that is nearest, whatever its case, or ""."""
-    by_folded = {other.casefold(): other for other in known}
-    near = get_close_matches(name.casefold(), by_folded, n=1)
-    return f" Did you mean {by_folded[near[0]]!r}?" if near else ""
+class RejectedCrop(SourceError):
+    """One crop that cannot be used; the rest of the source may be well.
+
+    Attributes:
+        reason: the kind of fault in a few words, without names or numbers, by which rejects are
+            counted: "not an image", "mask is empty".
+    """
+
+    def __init__(self, message: str, *, reason: str = "not usable") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reject:
+    """A cell that was set aside, as `rejects.jsonl` lists it.
+
+    Attributes:
+        reason: the kind of fault, by which rejects are counted.
+        key: the key that the cell has or would have had.
+        files: its files as a person would name them.
+        detail: what was found, for a person.
+    """
+
+    reason: str
+    key: str
+    files: tuple[str, ...]
+    detail: str = ""
 
 
 class Source(Protocol):
     """Where crops come from, in two passes: a build must know all keys before it reads a pixel.
 
+    After `index`, a source can be pickled: each worker of a build reads with a copy of its own.
+
     Attributes:
         channels: names of the channels, in the order of the last axis of the images.
         description: what made this listing (kind, pattern, columns), for the manifest; no machine
             paths.
-        rejects: reason -> how many items `index` left out, known once it has been called.
+        rejects: cells that `index` set aside, known once it has been called.
+        passed_over: reason -> how many files `index` passed over because they are no cells.
     """
 
     channels: tuple[str, ...]
@@ -43,8 +72,13 @@ class Source(Protocol):
         ...
 
     @property
-    def rejects(self) -> Mapping[str, int]:
-        """Reason -> how many items `index` left out."""
+    def rejects(self) -> Sequence[Reject]:
+        """Cells that `index` set aside."""
+        ...
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        """Reason -> how many files are no cells; they count for nothing."""
         ...
 
     def index(self) -> pd.DataFrame:
@@ -52,9 +86,19 @@ class Source(Protocol):
         ...
 
     def read(self, position: int) -> Pixels:
-        """Image `(height, width, channels)`, and mask `(height, width)` or None, of a row."""
+        """Image `(height, width, channels)`, and mask `(height, width)` or None, of a row.
+
+        Raises:
+            RejectedCrop: this crop cannot be used.
+            SourceError: nothing can be read as things are.
+            OSError: a file cannot be read.
+        """
         ...
 
     def files(self, position: int) -> tuple[str, ...]:
         """The files of row `position` as a person would name them, for messages."""
+        ...
+
+    def paths(self, position: int) -> tuple[str, ...]:
+        """The real files behind row `position`; if size or time of one changes, the crop did."""
         ...

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeploc_tf.sources.images import as_mask, read_image, stack_channels
+from deeploc_tf.sources.cell_files import CellFiles
+from deeploc_tf.sources.channel_layout import Axes
 from deeploc_tf.sources.read_table import place, read_table, require_column
-from deeploc_tf.sources.root import Root
-from deeploc_tf.sources.source import Pixels, SourceError
+from deeploc_tf.sources.root import Root, is_listed
+from deeploc_tf.sources.source import Pixels, Reject, SourceError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,63 +22,85 @@ class TableSource:
 
     Args:
         path: a `.csv`, `.tsv` or `.parquet` table.
-        image_columns: channel -> column that holds the path of its file, in the stored order.
+        image_columns: channel -> column that holds the path of its file, in the stored order; or
+            one column of files that hold all channels.
+        channels: of files that hold all channels; see `ChannelLayout.of`.
+        axes: where the channels lie in such files, where they do not say.
         mask_column: column that holds the path of the mask.
         root: the folder that paths are relative to, by default the table's own. No path may leave
             it.
         key_column: column of unique names. By default `key` where the table has it, else the path
             of the first channel.
+        dtype: type to convert pixels to, if every number fits; see `as_dtype`.
+
+    Attributes:
+        pixel_size: micrometres a pixel where the files say it; known after `index`.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
-        image_columns: Mapping[str, str],
+        image_columns: Mapping[str, str] | str,
         *,
+        channels: Sequence[str] = (),
+        axes: Axes | None = None,
         mask_column: str | None = None,
         root: str | os.PathLike[str] | None = None,
         key_column: str | None = None,
+        dtype: str | None = None,
     ) -> None:
-        if not image_columns:
-            msg = "`image_columns` must name a column for one channel at least. Received: none."
-            raise SourceError(msg)
+        in_one_file = isinstance(image_columns, str)
+        columns = [image_columns] if isinstance(image_columns, str) else [*image_columns.values()]
+        self._columns = [*columns, *([mask_column] if mask_column is not None else [])]
+        _check_columns(columns, self._columns, None if in_one_file else (*channels, *(axes or ())))
         self.path = Path(path)
         self._root = Root(self.path.parent if root is None else root)
         self.root = self._root.path
-        self.channels = tuple(image_columns)
-        self.image_columns = dict(image_columns)
+        self.channels = tuple(channels if isinstance(image_columns, str) else image_columns)
         self.mask_column = mask_column
         self.key_column = key_column
-        self._columns = [
-            *image_columns.values(),
-            *([mask_column] if mask_column is not None else []),
-        ]
-        if len(set(self._columns)) != len(self._columns):
-            msg = f"Each channel must have a column of its own. Received: columns={self._columns}."
-            raise SourceError(msg)
+        self.axes = axes
+        self.dtype = dtype
+        self.pixel_size: float | None = None
+        self._files = CellFiles(self.channels, in_one_file=in_one_file, axes=axes, dtype=dtype)
         self._paths: list[tuple[str, ...]] = []
+        self._rows: list[int] = []  # of the table, for messages
+        self._rejects: tuple[Reject, ...] = ()
         self._index: pd.DataFrame | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the index, which a worker does not need."""
+        return {**vars(self), "_index": None}
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """Kind and columns, for the manifest."""
+        """Kind, columns, channels and options, for the manifest."""
         return {
             "kind": "table",
-            "image_columns": [{"channel": c, "column": n} for c, n in self.image_columns.items()],
+            "image_columns": [c for c in self._columns if c != self.mask_column],
+            "channels": list(self.channels),
             "mask_column": self.mask_column,
             "key_column": self.key_column,
+            "axes": self.axes,
+            "dtype": self.dtype,
         }
 
     @property
-    def rejects(self) -> Mapping[str, int]:
-        """Always empty: a row that cannot be used is an error."""
+    def rejects(self) -> Sequence[Reject]:
+        """Rows whose files do not exist."""
+        return self._rejects
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        """Always empty: every row of a table is a crop."""
         return {}
 
     def index(self) -> pd.DataFrame:
         """One row a crop, in the table's order: `key`, then the columns that are not paths.
 
         Raises:
-            SourceError: a column is missing, or a path is empty, leaves the root or has no file.
+            SourceError: a column is missing, a path is empty or leaves the root, no file exists,
+                or channels or axes are not known.
         """
         if self._index is None:
             self._index = self._list()
@@ -86,15 +108,16 @@ class TableSource:
 
     def files(self, position: int) -> tuple[str, ...]:
         """Paths as the table has them, and where in the table they stand."""
-        return (*self._paths[position], place(self.path, position))
+        return (*self._paths[position], place(self.path, self._rows[position]))
+
+    def paths(self, position: int) -> tuple[str, ...]:
+        """Paths of the row's files on disk."""
+        return tuple(map(self._root.unchecked, self._paths[position]))
 
     def read(self, position: int) -> Pixels:
         """Image `(height, width, channels)` and mask of one row."""
-        names = self._paths[position]
-        images = [read_image(self._inside(name, position)) for name in names]
-        count = len(self.channels)
-        image = stack_channels(images[:count], names[:count])
-        return image, as_mask(images[count], names[count]) if len(images) > count else None
+        row, names = self._rows[position], self._paths[position]
+        return self._files.read([self._inside(name, row) for name in names], names)
 
     def _list(self) -> pd.DataFrame:
         frame = read_table(self.path)
@@ -103,12 +126,29 @@ class TableSource:
         keys = self.key_column or ("key" if "key" in frame.columns else None)
         if keys is not None:
             require_column(frame.columns, keys, "The key column")
-        self._paths = list(zip(*(self._clean(frame[c], c) for c in self._columns), strict=True))
-        _check_files(self.root, self._paths, self.path)
-        key = [paths[0] for paths in self._paths] if keys is None else self._keys(frame[keys])
+        paths = list(zip(*(self._clean(frame[c], c) for c in self._columns), strict=True))
+        names = [row[0] for row in paths] if keys is None else self._keys(frame[keys])
+        missing = _missing_files(self.root, paths)
+        self._rejects = tuple(self._reject(names[i], paths[i], i, missing[i]) for i in missing)
+        if len(missing) == len(paths):
+            raise SourceError(self._rejects[0].detail)
+        self._rows = [row for row in range(len(paths)) if row not in missing]
+        self._paths = [paths[row] for row in self._rows]
+        self._files.settle(
+            (self._inside(row[0], number), row[0])
+            for number, row in zip(self._rows, self._paths, strict=True)
+        )
+        self.channels, self.pixel_size = self._files.channels, self._files.pixel_size
         free = frame.drop(columns=[*self._columns, *([keys] if keys is not None else [])])
-        free.insert(0, "key", key)
-        return free
+        free.insert(0, "key", names)
+        return free.iloc[self._rows].reset_index(drop=True)
+
+    def _reject(self, key: str, paths: tuple[str, ...], row: int, path: str) -> Reject:
+        detail = (
+            f"Every path must be that of a file. Received: {path!r} ({place(self.path, row)}), "
+            "which does not exist. Paths are relative to the table's folder, or to `root`."
+        )
+        return Reject("file is missing", key, (*paths, place(self.path, row)), detail)
 
     def _clean(self, values: pd.Series[Any], column: str) -> list[str]:
         cleaned = []
@@ -119,11 +159,8 @@ class TableSource:
                     f"({place(self.path, row)})."
                 )
                 raise SourceError(msg)
-            path = value if os.sep == "/" else value.replace(os.sep, "/")
-            if posixpath.isabs(path):
-                path = posixpath.relpath(path, self.root.as_posix())
-            path = posixpath.normpath(path)
-            if path == ".." or path.startswith("../"):
+            path = self._root.relative(value)
+            if path is None:
                 raise SourceError(self._escape(value, row))
             cleaned.append(path)
         return cleaned
@@ -149,19 +186,30 @@ class TableSource:
         )
 
 
-def _check_files(root: Path, rows: Sequence[Sequence[str]], table: Path) -> None:
-    """Find missing files now and not hours into a build: one call a folder, not a file."""
-    listings: dict[str, frozenset[str]] = {}
+def _check_columns(
+    columns: Sequence[str], paths: Sequence[str], foreign: Sequence[str] | None
+) -> None:
+    """Refuse columns that cannot be; `foreign` are options that need one file for all channels."""
+    if not columns:
+        msg = "`image_columns` must name a column for one channel at least. Received: none."
+        raise SourceError(msg)
+    if len(set(paths)) != len(paths):
+        msg = f"Each channel must have a column of its own. Received: columns={list(paths)}."
+        raise SourceError(msg)
+    if foreign:
+        msg = (
+            "`channels` and `axes` are for one column of files that hold all channels. Received: "
+            f"columns={list(columns)}. Name the channels in `image_columns` alone."
+        )
+        raise SourceError(msg)
+
+
+def _missing_files(root: Path, rows: Sequence[Sequence[str]]) -> dict[int, str]:
+    """Row -> first file that does not exist."""
+    is_there = is_listed(root)
+    missing: dict[int, str] = {}
     for row, paths in enumerate(rows):
         for path in paths:
-            folder, name = posixpath.split(path)
-            if folder not in listings:
-                here = root / folder
-                listings[folder] = frozenset(os.listdir(here)) if here.is_dir() else frozenset()  # noqa: PTH208
-            if name not in listings[folder]:
-                msg = (
-                    f"Every path must be a file below {root}. Received: {path!r} "
-                    f"({place(table, row)}), which does not exist. Paths are relative to the "
-                    "table's folder, or to `root`."
-                )
-                raise SourceError(msg)
+            if not is_there(path):
+                missing.setdefault(row, path)
+    return missing

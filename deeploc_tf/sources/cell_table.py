@@ -1,0 +1,167 @@
+"""A table of the cells of full fields: where each stands, and what else is known of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeploc_tf.sources.read_table import place, read_table, require_column
+from deeploc_tf.sources.source import RejectedCrop, SourceError
+from deeploc_tf.sources.windows import Spot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CENTER = ("x", "y")
+
+
+@dataclasses.dataclass(frozen=True)
+class CellTable:
+    """Which table, and which of its columns say where a cell is.
+
+    Coordinates are pixels of the image as it is, from 0, x to the right and y down; they are never
+    scaled. A cell is given by its centre, or by a box, or by its number in the label image.
+
+    Attributes:
+        path: a `.csv`, `.tsv` or `.parquet` table, a row a cell.
+        field: column that names the field, by the path of one of its files or by its key. By
+            default `image` where the table has it; else the fields of the pattern are columns.
+        center: columns of x and y of the centre; by default x, y.
+        box: columns of left, top, right and bottom of a box; the last two are the first outside.
+        number: column of the number in the label image.
+        key: column of unique names; by default `key` where the table has it, else the key of the
+            field and the place.
+    """
+
+    path: str | os.PathLike[str]
+    field: str | None = None
+    center: tuple[str, str] | None = None
+    box: tuple[str, str, str, str] | None = None
+    number: str | None = None
+    key: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse several ways to say where a cell is."""
+        ways = [self.center, self.box, self.number]
+        if sum(way is not None for way in ways) > 1 or len(set(self.columns)) != len(self.columns):
+            msg = (
+                "A cell must be given by one of `center` (two columns), `box` (four columns) and "
+                f"`number` (one column). Received: center={self.center}, box={self.box}, "
+                f"number={self.number!r}."
+            )
+            raise SourceError(msg)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that say where a cell is."""
+        if self.number is not None:
+            return (self.number,)
+        return tuple(self.box or self.center or CENTER)
+
+    def read(self, fields: Sequence[str]) -> CellRows:
+        """The rows of the table.
+
+        Args:
+            fields: names of the fields of the pattern.
+
+        Raises:
+            SourceError: a column is missing, or holds what is no number.
+        """
+        frame = read_table(self.path)
+        for column in self.columns:
+            require_column(frame.columns, column, "A column of places")
+        name = self.field or ("image" if "image" in frame.columns else None)
+        joined = [name] if name is not None else list(fields)
+        for column in joined:
+            require_column(frame.columns, column, "The column of the field")
+        key = self.key or ("key" if "key" in frame.columns else None)
+        if key is not None:
+            require_column(frame.columns, key, "The key column")
+        used = {*joined, *self.columns, key}
+        return CellRows(
+            path=Path(self.path),
+            fields=list(zip(*(frame[column].map(str) for column in joined), strict=True)),
+            by_name=name is not None,
+            places=np.stack([self._numbers(frame[c], c) for c in self.columns], axis=1),
+            keys=None if key is None else [str(value) for value in frame[key]],
+            free=frame.drop(columns=[column for column in frame.columns if column in used]),
+        )
+
+    def _numbers(self, values: pd.Series[Any], column: str) -> NDArray[np.float64]:
+        """The column as numbers; NaN where it is empty or says so itself."""
+        numbers = np.full(len(values), np.nan)
+        for row, value in enumerate(values):
+            try:
+                if value is not None and str(value).strip():
+                    numbers[row] = float(value)
+            except (TypeError, ValueError) as error:
+                msg = (
+                    f"A place must be a number. Received: {value!r} in column {column!r} "
+                    f"({place(self.path, row)})."
+                )
+                raise SourceError(msg) from error
+        return numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class CellRows:
+    """The rows of a table of cells.
+
+    Attributes:
+        path: the table.
+        fields: what names the field of each row.
+        by_name: whether that is one name, or the values of the pattern's fields.
+        places: float64 `(rows, columns)`: number, centre or box; NaN where it is not known.
+        keys: key of each row, or None.
+        free: the other columns.
+    """
+
+    path: Path
+    fields: list[tuple[str, ...]]
+    by_name: bool
+    places: NDArray[np.float64]
+    keys: list[str] | None
+    free: pd.DataFrame
+
+    def place(self, row: int) -> str:
+        """Where a row stands in the table, for messages."""
+        return place(self.path, row)
+
+    def key(self, row: int, field: str) -> str:
+        """The key of a row: its own, or the key of its field and where the cell is."""
+        if self.keys is not None:
+            return self.keys[row]
+        return f"{field}:{','.join(f'{number:.10g}' for number in self.places[row])}"
+
+    def spot(self, row: int) -> Spot:
+        """Where the cell of a row is; NaN where only its number is known.
+
+        Raises:
+            RejectedCrop: a number is missing or the box has no area.
+        """
+        numbers = self.places[row].tolist()
+        if not np.isfinite(numbers).all():
+            problem, reason = "no place", "place is not known"
+        elif len(numbers) == 1:
+            if numbers[0] >= 1 and numbers[0].is_integer():
+                return Spot(math.nan, math.nan, None, int(numbers[0]))
+            problem, reason = f"object {numbers[0]:g}", "place is not known"
+        elif len(numbers) == 2:
+            return Spot(*numbers)
+        elif numbers[0] < numbers[2] and numbers[1] < numbers[3]:
+            left, top, right, bottom = numbers
+            return Spot((left + right - 1) / 2, (top + bottom - 1) / 2, tuple(numbers))
+        else:
+            problem, reason = f"box {numbers}", "box has no area"
+        msg = (
+            "A cell must have a finite centre, a box of left < right and top < bottom, or an "
+            f"object's number. Received: {problem} ({self.place(row)})."
+        )
+        raise RejectedCrop(msg, reason=reason)

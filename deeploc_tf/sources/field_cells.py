@@ -1,0 +1,286 @@
+"""Which cells fields hold, and where: found before any is cut, what cannot be used set aside."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeploc_tf.sources.cell_table import CellRows, CellTable
+from deeploc_tf.sources.field_images import FieldImages
+from deeploc_tf.sources.read_table import place
+from deeploc_tf.sources.source import UNREADABLE, Reject, RejectedCrop, SourceError
+from deeploc_tf.sources.windows import Spot, Window, labeled_objects
+from tfrecords.errors import did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldCells:
+    """The cells of all fields, field after field: what is needed to cut them.
+
+    Attributes:
+        fields: int32 `(cells,)`, the number of each cell's field.
+        corners: int32 `(cells, 2)`, first row and column of its window.
+        objects: int64 `(cells,)`, its number in the label image; 0 without one.
+        rows: int64 `(cells,)`, its row in the table.
+        table: that table, or None.
+        sizes: field -> its height and width.
+        rejects: cells and fields that cannot be used.
+        passed_over: reason -> fields without cells, and cells at the border.
+    """
+
+    fields: NDArray[np.int32]
+    corners: NDArray[np.int32]
+    objects: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    table: Path | None
+    sizes: dict[int, tuple[int, int]]
+    rejects: tuple[Reject, ...]
+    passed_over: dict[str, int]
+
+    def place(self, position: int) -> tuple[str, ...]:
+        """Where a cell stands in the table; () without one."""
+        return () if self.table is None else (place(self.table, int(self.rows[position])),)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Cell:
+    key: str
+    field: int
+    window: Window
+    object: int
+    row: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Field:
+    """One field while its cells are looked for."""
+
+    number: int
+    key: str
+    files: tuple[str, ...]
+    size: tuple[int, int]
+    labels: NDArray[Any] | None
+    objects: dict[int, Spot]
+
+
+def find_cells(
+    images: FieldImages, table: CellTable | None, crop_size: int, *, drop: bool
+) -> tuple[FieldCells, pd.DataFrame]:
+    """The cells, and the index of them.
+
+    Args:
+        images: the fields, listed.
+        table: where the cells are; None for all objects of the label images.
+        crop_size: of the windows.
+        drop: leave out cells whose window reaches out of the field.
+
+    Raises:
+        SourceError: the table does not fit to the fields.
+    """
+    rows = None if table is None else table.read(images.pattern.fields)
+    search = _Search(images, rows, crop_size, drop=drop)
+    if rows is None:
+        for number in range(len(images)):
+            search.look(number, None)
+    else:
+        for number, chosen in sorted(search.rows_of_fields(rows).items()):
+            search.look(number, chosen)
+    return search.cells(), search.frame()
+
+
+class _Search:
+    """Looks through one field after another."""
+
+    def __init__(
+        self, images: FieldImages, rows: CellRows | None, crop_size: int, *, drop: bool
+    ) -> None:
+        self._images = images
+        self._table = rows
+        self._crop_size = crop_size
+        self._drop = drop
+        self._sizes: dict[int, tuple[int, int]] = {}
+        self._cells: list[_Cell] = []
+        self._rejects: list[Reject] = []
+        self._passed_over: Counter[str] = Counter()
+
+    def rows_of_fields(self, table: CellRows) -> dict[int, list[int]]:
+        """Field -> its rows in the table."""
+        known = self._images.names() if table.by_name else self._images.values()
+        found: dict[int, list[int]] = {}
+        for row, name in enumerate(table.fields):
+            if name in known:
+                found.setdefault(known[name], []).append(row)
+                continue
+            text = ", ".join(name)
+            first = not self._rejects and len(known) < 10_000  # likenesses take long to find
+            nearest = did_you_mean(text, map(", ".join, known)) if first else ""
+            detail = (
+                "Every cell must be of a field that matches the pattern. Received: "
+                f"{text!r} ({table.place(row)}), in {len(self._images)} fields such as "
+                f"{', '.join(next(iter(known)))!r}.{nearest}"
+            )
+            key = table.key(row, text)
+            self._rejects.append(Reject("field is missing", key, (table.place(row),), detail))
+        if not found:
+            raise SourceError(self._rejects[0].detail)
+        if empty := len(self._images) - len(found):
+            self._passed_over["field has no cells in the table"] = empty
+        return found
+
+    def look(self, number: int, rows: Sequence[int] | None) -> None:
+        """Find the cells of one field: `rows` of the table, or all objects of its label image."""
+        key, files = self._images.keys[number], self._images.files(number)
+        try:
+            field = self._open(number, key, files)
+        except (RejectedCrop, *UNREADABLE) as error:
+            reason, detail = _fault(error, files)
+            names = [(key, ())] if rows is None else [self._name(key, row) for row in rows]
+            for cell, row in names:
+                self._rejects.append(Reject(reason, cell, (*files, *row), detail))
+            return
+        self._sizes[number] = field.size
+        for item in field.objects if rows is None else rows:
+            self._take(field, item)
+
+    def cells(self) -> FieldCells:
+        """What was found, without keys."""
+        windows = [(cell.window.top, cell.window.left) for cell in self._cells]
+        return FieldCells(
+            fields=np.array([cell.field for cell in self._cells], np.int32),
+            corners=np.array(windows, np.int32).reshape(-1, 2),
+            objects=np.array([cell.object for cell in self._cells], np.int64),
+            rows=np.array([cell.row for cell in self._cells], np.int64),
+            table=None if self._table is None else self._table.path,
+            sizes=self._sizes,
+            rejects=tuple(self._rejects),
+            passed_over=dict(self._passed_over),
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """The index."""
+        import pandas as pd
+
+        cells = self._cells
+        columns: dict[str, Any] = {"key": [cell.key for cell in cells]}
+        for name, texts in self._images.columns.items():
+            columns[name] = [texts[cell.field] for cell in cells]
+        columns["x"], columns["y"] = (
+            np.array([cell.window.center[axis] for cell in cells], np.int64) for axis in (0, 1)
+        )
+        if self._images.label_image is not None:
+            columns["object"] = np.array([cell.object for cell in cells], np.int64)
+        frame = pd.DataFrame(columns)
+        if self._table is None:
+            return frame
+        free = self._table.free
+        if twice := sorted(set(free.columns) & set(frame.columns)):
+            msg = (
+                f"The columns of a table of cells must not be called {', '.join(columns)}, which "
+                f"come from the fields. Received: {twice}. Rename them, or leave them out."
+            )
+            raise SourceError(msg)
+        chosen = free.iloc[[cell.row for cell in cells]].reset_index(drop=True)
+        return pd.concat([frame, chosen], axis=1)
+
+    def _open(self, number: int, key: str, files: tuple[str, ...]) -> _Field:
+        size = self._images.size(number)
+        if self._images.label_image is None:
+            return _Field(number, key, files, size, None, {})
+        labels = self._images.read_labels(number, size)
+        objects = {spot.number: spot for spot in labeled_objects(labels)}
+        if not objects:
+            msg = f"A label image must have objects. Received: none in {files[-1]}."
+            raise RejectedCrop(msg, reason="label image is empty")
+        return _Field(number, key, files, size, labels, objects)
+
+    def _name(self, field: str, item: int) -> tuple[str, tuple[str, ...]]:
+        """Key and place of a row of the table, or of an object where there is none."""
+        if self._table is None:
+            return f"{field}:{item}", ()
+        return self._table.key(item, field), (self._table.place(item),)
+
+    def _take(self, field: _Field, item: int) -> None:
+        """Note the cell of a row or object, or why there is none."""
+        key, row = self._name(field.key, item)
+        try:
+            if self._table is None:
+                spot = field.objects[item]
+            else:
+                spot = _in_labels(self._table.spot(item), field)
+            window = self._window(spot, field)
+        except RejectedCrop as error:
+            self._rejects.append(Reject(error.reason, key, (*field.files, *row), str(error)))
+            return
+        if self._drop and not window.lies_in(*field.size):
+            self._passed_over["cell is at the border of its field"] += 1
+        else:
+            self._cells.append(_Cell(key, field.number, window, spot.number, item))
+
+    def _window(self, spot: Spot, field: _Field) -> Window:
+        _check_inside(spot, field)
+        window = Window.around(spot.x, spot.y, self._crop_size)
+        if spot.box is not None and not window.holds(spot.box):
+            left, top, right, bottom = spot.box
+            msg = (
+                "A cell must fit into its crop. Received: "
+                f"crop_size={self._crop_size}, a cell of {right - left:g} x {bottom - top:g} "
+                f"pixels at x={spot.x:g}, y={spot.y:g} in {field.files[0]}. Cut larger crops."
+            )
+            raise RejectedCrop(msg, reason="cell does not fit into the crop")
+        return window
+
+
+def _fault(error: RejectedCrop | OSError, files: Sequence[str]) -> tuple[str, str]:
+    """Reason and sentence, without paths of this machine."""
+    if isinstance(error, RejectedCrop):
+        return error.reason, str(error)
+    name = Path(error.filename or "").name
+    detail = (
+        f"The files of a field must be readable. Received: {name}: {error.strerror} "
+        f"({', '.join(files)})."
+    )
+    return "file cannot be read", detail
+
+
+def _in_labels(spot: Spot, field: _Field) -> Spot:
+    """The spot with its object in the label image of the field, if it has one."""
+    if field.labels is None:
+        return spot
+    if spot.number:
+        found = field.objects.get(spot.number)
+        if found is None:
+            msg = (
+                "An object must be in the label image. Received: "
+                f"number {spot.number}, {len(field.objects)} others in {field.files[-1]}."
+            )
+            raise RejectedCrop(msg, reason="object is not in the label image")
+        return found
+    _check_inside(spot, field)
+    number = int(field.labels[math.floor(spot.y + 0.5), math.floor(spot.x + 0.5)])
+    if number == 0:
+        msg = (
+            "A cell must have an object at its middle. Received: background at "
+            f"x={spot.x:g}, y={spot.y:g} in {field.files[-1]}."
+        )
+        raise RejectedCrop(msg, reason="no object at the middle of the cell")
+    return dataclasses.replace(spot, number=number, box=field.objects[number].box)
+
+
+def _check_inside(spot: Spot, field: _Field) -> None:
+    height, width = field.size
+    if not (-0.5 <= spot.x < width - 0.5 and -0.5 <= spot.y < height - 0.5):
+        msg = (
+            f"A cell must lie in its field. Received: x={spot.x:g}, y={spot.y:g}, for "
+            f"{field.files[0]} of {width} x {height} pixels."
+        )
+        raise RejectedCrop(msg, reason="cell is outside its field")

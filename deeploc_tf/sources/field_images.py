@@ -1,0 +1,156 @@
+"""The fields below a folder: files of one channel each, stacks or OME-Zarr, and label images."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from deeploc_tf.sources.cell_files import CellFiles
+from deeploc_tf.sources.channel_layout import Axes
+from deeploc_tf.sources.formats.ngff import is_ngff
+from deeploc_tf.sources.images import image_files, read_stack
+from deeploc_tf.sources.masks import as_labels
+from deeploc_tf.sources.pattern_folder import PatternFolder
+from deeploc_tf.sources.root import Root
+from deeploc_tf.sources.source import Reject, RejectedCrop, SourceError
+from tfrecords.errors import did_you_mean
+
+_NAME = re.compile(r"\{([^{}]*)\}")
+
+
+class FieldImages:
+    """Fields whose paths match a pattern, numbered in the order of their paths.
+
+    Args:
+        root: the folder. Links that lead out of it are refused.
+        pattern: see `FolderPattern`; an OME-Zarr folder counts as a file.
+        channels: values of `{channel}`; without it see `ChannelLayout.of`.
+        label_image: pattern of the label image of each field, with the fields of `pattern`.
+        axes: where the channels lie in a file that holds several, where it does not say.
+        dtype: type to convert pixels to; see `as_dtype`.
+
+    Attributes:
+        keys: of each field: its path without channel and suffix.
+        columns: name -> text of each field of the pattern.
+        channels: known once `list` has been called.
+        pixel_size: micrometres a pixel, or None; known once `list` has been called.
+        rejects: fields that lack a channel.
+        passed_over: reason -> how many files are no fields.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        pattern: str,
+        channels: Sequence[str],
+        *,
+        label_image: str | None,
+        axes: Axes | None,
+        dtype: str | None,
+    ) -> None:
+        self._folder = PatternFolder(Root(root), pattern, channels, item="field")
+        self.pattern = self._folder.pattern
+        self.label_image = label_image
+        for name in _NAME.findall(label_image or ""):
+            if name not in self.pattern.fields:
+                msg = (
+                    "A label image must be named by fields of the pattern, "
+                    f"{', '.join(self.pattern.fields)}. Received: {name!r} in {label_image!r}."
+                    f"{did_you_mean(name, self.pattern.fields)}"
+                )
+                raise SourceError(msg)
+        self._reader = CellFiles(
+            channels, in_one_file=not self.pattern.has_channel, axes=axes, dtype=dtype
+        )
+        self._stems: list[str] = []
+        self.keys: list[str] = []
+        self.columns: Mapping[str, list[str]] = {}
+        self.channels = tuple(channels)
+        self.pixel_size: float | None = None
+        self.rejects: tuple[Reject, ...] = ()
+        self.passed_over: Mapping[str, int] = {}
+
+    def __len__(self) -> int:
+        """How many fields there are."""
+        return len(self._stems)
+
+    def list(self) -> None:
+        """Find the fields; no pixels are read."""
+        root = self._folder.root
+        listing = self._folder.list(is_ngff)
+        self._stems, self.columns = listing.stems, listing.fields
+        labels = {self._label_name(number) for number in range(len(self))}
+        # label images may match the pattern of the fields too
+        kept = [i for i, stem in enumerate(self._stems) if not labels & {*self._folder.files(stem)}]
+        self._stems = [listing.stems[i] for i in kept]
+        self.columns = {name: [texts[i] for i in kept] for name, texts in self.columns.items()}
+        self.keys = [self._folder.key(stem) for stem in self._stems]
+        self.rejects, self.passed_over = listing.rejects, listing.passed_over
+        firsts = (self._folder.files(stem)[0] for stem in self._stems)
+        self._reader.settle((root.inside(name), name) for name in firsts)
+        self.channels, self.pixel_size = self._reader.channels, self._reader.pixel_size
+
+    def names(self) -> dict[tuple[str, ...], int]:
+        """What a table may call each field: the path of one of its files, or its key."""
+        found: dict[tuple[str, ...], int] = {(key,): number for number, key in enumerate(self.keys)}
+        for number, stem in enumerate(self._stems):
+            found |= {(name,): number for name in self._folder.files(stem)}
+        return found
+
+    def values(self) -> dict[tuple[str, ...], int]:
+        """The fields by the texts of the pattern's fields."""
+        return {row: i for i, row in enumerate(zip(*self.columns.values(), strict=True))}
+
+    def files(self, number: int) -> tuple[str, ...]:
+        """Relative paths: the channels or the one file, then the label image."""
+        names = self._folder.files(self._stems[number])
+        label = self._label_name(number)
+        return names if label is None else (*names, label)
+
+    def paths(self, number: int) -> tuple[str, ...]:
+        """All files on disk that the pixels and labels come from."""
+        paths = map(self._folder.root.inside, self.files(number))
+        return tuple(file for path in paths for file in image_files(path))
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Height and width; only the head of a file is read."""
+        name = self._folder.files(self._stems[number])[0]
+        return self._reader.size_of(self._folder.root.inside(name), name)
+
+    def read(self, number: int) -> NDArray[Any]:
+        """The pixels of a field, `(height, width, channels)`."""
+        names = self._folder.files(self._stems[number])
+        return self._reader.read([*map(self._folder.root.inside, names)], names)[0]
+
+    def read_labels(self, number: int, size: tuple[int, int]) -> NDArray[Any]:
+        """The label image of a field of that size: `(height, width)` of whole numbers.
+
+        Raises:
+            RejectedCrop: it is missing, is of another size, or cannot be used.
+        """
+        name = self._label_name(number)
+        if name is None:
+            msg = "Label images must be named. Received: label_image=None."
+            raise SourceError(msg)
+        path = self._folder.root.inside(name)
+        if not Path(path).exists():
+            msg = f"Every field must have a label image. Received: {name}, which does not exist."
+            raise RejectedCrop(msg, reason="label image is missing")
+        labels = as_labels(read_stack(path)[0], name)
+        if labels.shape != size:
+            msg = (
+                "A label image must have the size of its field. Received: "
+                f"{labels.shape} in {name}, for a field of {size}."
+            )
+            raise RejectedCrop(msg, reason="label image has another size")
+        return labels
+
+    def _label_name(self, number: int) -> str | None:
+        if self.label_image is None:
+            return None
+        return _NAME.sub(lambda match: self.columns[match[1]][number], self.label_image)

@@ -1,0 +1,197 @@
+"""Cells cut from full fields: around the places of a table, or the objects of label images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeploc_tf.sources.cell_table import CellTable
+from deeploc_tf.sources.channel_layout import Axes
+from deeploc_tf.sources.field_cells import FieldCells, find_cells
+from deeploc_tf.sources.field_images import FieldImages
+from deeploc_tf.sources.source import Pixels, Reject, RejectedCrop, SourceError
+from deeploc_tf.sources.windows import Window
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Border = Literal["drop", "pad"]
+
+
+class FieldSource:
+    """The cells of full fields, cut out in windows of one size; pixels are never scaled.
+
+    A field is a file a channel, one stack or an OME-Zarr image. Its cells come from a table, from
+    an instance label image, or from both; with label images each crop has a mask, which is 1 on
+    the cell's own object alone. Pixels of its neighbours stay in the image as they are.
+
+    Args:
+        root: the folder of the fields. Links that lead out of it are refused.
+        pattern: see `FolderPattern`. Each field but `{channel}` becomes a column of the index.
+        channels: names of the channels in their stored order; as of a `FolderSource`.
+        cells: the table; without it, every object of the label images is a cell.
+        label_image: pattern of the label image of each field, with the fields of `pattern`. With
+            centres or boxes, the cell's object is the one at its middle.
+        crop_size: height and width of the crops in pixels.
+        border: "drop" cells whose window reaches out of the field, which are counted, or "pad"
+            them with zeros.
+        axes: where the channels lie in a file that holds several, where it does not say.
+        dtype: type to convert pixels to, if every number fits; see `as_dtype`.
+
+    Attributes:
+        pixel_size: micrometres a pixel where the files say it; known after `index`.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        pattern: str,
+        channels: Sequence[str] = (),
+        *,
+        cells: CellTable | None = None,
+        label_image: str | None = None,
+        crop_size: int = 64,
+        border: Border = "drop",
+        axes: Axes | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        if crop_size < 1 or border not in ("drop", "pad"):
+            msg = (
+                "`crop_size` must be at least 1 and `border` drop or pad. Received: "
+                f"crop_size={crop_size}, border={border!r}."
+            )
+            raise SourceError(msg)
+        if label_image is None and (cells is None or cells.number is not None):
+            msg = (
+                "Cells must come from a table of centres or boxes, or from label images. Received: "
+                f"cells={cells}, label_image=None."
+            )
+            raise SourceError(msg)
+        self._images = FieldImages(
+            root, pattern, channels, label_image=label_image, axes=axes, dtype=dtype
+        )
+        self.channels = tuple(channels)
+        self.cells = cells
+        self.crop_size = crop_size
+        self.border = border
+        self.axes = axes
+        self.dtype = dtype
+        self.pixel_size: float | None = None
+        self._found: FieldCells | None = None
+        self._index: pd.DataFrame | None = None
+        self._open: tuple[int, NDArray[Any], NDArray[Any] | None] | None = None
+        self._failed: tuple[int, RejectedCrop] | None = None
+        self._paths: tuple[int, tuple[str, ...]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without pixels, and without the index, which a worker does not need."""
+        return {**vars(self), "_index": None, "_open": None, "_failed": None}
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """Kind, pattern, channels and options, for the manifest."""
+        table = self.cells
+        return {
+            "kind": "field",
+            "pattern": self._images.pattern.text,
+            "channels": list(self.channels),
+            "label_image": self._images.label_image,
+            "cell_columns": None if table is None else list(table.columns),
+            "field_column": None if table is None else table.field,
+            "key_column": None if table is None else table.key,
+            "crop_size": self.crop_size,
+            "border": self.border,
+            "axes": self.axes,
+            "dtype": self.dtype,
+        }
+
+    @property
+    def rejects(self) -> Sequence[Reject]:
+        """Cells and fields that cannot be used."""
+        return (*self._images.rejects, *(self._found.rejects if self._found else ()))
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        """Files that are no fields, fields without cells, and cells that `border` drops."""
+        return {**self._images.passed_over, **(self._found.passed_over if self._found else {})}
+
+    def index(self) -> pd.DataFrame:
+        """One row a cell, field after field.
+
+        Columns: `key`, the fields of the pattern, `x` and `y` of the pixel in the middle, `object`
+        (the number in the label image, where there is one), then those of the table.
+
+        Raises:
+            SourceError: no field or cell is found, the table does not fit, or channels or axes are
+                not known.
+        """
+        if self._index is None:
+            self._images.list()
+            self.channels, self.pixel_size = self._images.channels, self._images.pixel_size
+            self._found, self._index = find_cells(
+                self._images, self.cells, self.crop_size, drop=self.border == "drop"
+            )
+        return self._index.copy()
+
+    def files(self, position: int) -> tuple[str, ...]:
+        """Paths of the field relative to the root, and where the cell stands in the table."""
+        cells = self._cells
+        return (*self._images.files(int(cells.fields[position])), *cells.place(position))
+
+    def paths(self, position: int) -> tuple[str, ...]:
+        """All files on disk that the field and its label image lie in."""
+        number = int(self._cells.fields[position])
+        if self._paths is None or self._paths[0] != number:
+            self._paths = (number, self._images.paths(number))
+        return self._paths[1]
+
+    def read(self, position: int) -> Pixels:
+        """Crop `(crop_size, crop_size, channels)` and mask of one cell.
+
+        The field is kept until a cell of another one is asked for.
+        """
+        cells = self._cells
+        image, labels = self._field(int(cells.fields[position]))
+        top, left = cells.corners[position].tolist()
+        window = Window(top, left, self.crop_size)
+        if labels is None:
+            return window.cut(image), None
+        inside = window.cut(labels) == cells.objects[position]
+        return window.cut(image), inside.view(np.uint8)
+
+    @property
+    def _cells(self) -> FieldCells:
+        if self._found is None:
+            self.index()
+        assert self._found is not None  # noqa: S101 -- `index` has set it
+        return self._found
+
+    def _field(self, number: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        if self._failed is not None and self._failed[0] == number:
+            raise self._failed[1]
+        if self._open is None or self._open[0] != number:
+            self._open = None  # one field in memory, not two
+            try:
+                self._open = (number, *self._read_field(number))
+            except RejectedCrop as error:
+                self._failed = (number, error)
+                raise
+        return self._open[1:]
+
+    def _read_field(self, number: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        image = self._images.read(number)
+        height, width = image.shape[:2]
+        if (height, width) != self._cells.sizes[number]:
+            msg = (
+                "Fields must not change after they were listed. Received: "
+                f"{self._images.files(number)[0]} of {(height, width)}, which was "
+                f"{self._cells.sizes[number]}."
+            )
+            raise SourceError(msg)
+        if self._images.label_image is None:
+            return image, None
+        return image, self._images.read_labels(number, (height, width))

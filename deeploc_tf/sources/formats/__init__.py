@@ -1,0 +1,1 @@
+"""Image formats, one a file: pixels come out, and what the metadata say; no axis is guessed."""

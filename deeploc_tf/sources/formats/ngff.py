@@ -1,0 +1,127 @@
+"""OME-Zarr (NGFF 0.4 on Zarr v2, 0.5 on Zarr v3): axes, channel names and the finest level."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeploc_tf.sources.formats.description import ImageDescription, square_size
+from deeploc_tf.sources.formats.limits import BadImage
+from deeploc_tf.sources.formats.zarr_array import ZarrArray, open_array, read_json
+
+_METADATA = {".zattrs": 2, "zarr.json": 3}  # file -> version of Zarr
+_VERSIONS = {2: "0.4", 3: "0.5"}  # version of Zarr -> of NGFF
+_MICROMETRES = {
+    "picometer": 1e-6,
+    "angstrom": 1e-4,
+    "nanometer": 1e-3,
+    "micrometer": 1.0,
+    "millimeter": 1e3,
+    "centimeter": 1e4,
+    "meter": 1e6,
+}
+
+
+def is_ngff(folder: str, files: Sequence[str]) -> bool:
+    """Whether a folder with files of these names is one OME-Zarr image."""
+    if not any(name in files for name in _METADATA):
+        return False
+    try:
+        return "multiscales" in _metadata(Path(folder))[0]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def describe_ngff(path: str | os.PathLike[str], max_pixels: int) -> ImageDescription:
+    """What an OME-Zarr image says of its finest level; no chunk is read."""
+    return _open(Path(path), max_pixels)[0]
+
+
+def read_ngff(
+    path: str | os.PathLike[str], max_pixels: int
+) -> tuple[NDArray[Any], ImageDescription]:
+    """The pixels of the finest level, and what the image says of it.
+
+    Raises:
+        BadImage: a chunk is missing or cut, or the metadata are not as they must be.
+    """
+    description, array = _open(Path(path), max_pixels)
+    return array.read().reshape(description.shape), description
+
+
+def ngff_files(path: str | os.PathLike[str], max_pixels: int) -> tuple[str, ...]:
+    """The files that the pixels come from: metadata and chunks."""
+    folder = Path(path)
+    _, array = _open(folder, max_pixels)
+    metadata = [folder / name for name in _METADATA] + [
+        array.folder / name for name in (".zarray", "zarr.json")
+    ]
+    files = [file for file in metadata if file.exists()] + [file for _, file in array.files]
+    return tuple(map(str, files))
+
+
+def _open(folder: Path, max_pixels: int) -> tuple[ImageDescription, ZarrArray]:
+    metadata, zarr_format = _metadata(folder)
+    images = metadata["multiscales"]
+    if len(images) != 1:
+        msg = f"it holds {len(images)} images"
+        raise BadImage(msg, "several images in a file")
+    image = images[0]
+    version = image.get("version") or metadata.get("version")
+    if version != _VERSIONS[zarr_format]:
+        msg = (
+            f"it is of OME-Zarr {version} on Zarr v{zarr_format}; 0.4 on v2 and 0.5 on v3 are read"
+        )
+        raise BadImage(msg, "version of OME-Zarr is not read")
+    finest = image["datasets"][0]
+    level = PurePosixPath(finest["path"])
+    if not (folder / level).resolve().is_relative_to(folder.resolve()):
+        msg = f"its finest level lies outside, in {finest['path']!r}"
+        raise BadImage(msg, "path leads out of the image")
+    array = open_array(folder / level, zarr_format, max_pixels)
+    axes = [axis["name"].upper() for axis in image["axes"]]
+    if len(axes) != len(array.shape) or len(set(axes)) != len(axes) or axes[-2:] != ["Y", "X"]:
+        msg = f"it has axes {axes} for shape {array.shape}"
+        raise BadImage(msg)
+    kept = [i for i, axis in enumerate(axes) if axis in "YX" or array.shape[i] > 1]
+    names = [c.get("label") for c in metadata.get("omero", {}).get("channels", ())]
+    count = array.shape[axes.index("C")] if "C" in axes else 1
+    description = ImageDescription(
+        shape=tuple(array.shape[i] for i in kept),
+        axes="".join(axes[i] for i in kept),
+        channels=tuple(map(str, names)) if all(names) and len(names) == count else (),
+        pixel_size=_pixel_size(image, finest),
+    )
+    return description, array
+
+
+def _metadata(folder: Path) -> tuple[dict[str, Any], int]:
+    """The OME metadata of a group, and its version of Zarr."""
+    for name, zarr_format in _METADATA.items():
+        if (folder / name).exists():
+            values = read_json(folder / name)
+            if zarr_format == 3:
+                values = values.get("attributes", {}).get("ome", {})
+            if "multiscales" in values:
+                return values, zarr_format
+    msg = "it has no `multiscales` metadata"
+    raise BadImage(msg, "not an image")
+
+
+def _pixel_size(image: dict[str, Any], finest: dict[str, Any]) -> float | None:
+    """Micrometres a pixel of the finest level: all scales multiplied."""
+    scale = np.ones(len(image["axes"]))
+    for transform in (
+        *finest.get("coordinateTransformations", ()),
+        *image.get("coordinateTransformations", ()),
+    ):
+        if transform.get("type") == "scale" and "scale" in transform:
+            scale = scale * np.asarray(transform["scale"], float)
+    units = [_MICROMETRES.get(axis.get("unit"), 0.0) for axis in image["axes"]]
+    height, width = (scale * units)[-2:].tolist()
+    return square_size(width, height)

@@ -1,0 +1,133 @@
+"""What lies below a folder and matches a pattern: cells or fields, of one file or one a channel."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from collections.abc import Mapping, Sequence
+
+from deeploc_tf.sources.patterns import GAP, FolderPattern
+from deeploc_tf.sources.root import IsItem, Root
+from deeploc_tf.sources.source import Reject, SourceError
+
+_CHANNEL_IN_STEM = re.compile(rf"(?<=[^/])[-_. ]{GAP}|/{GAP}(?=/)|(?:^|(?<=/)){GAP}[-_ /]|{GAP}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The items of a folder, in the order of their paths.
+
+    Attributes:
+        stems: the path of each, with a gap for the channel.
+        fields: name -> its text in each path.
+        rejects: items that lack a channel; they are not in `stems`.
+        passed_over: reason -> how many files are no items.
+    """
+
+    stems: list[str]
+    fields: dict[str, list[str]]
+    rejects: tuple[Reject, ...]
+    passed_over: dict[str, int]
+
+
+class PatternFolder:
+    """A folder and the pattern of the paths in it.
+
+    Args:
+        root: the folder.
+        pattern: over relative paths; see `FolderPattern`.
+        channels: values of `{channel}` that an item must all have.
+        item: what an item is called in messages.
+    """
+
+    def __init__(
+        self, root: Root, pattern: str, channels: Sequence[str], item: str = "cell"
+    ) -> None:
+        self.root = root
+        self.channels = tuple(channels)
+        self.pattern = FolderPattern(pattern, self.channels)
+        self.item = item
+
+    def files(self, stem: str) -> tuple[str, ...]:
+        """Relative paths of an item's files, one a channel, or the one that it is."""
+        if not self.pattern.has_channel:
+            return (stem,)
+        return tuple(stem.replace(GAP, channel) for channel in self.channels)
+
+    def key(self, stem: str) -> str:
+        """The path without the channel, one separator beside it, and the suffix."""
+        key = _CHANNEL_IN_STEM.sub("", stem)
+        suffix = self.pattern.text.rsplit("}", 1)[-1]
+        if "." in suffix:
+            key = key.removesuffix(suffix[suffix.rfind(".") :])
+        return key.rstrip("/")
+
+    def list(self, is_item: IsItem | None = None) -> Listing:
+        """The items; `is_item` as in `Root.walk`.
+
+        Raises:
+            SourceError: nothing matches, no item has all channels, or a link leads out.
+        """
+        found: dict[str, int] = {}  # stem -> which channels are there, one bit each
+        fields: dict[str, tuple[str, ...]] = {}
+        others: dict[str, int] = {}  # another channel -> its files
+        unmatched: list[str] = []
+        for path in self.root.walk(is_item):
+            match = self.pattern.match(path)
+            if match is not None:
+                stem, channel, values = match
+                bit = 1 << self.channels.index(channel) if channel else 1
+                found[stem] = found.get(stem, 0) | bit
+                # millions of cells share few proteins and fields: keep one string of each
+                fields.setdefault(stem, tuple(sys.intern(values[n]) for n in self.pattern.fields))
+            elif (other := self.pattern.other_channel(path)) is not None:
+                others[other] = others.get(other, 0) + 1
+            else:
+                unmatched.append(path)
+        if not found:
+            raise SourceError(self._nothing(unmatched, others))
+        rejects = self._lacking(found)
+        stems = sorted(found.keys() - {reject.key for reject in rejects})
+        columns = list(zip(*(fields[stem] for stem in stems), strict=True))
+        passed = {
+            "file does not match the pattern": len(unmatched),
+            "file of another channel": sum(others.values()),
+        }
+        return Listing(
+            stems,
+            {n: list(v) for n, v in zip(self.pattern.fields, columns, strict=True)},
+            tuple(dataclasses.replace(reject, key=self.key(reject.key)) for reject in rejects),
+            {reason: count for reason, count in passed.items() if count},
+        )
+
+    def _lacking(self, found: Mapping[str, int]) -> tuple[Reject, ...]:
+        """Items without all channels, by their stems."""
+        whole = (1 << len(self.channels)) - 1 if self.pattern.has_channel else 1
+        lacking = sorted(stem for stem, bits in found.items() if bits != whole)
+        rejects = []
+        for stem in lacking:
+            missing = [c for i, c in enumerate(self.channels) if not found[stem] >> i & 1]
+            detail = (
+                f"Every {self.item} must have all of the channels {', '.join(self.channels)}. "
+                f"Received: {self.item} {self.key(stem)!r} without channel {', '.join(missing)} "
+                f"({stem.replace(GAP, missing[0])} is missing); {len(lacking)} of {len(found)} "
+                f"{self.item}s lack a channel. Add the files, or name other channels."
+            )
+            rejects.append(Reject("channel is missing", stem, self.files(stem), detail))
+        if len(rejects) == len(found):
+            raise SourceError(rejects[0].detail)
+        return tuple(rejects)
+
+    def _nothing(self, unmatched: Sequence[str], others: Mapping[str, int]) -> str:
+        root, count = self.root.path, len(unmatched) + sum(others.values())
+        if not count:
+            return f"A folder of {self.item}s must hold files. Received: {root}, which holds none."
+        msg = (
+            f"Some file must match the pattern. Received: pattern={self.pattern.text!r}, "
+            f"channels={list(self.channels)}, and {count} files"
+        )
+        msg += f" such as {unmatched[0]!r}." if unmatched else "."
+        if others:
+            msg += f" With channels {', '.join(sorted(others)[:10])} it would match: name these."
+        return msg

@@ -1,0 +1,1 @@
+"""A simulated yeast screen that carries its own truth."""

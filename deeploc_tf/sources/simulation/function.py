@@ -1,0 +1,187 @@
+"""Who works with whom in the simulated cell, and how that shows in a protein's looks.
+
+Proteins belong to complexes, these to pathways, these to processes, and these to a compartment.
+Every level adds its share to the looks of its proteins, so that partners in a complex look more
+alike than partners in a pathway only, and so on: nearness in function is nearness in appearance,
+by degrees and not by classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeploc_tf.sources.simulation.compartments import COMPARTMENTS
+
+MEMBER_WEIGHT = 0.2
+"""A protein is a member of each compartment that holds at least this share of its light."""
+
+LEVELS = ("process", "pathway", "complex", "protein")
+_SPREAD = {"process": 0.65, "pathway": 0.5, "complex": 0.45, "protein": 0.12}  # squares sum to 0.89
+_SIZES = {"complex": (2, 3), "pathway": (1, 3), "process": (1, 3)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Protein:
+    """A protein, its place in the hierarchy, and what decides how its cells look.
+
+    Attributes:
+        name: unique.
+        compartment: where most of it is: the label.
+        process: name of its process; pathway and complex likewise.
+        pathway: name of its pathway.
+        complex: name of its complex.
+        weights: share of its light in each compartment, `(17,)`, sums to 1.
+        abundance: light of a cell against the mean protein's, on a natural logarithmic scale.
+        granularity: how unevenly it fills its compartments, 0 to 1.
+        cycle: how much more of it there is at `phase` of the cell cycle than opposite, 0 to 1.
+        phase: in [0, 1).
+        polarity: preference of the bud (positive) or the mother (negative), -1 to 1.
+    """
+
+    name: str
+    compartment: str
+    process: str
+    pathway: str
+    complex: str
+    weights: NDArray[np.float64]
+    abundance: float
+    granularity: float
+    cycle: float
+    phase: float
+    polarity: float
+
+
+def make_proteins(num_proteins: int, difficulty: float, seed: int) -> list[Protein]:
+    """Proteins of all 17 compartments, the same number in each as far as it goes.
+
+    Args:
+        num_proteins: at least 34, so that every compartment has a complex.
+        difficulty: in [0, 1]; the higher, the less brightness tells of function.
+        seed: of everything that is drawn.
+
+    Returns:
+        The proteins, compartment after compartment.
+    """
+    proteins: list[Protein] = []
+    for index, compartment in enumerate(COMPARTMENTS):
+        generator = np.random.default_rng([seed, index])
+        count = len(range(index, num_proteins, len(COMPARTMENTS)))
+        tree = _hierarchy(compartment, count, generator)
+        traits = _Traits(index, difficulty, generator)
+        for process, pathway, complex_name in tree:
+            number = len(proteins) + 1
+            looks = traits.of(f"SIM{number:04d}", process, pathway, complex_name)
+            proteins.append(looks)
+    return proteins
+
+
+def standards(proteins: Sequence[Protein]) -> Mapping[str, Mapping[str, list[str]]]:
+    """The true answer: standard -> term -> its proteins, of terms with two or more."""
+    compartments = {
+        name: [p.name for p in proteins if p.weights[index] >= MEMBER_WEIGHT]
+        for index, name in enumerate(COMPARTMENTS)
+    }
+    terms: dict[str, Mapping[str, list[str]]] = {"compartments": compartments}
+    for standard, level in (
+        ("processes", "process"),
+        ("pathways", "pathway"),
+        ("complexes", "complex"),
+    ):
+        members: dict[str, list[str]] = {}
+        for protein in proteins:
+            members.setdefault(getattr(protein, level), []).append(protein.name)
+        terms[standard] = members
+    return {
+        standard: {term: names for term, names in members.items() if len(names) > 1}
+        for standard, members in terms.items()
+    }
+
+
+def _hierarchy(
+    compartment: str, count: int, generator: np.random.Generator
+) -> list[tuple[str, str, str]]:
+    """Process, pathway and complex of each of `count` proteins."""
+
+    def groups(items: list[int], level: str) -> list[list[int]]:
+        low, high = _SIZES[level]
+        found = []
+        while items:
+            size = int(generator.integers(low, high + 1))
+            if len(items) - size < low:
+                size = len(items)
+            found.append(items[:size])
+            items = items[size:]
+        return found
+
+    complexes = groups(list(range(count)), "complex")
+    pathways = groups(list(range(len(complexes))), "pathway")
+    processes = groups(list(range(len(pathways))), "process")
+    named = []
+    for i, process in enumerate(processes, 1):
+        for j, pathway in enumerate(process, 1):
+            for k, complex_index in enumerate(pathways[pathway], 1):
+                names = (
+                    f"{compartment} process {i}",
+                    f"{compartment} pathway {i}.{j}",
+                    f"{compartment} complex {i}.{j}.{k}",
+                )
+                named += [names] * len(complexes[complex_index])
+    return named
+
+
+class _Traits:
+    """Looks that are sums over the levels of the hierarchy: one draw a name, remembered."""
+
+    def __init__(self, compartment: int, difficulty: float, generator: np.random.Generator) -> None:
+        self._compartment = compartment
+        self._brightness = (1 - difficulty) ** 1.5  # share of function in brightness and grain
+        self._generator = generator
+        self._draws: dict[str, NDArray[np.float64]] = {}
+        self._partners: dict[str, int] = {}
+
+    def of(self, name: str, process: str, pathway: str, complex_name: str) -> Protein:
+        path = dict(zip(LEVELS, (process, pathway, complex_name, name), strict=True))
+        shares = [_SPREAD[level] * self._draw(term) for level, term in path.items()]
+        trait = np.sum(shares, axis=0)
+        chance = self._generator.normal(size=2)
+        mixed = _logistic(1.8 * trait[0] - 0.4) * 0.44
+        share = _logistic(2.0 * trait[1])
+        weights = np.zeros(len(COMPARTMENTS))
+        weights[self._compartment] = 1 - mixed
+        weights[self._partner(process)] += mixed * share
+        weights[self._partner(pathway)] += mixed * (1 - share)
+        function = self._brightness
+        other = np.sqrt(1 - function**2)
+        return Protein(
+            name=name,
+            compartment=COMPARTMENTS[self._compartment],
+            process=process,
+            pathway=pathway,
+            complex=complex_name,
+            weights=weights,
+            abundance=0.6 * (function * trait[2] + other * chance[0]),
+            granularity=_logistic(1.5 * (function * trait[3] + other * chance[1])),
+            cycle=_logistic(2.0 * trait[4] - 0.5),
+            phase=float((0.35 * trait[5]) % 1.0),
+            polarity=float(np.tanh(1.2 * trait[6])),
+        )
+
+    def _draw(self, term: str) -> NDArray[np.float64]:
+        if term not in self._draws:
+            self._draws[term] = self._generator.normal(size=7)
+        return self._draws[term]
+
+    def _partner(self, term: str) -> int:
+        """The other compartment in which the proteins of a process or pathway are found too."""
+        if term not in self._partners:
+            others = [i for i in range(len(COMPARTMENTS)) if i != self._compartment]
+            self._partners[term] = int(self._generator.choice(others))
+        return self._partners[term]
+
+
+def _logistic(value: float) -> float:
+    return float(1 / (1 + np.exp(-value)))

@@ -1,0 +1,209 @@
+"""A simulated screen on disk, in the form in which a laboratory would have it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tifffile
+from numpy.typing import NDArray
+
+from deeploc_tf.sources.simulation.compartments import COMPARTMENTS
+from deeploc_tf.sources.simulation.field import Field, draw_field
+from deeploc_tf.sources.simulation.function import Protein, make_proteins, standards
+from deeploc_tf.version import __version__
+from tfrecords.publishing import publish_json, publishing_folder
+
+CHANNELS = ("gfp", "rfp")
+_SETTINGS = "simulation.json"
+GENERATOR_VERSION = 1
+"""Counts up whenever the same settings give other pixels or another truth."""
+
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "num_proteins": (2 * len(COMPARTMENTS), 20_000),
+    "num_fields": (1, 1_000),
+    "cells_per_field": (1, 10_000),
+    "difficulty": (0, 1),
+    "seed": (0, 2**63 - 1),
+    "workers": (1, 1_024),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Screen:
+    """Settings of a simulated screen.
+
+    Attributes:
+        num_proteins: at least 34, in equal numbers over 17 localizations.
+        num_fields: images of each protein; fields differ in focus, gain and background.
+        cells_per_field: whole cells that are cut out of each.
+        difficulty: in [0, 1]. The higher, the less light, the more do cells and fields vary, and
+            the less does brightness tell of function.
+        seed: of everything; the same settings give the same pixels.
+    """
+
+    num_proteins: int = 272
+    num_fields: int = 5
+    cells_per_field: int = 4
+    difficulty: float = 0.5
+    seed: int = 0
+
+
+def simulate(
+    output: str | os.PathLike[str],
+    screen: Screen | None = None,
+    *,
+    fields: bool = False,
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> pd.DataFrame:
+    """Write a screen of budding-yeast cells with a GFP-tagged protein and a cytosolic RFP.
+
+    In the folder: `cells.csv`, a row a crop, with the columns `key`, `protein`, `localization`,
+    `field`, `cell`, `gfp` and `rfp` (paths); `crops/`, uint16 TIFF of 64 x 64, one file a channel;
+    `standards/`, the truth as GMT: compartments, processes, pathways and complexes;
+    `proteins.csv`, what made each protein look as it does; `simulation.json`, the settings. With
+    `fields`, also `fields/`, the whole images with label images, and `fields.csv`, the centers.
+
+    Args:
+        output: folder to make.
+        screen: what to simulate; by default 272 proteins with 20 cells each.
+        fields: whether to write whole fields, too.
+        workers: processes that draw.
+        progress: called with the number of proteins done.
+
+    Returns:
+        The content of `cells.csv`.
+
+    Raises:
+        OutputExistsError: `output` is there already.
+        ValueError: a setting is out of its range.
+    """
+    screen = screen or Screen()
+    _check({**dataclasses.asdict(screen), "workers": workers})
+    with publishing_folder(Path(output)) as folder:
+        proteins = make_proteins(screen.num_proteins, screen.difficulty, screen.seed)
+        for name in ("standards", "crops", *(["fields"] if fields else [])):
+            (folder / name).mkdir()
+        cells: list[dict[str, Any]] = []
+        centers: list[dict[str, Any]] = []
+        tasks = [(folder, index, protein, screen, fields) for index, protein in enumerate(proteins)]
+        for done, (its_cells, its_centers) in enumerate(_imaged(tasks, workers), 1):
+            cells += its_cells
+            centers += its_centers
+            if progress is not None:
+                progress(done)
+        table = pd.DataFrame(cells)
+        table.to_csv(folder / "cells.csv", index=False)
+        if fields:
+            pd.DataFrame(centers).to_csv(folder / "fields.csv", index=False)
+        _write_truth(folder, proteins)
+        publish_json(folder / _SETTINGS, _settings(screen) | {"deeploc_tf": __version__})
+    return table
+
+
+def check_same_screen(folder: Path, screen: Screen) -> None:
+    """Raise `ValueError` unless `simulate` made `folder` with these settings."""
+    path = folder / _SETTINGS
+    found = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    expected = _settings(screen)
+    other = [f"{name}={found.get(name)}" for name in expected if found.get(name) != expected[name]]
+    if other:
+        msg = (
+            f"{folder} must be a simulated screen of the same settings. Received: "
+            f"{', '.join(other)}. Name another folder, or remove this one."
+        )
+        raise ValueError(msg)
+
+
+def _settings(screen: Screen) -> dict[str, Any]:
+    return {"generator_version": GENERATOR_VERSION} | dataclasses.asdict(screen)
+
+
+_Task = tuple[Path, int, Protein, Screen, bool]
+_Rows = list[dict[str, Any]]
+
+
+def _imaged(tasks: list[_Task], workers: int) -> Iterator[tuple[_Rows, _Rows]]:
+    """Rows of `cells.csv` and `fields.csv`, protein after protein."""
+    if workers == 1:
+        yield from map(_image_protein, tasks)
+        return
+    # Spawned, because a forked TensorFlow hangs.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+        yield from pool.map(_image_protein, tasks, chunksize=4)
+
+
+def _image_protein(task: _Task) -> tuple[_Rows, _Rows]:
+    """Draw and write all fields of a protein; its own generator makes it independent of others."""
+    folder, index, protein, screen, whole_fields = task
+    home = folder / "crops" / protein.name
+    home.mkdir()
+    cells: _Rows = []
+    centers: _Rows = []
+    for number in range(1, screen.num_fields + 1):
+        generator = np.random.default_rng([screen.seed, 1, index, number])
+        field = draw_field(protein, screen.cells_per_field, screen.difficulty, generator)
+        stem = f"{protein.name}_{number}"
+        for cell in range(screen.cells_per_field):
+            key = f"{stem}_{cell + 1:03d}"
+            paths = {channel: f"crops/{protein.name}/{key}_{channel}.tif" for channel in CHANNELS}
+            _write_channels(folder, paths, field.crop(cell))
+            cells.append(_row(protein, key, number, cell) | paths)
+        if whole_fields:
+            centers += _write_field(folder, stem, protein, number, field)
+    return cells, centers
+
+
+def _row(protein: Protein, key: str, field: int, cell: int) -> dict[str, Any]:
+    return {
+        "key": key,
+        "protein": protein.name,
+        "localization": protein.compartment,
+        "field": field,
+        "cell": cell + 1,
+    }
+
+
+def _write_field(folder: Path, stem: str, protein: Protein, number: int, field: Field) -> _Rows:
+    paths = {name: f"fields/{stem}_{name}.tif" for name in (*CHANNELS, "labels")}
+    _write_channels(folder, paths, field.image)
+    tifffile.imwrite(folder / paths["labels"], field.labels, compression="zlib")
+    return [
+        _row(protein, f"{stem}_{cell + 1:03d}", number, cell)
+        | {"y": int(y), "x": int(x), "whole": bool(whole)}
+        | paths
+        for cell, ((y, x), whole) in enumerate(zip(field.centers, field.whole, strict=True))
+    ]
+
+
+def _write_channels(folder: Path, paths: Mapping[str, str], image: NDArray[np.uint16]) -> None:
+    for index, channel in enumerate(CHANNELS):
+        pixels = np.ascontiguousarray(image[..., index])
+        tifffile.imwrite(folder / paths[channel], pixels, metadata=None)
+
+
+def _write_truth(folder: Path, proteins: list[Protein]) -> None:
+    for standard, terms in standards(proteins).items():
+        lines = ["\t".join([term, standard, *members]) for term, members in terms.items()]
+        (folder / "standards" / f"{standard}.gmt").write_text("\n".join(lines) + "\n")
+    weights = pd.DataFrame([p.weights for p in proteins], columns=list(COMPARTMENTS))
+    traits = pd.DataFrame([dataclasses.asdict(p) for p in proteins]).drop(columns="weights")
+    pd.concat([traits, weights.round(6)], axis=1).to_csv(folder / "proteins.csv", index=False)
+
+
+def _check(settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        low, high = _LIMITS[name]
+        if not low <= value <= high:
+            msg = f"`{name}` must lie in [{low}, {high}]. Received: {name}={value}."
+            raise ValueError(msg)
