@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from deeploc_tf.ingest.build_records import build_records
+from deeploc_tf.ingest.plan import RecordsPlan, plan_records
+from deeploc_tf.ingest.quality import Quality
 from deeploc_tf.ingest.splits import check_groups, split_by_conditions, split_by_fractions
 
-__all__ = ["build_records", "check_groups", "split_by_conditions", "split_by_fractions"]
+__all__ = [
+    "Quality",
+    "RecordsPlan",
+    "build_records",
+    "check_groups",
+    "plan_records",
+    "split_by_conditions",
+    "split_by_fractions",
+]

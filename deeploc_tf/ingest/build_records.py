@@ -2,296 +2,167 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from deeploc_tf.ingest.labels import Labels, Unknown, assign_labels
-from deeploc_tf.ingest.metadata import metadata_columns
-from deeploc_tf.ingest.splits import (
-    Conditions,
-    check_groups,
-    check_splits,
-    split_by_conditions,
-    split_by_fractions,
-)
-from deeploc_tf.sources.read_table import require_column
-from deeploc_tf.sources.source import Pixels, Source, SourceError
-from tfrecords.errors import SchemaError, SplitError
-from tfrecords.publishing import check_absent
-from tfrecords.schema import Crop, MetadataType, Schema
+from deeploc_tf.ingest.plan import RecordsPlan, plan_records
+from deeploc_tf.ingest.quality import Quality
+from deeploc_tf.ingest.reading import BatchReader, Rows, changed
+from deeploc_tf.ingest.rejects import as_lines, check_rejects, counted, from_json
+from deeploc_tf.ingest.workers import read_in_workers
+from deeploc_tf.sources.source import Reject, Source, SourceError
+from tfrecords.manifest import FLAGGED_NAME, REJECTS_NAME
+from tfrecords.workspace import check_output
+from tfrecords.writer import RecordsBuild
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tfrecords.manifest import Manifest
+
+ReadBatches = Callable[[BatchReader, Iterator[tuple[int, Rows]], Path], Iterator[int]]
+"""Reads batches, given with their numbers, saves them in a folder and yields the numbers."""
 
 
 def build_records(
     source: Source,
     output: str | os.PathLike[str],
     *,
-    label: str | None = None,
-    label_table: str | os.PathLike[str] | None = None,
-    label_key: str = "protein",
-    label_separator: str | None = None,
-    classes: Sequence[str] | None = None,
-    unknown: Unknown = "refuse",
-    protein: str = "protein",
-    conditions: Conditions | None = None,
-    fractions: Mapping[str, float] | None = None,
-    split_column: str | None = None,
-    group_by: Sequence[str] = (),
-    metadata: Sequence[str] | None = None,
-    pixel_size: float | None = None,
-    seed: int = 0,
+    quality: Quality | None = None,
+    max_rejects: int = 0,
+    overwrite: bool = False,
+    workers: int = 1,
+    read_batches: ReadBatches | None = None,
     progress: Callable[[int], None] | None = None,
+    **options: Any,
 ) -> Manifest:
-    """Write the crops of `source` as records; everything is checked before anything is written.
+    """Write the crops of `source` as records; what can be checked is, before anything is written.
 
-    The same crops, options and seed give the same bytes, whatever the order of the source.
+    The same crops, options and seed give the same bytes, whatever the order of the source and the
+    number of workers. A build that was stopped goes on where it was when it is called again in the
+    same way; one that fits into memory begins again.
+
+    Cells that cannot be used are an error, or with `max_rejects` are set aside: the manifest counts
+    them, and `rejects.jsonl` beside it lists them. Crops that are odd but usable are counted and
+    listed in `flagged.jsonl`.
 
     Args:
         source: where the crops come from, for example a `FolderSource`.
         output: folder to make.
-        label: column of the labels, in the index or in `label_table`; None for crops without
-            labels.
-        label_table: a table that gives labels to the values of `label_key`.
-        label_key: column that joins index and label table.
-        label_separator: text between several labels of a crop; makes the data set multi-label.
-        classes: class names in the order of their indices; by default all labels, sorted.
-        unknown: "refuse" crops without a known label, or "skip" them; the manifest counts them.
-        protein: column of the protein; crops have none where the index lacks it.
-        conditions: split -> (column, value) pairs. The rest is `train`; if `train` has conditions
-            too, the rest is left out and counted.
-        fractions: split -> share of the crops, in whole groups.
-        split_column: column that names the split of each crop; `split` is found by itself.
-        group_by: columns whose values, taken together, must not occur in two splits. With
-            `conditions` alone, the columns of the conditions.
-        metadata: columns to keep with each crop; by default all that are left.
-        pixel_size: micrometres a pixel.
-        seed: of the order of the crops, and of the choice of groups.
-        progress: called after each crop with the number of crops read so far.
+        quality: what is looked for in the pixels, and which of it sets a crop aside; by default
+            nothing does.
+        max_rejects: how many cells may be unusable.
+        overwrite: `output` may be a data set, which is replaced when the new one is whole.
+        workers: how many processes read. With more than one, a script that calls this must guard
+            its main code by `if __name__ == "__main__":`.
+        read_batches: what reads batches instead of this process or its workers, see `ReadBatches`.
+        progress: called with the number of crops read so far.
+        **options: labels, splits and more; those of `plan_records`.
 
     Returns:
         The manifest of the new data set.
 
     Raises:
-        SourceError: files, tables, columns or labels are not as they must be.
+        SourceError: files, tables, columns or labels are not as they must be, or changed meanwhile.
         SchemaError: crops differ in shape or dtype, or have pixels that are not finite.
         SplitError: a group lies in two splits, a split is empty, or a class has no training crops.
         DuplicateKeyError: two crops have the same key.
         OutputExistsError: `output` is there already.
+        LockedError: another process writes the same output.
+        ChildProcessError: a worker died.
+        OSError: the disk is too small, or failed.
     """
-    check_absent(Path(output))
-    index = source.index()
-    labels = assign_labels(
-        index,
-        label,
-        label_table=label_table,
-        label_key=label_key,
-        separator=label_separator,
-        classes=classes,
-        unknown=unknown,
+    check_output(Path(output), overwrite=overwrite)
+    plan = plan_records(source, max_rejects=max_rejects, **options)
+    quality = quality or Quality()
+    build = RecordsBuild(
+        Path(output),
+        plan.layout,
+        group_by=plan.group_by,
+        sources=[source.description],
+        overwrite=overwrite,
+        identity=f"{plan.identity} {quality}",
+        workers=workers,
     )
-    if split_column is None and "split" in index.columns and not (conditions or fractions):
-        split_column = "split"
-    wanted = _Splitting(conditions or {}, fractions or {}, split_column, tuple(group_by), seed)
-    split, group_by = wanted.apply(index, labels)
-    kept = np.flatnonzero(np.array([name is not None for name in split]) & ~labels.unknown)
-    columns = _metadata_names(index, metadata, {protein, split_column, label} - {None}, group_by)
-    plan = _Plan(source, index.iloc[kept], kept, split[kept], labels, protein, columns)
-    # left out crops neither leak nor count
-    check_groups(plan.index, plan.split, group_by)
-    check_splits(plan.split, wanted.names, plan.label_indices, labels.names)
-    rejects = {
-        **source.rejects,
-        "no known label": int(labels.unknown.sum()),
-        "in no split": len(index) - len(kept) - int(labels.unknown.sum()),
-    }
-    return plan.write(
-        output,
-        pixel_size=pixel_size,
-        seed=seed,
-        group_by=group_by,
-        rejects={reason: count for reason, count in rejects.items() if count},
-        progress=progress,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Splitting:
-    """How crops are divided: exactly one of the three ways, or none (all train)."""
-
-    conditions: Conditions
-    fractions: Mapping[str, float]
-    split_column: str | None
-    group_by: tuple[str, ...]
-    seed: int
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The splits that must have crops."""
-        if self.split_column is not None:
-            return ()
-        return tuple(self.fractions) or tuple(dict.fromkeys([*self.conditions, "train"]))
-
-    def apply(
-        self, index: pd.DataFrame, labels: Labels
-    ) -> tuple[NDArray[np.object_], tuple[str, ...]]:
-        """The split of each crop, or None, and the columns that name its group."""
-        if bool(self.conditions) + bool(self.fractions) + (self.split_column is not None) > 1:
-            msg = (
-                "Splits must come from conditions, from fractions or from a column. Received: "
-                f"conditions={dict(self.conditions)}, fractions={dict(self.fractions)}, "
-                f"split_column={self.split_column!r}."
-            )
-            raise SplitError(msg)
-        if self.fractions:
-            split = np.full(len(index), None, dtype=object)
-            kept = np.flatnonzero(~labels.unknown)
-            split[kept] = split_by_fractions(
-                index.iloc[kept],
-                self.fractions,
-                self.group_by,
-                labels=[labels.indices[i] for i in kept.tolist()],
-                seed=self.seed,
-            )
-            return split, self.group_by
-        if self.split_column is not None:
-            require_column(index.columns, self.split_column, "The split column")
-            return _split_names(index, self.split_column), self.group_by
-        rest = None if "train" in self.conditions else "train"
-        columns = dict.fromkeys(c for pairs in self.conditions.values() for c, _ in pairs)
-        split = split_by_conditions(index, self.conditions, rest)
-        return split, self.group_by or tuple(c for c in columns if c != "key")
-
-
-class _Plan:
-    """The crops of a build, known but for their pixels."""
-
-    def __init__(
-        self,
-        source: Source,
-        index: pd.DataFrame,
-        positions: NDArray[np.intp],
-        split: NDArray[np.object_],
-        labels: Labels,
-        protein: str,
-        columns: Sequence[str],
-    ) -> None:
-        self.source = source
-        self.index = index
-        self.positions = positions
-        self.split = split
-        self.label_names = labels.names
-        self.multi_label = labels.multi_label
-        self.label_indices = [labels.indices[i] for i in positions.tolist()]
-        self.keys = [str(key) for key in index["key"]]
-        self.proteins = [""] * len(index)
-        if protein in index.columns:
-            texts = zip(index[protein], index[protein].isna(), strict=True)
-            self.proteins = ["" if missing else str(value) for value, missing in texts]
-        elif protein != "protein":
-            require_column(index.columns, protein, "The protein column")
-        self.types: dict[str, MetadataType]
-        self.types, self.values = metadata_columns(index, columns)
-
-    def write(
-        self,
-        output: str | os.PathLike[str],
-        *,
-        pixel_size: float | None,
-        seed: int,
-        group_by: tuple[str, ...],
-        rejects: Mapping[str, int],
-        progress: Callable[[int], None] | None,
-    ) -> Manifest:
-        """Read all crops in the order of the source, and write them."""
-        from tfrecords.writer import Entry, write_records  # imports TensorFlow
-
-        if not len(self.positions):
-            msg = "A data set must have crops. Received: none, all were left out."
-            raise SplitError(msg)
-        rows = zip(self.keys, self.split, self.label_indices, self.proteins, strict=True)
-        entries = [Entry(key, str(name), chosen, text) for key, name, chosen, text in rows]
-        first = self._read(0)
-        schema = Schema(
-            image_shape=first[0].shape,
-            dtype=first[0].dtype.name,
-            channels=self.source.channels,
-            has_mask=first[1] is not None,
-            label_names=self.label_names,
-            multi_label=self.multi_label,
-            metadata=self.types,
-            pixel_size=pixel_size,
-        )
-        return write_records(
-            Path(output),
-            schema,
-            entries,
-            self._crops(schema),
-            seed=seed,
-            group_by=group_by,
-            sources=[self.source.description],
-            rejects=rejects,
-            progress=progress,
+    with build.opened():
+        _drop_changed(build, plan)
+        reader = BatchReader(source, plan.layout.schema, quality, max_rejects)
+        found: dict[str, list[Reject]] = {
+            "rejects": list(source.rejects),
+            "set_aside": list(plan.set_aside),
+            "flagged": [],
+        }
+        for number in itertools.chain(
+            list(build.batches), _read(build, plan, reader, read_batches, progress)
+        ):
+            for kind, rejects in found.items():
+                rejects += from_json(build.batches[number].notes[kind])
+            check_rejects(found["rejects"], max_rejects)
+        plan.check([batch.places for batch in build.batches.values()])
+        _refuse_changed(source, _drop_changed(build, plan))
+        left_out = [*found["rejects"], *found["set_aside"]]
+        beside = {REJECTS_NAME: left_out, FLAGGED_NAME: found["flagged"]}
+        return build.finish(
+            rejects={**plan.left_out, **counted(left_out)},
+            flagged=counted(found["flagged"]),
+            files={name: as_lines(items) for name, items in beside.items() if items},
         )
 
-    def _crops(self, schema: Schema) -> Iterator[Crop]:
-        for row in range(len(self.positions)):
-            image, mask = self._read(row)
-            crop = Crop(
-                key=self.keys[row],
-                image=image,
-                mask=mask,
-                labels=self.label_indices[row],
-                protein=self.proteins[row],
-                metadata={name: values[row] for name, values in self.values.items()},
-            )
-            try:
-                schema.check(crop)
-            except SchemaError as error:
-                error.add_note(f"Files: {', '.join(self._files(row))}.")
-                raise
-            yield crop
 
-    def _read(self, row: int) -> Pixels:
-        try:
-            return self.source.read(int(self.positions[row]))
-        except (SourceError, OSError) as error:
-            error.add_note(f"Crop: {self.keys[row]!r} ({', '.join(self._files(row))}).")
-            raise
+def _read(
+    build: RecordsBuild,
+    plan: RecordsPlan,
+    reader: BatchReader,
+    read_batches: ReadBatches | None,
+    progress: Callable[[int], None] | None,
+) -> Iterator[int]:
+    """Read all batches that are still to be read; yields the number of each when it is whole."""
+    rows_of = {number: _rows(build, plan, number) for number in build.todo}
+    done = len(plan.positions) - sum(stop - start for start, stop in rows_of.values())
 
-    def _files(self, row: int) -> tuple[str, ...]:
-        return self.source.files(int(self.positions[row]))
+    def report(count: int) -> None:
+        if progress is not None:
+            progress(done + count)
+
+    jobs = ((number, plan.rows(*rows)) for number, rows in rows_of.items())
+    if build.workers == 1 and read_batches is None:
+        for number, rows in jobs:
+            build.add(number, reader.read(rows, report))
+            done += len(rows.keys)
+            yield number
+    else:
+        read = read_batches or partial(read_in_workers, workers=build.workers)
+        for number in read(reader, jobs, build.folder):
+            build.add(number)
+            start, stop = rows_of[number]
+            done += stop - start
+            report(0)
+            yield number
 
 
-def _split_names(index: pd.DataFrame, column: str) -> NDArray[np.object_]:
-    missing = index[column].isna() | (index[column].map(str) == "")
-    if missing.any():
+def _rows(build: RecordsBuild, plan: RecordsPlan, number: int) -> tuple[int, int]:
+    start = number * build.batch_crops
+    return start, min(start + build.batch_crops, len(plan.positions))
+
+
+def _drop_changed(build: RecordsBuild, plan: RecordsPlan) -> list[int]:
+    """Positions of the crops whose files changed after they were read; forgets their batches."""
+    found = []
+    for number, batch in list(build.batches.items()):
+        positions = changed(plan.source, plan.rows(*_rows(build, plan, number)), batch.notes)
+        if positions:
+            build.drop(number)
+        found += positions
+    return found
+
+
+def _refuse_changed(source: Source, positions: Sequence[int]) -> None:
+    if positions:
+        files = ", ".join(source.files(positions[0]))
         msg = (
-            "Every crop must have a split. Received: none at key "
-            f"{index['key'][missing].iloc[0]!r} ({int(missing.sum())} of {len(index)} crops). "
-            f"Fill column {column!r}."
+            "Files must not change while they are read. Received: another size or time of "
+            f"{files} ({len(positions)} such crops). Let whoever writes them end, then run again."
         )
-        raise SplitError(msg)
-    return index[column].map(str).to_numpy(dtype=object)
-
-
-def _metadata_names(
-    index: pd.DataFrame, wanted: Sequence[str] | None, used: set[Any], group_by: Sequence[str]
-) -> list[str]:
-    """Columns that stay with the crops: those asked for, and those that name groups."""
-    free = [str(c) for c in index.columns if c not in {"key", *used}]
-    if wanted is not None:
-        for name in wanted:
-            require_column(index.columns, name, "A metadata column")
-        free = [name for name in free if name in wanted]
-    groups = [name for name in group_by if name not in free and name in index.columns]
-    return [*free, *(name for name in groups if name != "protein")]
+        raise SourceError(msg)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.sources.read_table import place, read_table, require_column
-from deeploc_tf.sources.source import SourceError, did_you_mean
+from deeploc_tf.sources.source import SourceError
+from tfrecords.errors import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd

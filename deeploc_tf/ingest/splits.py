@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.sources.read_table import require_column
-from deeploc_tf.sources.source import did_you_mean
-from tfrecords.errors import SplitError
+from tfrecords.errors import SplitError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,191 @@
+"""Rows of a source into a batch of records; what a worker of a build does."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeploc_tf.ingest.quality import Quality
+from deeploc_tf.ingest.rejects import to_json, too_many
+from deeploc_tf.sources.source import UNREADABLE, Reject, RejectedCrop, Source, SourceError
+from tfrecords.batches import FrameStore, MemoryBatch
+from tfrecords.codec import encode
+from tfrecords.errors import SchemaError
+from tfrecords.retrying import retried
+from tfrecords.schema import Crop, Schema
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """All that is known of some crops but their pixels; one value a crop.
+
+    Attributes:
+        positions: of the crops in the index of the source.
+        places: of the crops in the data set.
+        keys: their keys.
+        labels: their classes, ascending.
+        proteins: their proteins, "" for none.
+        metadata: column -> values.
+    """
+
+    positions: Sequence[int]
+    places: Sequence[int]
+    keys: Sequence[str]
+    labels: Sequence[tuple[int, ...]]
+    proteins: Sequence[str]
+    metadata: Mapping[str, Sequence[str | int | float]]
+
+
+class BatchReader:
+    """Reads crops and makes records of them.
+
+    Args:
+        source: where the crops come from; `index` has been called.
+        schema: what all crops must follow.
+        quality: what is looked for in the pixels.
+        max_rejects: how many crops may be unusable; the next one is an error.
+    """
+
+    def __init__(self, source: Source, schema: Schema, quality: Quality, max_rejects: int) -> None:
+        self.source = source
+        self.schema = schema
+        self.quality = quality
+        self.max_rejects = max_rejects
+
+    def read(self, rows: Rows, progress: Callable[[int], None] | None = None) -> MemoryBatch:
+        """A batch with the records of `rows`.
+
+        Its notes are `rejects`, `set_aside` and `flagged`, as `rejects.to_json` writes them, and
+        `stamps`, by which `changed` finds files that are not as they were.
+
+        Args:
+            rows: which crops.
+            progress: called after each crop with the number of crops of `rows` read so far.
+
+        Raises:
+            SourceError: a crop is unusable, and no more may be; or the source is.
+            SchemaError: a crop does not follow the schema, and no more may do so.
+            OSError: the disk failed.
+        """
+        store = FrameStore()
+        found: dict[str, list[Reject]] = {"rejects": [], "set_aside": [], "flagged": []}
+        stamps = np.zeros(len(rows.keys), np.int64)
+        stamp = Stamper(self.source)
+        names = list(rows.metadata)
+        values = zip(*rows.metadata.values(), strict=True) if names else iter(())
+        for i, (position, key) in enumerate(zip(rows.positions, rows.keys, strict=True)):
+            metadata = dict(zip(names, next(values), strict=True)) if names else {}
+            crop = None
+            try:
+                # the stamp first: a file that is written in between must not have the later one
+                stamps[i] = retried(stamp, position)
+                image, mask = retried(self.source.read, position)
+                crop = Crop(key, image, mask, rows.labels[i], rows.proteins[i], metadata)
+                record = encode(crop, self.schema)
+            except (RejectedCrop, SchemaError, *UNREADABLE) as error:
+                reject = self._reject(error, position, key, crop)
+                found["rejects"].append(reject)
+                if len(found["rejects"]) > self.max_rejects:
+                    error.add_note(self._place(key, position))
+                    error.add_note(too_many(len(found["rejects"]), self.max_rejects))
+                    raise
+            except (SourceError, OSError) as error:
+                error.add_note(self._place(key, position))
+                raise
+            else:
+                if self._is_good(image, position, key, found):
+                    store.add(rows.places[i], record)
+            if progress is not None:
+                progress(i + 1)
+        notes: dict[str, Any] = {kind: to_json(rejects) for kind, rejects in found.items()}
+        notes["stamps"] = base64.b64encode(stamps.tobytes()).decode()
+        return store.batch(notes)
+
+    def _is_good(
+        self, image: NDArray[Any], position: int, key: str, found: dict[str, list[Reject]]
+    ) -> bool:
+        """False for a crop that the quality filter sets aside; notes what is odd."""
+        oddities = self.quality.oddities(image)
+        for reason, detail in oddities:
+            kind = "set_aside" if reason in self.quality.drop else "flagged"
+            found[kind].append(Reject(reason, key, self.source.files(position), detail))
+        return not any(reason in self.quality.drop for reason, _ in oddities)
+
+    def _reject(self, error: Exception, position: int, key: str, crop: Crop | None) -> Reject:
+        files = self.source.files(position)
+        detail = str(error)
+        if isinstance(error, RejectedCrop):
+            reason = error.reason
+        elif isinstance(error, OSError):
+            reason = "file cannot be read"
+            detail = f"{error.strerror}: {error.filename}"
+        else:
+            reason = "" if crop is None else _difference(crop, self.schema)
+            if not reason:  # labels and metadata are ours
+                raise error
+        for path, name in zip(self.source.paths(position), files, strict=False):
+            detail = detail.replace(path, name)  # no path of this machine in a data set
+        return Reject(reason, key, files, detail)
+
+    def _place(self, key: str, position: int) -> str:
+        return f"Crop: {key!r} ({', '.join(self.source.files(position))})."
+
+
+class Stamper:
+    """Gives a number that is another one when a file behind a crop was written meanwhile.
+
+    The files of a field, of which an OME-Zarr has thousands, are looked at once while its crops
+    come one after another: a source gives the same tuple of paths for all of them.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._paths: tuple[str, ...] | None = None
+        self._stamp = 0
+
+    def __call__(self, position: int) -> int:
+        """The number for the crop at a position of the index."""
+        paths = self._source.paths(position)
+        if paths is not self._paths:
+            stats = [os.stat(path) for path in paths]  # noqa: PTH116 -- twice a crop
+            self._stamp = hash(tuple((status.st_size, status.st_mtime_ns) for status in stats))
+            self._paths = paths
+        return self._stamp
+
+
+def changed(source: Source, rows: Rows, notes: Mapping[str, Any]) -> list[int]:
+    """Positions of the crops whose files are not as they were when a batch was read."""
+    stamps = np.frombuffer(base64.b64decode(notes["stamps"]), np.int64).tolist()
+    stamp = Stamper(source)
+    return [
+        position
+        for position, before in zip(rows.positions, stamps, strict=True)
+        if _stamp_now(stamp, position) != before
+    ]
+
+
+def _stamp_now(stamp: Stamper, position: int) -> int:
+    try:
+        return stamp(position)
+    except OSError:
+        return 0  # as that of a crop whose files could not be read
+
+
+def _difference(crop: Crop, schema: Schema) -> str:
+    """In which way a crop does not follow the schema; "" if it is not the pixels."""
+    image, mask = crop.image, crop.mask
+    if image.shape != schema.image_shape:
+        return "shape differs"
+    if image.dtype.name != schema.dtype:
+        return "dtype differs"
+    if (mask is not None) != schema.has_mask:
+        return "mask is missing" if schema.has_mask else "mask is too many"
+    if mask is not None and (mask.shape != image.shape[:2] or mask.max() > 1):
+        return "mask does not fit"
+    return "" if np.isfinite(image).all() else "pixels are not finite"

@@ -1,0 +1,131 @@
+"""The rows of the table of faults that are about axes and whole fields, by their numbers.
+
+The thorough tests are in test_sources_images.py, test_sources_fields.py and test_sources_zarr.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from deeploc_tf.ingest import build_records
+from deeploc_tf.sources import CellTable, FieldSource, FolderSource, SourceError
+from deeploc_tf.sources.source import RejectedCrop
+from tfrecords.manifest import read_manifest
+
+
+def write_fields(folder: Path, sizes: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    generator = np.random.default_rng(0)
+    fields = {name: generator.integers(1, 999, size, np.uint16) for name, size in sizes.items()}
+    for name, pixels in fields.items():
+        tifffile.imwrite(folder / f"{name}-gfp.tif", pixels)
+    return fields
+
+
+def source_of(folder: Path, cells: pd.DataFrame, **options: Any) -> FieldSource:
+    cells.to_csv(folder / "cells.csv", index=False)
+    columns = {"box": ("left", "top", "right", "bottom")} if "left" in cells else {}
+    table = CellTable(folder / "cells.csv", **columns)
+    return FieldSource(
+        folder, "{field}-{channel}.tif", ["gfp"], cells=table, crop_size=8, **options
+    )
+
+
+def test_fault_19_axes_that_nobody_names_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "crops").mkdir()
+    np.save(tmp_path / "crops" / "a.npy", np.ones((2, 8, 8), np.uint16))
+    with pytest.raises(SourceError, match="axes"):
+        build_records(
+            FolderSource(tmp_path / "crops", "{cell}.npy", ["gfp", "rfp"]),
+            tmp_path / "records",
+            fractions={"train": 1.0},
+        )
+    assert not (tmp_path / "records").exists()
+    told = FolderSource(tmp_path / "crops", "{cell}.npy", ["gfp", "rfp"], axes="CYX")
+    assert build_records(told, tmp_path / "records").schema.image_shape == (8, 8, 2)
+
+
+def test_fault_21_cells_at_the_border_are_dropped_or_padded_and_counted(tmp_path: Path) -> None:
+    fields = write_fields(tmp_path, {"f1": (32, 32)})
+    cells = pd.DataFrame({"image": "f1-gfp.tif", "x": [16, 2], "y": [16, 16]})
+    build_records(source_of(tmp_path, cells, border="drop"), tmp_path / "dropped")
+    dropped = read_manifest(tmp_path / "dropped")
+    assert dropped.num_crops("train") == 1
+    assert sum(count for reason, count in dropped.rejects.items() if "border" in reason) == 1
+    padded = source_of(tmp_path, cells, border="pad")
+    assert build_records(padded, tmp_path / "padded").num_crops("train") == 2
+    image, _ = padded.read(1)
+    np.testing.assert_array_equal(image[:, 2:, 0], fields["f1"][12:20, :6])
+    assert not image[:, :2].any()
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        {"left": 40, "top": 4, "right": 44, "bottom": 8},  # outside the field
+        {"left": 4, "top": 4, "right": 4, "bottom": 8},  # without area
+        {"left": 4, "top": 4, "right": 16, "bottom": 8},  # larger than the crop
+    ],
+)
+def test_fault_21_boxes_that_cannot_be_cut_are_set_aside(
+    tmp_path: Path, box: dict[str, int]
+) -> None:
+    write_fields(tmp_path, {"f1": (32, 32)})
+    good = {"image": "f1-gfp.tif", "left": 12, "top": 12, "right": 18, "bottom": 18}
+    source = source_of(tmp_path, pd.DataFrame([good, {"image": "f1-gfp.tif", **box}]))
+    with pytest.raises((SourceError, RejectedCrop)):
+        build_records(source, tmp_path / "records")
+    assert not (tmp_path / "records").exists()
+    manifest = build_records(source, tmp_path / "records", max_rejects=1)
+    assert manifest.num_crops("train") == 1
+    listed = (tmp_path / "records" / "rejects.jsonl").read_text().splitlines()
+    assert len(listed) == 1
+    assert "f1" in listed[0]
+
+
+def test_fault_22_coordinates_are_pixels_of_the_image_as_it_is(tmp_path: Path) -> None:
+    fields = write_fields(tmp_path, {"small": (24, 40), "large": (64, 48)})
+    cells = pd.DataFrame(
+        {"image": ["small-gfp.tif", "large-gfp.tif"], "x": [30, 30], "y": [12, 12]}
+    )
+    source = source_of(tmp_path, cells)
+    index = source.index()
+    assert len(index) == 2
+    for position, key in enumerate(index["key"]):
+        name = key.split(":")[0]
+        image, _ = source.read(position)
+        np.testing.assert_array_equal(image[..., 0], fields[name][8:16, 26:34])
+
+
+def test_fault_25_a_missing_chunk_is_never_zeros(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr", reason="zarr is in the extra zarr")
+    path = tmp_path / "f1.zarr"
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    array = zarr.create_array(
+        path / "0", shape=(1, 32, 32), chunks=(1, 16, 16), dtype="uint16", zarr_format=2
+    )
+    array[...] = np.random.default_rng(0).integers(1, 999, (1, 32, 32))
+    axes = [{"name": "c", "type": "channel"}, *({"name": a, "type": "space"} for a in "yx")]
+    scale = [{"type": "scale", "scale": [1.0, 1.0, 1.0]}]
+    levels = [{"path": "0", "coordinateTransformations": scale}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": levels}]
+    pd.DataFrame({"image": ["f1.zarr"], "x": [16], "y": [16]}).to_csv(
+        tmp_path / "cells.csv", index=False
+    )
+
+    def build(output: str) -> Any:
+        cells = CellTable(tmp_path / "cells.csv")
+        source = FieldSource(tmp_path, "{field}.zarr", ["gfp"], cells=cells, crop_size=8)
+        return build_records(source, tmp_path / output)
+
+    assert build("whole").num_crops("train") == 1
+    chunk = next(p for p in sorted((path / "0").rglob("*")) if p.is_file() and p.name[0] != ".")
+    chunk.unlink()
+    with pytest.raises(SourceError, match="chunk"):
+        build("damaged")
+    assert not (tmp_path / "damaged").exists()

@@ -1,0 +1,235 @@
+"""Builds that stop and go on, several processes that read, and files that change meanwhile."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+import deeploc_tf.ingest.reading
+import tfrecords.writer
+from deeploc_tf.ingest import build_records
+from deeploc_tf.sources import FolderSource, SourceError
+from tfrecords.manifest import read_manifest
+
+PATTERN = "{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif"
+CONDITIONS = {"test": [("field", "4")], "validation": [("field", "3")]}
+CROPS_OF_A_BATCH = 5
+BYTES_OF_A_CROP = 6 * 5 * 2 * 2 + 128
+
+
+class Counting(FolderSource):
+    """Says which crops are read, and can stop at one."""
+
+    def __init__(self, root: Path, stop_at: int | None = None) -> None:
+        super().__init__(root, PATTERN, ["gfp", "rfp"])
+        self.was_read: list[int] = []
+        self.stop_at = stop_at
+
+    def read(self, position: int) -> Any:
+        if len(self.was_read) == self.stop_at:
+            raise KeyboardInterrupt
+        self.was_read.append(position)
+        return super().read(position)
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of five crops, on disk."""
+    size = CROPS_OF_A_BATCH * BYTES_OF_A_CROP
+    monkeypatch.setattr(tfrecords.writer, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(tfrecords.writer, "_BATCH_BYTES", (size, size))
+
+
+def build(source: Any, output: Path, **options: Any) -> Any:
+    return build_records(source, output, label="protein", conditions=CONDITIONS, **options)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def crops(write_crops: Callable[..., Path]) -> Path:
+    return write_crops()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def whole(crops: Path, tmp_path: Path) -> dict[str, bytes]:
+    """What a build ends in that nothing disturbs."""
+    build(Counting(crops), tmp_path / "whole")
+    return contents(tmp_path / "whole")
+
+
+def stopped(crops: Path, home: Path, after: int) -> None:
+    """Build until so many crops were read; one more than that was read for its shape."""
+    with pytest.raises(KeyboardInterrupt) as caught:
+        build(Counting(crops, stop_at=after + 1), home / "records")
+    assert any("same command again" in note for note in caught.value.__notes__)
+    assert [name.split("-")[0] for name in names(home)] == ["records.partial"]
+
+
+def test_a_rerun_reads_only_what_is_missing(
+    crops: Path, home: Path, whole: dict[str, bytes]
+) -> None:
+    stopped(crops, home, after=12)
+    source = Counting(crops)
+    steps: list[int] = []
+    build(source, home / "records", progress=steps.append)
+    assert source.was_read[1:] == list(range(10, 16))  # the first tells the shape
+    assert steps == list(range(11, 17))
+    assert contents(home / "records") == whole
+    assert names(home) == ["records"]
+
+
+def test_with_nothing_whole_nothing_is_kept(crops: Path, home: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        build(Counting(crops, stop_at=3), home / "records")
+    assert names(home) == []
+
+
+def test_another_build_begins_anew(crops: Path, home: Path) -> None:
+    stopped(crops, home, after=12)
+    source = Counting(crops)
+    build(source, home / "records", seed=1)
+    assert len(source.was_read) == 17
+    assert names(home) == ["records"]
+
+
+def test_a_batch_that_was_damaged_is_read_again(
+    crops: Path, home: Path, whole: dict[str, bytes]
+) -> None:
+    """As a loss of power may leave it."""
+    for name, at in (("000000.frames", 100), ("000001.index", 20)):
+        stopped(crops, home, after=12)
+        (path,) = home.glob(f"*/batches/{name}")
+        content = bytearray(path.read_bytes())
+        content[at] ^= 1
+        path.write_bytes(content)
+        source = Counting(crops)
+        build(source, home / "records")
+        assert len(source.was_read) == 12
+        assert contents(home / "records") == whole
+        shutil.rmtree(home / "records")
+
+
+def test_a_batch_whose_files_changed_is_read_again(
+    crops: Path, home: Path, tmp_path: Path, whole: dict[str, bytes]
+) -> None:
+    stopped(crops, home, after=12)
+    tifffile.imwrite(crops / "AAC1/AAC1_1_rfp_1_gfp.tif", np.ones((6, 5), np.uint16))
+    build(Counting(crops), home / "records")
+    assert contents(home / "records") != whole
+    build(Counting(crops), tmp_path / "anew")
+    assert contents(home / "records") == contents(tmp_path / "anew")
+
+
+def test_without_the_stamps_an_old_crop_is_kept(
+    crops: Path, home: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check removed: the records hold pixels that no file has any more."""
+    monkeypatch.setattr(deeploc_tf.ingest.reading, "stamp", lambda *_: 0)
+    stopped(crops, home, after=12)
+    tifffile.imwrite(crops / "AAC1/AAC1_1_rfp_1_gfp.tif", np.ones((6, 5), np.uint16))
+    build(Counting(crops), home / "records")
+    assert contents(home / "records") == whole
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_change_no_byte(
+    crops: Path, home: Path, whole: dict[str, bytes], workers: int
+) -> None:
+    steps: list[int] = []
+    source = FolderSource(crops, PATTERN, ["gfp", "rfp"])
+    build(source, home / "records", workers=workers, progress=steps.append)
+    assert contents(home / "records") == whole
+    assert steps == sorted(steps)
+    assert steps[-1] == 16
+    assert names(home) == ["records"]
+
+
+def test_workers_go_on_where_one_process_stopped(
+    crops: Path, home: Path, whole: dict[str, bytes]
+) -> None:
+    stopped(crops, home, after=12)
+    steps: list[int] = []
+    source = FolderSource(crops, PATTERN, ["gfp", "rfp"])
+    build(source, home / "records", workers=2, progress=steps.append)
+    assert steps in ([11, 16], [15, 16])  # ten were read before
+    assert contents(home / "records") == whole
+
+
+def test_an_error_in_a_worker_is_told_as_by_one_process(crops: Path, home: Path) -> None:
+    bad = crops / "AAH1/AAH1_2_rfp_1_rfp.tif"
+    bad.write_bytes(b"no image")
+    for workers in (1, 2):
+        source = FolderSource(crops, PATTERN, ["gfp", "rfp"])
+        with pytest.raises(SourceError, match=r"Received: .*AAH1_2_rfp_1_rfp\.tif") as caught:
+            build(source, home / str(workers), workers=workers)
+        assert any("Crop: 'AAH1/AAH1_2_rfp_1'" in note for note in caught.value.__notes__)
+    assert not [name for name in names(home) if "partial" not in name]
+
+
+def test_a_worker_that_dies_ends_the_build(
+    crops: Path, home: Path, whole: dict[str, bytes]
+) -> None:
+    def kill(_: int) -> None:
+        for process in multiprocessing.active_children():
+            os.kill(process.pid or 0, signal.SIGKILL)
+
+    source = FolderSource(crops, PATTERN, ["gfp", "rfp"])
+    with pytest.raises(ChildProcessError, match=r"exit code -9\D* in batch \d .*AA.1/AA.1_\d"):
+        build(source, home / "records", workers=2, progress=kill)
+    assert multiprocessing.active_children() == []
+    build(source, home / "records")
+    assert contents(home / "records") == whole
+
+
+def test_remains_without_a_reader_are_no_data_set(crops: Path, home: Path) -> None:
+    stopped(crops, home, after=12)
+    (partial,) = home.iterdir()
+    with pytest.raises(ValueError, match="without one"):
+        read_manifest(partial)
+
+
+@pytest.fixture
+def changing(crops: Path) -> Counting:
+    """A source of which one file is written again after it was read."""
+
+    class Changing(Counting):
+        def read(self, position: int) -> Any:
+            if position == 14:
+                path = crops / "AAC1/AAC1_1_rfp_1_gfp.tif"
+                os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+            return super().read(position)
+
+    return Changing(crops)
+
+
+def test_a_file_that_changes_while_others_are_read_is_refused(
+    changing: Counting, home: Path
+) -> None:
+    with pytest.raises(SourceError, match=r"AAC1/AAC1_1_rfp_1_gfp.tif.* \(1 such crops\)"):
+        build(changing, home / "records")
+    assert not (home / "records").exists()
+    source = Counting(changing.root)
+    build(source, home / "records")
+    assert source.was_read[1:] == list(range(5))
