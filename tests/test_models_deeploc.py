@@ -349,7 +349,7 @@ def test_one_trace_serves_every_batch_size() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"preset": "kraus"}, r"kraus2017, razdaibiedina2022\. Received: preset='kraus'"),
+        ({"preset": "kraus"}, r"razdaibiedina2022, pifia2024\. Received: preset='kraus'"),
         ({"normalization": "max"}, "Received: normalization='max'"),
         ({"augmentation": "flip"}, "Received: augmentation='flip'"),
         ({"crop_size": 21}, r"crop_size=\(21, 21\), stored \(20, 20\)"),

@@ -80,7 +80,10 @@ def test_there_is_a_fresh_state_where_there_is_none(tmp_path: Path) -> None:
 
 
 def test_two_states_are_kept_and_the_newest_is_taken(folder: Path) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == ["epoch-00003.npz", "epoch-00004.npz"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "epoch-00003-step-0000000.npz",
+        "epoch-00004-step-0000000.npz",
+    ]
     state, damages = restore_state(folder, make_model())
     assert state.epoch == 4
     assert len(state.history) == 4
@@ -95,7 +98,7 @@ def damaged_copies(content: bytes) -> list[bytes]:
 
 
 def test_a_damaged_state_never_passes_and_never_stops_the_run(folder: Path) -> None:
-    newest = folder / "epoch-00004.npz"
+    newest = folder / "epoch-00004-step-0000000.npz"
     content = newest.read_bytes()
     model, reference = make_model(), make_model()
     restore_state(folder, reference)
@@ -109,7 +112,7 @@ def test_a_damaged_state_never_passes_and_never_stops_the_run(folder: Path) -> N
         state, damages = restore_state(folder, model)
         if state.epoch == 3:
             passed_over += 1
-            assert "epoch-00004.npz is damaged" in damages[0]
+            assert "epoch-00004-step-0000000.npz is damaged" in damages[0]
             assert_equal(variables(model), third)
         else:  # a byte that means nothing, such as a time in the archive
             assert_equal(variables(model), fourth)
@@ -122,7 +125,10 @@ def test_no_whole_state_is_an_error_that_changes_nothing(folder: Path) -> None:
         path.write_bytes(path.read_bytes()[:200])
     model = make_model()
     before = variables(model)
-    with pytest.raises(ValueError, match=r"needs a whole checkpoint.*epoch-00004.*epoch-00003"):
+    with pytest.raises(
+        ValueError,
+        match=r"needs a whole checkpoint.*epoch-00004-step-0000000.*epoch-00003-step-0000000",
+    ):
         restore_state(folder, model)
     assert_equal(variables(model), before)
 

@@ -98,7 +98,7 @@ def test_settings_that_this_version_does_not_know_are_refused(
         {"epochs": 0}, {"batch_size": 0}, {"width": 0}, {"dense_units": (8,)}, {"crop_size": -1},
         {"dropout": 1.0}, {"ema_momentum": 1.0}, {"label_smoothing": 1.0}, {"learning_rate": 0},
         {"weight_decay": -1}, {"patience": 0}, {"seed": -1}, {"seed": 2**31}, {"preset": "vgg16"},
-        {"normalization": "none"}, {"augmentation": "all"}, {"optimizer": "sgd"}, {"epoch": 3},
+        {"normalization": "none"}, {"augmentation": "all"}, {"optimizer": "sag"}, {"epoch": 3},
         {"width": float("inf")}, {"learning_rate": float("nan")}, {"warmup_epochs": float("inf")},
         {"ema_momentum": float("nan")},
     ],

@@ -9,7 +9,9 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from deeploc_tf.models.randomness import RandomLayer
 
@@ -183,16 +185,27 @@ class RandomOrientation(RandomLayer):
         """Oriented crops, of the input's shape."""
         if not training:
             return inputs
-        batch_size = tf.shape(inputs)[0]
+        height, width, channels = inputs.shape[1:]
+        views = _orientations(height, width)[: 8 if self.quarter_turns else 4]
         orientation = tf.random.stateless_uniform(
-            (batch_size, 1, 1, 1), self.next_seed(), 0, 8 if self.quarter_turns else 4, tf.int32
+            (tf.shape(inputs)[0],), self.next_seed(), 0, len(views), tf.int32
         )
-        images = tf.where(orientation % 2 == 1, inputs[:, ::-1], inputs)
-        images = tf.where(orientation // 2 % 2 == 1, images[:, :, ::-1], images)
-        if self.quarter_turns:
-            images = tf.where(orientation // 4 == 1, tf.transpose(images, (0, 2, 1, 3)), images)
-        return images
+        # One gather: reversing and selecting whole batches costs ten times as much on a CPU.
+        pixels = tf.reshape(inputs, (-1, height * width, channels))
+        turned = tf.gather(pixels, tf.gather(views, orientation), batch_dims=1)
+        return tf.reshape(turned, (-1, height, width, channels))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
         return {**super().get_config(), "quarter_turns": self.quarter_turns}
+
+
+def _orientations(height: int, width: int) -> NDArray[np.int32]:
+    """For each of the eight views `(8, height * width)`: which pixel comes to which place."""
+    pixels = np.arange(height * width, dtype=np.int32).reshape(height, width)
+    views = []
+    for orientation in range(8):
+        view = pixels[::-1] if orientation % 2 else pixels
+        view = view[:, ::-1] if orientation // 2 % 2 else view
+        views.append((view.T if orientation // 4 else view).ravel())
+    return np.stack(views)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -27,6 +28,7 @@ class Preset:
         augmentation: see `DeepLoc`.
         padding: of the convolutions and poolings, "same" or "valid".
         dense_batch_norm: batch normalization on the dense layers and the logits as well.
+        dense_units: sizes of `fc_1` and `fc_2`.
     """
 
     crop_size: int | None
@@ -34,6 +36,7 @@ class Preset:
     augmentation: str
     padding: str
     dense_batch_norm: bool
+    dense_units: tuple[int, ...] = (512, 512)
 
 
 PRESETS = {
@@ -42,6 +45,8 @@ PRESETS = {
     # Razdaibiedina & Brechalov 2022: the whole 64x64 crop, valid convolutions, no batch norm after
     # fc.
     "razdaibiedina2022": Preset(None, "standardize", "flips", "valid", False),
+    # Razdaibiedina et al. 2024 (PIFiA): the same on the GFP channel, told to name the protein.
+    "pifia2024": Preset(None, "standardize", "flips", "valid", False, (128, 64)),
 }
 
 
@@ -56,9 +61,10 @@ def DeepLoc(
     normalization: str | None = None,
     augmentation: str | None = None,
     width: float = 1.0,
-    dense_units: Sequence[int] = (512, 512),
+    dense_units: Sequence[int] | None = None,
     last_block: bool = True,
     dropout: float = 0.0,
+    batch_norm_momentum: float = 0.9,
     seed: int = 0,
 ) -> keras.Model:
     """A model from raw crops to class logits that carries its own preprocessing.
@@ -70,7 +76,8 @@ def DeepLoc(
     Args:
         image_shape: `(height, width, channels)` of the stored crops.
         num_classes: number of logits.
-        preset: "kraus2017" or "razdaibiedina2022"; arguments left at None take its value.
+        preset: "kraus2017", "razdaibiedina2022" or "pifia2024"; arguments left at None take its
+            value.
         image_dtype: dtype of the raw pixels: "uint8", "uint16" or "float32".
         mask: take a second input `mask` `(batch_size, height, width)`, not 0 inside the cell; the
             background is set to 0 after normalization.
@@ -84,6 +91,8 @@ def DeepLoc(
         dense_units: sizes of `fc_1` and `fc_2`.
         last_block: keep conv_6 to conv_8.
         dropout: fraction of `fc_2` set to 0 in training before the head.
+        batch_norm_momentum: of the moving averages that inference uses: 0.9 forgets in some 20
+            steps, so that they follow a short training, too; Keras' own 0.99 needs some 300.
         seed: of augmentation and dropout.
 
     Returns:
@@ -99,7 +108,8 @@ def DeepLoc(
         10991417
 
     References:
-        Kraus et al. 2017, Mol Syst Biol 13:924; Razdaibiedina & Brechalov 2022, arXiv 2205.11676.
+        Kraus et al. 2017, Mol Syst Biol 13:924; Razdaibiedina & Brechalov 2022, arXiv 2205.11676;
+        Razdaibiedina et al. 2024, Mol Syst Biol 20:521 (PIFiA).
     """
     base = resolve_preset(
         preset,
@@ -107,12 +117,13 @@ def DeepLoc(
         crop_size=crop_size,
         normalization=normalization,
         augmentation=augmentation,
+        dense_units=dense_units,
     )
-    if num_classes < 1 or len(dense_units) != 2 or width <= 0:
+    if num_classes < 1 or len(base.dense_units) != 2 or width <= 0:
         msg = (
             "`num_classes` must be at least 1, `dense_units` two sizes, `width` positive. "
             "Received: "
-            f"num_classes={num_classes}, dense_units={tuple(dense_units)}, width={width}."
+            f"num_classes={num_classes}, dense_units={base.dense_units}, width={width}."
         )
         raise ValueError(msg)
 
@@ -127,13 +138,15 @@ def DeepLoc(
     if mask:
         x = ApplyMask(name="apply_mask")(x)
 
-    x = _convolutions(x, base.padding, width, last_block)
+    batch_norm = functools.partial(_batch_norm, momentum=batch_norm_momentum)
+    x = _convolutions(x, base.padding, width, last_block, batch_norm)
     x = keras.layers.Flatten(name="flatten")(x)
-    for i, units in enumerate(dense_units, start=1):
-        x = _dense(x, units, f"fc_{i}", "relu", batch_norm=base.dense_batch_norm)
+    for i, units in enumerate(base.dense_units, start=1):
+        x = _dense(x, units, f"fc_{i}", "relu", batch_norm if base.dense_batch_norm else None)
     if dropout:
         x = Dropout(dropout, seed=seed, name="dropout")(x)
-    logits = _dense(x, int(num_classes), "logits", "linear", batch_norm=base.dense_batch_norm)
+    dense_batch_norm = batch_norm if base.dense_batch_norm else None
+    logits = _dense(x, int(num_classes), "logits", "linear", dense_batch_norm)
     return keras.Model(inputs, logits, name="deeploc")
 
 
@@ -144,6 +157,7 @@ def resolve_preset(
     crop_size: int | None = None,
     normalization: str | None = None,
     augmentation: str | None = None,
+    dense_units: Sequence[int] | None = None,
 ) -> Preset:
     """The preset of a name with everything that was said otherwise; see `DeepLoc`.
 
@@ -162,6 +176,7 @@ def resolve_preset(
         crop_size=preset.crop_size if crop_size is None else crop_size,
         normalization=normalization,
         augmentation=augmentation or preset.augmentation,
+        dense_units=tuple(dense_units or preset.dense_units),
     )
 
 
@@ -184,7 +199,12 @@ def _augment(x: Any, augmentation: str, crop_size: int | None, seed: int) -> Any
     return x
 
 
-def _convolutions(x: Any, padding: str, width: float, last_block: bool) -> Any:
+_BatchNorm = Callable[..., keras.layers.Layer]
+
+
+def _convolutions(
+    x: Any, padding: str, width: float, last_block: bool, batch_norm: _BatchNorm
+) -> Any:
     blocks = [(64, 64), (128, 128), (256, 256, 256, 256) if last_block else (256,)]
     number = 0
     for i, block in enumerate(blocks, start=1):
@@ -192,7 +212,8 @@ def _convolutions(x: Any, padding: str, width: float, last_block: bool) -> Any:
             number += 1
             if padding == "valid" and min(x.shape[1:3]) < 3:
                 _refuse_small_crop(f"conv_{number}", x)
-            x = _convolution(x, max(1, round(filters * width)), f"conv_{number}", padding)
+            filters = max(1, round(filters * width))
+            x = _convolution(x, filters, f"conv_{number}", padding, batch_norm)
         if padding == "valid" and min(x.shape[1:3]) < 2:
             _refuse_small_crop(f"pool_{i}", x)
         x = keras.layers.MaxPooling2D(2, padding=padding, name=f"pool_{i}")(x)
@@ -207,22 +228,24 @@ def _refuse_small_crop(name: str, x: Any) -> None:
     raise ValueError(msg)
 
 
-def _convolution(x: Any, filters: int, name: str, padding: str) -> Any:
+def _convolution(x: Any, filters: int, name: str, padding: str, batch_norm: _BatchNorm) -> Any:
     x = keras.layers.Conv2D(filters, 3, padding=padding, name=f"{name}_conv")(x)
-    x = _batch_norm(f"{name}_bn")(x)
+    x = batch_norm(f"{name}_bn")(x)
     return keras.layers.Activation("relu", name=name)(x)
 
 
-def _dense(x: Any, units: int, name: str, activation: str, *, batch_norm: bool) -> Any:
-    x = keras.layers.Dense(units, name=f"{name}_dense")(x)
-    if batch_norm:
-        x = _batch_norm(f"{name}_bn")(x)
+def _dense(x: Any, units: int, name: str, activation: str, batch_norm: _BatchNorm | None) -> Any:
     # The head is float32 under every precision policy; so are the probabilities made of it.
     dtype = "float32" if activation == "linear" else None
+    x = keras.layers.Dense(units, dtype=dtype, name=f"{name}_dense")(x)
+    if batch_norm is not None:
+        x = batch_norm(f"{name}_bn", dtype)(x)
     return keras.layers.Activation(activation, dtype=dtype, name=name)(x)
 
 
-def _batch_norm(name: str) -> keras.layers.Layer:
+def _batch_norm(name: str, dtype: str | None = None, *, momentum: float) -> keras.layers.Layer:
     # Statistics over the global batch: without this, replicas neither train nor infer like one
     # device.
-    return keras.layers.BatchNormalization(synchronized=True, name=name)
+    return keras.layers.BatchNormalization(
+        momentum=momentum, synchronized=True, dtype=dtype, name=name
+    )

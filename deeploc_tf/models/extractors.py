@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from deeploc_tf.models.deeploc import FEATURE_LAYER
+from tfrecords.errors import did_you_mean
 
 
 def feature_extractor(model: keras.Model, layer: str = FEATURE_LAYER) -> keras.Model:
@@ -30,7 +31,7 @@ def feature_extractor(model: keras.Model, layer: str = FEATURE_LAYER) -> keras.M
     if layer not in names:
         msg = (
             f"`layer` must name a layer of the model. Received: layer={layer!r}; "
-            f"the model has {', '.join(names)}."
+            f"the model has {', '.join(names)}.{did_you_mean(layer, names)}"
         )
         raise ValueError(msg)
     output: Any = model.get_layer(layer).output

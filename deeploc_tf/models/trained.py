@@ -28,12 +28,16 @@ class TrainedModel:
         schema: of the records it was trained on.
         records_digest: identity of those records.
         model_sha256: digest of the model's file.
+        class_names: of its logits, in their order: labels of the schema, or proteins.
+        multi_label: a crop may belong to several of them; probabilities are sigmoids of the logits.
     """
 
     model: keras.Model
     schema: Schema
     records_digest: str
     model_sha256: str
+    class_names: tuple[str, ...] = ()
+    multi_label: bool = False
 
     @property
     def takes_mask(self) -> bool:
@@ -84,11 +88,14 @@ def load_trained(run: str | Path) -> TrainedModel:
             "same `fit` again: it goes on after the last finished epoch."
         )
         raise RecordsError(msg)
+    schema = Schema.from_json(values["schema"])
     return TrainedModel(
         model=load_model(path),
-        schema=Schema.from_json(values["schema"]),
+        schema=schema,
         records_digest=str(values["records_digest"]),
         model_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        class_names=tuple(values.get("class_names", schema.label_names)),
+        multi_label=schema.multi_label and values["config"].get("target", "label") == "label",
     )
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from deeploc_tf.pipeline.classes import Kind, class_index, count_classes
+from deeploc_tf.pipeline.sampling import balanced, draws_of_a_class
 from tfrecords.codec import decode_batch
 from tfrecords.errors import DamagedRecordsError, SplitError
 from tfrecords.manifest import Manifest
@@ -21,7 +23,7 @@ from tfrecords.reader import read_serialized
 from tfrecords.verify import verify
 
 SHUFFLE_BYTES = (
-    64 << 20
+    32 << 20
 )  # the records are permuted as a whole at build; this only varies the epochs
 _SEED_STRIDE = 1_000_003  # runs of neighboring seeds share no epoch's order
 
@@ -72,16 +74,19 @@ def training_batches(
     batch_size: int = 128,
     epochs: int = 1,
     first_epoch: int = 0,
+    first_step: int = 0,
     seed: int = 0,
     mask: bool = False,
+    target: Kind = "label",
+    sampling: Kind | None = None,
     manifest: Manifest | None = None,
 ) -> tf.data.Dataset:
     """Shuffled batches of inputs and targets for `keras.Model.fit`, epoch after epoch.
 
     The order of an epoch is a function of `seed` and the epoch's number alone, so that a training
-    that resumes at epoch 7 (`first_epoch=7`) sees what an uninterrupted one would have seen. Each
-    epoch drops its last incomplete batch, and has `num_crops // batch_size` steps: pass that as
-    `steps_per_epoch`.
+    that resumes at epoch 7 (`first_epoch=7`) sees what an uninterrupted one would have seen, in the
+    midst of an epoch as well (`first_step=120`). Each epoch drops its last incomplete batch, and
+    has as many steps as `steps_per_epoch` says: pass that to Keras.
 
     Args:
         records: folder that `build-records` made.
@@ -89,8 +94,12 @@ def training_batches(
         batch_size: crops a batch, over all replicas.
         epochs: number of the last epoch, plus one.
         first_epoch: number of the first epoch, counted from 0.
+        first_step: number of the first batch of that epoch, counted from 0.
         seed: of the order.
         mask: give the mask to the model as well.
+        target: what is to be told: "label", or "protein" (the proteins of the split, sorted).
+        sampling: "label" or "protein": every epoch gets equally many crops of each; None: every
+            crop once.
         manifest: of `records`, where the caller has read it already.
 
     Returns:
@@ -98,52 +107,111 @@ def training_batches(
         or a dict of `image` and `mask`; targets float32 `(batch_size, num_classes)` of 0 and 1.
 
     Raises:
-        SplitError: the split holds fewer crops than one batch, or the crops have no labels.
-        ValueError: `first_epoch` is not one of the epochs.
+        SplitError: the split holds fewer crops than one batch, or the crops lack what `target` or
+            `sampling` needs.
+        ValueError: `first_epoch` is not one of the epochs, or `first_step` not one of its steps.
     """
     manifest = manifest or verify(records)
     schema = manifest.schema
-    steps = steps_per_epoch(manifest, split, batch_size)
+    steps = steps_per_epoch(manifest, split, batch_size, sampling)
     if not 0 <= first_epoch <= epochs:  # -1 would assert an infinite cardinality
         msg = (
             "`first_epoch` must lie in [0, epochs]. Received: "
             f"first_epoch={first_epoch}, epochs={epochs}."
         )
         raise ValueError(msg)
-    if not schema.label_names:
+    if not 0 <= first_step < steps:
+        msg = (
+            "`first_step` must lie in [0, steps_per_epoch). Received: "
+            f"first_step={first_step}, steps_per_epoch={steps}."
+        )
+        raise ValueError(msg)
+    if target == "label" and not schema.label_names:
         msg = "Training needs labels. The records have none: rebuild them with --label."
         raise SplitError(msg)
+    classes = count_classes(manifest, target, split)
+    index = class_index(target, classes.names)
     if mask and not schema.has_mask:
         msg = (
             "mask=True needs records with masks. These have none: rebuild them with a mask channel."
         )
         raise SplitError(msg)
-    names = ["image", "mask", "label"] if mask else ["image", "label"]
-    num_crops = manifest.num_crops(split)
-    buffer_size = max(1, min(num_crops, SHUFFLE_BYTES // schema.num_image_bytes))
+    names = ["image", "mask", target] if mask else ["image", target]
+    order = _Order(records, split, batch_size, seed, sampling, manifest)
 
     def inputs_and_targets(serialized: Any) -> tuple[Any, Any]:
         batch = decode_batch(serialized, schema, names)
-        target = batch["label"]
-        if not schema.multi_label:
-            target = tf.one_hot(target, schema.num_classes)
+        truth = index(batch)
+        if not classes.multi_label:
+            truth = tf.one_hot(truth, len(classes.names))
         if mask:
-            return {"image": batch["image"], "mask": batch["mask"]}, target
-        return batch["image"], target
+            return {"image": batch["image"], "mask": batch["mask"]}, truth
+        return batch["image"], truth
 
     def one_epoch(epoch: Any) -> tf.data.Dataset:
-        # This function's graph has a seed of its own: the global one must not change the order.
-        tf.random.set_seed(1)
-        epoch_seed = seed * _SEED_STRIDE + epoch
-        serialized = read_serialized(records, split, manifest=manifest, shard_order_seed=epoch_seed)
-        shuffled = serialized.shuffle(buffer_size, seed=epoch_seed, reshuffle_each_iteration=False)
-        return shuffled.batch(batch_size, drop_remainder=True)
+        whole = order.batches(epoch)
+        return whole.skip(tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0))
 
     dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
     dataset = dataset.map(inputs_and_targets, num_parallel_calls=tf.data.AUTOTUNE)
     # An unknown cardinality makes Keras run one step past the end, which moves weights.
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps * (epochs - first_epoch)))
+    left = max(steps * (epochs - first_epoch) - first_step, 0)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(left))
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def keys_of_training_batch(
+    records: str | Path,
+    split: str = "train",
+    *,
+    batch_size: int,
+    epoch: int,
+    step: int,
+    seed: int,
+    sampling: Kind | None = None,
+    manifest: Manifest,
+) -> list[str]:
+    """Keys of the crops that `training_batches` gives in a step of an epoch, counted from 0."""
+    order = _Order(records, split, batch_size, seed, sampling, manifest)
+    serialized = order.batches(epoch).skip(step).take(1)
+    for batch in serialized.map(lambda records: decode_batch(records, manifest.schema, ["key"])):
+        return [key.decode() for key in batch["key"].numpy()]
+    return []
+
+
+class _Order:
+    """The order in which epochs come: a function of the seed and the epoch's number alone."""
+
+    def __init__(
+        self,
+        records: str | Path,
+        split: str,
+        batch_size: int,
+        seed: int,
+        sampling: Kind | None,
+        manifest: Manifest,
+    ) -> None:
+        self.records, self.split, self.batch_size = records, split, batch_size
+        self.seed, self.manifest = seed, manifest
+        # Here and not in `batches`, which tf.data calls where no table can be made.
+        self.strata = count_classes(manifest, sampling, split) if sampling else None
+        self.index = class_index(sampling, self.strata.names) if sampling and self.strata else None
+
+    def batches(self, epoch: Any) -> tf.data.Dataset:
+        """Whole batches of serialized records in the order of an epoch."""
+        # This function's graph has a seed of its own: the global one must not change the order.
+        tf.random.set_seed(1)
+        epoch_seed = self.seed * _SEED_STRIDE + epoch
+        schema = self.manifest.schema
+        num_crops = self.manifest.num_crops(self.split)
+        buffer_size = max(1, min(num_crops, SHUFFLE_BYTES // schema.num_image_bytes))
+        serialized = read_serialized(
+            self.records, self.split, manifest=self.manifest, shard_order_seed=epoch_seed
+        )
+        if self.strata and self.index:
+            serialized = balanced(serialized, schema, self.strata, self.index, epoch_seed)
+        shuffled = serialized.shuffle(buffer_size, seed=epoch_seed, reshuffle_each_iteration=False)
+        return shuffled.batch(self.batch_size, drop_remainder=True)
 
 
 @contextlib.contextmanager
@@ -171,14 +239,19 @@ def running_on(records: str | Path) -> Iterator[None]:
         raise MemoryError(msg) from error
 
 
-def steps_per_epoch(manifest: Manifest, split: str, batch_size: int) -> int:
-    """Number of whole batches in a split.
+def steps_per_epoch(
+    manifest: Manifest, split: str, batch_size: int, sampling: Kind | None = None
+) -> int:
+    """Number of whole batches in an epoch of a split.
 
     Raises:
-        SplitError: not even one.
+        SplitError: not even one, or the crops cannot be sampled in that way.
     """
     _check_batch_size(batch_size)
     num_crops = manifest.num_crops(split)
+    if sampling:
+        classes = count_classes(manifest, sampling, split)
+        num_crops = draws_of_a_class(classes) * len(classes.names)
     if num_crops < batch_size:
         msg = (
             f"A split must hold at least one batch. Received: batch_size={batch_size}, split "

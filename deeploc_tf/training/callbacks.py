@@ -17,6 +17,8 @@ from deeploc_tf.training.run_folder import Run
 
 EpochReport = Callable[[dict[str, float]], None]
 
+_VALIDATED = ("loss", "accuracy", "balanced_accuracy", "macro_ap")  # in the history, if there
+
 
 class EndOfEpoch(keras.callbacks.Callback):
     """Evaluate the averaged weights, extend the history, stop when patience is out, save the state.
@@ -55,13 +57,13 @@ class EndOfEpoch(keras.callbacks.Callback):
         logs = logs if logs is not None else {}
         row = {"epoch": epoch + 1, "seconds": round(time.monotonic() - self._started, 3)}
         row |= {name: float(value) for name, value in logs.items()}
-        self.state.epoch = epoch + 1
+        self.state.epoch, self.state.step, self.state.running_metrics = epoch + 1, 0, []
         kept = {self.state.best_epoch}  # what the state before this one needs
         if self.evaluator is not None:
             weights = averaged_weights(self.model)
             self.evaluator.model.set_weights(weights)
             metrics = self.evaluator.metrics("validation")
-            for name in ("loss", "accuracy", "balanced_accuracy"):
+            for name in filter(metrics.__contains__, _VALIDATED):
                 logs[f"val_{name}"] = row[f"val_{name}"] = metrics[name]
             self._remember_best(metrics["loss"], weights)
         self.state.history.append(row)
@@ -94,26 +96,32 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         progress: called with that number after each batch.
+        state: where the training stands.
         batch_size: crops a batch.
         steps_per_epoch: batches an epoch.
     """
 
     def __init__(
-        self, progress: Callable[[int], None], batch_size: int, steps_per_epoch: int
+        self,
+        progress: Callable[[int], None],
+        state: TrainingState,
+        batch_size: int,
+        steps_per_epoch: int,
     ) -> None:
         super().__init__()
         self.progress = progress
+        self.state = state
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
-        self._epoch = 0
+        self._before = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Note the epoch."""
-        self._epoch = epoch
+        """Note what was done before."""
+        self._before = epoch * self.steps_per_epoch + self.state.step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Report."""
-        self.progress((self._epoch * self.steps_per_epoch + batch + 1) * self.batch_size)
+        self.progress((self._before + batch + 1) * self.batch_size)
 
 
 def best_weights_path(run: Run, epoch: int) -> Path:

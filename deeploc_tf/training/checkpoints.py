@@ -1,4 +1,4 @@
-"""The state of a training at the end of an epoch, in one file that is whole or not there.
+"""The state of a training after some step, in one file that is whole or not there.
 
 A state is every variable of the model and of the optimizer (weights, moments, averages, counters
 of the random layers) and a JSON object for the rest. It is a `.npz`: no pickle, a CRC for each
@@ -17,9 +17,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.training.optimization import optimizer_variables
 from tfrecords.publishing import publishing
 
-_STATE_FILE = re.compile(r"epoch-(\d{5})\.npz")
+_STATE_FILE = re.compile(r"epoch-\d{5}-step-\d{7}\.npz")
 _NUM_KEPT = 2  # the newest, and one to fall back to
 
 
@@ -32,20 +33,39 @@ class TrainingState:
         history: one row an epoch.
         best_loss: lowest validation loss so far, and the epoch it belongs to.
         best_epoch: 0 before there is one.
+        step: number of finished steps of the epoch after the finished ones.
+        running_metrics: variables of the metrics that are summed up over that epoch.
     """
 
     epoch: int = 0
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
     best_loss: float | None = None
     best_epoch: int = 0
+    step: int = 0
+    running_metrics: list[float] = dataclasses.field(default_factory=list)
+
+
+class NotFiniteError(ValueError):
+    """A loss or a weight has become NaN or infinite."""
 
 
 def save_state(folder: Path, state: TrainingState, model: keras.Model) -> None:
-    """Write the state of a compiled model; older ones but the last are removed afterwards."""
+    """Write the state of a compiled model; older ones but the last are removed afterwards.
+
+    Raises:
+        NotFiniteError: a variable is NaN or infinite; nothing is written or removed then.
+    """
     folder.mkdir(exist_ok=True)
     arrays = {f"variable_{i:04d}": v.numpy() for i, v in enumerate(_variables(model))}
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        msg = (
+            "Weights must stay finite. Received: NaN or infinity after epoch "
+            f"{state.epoch}, step {state.step}. The last checkpoint is from before. Train in "
+            "another folder with a lower learning rate."
+        )
+        raise NotFiniteError(msg)
     save_arrays(
-        folder / f"epoch-{state.epoch:05d}.npz",
+        folder / f"epoch-{state.epoch:05d}-step-{state.step:07d}.npz",
         {**arrays, "state": np.array(json.dumps(dataclasses.asdict(state)))},
     )
     for path in _state_files(folder)[_NUM_KEPT:]:
@@ -120,4 +140,4 @@ def _state_files(folder: Path) -> list[Path]:
 
 
 def _variables(model: keras.Model) -> list[Any]:
-    return [*model.variables, *model.optimizer.variables]
+    return [*model.variables, *optimizer_variables(model.optimizer)]

@@ -18,38 +18,70 @@ class FitConfig(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     # Architecture: None takes the preset's value.
-    preset: Literal["kraus2017", "razdaibiedina2022"] = "kraus2017"
+    preset: Literal["kraus2017", "razdaibiedina2022", "pifia2024"] = "kraus2017"
     width: float = pydantic.Field(default=1.0, gt=0, description="factor on the numbers of filters")
-    dense_units: tuple[pydantic.PositiveInt, pydantic.PositiveInt] = (512, 512)
+    dense_units: tuple[pydantic.PositiveInt, pydantic.PositiveInt] | None = None
     last_block: bool = True
     crop_size: int | None = pydantic.Field(default=None, ge=0)
     normalization: Literal["percentile", "kraus", "min-max", "standardize"] | None = None
     augmentation: Literal["none", "flips", "orientations", "rotations"] | None = "rotations"
     dropout: float = pydantic.Field(default=0.3, ge=0, lt=1)
+    batch_norm_momentum: float = pydantic.Field(default=0.9, ge=0, lt=1)
     mask: bool = pydantic.Field(default=False, description="set the background of each crop to 0")
+
+    # Objective.
+    target: Literal["label", "protein"] = pydantic.Field(
+        default="label", description="what the network learns to tell"
+    )
+    loss: Literal["cross-entropy", "focal"] = "cross-entropy"
+    focal_gamma: float = pydantic.Field(
+        default=2.0, gt=0, le=10, description="focal loss only: how much less easy crops count"
+    )
+    class_weights: Literal["balanced"] | None = pydantic.Field(
+        default=None, description="in the loss: rare classes count more"
+    )
+    sampling: Literal["label", "protein"] | None = pydantic.Field(
+        default=None, description="an epoch gets equally many crops of each; None: each crop once"
+    )
+    label_smoothing: float = pydantic.Field(default=0.0, ge=0, lt=1)
 
     # Optimization.
     epochs: pydantic.PositiveInt = 40
     batch_size: pydantic.PositiveInt = pydantic.Field(
         default=64, description="crops, over all replicas"
     )
-    optimizer: Literal["adamw", "adam"] = "adamw"
+    optimizer: Literal["adamw", "adam", "sgd", "lamb"] = pydantic.Field(
+        default="adamw", description="sgd: momentum 0.9, Nesterov's"
+    )
     learning_rate: pydantic.PositiveFloat = 2e-3
     weight_decay: pydantic.NonNegativeFloat = pydantic.Field(default=1e-2, description="AdamW only")
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_epochs: pydantic.NonNegativeFloat = 3.0
+    schedule: Literal["cosine", "constant", "step"] = pydantic.Field(
+        default="cosine", description="step: times 0.96 every 25 steps, continuously"
+    )
+    warmup_epochs: pydantic.NonNegativeFloat = pydantic.Field(
+        default=3.0, description="cosine only"
+    )
+    clip_norm: pydantic.PositiveFloat | None = pydantic.Field(
+        default=None, description="longest gradient, all weights together; None: any"
+    )
     ema_momentum: float = pydantic.Field(
         default=0.99,
         ge=0,
         lt=1,
         description="of the averaged weights that evaluation and the model use; 0: off",
     )
-    label_smoothing: float = pydantic.Field(default=0.0, ge=0, lt=1)
+    ema_warmup: bool = pydantic.Field(
+        default=False, description="averages that forget quickly at first: for short trainings"
+    )
     patience: pydantic.PositiveInt | None = pydantic.Field(
         default=None,
         description="stop after that many epochs without a lower validation loss; keep the best",
     )
 
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = pydantic.Field(
+        default="float32",
+        description="of the arithmetic in training; auto: bfloat16 where the device has it",
+    )
     seed: int = pydantic.Field(default=0, ge=0, lt=2**31)
     device: str = pydantic.Field(
         default="auto", description="auto, cpu, gpu, or a list such as gpu:0,gpu:1"
@@ -57,3 +89,19 @@ class FitConfig(pydantic.BaseModel):
     evaluate_test: bool = pydantic.Field(
         default=True, description="measure on the test split at the end"
     )
+
+    @pydantic.model_validator(mode="after")
+    def _combine(self) -> FitConfig:
+        if self.loss == "focal" and self.label_smoothing:
+            msg = (
+                "The focal loss takes no label smoothing, which undoes it. Received: "
+                f"loss='focal', label_smoothing={self.label_smoothing}"
+            )
+            raise ValueError(msg)
+        if self.class_weights and self.sampling == self.target:
+            msg = (
+                "Classes are to be balanced once, by weights or by sampling. Received: "
+                f"class_weights={self.class_weights!r}, sampling={self.sampling!r}"
+            )
+            raise ValueError(msg)
+        return self

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from deeploc_tf.models import addons
 from deeploc_tf.training.config import FitConfig
 
 
@@ -55,16 +56,87 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-def make_optimizer(config: FitConfig, steps_per_epoch: int) -> Any:
-    """The optimizer that a configuration describes, for a known number of steps."""
-    rate: Any = config.learning_rate
+_KINDS = {
+    "adamw": keras.optimizers.AdamW,
+    "adam": keras.optimizers.Adam,
+    "sgd": keras.optimizers.SGD,
+}
+
+
+def make_optimizer(config: FitConfig, steps_per_epoch: int, num_replicas: int = 1) -> Any:
+    """The optimizer that a configuration describes, for a known number of steps.
+
+    Raises:
+        ValueError: this environment has no such optimizer, none that averages weights, or none that
+            clips the gradient of several replicas as a whole.
+    """
+    rate = _rate(config, steps_per_epoch)
+    arguments: dict[str, Any] = {}
+    if config.clip_norm is not None:
+        if num_replicas > 1 and not keras.__version__.startswith("2."):
+            msg = (
+                "Keras 3 clips each device's gradient by itself. Received: "
+                f"clip_norm={config.clip_norm} with {num_replicas} devices. "
+                "Train on one device, or without it."
+            )
+            raise ValueError(msg)
+        arguments["global_clipnorm"] = config.clip_norm
+    if config.ema_momentum > 0:
+        if config.optimizer == "lamb" and not hasattr(keras.optimizers, "Lamb"):
+            msg = (
+                "LAMB of tensorflow-addons averages no weights. Received: optimizer='lamb', "
+                f"ema_momentum={config.ema_momentum}. Use ema_momentum=0 with it."
+            )
+            raise ValueError(msg)
+        arguments |= {"use_ema": True, "ema_momentum": config.ema_momentum}
+    kind: Any = addons.lamb_class() if config.optimizer == "lamb" else _KINDS[config.optimizer]
+    if config.optimizer == "sgd":
+        arguments |= {"momentum": 0.9, "nesterov": True}
+    if config.optimizer == "adamw":
+        arguments["weight_decay"] = config.weight_decay
+    if config.ema_momentum > 0 and config.ema_warmup:
+        kind = _with_warmup(kind)
+    return kind(rate, **arguments)
+
+
+def _with_warmup(kind: Any) -> Any:
+    """An optimizer whose averages forget quickly at first: min(momentum, (1 + t) / (10 + t))."""
+
+    class WithWarmup(kind):
+        @property
+        def ema_momentum(self) -> Any:
+            # From the counter of steps, which every checkpoint holds: nothing more to remember.
+            step = tf.cast(self.iterations, tf.float32)
+            return tf.minimum(self._last_momentum, (1.0 + step) / (10.0 + step))
+
+        @ema_momentum.setter
+        def ema_momentum(self, value: float) -> None:
+            self._last_momentum = value
+
+    return WithWarmup
+
+
+def _rate(config: FitConfig, steps_per_epoch: int) -> Any:
     if config.schedule == "cosine":
         warmup = round(config.warmup_epochs * steps_per_epoch)
-        rate = WarmupCosine(config.learning_rate, warmup, config.epochs * steps_per_epoch)
-    averaging = {"use_ema": config.ema_momentum > 0, "ema_momentum": config.ema_momentum}
-    if config.optimizer == "adam":
-        return keras.optimizers.Adam(rate, **averaging)
-    return keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, **averaging)
+        return WarmupCosine(config.learning_rate, warmup, config.epochs * steps_per_epoch)
+    if config.schedule == "step":  # Kraus et al. 2017, who began at 0.1
+        return keras.optimizers.schedules.ExponentialDecay(config.learning_rate, 25, 0.96)
+    return config.learning_rate
+
+
+def make_variables(optimizer: Any, variables: list[Any]) -> None:
+    """Let an optimizer make its variables now, so that a checkpoint can be put into them."""
+    if hasattr(optimizer, "build"):
+        optimizer.build(variables)
+    else:  # of Keras' old kind, from tensorflow-addons
+        optimizer._create_all_weights(variables)
+
+
+def optimizer_variables(optimizer: Any) -> list[Any]:
+    """All variables of an optimizer: counter of steps, moments, averages."""
+    variables = optimizer.variables  # a method in optimizers of Keras' old kind
+    return list(variables() if callable(variables) else variables)
 
 
 def averaged_weights(model: keras.Model) -> list[NDArray[Any]]:
@@ -73,9 +145,10 @@ def averaged_weights(model: keras.Model) -> list[NDArray[Any]]:
     The averages live in the optimizer, whose attribute for them is private in both Keras versions;
     Keras' own `SwapEMAWeights` reads it too.
     """
-    optimizer = model.optimizer
+    # float16 training has another optimizer around it, which scales the loss
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     averages: dict[int, Any] = {}
-    if optimizer.use_ema:
+    if getattr(optimizer, "use_ema", False):
         moving = optimizer._model_variables_moving_average
         averages = {
             id(variable): average

@@ -26,6 +26,7 @@ import pydantic
 
 from deeploc_tf.models.deeploc import resolve_preset
 from deeploc_tf.models.trained import CONFIG_NAME, MODEL_NAME, read_config
+from deeploc_tf.pipeline.classes import count_classes
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.version import __version__
 from tfrecords.errors import OutputExistsError, RecordsError
@@ -45,13 +46,22 @@ class Run:
         config: settings of the training.
         schema: of the records it was trained on: channels, dtype, classes and their order.
         records_digest: identity of those records, wherever they lie.
+        class_names: what the model tells, in the order of its logits.
     """
 
-    def __init__(self, path: Path, config: FitConfig, schema: Schema, records_digest: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: FitConfig,
+        schema: Schema,
+        records_digest: str,
+        class_names: tuple[str, ...],
+    ) -> None:
         self.path = path
         self.config = config
         self.schema = schema
         self.records_digest = records_digest
+        self.class_names = class_names
 
     @property
     def model_path(self) -> Path:
@@ -68,22 +78,32 @@ class Run:
         publish_bytes(self.path / "history.csv", pd.DataFrame(history).to_csv(index=False).encode())
 
 
-def open_for_training(path: str | Path, config: FitConfig, manifest: Manifest) -> Run:
+def open_for_training(
+    path: str | Path, config: FitConfig, manifest: Manifest, *, allow_changed: bool = False
+) -> Run:
     """Make a run folder, or find the one that an earlier start made.
+
+    With `allow_changed`, a run may go on with other records of the same schema or other settings;
+    `config.json` then has the new ones.
 
     Raises:
         OutputExistsError: the folder holds something else.
         RecordsError: the folder belongs to other records or other settings.
     """
     path = Path(path)
-    run = Run(path, config, manifest.schema, manifest.digest)
+    names = count_classes(manifest, config.target).names
+    run = Run(path, config, manifest.schema, manifest.digest, names)
     if (path / CONFIG_NAME).exists():
         existing = open_run(path)
+        same = (existing.schema, existing.class_names) == (run.schema, run.class_names)
+        if allow_changed and same and not existing.is_finished:
+            _write_config(run)
+            return run
         if existing.records_digest != manifest.digest:
             msg = (
                 "A run must go on with the records it began with. Received: records of digest "
                 f"{manifest.digest[:12]}, run {str(path)!r} of {existing.records_digest[:12]}. "
-                "Name another run folder."
+                "Name another run folder, or go on with --allow-changed."
             )
             raise RecordsError(msg)
         if existing.config != config:
@@ -102,24 +122,7 @@ def open_for_training(path: str | Path, config: FitConfig, manifest: Manifest) -
         raise OutputExistsError(msg)
     path.mkdir(parents=True, exist_ok=True)
     publish_json(path / ENVIRONMENT_NAME, _environment())
-    publish_json(
-        path / CONFIG_NAME,
-        {
-            "deeploc_tf": __version__,
-            "config": config.model_dump(mode="json"),
-            "resolved": dataclasses.asdict(
-                resolve_preset(
-                    config.preset,
-                    mask=config.mask,
-                    crop_size=config.crop_size,
-                    normalization=config.normalization,
-                    augmentation=config.augmentation,
-                )
-            ),
-            "records_digest": manifest.digest,
-            "schema": manifest.schema.to_json(),
-        },
-    )
+    _write_config(run)
     return run
 
 
@@ -140,7 +143,31 @@ def open_run(path: str | Path) -> Run:
         )
         raise RecordsError(msg) from error
     schema = Schema.from_json(values["schema"])
-    return Run(path, config, schema, str(values["records_digest"]))
+    names = tuple(values.get("class_names", schema.label_names))
+    return Run(path, config, schema, str(values["records_digest"]), names)
+
+
+def _write_config(run: Run) -> None:
+    publish_json(
+        run.path / CONFIG_NAME,
+        {
+            "deeploc_tf": __version__,
+            "config": run.config.model_dump(mode="json"),
+            "resolved": dataclasses.asdict(
+                resolve_preset(
+                    run.config.preset,
+                    mask=run.config.mask,
+                    crop_size=run.config.crop_size,
+                    normalization=run.config.normalization,
+                    augmentation=run.config.augmentation,
+                    dense_units=run.config.dense_units,
+                )
+            ),
+            "class_names": list(run.class_names),
+            "records_digest": run.records_digest,
+            "schema": run.schema.to_json(),
+        },
+    )
 
 
 def _is_foreign(path: Path) -> bool:

@@ -1,0 +1,46 @@
+"""The only door to tensorflow-addons: what it has and Keras has not, from whichever is there.
+
+tensorflow-addons cannot be imported beside Keras 3; on the default stack Keras' own stands in.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import keras
+
+
+def is_available() -> bool:
+    """Whether this environment is the addons stack."""
+    return (
+        keras.__version__.startswith("2.")
+        and importlib.util.find_spec("tensorflow_addons") is not None
+    )
+
+
+def lamb_class() -> type:
+    """LAMB: Adam whose step is as long, layer by layer, as the layer's weights deserve.
+
+    Returns:
+        Keras' optimizer, or that of tensorflow-addons, which is of Keras' old kind: it keeps no
+        moving averages of the weights.
+
+    Raises:
+        ValueError: this environment has neither.
+
+    References:
+        You et al. 2020, Large batch optimization for deep learning, arXiv 1904.00962.
+    """
+    found: Any = getattr(keras.optimizers, "Lamb", None)
+    if found is None and is_available():
+        import tensorflow_addons
+
+        found = tensorflow_addons.optimizers.LAMB
+    if found is None:
+        msg = (
+            "LAMB needs Keras 3 or tensorflow-addons. Received: Keras "
+            f"{keras.__version__} alone. Install 'deeploc-tf[addons]', or use another optimizer."
+        )
+        raise ValueError(msg)
+    return found  # type: ignore[no-any-return]

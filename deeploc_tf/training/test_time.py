@@ -1,0 +1,125 @@
+"""Views of a crop whose predictions are averaged: five windows, eight orientations, or both.
+
+A model normalizes the whole crop and then cuts its window out of the middle. To let it see another
+window, the raw crop is rolled: what leaves on one side enters on the other. The pixels stay the
+same ones, so their percentiles, minimum and maximum and hence the normalization do too, and the
+window holds exactly the pixels asked for; those that went around stay outside. The network,
+its layers and its weights are left alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from deeploc_tf.models.augmentation import RandomCrop
+from tfrecords.errors import SchemaError
+
+TEST_TIMES = ("none", "crops", "orientations", "both")
+_NO_YES = (False, True)
+_ORIENTATIONS = [
+    (rows, columns, turn) for rows in _NO_YES for columns in _NO_YES for turn in _NO_YES
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """One way to look at a batch of raw crops or masks: flipped, turned, then rolled.
+
+    Attributes:
+        flip_rows: top and bottom change places.
+        flip_columns: left and right change places.
+        transpose: rows become columns.
+        roll: by how many rows and columns, at last.
+    """
+
+    flip_rows: bool = False
+    flip_columns: bool = False
+    transpose: bool = False
+    roll: tuple[int, int] = (0, 0)
+
+    def __call__(self, pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+        """That view of images `(batch_size, height, width, channels)` or masks without the last."""
+        if self.flip_rows:
+            pixels = pixels[:, ::-1]
+        if self.flip_columns:
+            pixels = pixels[:, :, ::-1]
+        if self.transpose:
+            pixels = pixels.swapaxes(1, 2)
+        return np.roll(pixels, self.roll, axis=(1, 2))
+
+
+def views(model: keras.Model, test_time: str) -> list[View]:
+    """The views that a way of averaging takes; the first is the crop as it is.
+
+    Args:
+        model: as `DeepLoc` made it; its window is that of its layer `RandomCrop`.
+        test_time: "none": one view. "crops": the middle window and those in the four corners.
+            "orientations": the eight flips and quarter turns of the middle window. "both": those
+            eight of each of the five windows.
+
+    Raises:
+        ValueError: `test_time` is none of these.
+        SchemaError: "crops" of a model that sees the whole crop, or orientations of crops that are
+            not square.
+
+    References:
+        Kraus et al. 2017, Mol Syst Biol 13:924, for "crops".
+    """
+    if test_time not in TEST_TIMES:
+        msg = (
+            f"`test_time` must be one of {', '.join(TEST_TIMES)}. Received: "
+            f"test_time={test_time!r}."
+        )
+        raise ValueError(msg)
+    rows, columns = _slack(model)
+    middle = rows // 2, columns // 2
+    windows = [middle]
+    if test_time in ("crops", "both"):
+        if (rows, columns) == (0, 0):
+            msg = (
+                "Windows can be averaged where the model sees a part of the crop. Received: "
+                f"test_time={test_time!r} for a model that sees all of it. Use 'orientations', or "
+                "train with a smaller crop size."
+            )
+            raise SchemaError(msg)
+        windows += [(0, 0), (0, columns), (rows, 0), (rows, columns)]
+    orientations = _ORIENTATIONS[:1]
+    if test_time in ("orientations", "both"):
+        height, width = model.inputs[0].shape[1:3]
+        if height != width:
+            msg = (
+                "Quarter turns need square crops. Received: "
+                f"test_time={test_time!r} for crops of {height}x{width} pixels. Use 'crops'."
+            )
+            raise SchemaError(msg)
+        orientations = _ORIENTATIONS
+    return [
+        _view(window, orientation, (rows, columns))
+        for window in windows
+        for orientation in orientations
+    ]
+
+
+def _slack(model: keras.Model) -> tuple[int, int]:
+    """By how many rows and columns the crop exceeds the window that the network sees."""
+    height, width = model.inputs[0].shape[1:3]
+    for layer in model.layers:
+        if isinstance(layer, RandomCrop):
+            return height - layer.height, width - layer.width
+    return 0, 0
+
+
+def _view(
+    window: tuple[int, int], orientation: tuple[bool, bool, bool], slack: tuple[int, int]
+) -> View:
+    """The view that brings a window of the crop, given by its offsets, into the middle, turned."""
+    flip_rows, flip_columns, transpose = orientation
+    row = slack[0] - window[0] if flip_rows else window[0]
+    column = slack[1] - window[1] if flip_columns else window[1]
+    if transpose:  # only of squares, so that the slack is the same either way
+        row, column = column, row
+    return View(*orientation, roll=(slack[0] // 2 - row, slack[1] // 2 - column))
