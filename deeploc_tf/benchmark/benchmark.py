@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse
 from numpy.typing import NDArray
 
 from deeploc_tf.benchmark.scores import (
@@ -23,7 +24,7 @@ from deeploc_tf.benchmark.scores import (
     precision_recall_curve,
     shared_terms,
 )
-from deeploc_tf.benchmark.standards import Standard, annotate
+from deeploc_tf.benchmark.standards import Annotation, Standard, annotate
 from deeploc_tf.version import __version__
 from tfrecords.errors import OutputExistsError
 from tfrecords.publishing import publish_bytes, publish_json
@@ -72,24 +73,30 @@ def benchmark(
 
     Raises:
         StandardError: a standard shares no pair with the profiles, or all of them.
-        ValueError: a profile is not finite, zero, or there twice.
+        ValueError: a profile is not finite, zero, or there twice, or two standards have one name.
     """
+    names = [standard.name for standard in standards]
+    if len(set(names)) < len(names):
+        msg = f"Standards must have different names. Received: {', '.join(names)}. Rename a file."
+        raise ValueError(msg)
     similarities = cosine_similarities(features, proteins)
+    # What is wrong with the last standard is told before the first is scored.
+    annotations = [annotate(standard, proteins) for standard in standards]
+    shared = [shared_terms(annotation) for annotation in annotations]
     return [
-        _score(similarities, proteins, standard, ks, num_shuffles, seed) for standard in standards
+        _score(similarities, annotation, pairs, ks, num_shuffles, seed)
+        for annotation, pairs in zip(annotations, shared, strict=True)
     ]
 
 
 def _score(
     similarities: NDArray[np.float32],
-    proteins: Sequence[str],
-    standard: Standard,
+    annotation: Annotation,
+    shared: scipy.sparse.csr_matrix,
     ks: Sequence[int],
     num_shuffles: int,
     seed: int,
 ) -> StandardScores:
-    annotation = annotate(standard, proteins)
-    shared = shared_terms(annotation)
     among = similarities[np.ix_(annotation.proteins, annotation.proteins)]
     ordered = ordered_pairs(among)
     rows, columns = positive_pairs(shared)
@@ -125,7 +132,7 @@ def _score(
         values["shuffled_average_precision_sd"] = float(
             np.std(shuffled, ddof=min(1, len(shuffled) - 1))
         )
-    return StandardScores(standard.name, values, curve)
+    return StandardScores(annotation.standard, values, curve)
 
 
 def write_results(
@@ -135,11 +142,11 @@ def write_results(
     provenance: Mapping[str, Any],
     seed: int,
 ) -> dict[str, Any]:
-    """Write `scores.json`, `scores.csv` and `precision_recall.csv` into a new folder.
+    """Write `scores.json`, `scores.csv` and `precision_recall.csv` into a folder.
 
     Args:
         folder: to make; it must not exist, or be empty.
-        results: as `benchmark` gives them, of standards with different names.
+        results: as `benchmark` gives them.
         profiles: file of the profiles, for its name and digest.
         provenance: of the profiles.
         seed: that `benchmark` was given.
@@ -149,13 +156,8 @@ def write_results(
 
     Raises:
         OutputExistsError: the folder has something in it.
-        ValueError: two standards have one name.
     """
     folder = Path(folder)
-    names = [result.standard for result in results]
-    if len(set(names)) < len(names):
-        msg = f"Standards must have different names. Received: {', '.join(names)}. Rename a file."
-        raise ValueError(msg)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         msg = f"`results` must be a new or empty folder. Received: {str(folder)!r}. Name another."
         raise OutputExistsError(msg)

@@ -93,8 +93,9 @@ def shared_terms(annotation: Annotation) -> scipy.sparse.csr_matrix:
     if shared.nnz == 0 or shared.nnz == count * (count - 1):
         what = "none" if shared.nnz == 0 else "every one"
         msg = (
-            "Some pairs of proteins must share a term, and some must not. Received: "
-            f"{what} of {count * (count - 1) // 2} pairs. Choose another standard or other terms."
+            f"Some pairs of proteins must share a term of {annotation.standard!r}, and some must "
+            f"not. Received: {what} of {count * (count - 1) // 2} pairs, with "
+            f"{len(annotation.terms)} terms in use. Choose another standard or other terms."
         )
         raise StandardError(msg)
     return shared

@@ -36,12 +36,14 @@ class Annotation:
     Only proteins with a kept term take part; of the others the standard knows nothing.
 
     Attributes:
+        standard: its name.
         proteins: positions, in the list of profiles, of the proteins that take part.
         members: bool `(num_proteins, num_terms)`, sparse.
         terms: names of the kept terms.
         coverage: how many proteins and terms there were, and how many take part.
     """
 
+    standard: str
     proteins: np.ndarray[Any, np.dtype[np.intp]]
     members: scipy.sparse.csr_matrix
     terms: tuple[str, ...]
@@ -85,7 +87,7 @@ def annotate(standard: Standard, proteins: Sequence[str]) -> Annotation:
     """What `standard` says of `proteins`, see `Annotation`.
 
     Raises:
-        StandardError: no protein is in it, no term has two of them, or every pair shares a term.
+        StandardError: no protein is in it, or no term has two of them.
     """
     position = {protein: i for i, protein in enumerate(proteins)}
     known = {protein for members in standard.terms.values() for protein in members}
@@ -100,11 +102,18 @@ def annotate(standard: Standard, proteins: Sequence[str]) -> Annotation:
         columns += [len(kept)] * len(present)
         kept.append(term)
     overlap = len(known & position.keys())
+    if not overlap:
+        msg = (
+            f"Proteins of {standard.name!r} must have profiles. Received: 0 proteins in common, "
+            f"such as {sorted(known)[:3]} there and {sorted(position)[:3]} here. Use the same kind "
+            "of name in both."
+        )
+        raise StandardError(msg)
     if not kept:
-        examples = f"such as {sorted(known)[:3]} there and {sorted(position)[:3]} here"
         msg = (
             f"Some term of {standard.name!r} must have two proteins with a profile. Received: "
-            f"{overlap} proteins in common, {examples}. Use the same kind of name in both."
+            f"{overlap} proteins in common, each in terms of its own: no positive pair. Choose "
+            "another standard."
         )
         raise StandardError(msg)
     taking_part, row_numbers = np.unique(rows, return_inverse=True)
@@ -119,7 +128,7 @@ def annotate(standard: Standard, proteins: Sequence[str]) -> Annotation:
         "terms_in_standard": len(standard.terms),
         "terms_scored": len(kept),
     }
-    return Annotation(taking_part, members_matrix, tuple(kept), coverage)
+    return Annotation(standard.name, taking_part, members_matrix, tuple(kept), coverage)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

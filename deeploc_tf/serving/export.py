@@ -12,7 +12,7 @@ from deeploc_tf.models.deeploc import FEATURE_LAYER
 from deeploc_tf.models.extractors import feature_extractor, input_specs
 from deeploc_tf.models.trained import TrainedModel, load_trained
 from deeploc_tf.version import __version__
-from tfrecords.publishing import check_absent, partial_folder, sync
+from tfrecords.publishing import publishing_folder, sync
 
 
 def export(run: str | Path, output: str | Path, *, layer: str = FEATURE_LAYER) -> Path:
@@ -25,8 +25,11 @@ def export(run: str | Path, output: str | Path, *, layer: str = FEATURE_LAYER) -
     - ``classify``: `probabilities` and `logits` `(batch_size, num_classes)`
     - ``embed``: `embedding` `(batch_size, num_features)`
     - ``serving_default``: all three, in one pass
-    - ``describe`` takes nothing and returns strings: `class_names`, `channels`, `layer`,
-      `deeploc_tf`.
+    - ``describe`` takes nothing and returns `class_names`, `channels`, `normalization`, `layer`,
+      `model_sha256`, `deeploc_tf` (strings) and `pixel_size` (float32, empty where unknown).
+
+    When a signature runs, it refuses crops of another shape, batches of none and pixels that are
+    not finite.
 
     Args:
         run: folder of a finished training.
@@ -42,15 +45,11 @@ def export(run: str | Path, output: str | Path, *, layer: str = FEATURE_LAYER) -
         ValueError: the model has no layer of that name.
     """
     output = Path(output)
-    check_absent(output)
-    trained = load_trained(run)
-    module = _Served(trained, layer)
-    with partial_folder(output) as folder:
+    with publishing_folder(output) as folder:
+        module = _Served(load_trained(run), layer)
         tf.saved_model.save(module, str(folder), signatures=module.endpoints)
         for path in folder.rglob("*"):
             sync(path)
-        folder.rename(output)
-    sync(output.parent)
     return output
 
 
@@ -66,25 +65,22 @@ class _Served(tf.Module):
         keras_2 = keras.__version__.startswith("2.")
         self.weights = [weight if keras_2 else weight.value for weight in model.weights]
         specs = input_specs(model)
-        description = {
-            "class_names": tf.constant(list(trained.schema.label_names)),
-            "channels": tf.constant(list(trained.schema.channels)),
-            "layer": tf.constant([layer]),
-            "deeploc_tf": tf.constant([__version__]),
-        }
+        description = _description(trained, layer)
+        activation = tf.sigmoid if trained.multi_label else tf.nn.softmax
 
-        def run(inputs: Any, *names: str) -> dict[str, Any]:
-            outputs = both(inputs, training=False)
-            outputs["probabilities"] = tf.nn.softmax(outputs["logits"])
+        def run(*names: str, **tensors: Any) -> dict[str, Any]:
+            crops = {spec.name: _checked(tensors[spec.name], spec) for spec in specs}
+            outputs = both(crops if trained.takes_mask else crops["image"], training=False)
+            outputs["probabilities"] = activation(outputs["logits"])
             return {name: outputs[name] for name in names}
 
         def signature(*names: str) -> Any:
             # TensorFlow takes the names of the arguments from here.
             def of_image(image: Any) -> dict[str, Any]:
-                return run(image, *names)
+                return run(*names, image=image)
 
             def of_image_and_mask(image: Any, mask: Any) -> dict[str, Any]:
-                return run({"image": image, "mask": mask}, *names)
+                return run(*names, image=image, mask=mask)
 
             function = of_image_and_mask if trained.takes_mask else of_image
             return tf.function(function, input_signature=specs)
@@ -98,3 +94,33 @@ class _Served(tf.Module):
             "embed": signature("embedding"),
             "describe": tf.function(describe, input_signature=[]),
         }
+
+
+def _checked(tensor: Any, spec: tf.TensorSpec) -> Any:
+    """The tensor, refused by name when the graph runs unless it holds crops of the spec's shape.
+
+    TensorFlow holds what a signature gets to its dtype, not to its shape: without this, four crops
+    of one channel would pass for two crops of two. And ReLU makes plausible numbers of NaN.
+    """
+    if spec.dtype.is_floating:
+        tensor = tf.debugging.check_numerics(tensor, f"`{spec.name}` must be finite")
+    some = tf.debugging.assert_positive(
+        tf.shape(tensor)[0], message=f"`{spec.name}` must hold at least one crop"
+    )
+    with tf.control_dependencies([some]):
+        return tf.ensure_shape(tensor, spec.shape)
+
+
+def _description(trained: TrainedModel, layer: str) -> dict[str, Any]:
+    """What a consumer must know of the crops and may ask about the model."""
+    schema = trained.schema
+    pixel_size = [] if schema.pixel_size is None else [schema.pixel_size]
+    return {
+        "class_names": tf.constant(list(trained.class_names)),
+        "channels": tf.constant(list(schema.channels)),
+        "pixel_size": tf.constant(pixel_size, tf.float32),
+        "normalization": tf.constant([trained.model.get_layer("normalization").method]),
+        "layer": tf.constant([layer]),
+        "model_sha256": tf.constant([trained.model_sha256]),
+        "deeploc_tf": tf.constant([__version__]),
+    }

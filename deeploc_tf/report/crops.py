@@ -1,0 +1,86 @@
+"""A sheet of crops, a block a class with its name above."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeploc_tf.report.drawing import Form, new_figure, picture, without_axes
+
+_LOW, _HIGH = 1.0, 99.8
+_GAP = 2
+_WIDTH = 8.0  # of the sheet and, below, of a crop, at most; in inches
+_CROP_WIDTH = 1.2
+_LETTERS_AN_INCH = 13
+
+
+def crop_sheet(
+    crops: Mapping[str, NDArray[Any]], form: Form = "png", *, by_crop: bool = False
+) -> bytes:
+    """Crops of each class side by side, under the name of the class.
+
+    Contrast is stretched for each class and channel from the 1st to the 99.8th percentile of all
+    its pixels: crops of one class can be compared in brightness, classes cannot.
+
+    Args:
+        crops: class -> `(batch, height, width, channels)`, any numeric dtype. Channel 0 is shown
+            green and channel 1 red; a single one is gray; further ones are not shown.
+        form: of the picture.
+        by_crop: stretch every crop by itself, which shows the faint ones too.
+
+    Raises:
+        ValueError: there is no crop, or an array has another shape.
+    """
+    for name, images in crops.items():
+        if images.ndim != 4 or not images.size:
+            msg = (
+                "Crops must be (batch, height, width, channels), one or more. Received: shape "
+                f"{images.shape} for class {name!r}."
+            )
+            raise ValueError(msg)
+    if not crops:
+        msg = "A sheet must have a class. Received: none."
+        raise ValueError(msg)
+    blocks = {name: _side_by_side(_colors(images, by_crop)) for name, images in crops.items()}
+    widest = max(block.shape[1] / block.shape[0] for block in blocks.values())
+    columns = max(1, min(len(blocks), round(math.sqrt(2.2 * len(blocks) / widest))))
+    rows = math.ceil(len(blocks) / columns)
+    most = max(len(images) for images in crops.values())
+    width = min(_WIDTH, columns * most * _CROP_WIDTH)
+    height = rows * (width / columns / widest + 0.3)
+    with new_figure(width, height) as figure:
+        for place, (name, block) in enumerate(blocks.items(), start=1):
+            axes = figure.add_subplot(rows, columns, place)
+            axes.imshow(block)
+            lines = textwrap.fill(name, int(_LETTERS_AN_INCH * width / columns))
+            axes.set_title(lines, fontsize=9, loc="left")
+            axes.set_xlim(-0.5, widest * len(block) - 0.5)  # a short strip keeps to the left
+            without_axes(axes)
+        return picture(figure, form)
+
+
+def _colors(images: NDArray[Any], by_crop: bool) -> NDArray[np.float64]:
+    """RGB in [0, 1], `(batch, height, width, 3)`."""
+    images = images[..., :2].astype(np.float64)
+    pixels = (1, 2) if by_crop else (0, 1, 2)
+    low, high = np.nanpercentile(images, [_LOW, _HIGH], axis=pixels, keepdims=True)
+    stretched = np.clip((images - low) / np.maximum(high - low, 1e-12), 0, 1)
+    if stretched.shape[-1] == 1:
+        return np.repeat(stretched, 3, axis=-1)
+    green, red = stretched[..., 0], stretched[..., 1]
+    return np.stack([red, green, np.zeros_like(red)], axis=-1)
+
+
+def _side_by_side(images: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One white strip `(height, width of all, 3)` with gaps between the crops."""
+    batch, height, width, _ = images.shape
+    strip = np.ones((height, batch * (width + _GAP) - _GAP, 3))
+    for number, image in enumerate(images):
+        start = number * (width + _GAP)
+        strip[:, start : start + width] = image
+    return strip

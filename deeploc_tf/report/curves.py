@@ -1,0 +1,244 @@
+"""Curves, bars and matrices of the tables in a run folder and in a folder of benchmark results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deeploc_tf.report.drawing import COLORS, GRAY, Form, new_figure, picture
+
+_LARGEST_WITH_COUNTS = 24
+
+
+def training_curves(run: str | Path, form: Form = "png") -> bytes:
+    """Loss and accuracy against the epoch, of training and, where it was done, of validation.
+
+    Args:
+        run: folder of a training, finished or not; `history.csv` is read.
+        form: of the picture.
+
+    Raises:
+        ValueError: the file is not what `fit` writes.
+        OSError: it cannot be read.
+    """
+    history = _read_csv(Path(run) / "history.csv", ["epoch", "loss", "accuracy"])
+    with new_figure(7.5, 3) as figure:
+        from matplotlib.ticker import MaxNLocator
+
+        for place, name in enumerate(("loss", "accuracy"), start=1):
+            axes = figure.add_subplot(1, 2, place)
+            for column, label, color in (
+                (name, "training", COLORS[0]),
+                (f"val_{name}", "validation", COLORS[1]),
+            ):
+                if column in history:
+                    marker = "o" if len(history) < 40 else ""
+                    axes.plot(
+                        history["epoch"],
+                        history[column],
+                        color=color,
+                        label=label,
+                        marker=marker,
+                        markersize=3,
+                    )
+            axes.set_xlabel("epoch")
+            axes.set_title(name)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if name == "loss":
+                axes.set_ylim(bottom=0)
+                axes.legend()
+            else:
+                axes.set_ylim(0, 1.02)
+        return picture(figure, form)
+
+
+def confusion_matrix(run: str | Path, form: Form = "png") -> bytes:
+    """Test crops by true class (rows) and predicted class; colors are shares of a row.
+
+    Numbers in the cells are crops, up to 24 classes; a zero is left blank.
+
+    Args:
+        run: folder of a finished training; `confusion.csv` is read.
+        form: of the picture.
+
+    Raises:
+        ValueError: the file is not what `fit` writes.
+        OSError: it cannot be read.
+    """
+    path = Path(run) / "confusion.csv"
+    table = _read_csv(path, [], index_col=0)
+    names = [str(name) for name in table.index]
+    if not names or names != list(table.columns):
+        msg = (
+            "A confusion matrix must have the same classes in rows and columns. Received: "
+            f"{path}, {table.shape[0]} by {table.shape[1]}. Take the folder that `fit` wrote."
+        )
+        raise ValueError(msg)
+    counts = table.to_numpy()
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    with_counts = len(names) <= _LARGEST_WITH_COUNTS
+    side = len(names) * (0.4 if with_counts else 0.2)
+    with new_figure(side + 2.8, side + 2.0) as figure:
+        axes = figure.add_subplot()
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), names)
+        axes.tick_params(length=0)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        accuracy = np.trace(counts) / max(counts.sum(), 1)
+        axes.set_title(f"{counts.sum():,} crops, accuracy {accuracy:.3f}")
+        if with_counts:
+            for row, column in zip(*np.nonzero(counts), strict=True):
+                axes.text(
+                    column,
+                    row,
+                    _short(int(counts[row, column])),
+                    color="white" if shares[row, column] > 0.55 else "black",
+                    fontsize=7,
+                    ha="center",
+                    va="center",
+                )
+        figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.6, pad=0.02)
+        return picture(figure, form)
+
+
+def precision_recall(results: str | Path, form: Form = "png") -> bytes:
+    """Precision against recall of the ranked pairs, a curve a standard, its prevalence dashed.
+
+    The curve is drawn in the steps that average precision sums.
+
+    Args:
+        results: folder that `benchmark` wrote; `precision_recall.csv` and `scores.json` are read.
+        form: of the picture.
+
+    Raises:
+        ValueError: the files are not what `benchmark` writes.
+        OSError: they cannot be read.
+    """
+    curves = _read_csv(
+        Path(results) / "precision_recall.csv", ["standard", "recall", "precision"], dtype=_AS_TEXT
+    )
+    scores = _scores(results)
+    with new_figure(5.5, 4.2 + 0.2 * (len(scores) // 2)) as figure:
+        axes = figure.add_subplot()
+        for number, (name, numbers) in enumerate(scores.items()):
+            color = COLORS[number % len(COLORS)]
+            curve = curves[curves["standard"] == name]
+            axes.step(
+                [0, *curve["recall"]],
+                [*curve["precision"][:1], *curve["precision"]],
+                color=color,
+                label=f"{name}, AP {numbers['average_precision']:.3f}",
+                linewidth=1.3,
+            )
+            axes.axhline(numbers["prevalence"], color=color, linestyle="--", linewidth=1)
+        axes.plot([], [], color=GRAY, linestyle="--", linewidth=1, label="prevalence")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel("recall")
+        axes.set_ylabel("precision")
+        figure.legend(loc="outside lower center", ncols=2)
+        return picture(figure, form)
+
+
+def average_precisions(results: str | Path, form: Form = "png") -> bytes:
+    """Average precision of each standard beside chance: shuffled proteins, and the prevalence.
+
+    Args:
+        results: folder that `benchmark` wrote; `scores.json` is read.
+        form: of the picture.
+
+    Raises:
+        ValueError: the file is not what `benchmark` writes.
+        OSError: it cannot be read.
+    """
+    scores = _scores(results)
+    places = np.arange(len(scores))[::-1]
+    numbers = list(scores.values())
+    values = [n["average_precision"] for n in numbers]
+    with new_figure(7, 1.2 + 0.55 * len(scores)) as figure:
+        axes = figure.add_subplot()
+        axes.barh(places + 0.2, values, 0.36, color=COLORS[0], label="average precision")
+        if all("shuffled_average_precision" in n for n in numbers):
+            axes.barh(
+                places - 0.2,
+                [n["shuffled_average_precision"] for n in numbers],
+                0.36,
+                xerr=[3 * n["shuffled_average_precision_sd"] for n in numbers],
+                color="#BDBDBD",
+                error_kw={"elinewidth": 1, "capsize": 2},
+                label="proteins shuffled, ± 3 sd",
+            )
+        axes.vlines(
+            [n["prevalence"] for n in numbers],
+            places - 0.42,
+            places + 0.42,
+            color=COLORS[1],
+            label="prevalence",
+        )
+        for place, value, n in zip(places, values, numbers, strict=True):
+            axes.annotate(
+                f"{value:.3f} ({n['lift']:.1f} × prevalence)",
+                (max(value, n["prevalence"]), place + 0.2),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+            )
+        axes.set_yticks(places, list(scores))
+        axes.tick_params(axis="y", length=0)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlim(0, 1.5 * max(values + [n["prevalence"] for n in numbers]))
+        axes.set_xlabel("average precision of all pairs")
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(
+            handles[1:] + handles[:1], labels[1:] + labels[:1], loc="outside lower center", ncols=3
+        )
+        return picture(figure, form)
+
+
+_AS_TEXT: Any = {"standard": str}
+
+
+def _scores(results: str | Path) -> dict[str, dict[str, Any]]:
+    """Numbers of each standard, in the order in which they were scored."""
+    path = Path(results) / "scores.json"
+    try:
+        standards: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))[
+            "standards"
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"scores.json must be one that `benchmark` wrote. Received: {path} ({error!r})."
+        raise ValueError(msg) from error
+    return standards
+
+
+def _read_csv(path: Path, columns: Iterable[str], **options: Any) -> pd.DataFrame:
+    try:
+        table: pd.DataFrame = pd.read_csv(path, **options)
+    except ValueError as error:  # pandas' own errors are such
+        msg = f"{path.name} must be a table that this package wrote. Received: {path} ({error})."
+        raise ValueError(msg) from error
+    missing = [name for name in columns if name not in table]
+    if missing:
+        msg = (
+            f"{path.name} must have the columns {', '.join(columns)}. Received: {path} without "
+            f"{', '.join(missing)}."
+        )
+        raise ValueError(msg)
+    return table
+
+
+def _short(count: int) -> str:
+    """Four characters at most, up to a thousand million."""
+    if count < 10_000:
+        return str(count)
+    return f"{count / 1e3:.0f}k" if count < 999_500 else f"{count / 1e6:.0f}M"

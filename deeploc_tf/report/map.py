@@ -1,0 +1,113 @@
+"""The map: a point a protein, near points have similar profiles, colors are compartments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeploc_tf.profiles.tables import VectorTable
+from deeploc_tf.report.drawing import COLORS, Form, new_figure, picture, without_axes
+
+_LARGEST_PERPLEXITY = 30.0
+_FEWEST_FOR_NEIGHBORS = 5
+_SHAPES = ("o", "s", "^", "D", "v", "P", "X")
+_OTHERS = "#C8C8C8"
+
+
+def protein_map(
+    profiles: VectorTable, compartments: Mapping[str, str], form: Form = "png"
+) -> bytes:
+    """Proteins in the plane, colored by compartment; see `positions` for how they are placed.
+
+    A compartment has its own pair of color and shape, so that neither alone must be told apart.
+
+    Args:
+        profiles: a row a protein, with the column `protein`.
+        compartments: protein -> compartment; proteins without one are small and gray.
+        form: of the picture.
+
+    Raises:
+        ValueError: a profile is not finite.
+    """
+    names = profiles.metadata["protein"].tolist()
+    places = positions(profiles.features)
+    labels = np.array([compartments.get(name, "") for name in names], dtype=object)
+    kinds = sorted(set(labels) - {""}, key=str.casefold)
+    size = float(np.clip(4000 / max(len(names), 1), 8, 40))
+    with new_figure(8, 5.6) as figure:
+        axes = figure.add_subplot()
+        without_axes(axes)
+        for number, kind in enumerate(kinds):
+            here = labels == kind
+            x, y = places[here].T
+            axes.scatter(
+                x,
+                y,
+                s=size,
+                color=COLORS[number % len(COLORS)],
+                marker=_SHAPES[number % len(_SHAPES)],
+                edgecolors="#333333",
+                linewidths=size / 100,
+                label=f"{kind} ({here.sum()})",
+            )
+        others = labels == ""
+        if others.any():
+            x, y = places[others].T
+            label = f"no compartment ({others.sum()})"
+            axes.scatter(x, y, s=size / 3, color=_OTHERS, linewidths=0, label=label, zorder=0)
+        columns = 1 + len(kinds) // 26
+        figure.legend(
+            loc="outside right center", ncols=columns, markerscale=float(np.sqrt(32 / size))
+        )
+        return picture(figure, form)
+
+
+def positions(features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """A place in the plane for each profile, float64 `(num_proteins, 2)`.
+
+    t-SNE of cosine distances, started from the first two principal components of the profiles
+    scaled to length one; perplexity is 30, or a third of the other proteins where those are fewer.
+    Fewer than five proteins get the principal components themselves. Distances between far points
+    mean little, and the axes nothing. No random number is drawn.
+
+    Args:
+        features: `(num_proteins, num_features)`.
+
+    Raises:
+        ValueError: a profile is not finite.
+
+    References:
+        Van der Maaten and Hinton 2008; the start from principal components: Kobak and Berens 2019.
+    """
+    features = np.asarray(features, np.float64)
+    if not np.isfinite(features).all():
+        count = int((~np.isfinite(features)).any(axis=1).sum())
+        msg = f"Profiles must be finite. Received: {count} of {len(features)} that are not."
+        raise ValueError(msg)
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    unit = features / np.where(lengths == 0, 1, lengths)
+    start = _principal_components(unit)
+    spread = start[:, 0].std() if len(start) else 0.0
+    if len(unit) < _FEWEST_FOR_NEIGHBORS or spread == 0:
+        return start
+    from sklearn.manifold import TSNE
+
+    placement: NDArray[np.float64] = TSNE(
+        metric="cosine",
+        init=(start / spread * 1e-4).astype(np.float32),
+        perplexity=min(_LARGEST_PERPLEXITY, (len(unit) - 1) / 3),
+        random_state=0,
+    ).fit_transform(unit)
+    return placement.astype(np.float64)
+
+
+def _principal_components(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The first two, `(num_rows, 2)`; zeros where there are fewer."""
+    places = np.zeros((len(rows), 2))
+    if len(rows) > 1:
+        left, values, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+        count = min(2, len(values))
+        places[:, :count] = (left * values)[:, :count]
+    return places

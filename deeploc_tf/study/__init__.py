@@ -1,0 +1,1 @@
+"""What strings the stations together: the demo."""

@@ -1,0 +1,212 @@
+"""The whole way once, on a simulated screen: from images to a page that says what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from deeploc_tf.benchmark.benchmark import StandardScores, benchmark, write_results
+from deeploc_tf.benchmark.standards import read_standard
+from deeploc_tf.embedding.embed import embed
+from deeploc_tf.ingest import build_records
+from deeploc_tf.profiles.reading import read_profiles
+from deeploc_tf.serving.export import export
+from deeploc_tf.sources import TableSource
+from deeploc_tf.sources.simulation.simulate import (
+    CHANNELS,
+    Screen,
+    check_same_screen,
+    simulate,
+)
+from deeploc_tf.study.demo_page import write_demo_page
+from deeploc_tf.training.config import FitConfig
+from deeploc_tf.training.fit import fit
+from tfrecords.publishing import publishing_folder
+
+STANDARDS = ("compartments", "processes", "pathways", "complexes")
+CONFIG = FitConfig(
+    width=0.25,
+    dense_units=(128, 128),
+    epochs=10,
+    batch_size=32,
+    warmup_epochs=1,
+    ema_momentum=0.97,  # averages over half an epoch: a short training has no more to spare
+)
+PLACES = {
+    "screen": "crops (TIFF), cells.csv, and the true standards (GMT)",
+    "records": "TFRecords, also for TFDS; look at them with deeploc-tf inspect",
+    "run": "model.keras, history.csv, metrics.json, confusion.csv",
+    "cells": "vectors of the test cells",
+    "profiles": "profiles of the proteins",
+    "savedmodel": "the model for any TensorFlow code: classify, embed, serving_default",
+    "results": "scores.json, scores.csv, precision_recall.csv",
+}
+"""Attribute of `Demo` -> what is there."""
+
+_NUM_SHUFFLES = 20
+_SIGMAS = 3.0
+
+ShowProgress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Demo:
+    """Where the demo put everything, below one folder.
+
+    Attributes:
+        folder: all of it.
+        screen: the simulated screen.
+        records: its records.
+        run: the training.
+        cells: vectors of the test cells.
+        profiles: profiles of the proteins.
+        savedmodel: the model for other TensorFlow code.
+        results: scores of the profiles.
+        page: the page to open.
+    """
+
+    folder: Path
+    screen: Path
+    records: Path
+    run: Path
+    cells: Path
+    profiles: Path
+    savedmodel: Path
+    results: Path
+    page: Path
+
+    @classmethod
+    def below(cls, folder: Path) -> Demo:
+        """The places in a folder, there or not."""
+        return cls(
+            folder=folder,
+            screen=folder / "screen",
+            records=folder / "records",
+            run=folder / "run",
+            cells=folder / "cells.parquet",
+            profiles=folder / "cells.profiles.parquet",
+            savedmodel=folder / "savedmodel",
+            results=folder / "benchmark",
+            page=folder / "index.html",
+        )
+
+
+def demo(
+    output: str | Path,
+    screen: Screen | None = None,
+    config: FitConfig = CONFIG,
+    *,
+    workers: int = 2,
+    say: Callable[[str], None] | None = None,
+    show_progress: ShowProgress | None = None,
+) -> Demo:
+    """Simulate, build, fit, embed, export and benchmark, and write a page about it.
+
+    Every step is that of the command of its name. Called again on the same folder, it goes on
+    after the last step that was finished.
+
+    Args:
+        output: folder to make, or that an earlier call made.
+        screen: what to simulate.
+        config: settings of the training.
+        workers: processes that draw.
+        say: called with a sentence before each step.
+        show_progress: called with what is going on and how many of it there are; gives a context
+            manager that is called with the count.
+
+    Returns:
+        Where everything is.
+
+    Raises:
+        ValueError: the folder has a screen of other settings, or the profiles do not score above
+            chance, by three standard deviations, on one of the four standards.
+    """
+    here = Demo.below(Path(output))
+    screen = screen or Screen()
+    say = say or (lambda _: None)
+    show = show_progress or (lambda *_: nullcontext(lambda _: None))
+    here.folder.mkdir(parents=True, exist_ok=True)
+    _make_records(here, screen, workers, say, show)
+    _train_and_embed(here, config, say, show)
+    if not here.savedmodel.exists():
+        say(f"export: a SavedModel for any TensorFlow code, in {here.savedmodel}")
+        export(here.run, here.savedmodel)
+    say(f"benchmark: profiles against the four true standards, in {here.results}")
+    scores = _score(here, screen.seed)
+    write_demo_page(here, scores, PLACES)
+    check_beats_chance(scores)
+    return here
+
+
+def check_beats_chance(scores: list[StandardScores]) -> None:
+    """Raise `ValueError` unless every AP exceeds that of shuffled proteins by three sd."""
+    for result in scores:
+        numbers = result.numbers
+        shuffled = numbers["shuffled_average_precision"]
+        bound = shuffled + _SIGMAS * numbers["shuffled_average_precision_sd"]
+        if not numbers["average_precision"] > bound:
+            msg = (
+                "The profiles must score above chance, shuffled proteins and three standard "
+                f"deviations. Received: AP {numbers['average_precision']:.4f} on "
+                f"{result.standard!r}, bound {bound:.4f}. Train for longer, or on more cells."
+            )
+            raise ValueError(msg)
+
+
+def _make_records(
+    here: Demo, screen: Screen, workers: int, say: Callable[[str], None], show: ShowProgress
+) -> None:
+    if here.screen.exists():
+        check_same_screen(here.screen, screen)
+    else:
+        say(f"simulate: {screen.num_proteins} tagged proteins, in {here.screen}")
+        with show("Drawing proteins", screen.num_proteins) as progress:
+            simulate(here.screen, screen, workers=workers, progress=progress)
+    if not here.records.exists():
+        say(f"build-records: the crops as records, in {here.records}")
+        source = TableSource(here.screen / "cells.csv", {name: name for name in CHANNELS})
+        with show("Reading crops", len(source.index())) as progress:
+            build_records(
+                source,
+                here.records,
+                label="localization",
+                conditions={
+                    "test": [("field", str(screen.num_fields))],
+                    "validation": [("field", str(screen.num_fields - 1))],
+                },
+                progress=progress,
+            )
+
+
+def _train_and_embed(
+    here: Demo, config: FitConfig, say: Callable[[str], None], show: ShowProgress
+) -> None:
+    from deeploc_tf.pipeline.batches import steps_per_epoch
+    from tfrecords.manifest import read_manifest
+
+    manifest = read_manifest(here.records)
+    say(f"fit: DeepLoc learns the localizations, in {here.run}")
+    crops = steps_per_epoch(manifest, "train", config.batch_size) * config.batch_size
+    with show("Training on crops", config.epochs * crops) as progress:
+        fit(here.records, here.run, config, progress=progress)
+    if not here.profiles.exists():
+        say(f"embed: vectors of the test cells and profiles of the proteins, in {here.profiles}")
+        here.cells.unlink(missing_ok=True)  # of a call that stopped between the two
+        with show("Embedding crops", manifest.num_crops("test")) as progress:
+            embed(here.run, here.records, here.cells, progress=progress)
+
+
+def _score(here: Demo, seed: int) -> list[StandardScores]:
+    table = read_profiles(here.profiles)
+    standards: list[Any] = [
+        read_standard(here.screen / "standards" / f"{name}.gmt") for name in STANDARDS
+    ]
+    proteins = table.metadata["protein"].tolist()
+    scores = benchmark(table.features, proteins, standards, num_shuffles=_NUM_SHUFFLES, seed=seed)
+    if not here.results.exists():
+        with publishing_folder(here.results) as folder:
+            write_results(folder, scores, here.profiles, table.provenance, seed)
+    return scores

@@ -1,0 +1,109 @@
+"""The demo, in small: every step is there, it goes on where it stopped, and it checks itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from deeploc_tf.benchmark.benchmark import StandardScores
+from deeploc_tf.benchmark.scores import PrecisionRecallCurve
+from deeploc_tf.sources.simulation.simulate import Screen
+
+pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
+
+SCREEN = Screen(num_proteins=51, num_fields=4, cells_per_field=4, difficulty=0.0)
+SETTINGS = {"width": 0.1, "dense_units": (32, 32), "epochs": 8, "ema_momentum": 0.8}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    from deeploc_tf.study.demo import CONFIG, demo
+
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    said: list[str] = []
+    config = CONFIG.model_copy(update=SETTINGS)
+    demo(folder, SCREEN, config, workers=1, say=said.append)
+    return folder, said
+
+
+def test_every_step_leaves_what_its_command_leaves(made: tuple[Path, list[str]]) -> None:
+    folder, said = made
+    for name in (
+        "screen/cells.csv",
+        "screen/standards/complexes.gmt",
+        "records/manifest.json",
+        "run/model.keras",
+        "cells.parquet",
+        "cells.profiles.parquet",
+        "savedmodel/saved_model.pb",
+        "benchmark/scores.json",
+    ):
+        assert (folder / name).exists(), name
+    steps = [sentence.split(":")[0] for sentence in said]
+    assert steps == ["simulate", "build-records", "fit", "embed", "export", "benchmark"]
+    assert not list(folder.rglob("*partial*"))
+
+
+def test_the_page_shows_all_of_it_and_asks_nobody(made: tuple[Path, list[str]]) -> None:
+    page = (made[0] / "index.html").read_text("utf-8")
+    assert page.count('<img src="data:image/png;base64,') == 6
+    for words in ("complexes", "accuracy", "savedmodel", "AP, shuffled"):
+        assert words in page
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+
+
+def test_a_second_call_makes_nothing_again(made: tuple[Path, list[str]]) -> None:
+    from deeploc_tf.study.demo import CONFIG, demo
+
+    folder, _ = made
+    config = CONFIG.model_copy(update=SETTINGS)
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+    demo(folder, SCREEN, config, workers=1)
+    after = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+    assert before.keys() == after.keys()
+    changed = {path.name for path in before if before[path] != after[path]}
+    assert changed <= {"index.html"}
+
+
+def test_a_folder_of_another_screen_is_refused(made: tuple[Path, list[str]]) -> None:
+    from deeploc_tf.study.demo import demo
+
+    with pytest.raises(ValueError, match="num_proteins=51"):
+        demo(made[0], dataclasses.replace(SCREEN, num_proteins=85))
+
+
+def scored(score: float) -> StandardScores:
+    numbers = {
+        "average_precision": score,
+        "shuffled_average_precision": 0.10,
+        "shuffled_average_precision_sd": 0.01,
+    }
+    empty = PrecisionRecallCurve(*[None] * 3)  # type: ignore[arg-type]
+    return StandardScores("pathways", numbers, empty)
+
+
+def test_chance_is_what_shuffled_proteins_score_and_three_deviations() -> None:
+    from deeploc_tf.study.demo import check_beats_chance
+
+    check_beats_chance([scored(0.131)])
+    for score in (0.129, 0.05, float("nan")):
+        with pytest.raises(ValueError, match="above chance"):
+            check_beats_chance([scored(0.5), scored(score)])
+
+
+def test_without_matplotlib_the_command_stops_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deeploc_tf.cli import main
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = CliRunner().invoke(main, ["demo", os.fspath(tmp_path / "demo")])
+    assert result.exit_code == 1
+    assert "pip install 'deeploc-tf[report]'" in result.output
+    assert not list(tmp_path.iterdir())
