@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from deeploc_tf.models.trained import load_trained
     from deeploc_tf.pipeline.batches import batches, training_batches
     from deeploc_tf.profiles.tables import read_table
-    from deeploc_tf.sources import FolderSource, Source, SourceError, TableSource
+    from deeploc_tf.sources import FieldSource, FolderSource, Source, SourceError, TableSource
+    from deeploc_tf.sources.simulation.simulate import simulate
     from deeploc_tf.training.config import FitConfig
+    from deeploc_tf.training.evaluate import evaluate
     from deeploc_tf.training.fit import fit
 
 # PyPI has an unrelated distribution whose package is called `tfrecords` too
@@ -33,6 +35,7 @@ if "read_manifest" not in getattr(tfrecords, "__all__", ()):
     raise ImportError(msg)
 
 _MODULE_OF = {
+    "FieldSource": "deeploc_tf.sources",
     "FolderSource": "deeploc_tf.sources",
     "Source": "deeploc_tf.sources",
     "SourceError": "deeploc_tf.sources",
@@ -45,12 +48,15 @@ _MODULE_OF = {
     "batches": "deeploc_tf.pipeline.batches",
     "training_batches": "deeploc_tf.pipeline.batches",
     "FitConfig": "deeploc_tf.training.config",
+    "evaluate": "deeploc_tf.training.evaluate",
     "fit": "deeploc_tf.training.fit",
+    "simulate": "deeploc_tf.sources.simulation.simulate",
     "embed": "deeploc_tf.embedding.embed",
 }
 
 __all__ = [
     "DeepLoc",
+    "FieldSource",
     "FitConfig",
     "FolderSource",
     "Source",
@@ -60,10 +66,12 @@ __all__ = [
     "batches",
     "build_records",
     "embed",
+    "evaluate",
     "feature_extractor",
     "fit",
     "load_trained",
     "read_table",
+    "simulate",
     "training_batches",
 ]
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -78,26 +81,127 @@ def test_two_standards_and_either_form_of_profiles(files: Path) -> None:
     assert again["average_precision"] == pytest.approx(groups["average_precision"])
 
 
-def test_bad_input_is_one_sentence_and_writes_nothing(files: Path) -> None:
+def is_refused(files: Path, message: str, *arguments: object) -> None:
+    """One sentence with `message`, and every file and folder as it was."""
+    before = {path: path.lstat().st_mtime_ns for path in [files, *files.rglob("*")]}
+    code, out, err = run(*arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    after = {path: path.lstat().st_mtime_ns for path in [files, *files.rglob("*")]}
+    assert {**after, files: 0} == {**before, files: 0}  # the trial folder beside RESULTS is gone
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("P03\t1\tnan\t1\t1\t1", "finite and not zero everywhere. Received: ['P03'] (1 of 24)"),
+        ("P03\t1\t\t1\t1\t1", "['P03'] (1 of 24)"),
+        ("P03\t1\t-inf\t1\t1\t1", "['P03'] (1 of 24)"),
+        ("P03\t0\t0\t0\t0\t0", "['P03'] (1 of 24)"),
+        ("P04\t1\t2\t1\t1\t1", "24 profiles, ['P04'] more than once"),
+        ("P03\t1\thigh\t1\t1\t1", "numbers in all others"),
+    ],
+)
+def test_a_profile_that_cannot_be_scored(files: Path, row: str, message: str) -> None:
+    lines = (files / "p.tsv").read_text().splitlines()
+    lines[4] = row
+    (files / "bad.tsv").write_text("\n".join(lines))
+    is_refused(files, message, files / "bad.tsv", files / "groups.gmt", files / "r")
+
+
+def test_profiles_of_one_protein(files: Path) -> None:
+    lines = (files / "p.tsv").read_text().splitlines()
+    (files / "bad.tsv").write_text("\n".join(lines[:2]))
+    message = "Profiles must be two or more, each of another protein. Received: 1 profiles."
+    is_refused(files, message, files / "bad.tsv", files / "groups.gmt", files / "r")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["ER\t\tYAL001C\tYAL002W"], "'bad' must have profiles. Received: 0 proteins in common"),
+        (["ER\t\t" + "\t".join(f"P{i:02}" for i in range(24))], "every one of 276 pairs"),
+        (["ER\t\tP00", "Golgi\t\tP01"], "2 proteins in common, each in terms of its own"),
+        (["ER\t\tP00\tP01", "Golgi"], "bad.gmt, line 2: 'Golgi'"),
+        (["ER\t\tP00\tP01", "ER\t\tP02"], "'ER' in lines 1 and 2 of "),
+        (["# nothing"], "A standard must have a term."),
+    ],
+)
+def test_a_standard_that_cannot_be_used(files: Path, lines: list[str], message: str) -> None:
+    (files / "bad.gmt").write_text("\n".join(lines))
+    is_refused(
+        files, message, files / "p.tsv", files / "groups.gmt", files / "bad.gmt", files / "r"
+    )
+
+
+def test_other_bad_input(files: Path) -> None:
+    gmt, pairs, results = files / "groups.gmt", files / "pairs.tsv", files / "r"
+    is_refused(files, "Profiles must end in", gmt, gmt, results)
+    is_refused(
+        files, "different names. Received: pairs, pairs", files / "p.tsv", *[pairs] * 2, results
+    )
+
+
+def test_results_are_refused_before_anything_is_read(files: Path) -> None:
+    (files / "broken.tsv").write_text("nothing to score")
     (files / "full").mkdir()
     (files / "full" / "mine").touch()
-    (files / "words.csv").write_text("gene,f0\nP00,high\n")
-    (files / "broken.gmt").write_text("ER\n")
-    for arguments, message in [
-        ((files / "p.tsv", files / "groups.gmt", files / "full"), "new or empty folder"),
-        ((files / "words.csv", files / "groups.gmt", files / "r"), "others. Received: "),
-        ((files / "p.tsv", files / "broken.gmt", files / "r"), "broken.gmt, line 1"),
-        ((files / "groups.gmt", files / "groups.gmt", files / "r"), "Profiles must end in"),
-        (
-            (files / "p.tsv", files / "pairs.tsv", files / "pairs.tsv", files / "r"),
-            "different names",
-        ),
-    ]:
-        code, out, err = run(*arguments)
-        assert (code, out) == (1, "")
-        assert err.startswith("Error: ")
-        assert message in err
-        assert not (files / "r").exists()
+    (files / "link").symlink_to("nowhere")
+    for name in ("full", "full/mine", "link"):
+        is_refused(
+            files, "must not exist yet", files / "broken.tsv", files / "groups.gmt", files / name
+        )
+    is_refused(
+        files, "must exist", files / "broken.tsv", files / "groups.gmt", files / "no" / "results"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="permissions are those of POSIX")
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_read(files: Path) -> None:
+    (files / "broken.tsv").write_text("nothing to score")
+    closed = Path(tempfile.mkdtemp())  # pytest's own folder cannot be entered by others
+    user = os.geteuid()
+    try:
+        for name in ("broken.tsv", "groups.gmt"):
+            shutil.copy(files / name, closed)
+        closed.chmod(0o555)
+        if user == 0:  # root may write everywhere
+            os.seteuid(65534)
+        is_refused(
+            closed,
+            "Permission denied",
+            *(closed / "broken.tsv", closed / "groups.gmt", closed / "results"),
+        )
+    finally:
+        os.seteuid(user)
+        closed.chmod(0o755)
+        shutil.rmtree(closed)
+
+
+def test_the_curves_are_drawn(files: Path) -> None:
+    code, _, err = run(files / "p.tsv", files / "groups.gmt", files / "pairs.tsv", files / "r")
+    assert (code, err) == (0, "")
+    assert sorted(path.name for path in (files / "r").iterdir()) == [
+        *("precision_recall.csv", "precision_recall.png", "precision_recall.svg"),
+        *("scores.csv", "scores.json"),
+    ]
+    assert (files / "r" / "precision_recall.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_there_is_a_note_and_no_picture(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, out, err = run(files / "p.tsv", files / "groups.gmt", files / "r")
+    assert code == 0
+    assert out.startswith("standard")
+    assert err.count("\n") == 1
+    assert "pip install 'deeploc-tf[report]'" in err
+    assert sorted(path.name for path in (files / "r").iterdir()) == [
+        *("precision_recall.csv", "scores.csv", "scores.json"),
+    ]
 
 
 def test_tables_of_cells_are_refused(files: Path) -> None:
@@ -109,9 +213,13 @@ def test_tables_of_cells_are_refused(files: Path) -> None:
     assert "a table of embeddings" in err
 
 
-def test_the_benchmark_never_imports_tensorflow() -> None:
+def test_the_command_never_imports_tensorflow(files: Path) -> None:
     script = (
-        "import sys; import deeploc_tf.benchmark.benchmark, deeploc_tf.profiles.reading; "
+        "import sys; from deeploc_tf.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: assert not end.code\n"
         "sys.exit(any(name.split('.')[0] in ('tensorflow', 'keras') for name in sys.modules))"
     )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    arguments = ["benchmark", files / "p.tsv", files / "groups.gmt", files / "r"]
+    subprocess.run([sys.executable, "-c", script, *map(str, arguments)], check=True)
+    assert (files / "r" / "precision_recall.svg").exists()

@@ -101,7 +101,7 @@ def test_an_interrupted_fit_says_that_it_goes_on(
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(trained[0], folder)
-    for name in ("model.keras", "metrics.json", "checkpoint/epoch-00002.npz"):
+    for name in ("model.keras", "metrics.json", "checkpoint/epoch-00002-step-0000000.npz"):
         (folder / name).unlink()
     result = run("fit", records, folder, *TINY, "--quiet")
     assert result.exit_code == 0, result.output

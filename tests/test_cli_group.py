@@ -152,7 +152,9 @@ def test_reader_that_leaves_sees_no_traceback() -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_let_commands_clean_up(tmp_path: Path, number: int, code: int) -> None:
     script = (
-        "import click, pathlib, sys, time\n"
+        "import click, pathlib, signal, sys, time\n"
+        # whoever runs the tests in the background has it ignored
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from deeploc_tf.cli.group import LazyGroup\n"
         "class Group(LazyGroup):\n"
         "    def get_command(self, ctx, name):\n"

@@ -18,14 +18,18 @@ COMMANDS = {
     "inspect": "deeploc_tf.cli.inspect:inspect",
     "verify": "deeploc_tf.cli.verify:verify",
     "fit": "deeploc_tf.cli.fit:fit",
+    "evaluate": "deeploc_tf.cli.evaluate:evaluate",
     "embed": "deeploc_tf.cli.embed:embed",
     "export": "deeploc_tf.cli.export:export",
     "benchmark": "deeploc_tf.cli.benchmark:benchmark",
+    "simulate": "deeploc_tf.cli.simulate:simulate",
+    "demo": "deeploc_tf.cli.demo:demo",
     "doctor": "deeploc_tf.cli.doctor:doctor",
 }
 
 EPILOG = """\b
 Examples:
+  deeploc-tf demo DEMO
   deeploc-tf build-records CROPS RECORDS --label protein --test field=4 \\
       --pattern '{protein}/{protein}_{field}_{cell}_{channel}.tif' --channels gfp,rfp
   deeploc-tf inspect RECORDS

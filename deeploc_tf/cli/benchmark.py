@@ -58,24 +58,41 @@ def benchmark(
 ) -> None:
     """Score PROFILES, a row a protein, against STANDARDS (GMT, or protein-tab-term lines).
 
-    Writes scores.json, scores.csv and precision_recall.csv into the new folder RESULTS. The ranking
-    is that of all pairs of proteins by cosine similarity; docs/metrics.md has the formulas.
+    Writes scores.json, scores.csv, precision_recall.csv and, with the extra report, a picture of
+    the curves into the new folder RESULTS. The ranking is that of all pairs of proteins by cosine
+    similarity; docs/metrics.md has the formulas.
     """
     from deeploc_tf.benchmark.benchmark import benchmark as score
     from deeploc_tf.benchmark.benchmark import write_results
     from deeploc_tf.benchmark.standards import read_standard
     from deeploc_tf.profiles.reading import read_profiles
+    from tfrecords.publishing import publishing_folder
 
-    table = read_profiles(profiles)
-    scores = score(
-        table.features,
-        table.metadata["protein"].tolist(),
-        [read_standard(path) for path in standards],
-        num_shuffles=shuffles,
-        seed=seed,
-    )
-    values = write_results(results, scores, profiles, table.provenance, seed)
+    with publishing_folder(results) as folder:
+        table = read_profiles(profiles)
+        scores = score(
+            table.features,
+            table.metadata["protein"].tolist(),
+            [read_standard(path) for path in standards],
+            num_shuffles=shuffles,
+            seed=seed,
+        )
+        values = write_results(folder, scores, profiles, table.provenance, seed)
+        _draw(folder)
     click.echo(json.dumps(values, indent=1) if as_json else _table(scores))
+
+
+def _draw(folder: Path) -> None:
+    """Add `precision_recall.png` and `.svg`, or say what they need."""
+    from deeploc_tf.report.curves import precision_recall
+    from deeploc_tf.report.drawing import MissingExtraError
+    from tfrecords.publishing import publish_bytes
+
+    try:
+        publish_bytes(folder / "precision_recall.png", precision_recall(folder))
+        publish_bytes(folder / "precision_recall.svg", precision_recall(folder, "svg"))
+    except MissingExtraError as error:
+        click.echo(f"No picture of the curves. {error}", err=True)
 
 
 def _table(scores: list[StandardScores]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 
 from deeploc_tf.cli.parameters import Fractions, Names, Pair
 from deeploc_tf.cli.progress import Progress
-from deeploc_tf.cli.tensorflow_start import start_tensorflow
+from deeploc_tf.cli.sources import source_of, source_options
 
 if TYPE_CHECKING:
     from deeploc_tf.sources import Source
@@ -30,8 +31,40 @@ Examples:
   A table, a column of paths a channel:
     deeploc-tf build-records cells.csv RECORDS --label compartment --split-column split \\
         --image-column gfp=path_gfp --image-column rfp=path_rfp
+  Whole fields and the centers of their cells:
+    deeploc-tf build-records FIELDS RECORDS --pattern '{field}-{channel}.tif' --channels gfp,rfp \\
+        --cells cells.csv --label localization --fractions train=0.8,test=0.2 --group field
+  The files that were published with DeepLoc:
+    deeploc-tf build-records train.hdf5 RECORDS --channels gfp,rfp --label label \\
+        --validation-file valid.hdf5 --test-file test.hdf5
 """
 
+
+ODDITIES = {
+    "zero": "all pixels are zero",
+    "constant": "channel is constant",
+    "saturated": "saturated",
+    "empty": "empty",
+    "blurred": "out of focus",
+}
+# Options that `plan_records` takes as they are.
+_PLANNED = (
+    "label",
+    "label_table",
+    "label_key",
+    "label_separator",
+    "classes",
+    "unknown",
+    "protein",
+    "fractions",
+    "split_column",
+    "group_by",
+    "metadata",
+    "pixel_size",
+    "seed",
+    "minimum_cells",
+    "max_rejects",
+)
 
 _CONDITION: dict[str, Any] = {
     "multiple": True,
@@ -43,27 +76,7 @@ _CONDITION: dict[str, Any] = {
 @click.command(epilog=EPILOG)
 @click.argument("crops", type=click.Path(exists=True, path_type=Path))
 @click.argument("records", type=click.Path(path_type=Path))
-@click.option("--pattern", help="Paths below the folder CROPS, with {fields} and {channel}.")
-@click.option("--channels", type=Names(), help="Channels in the stored order, as in gfp,rfp.")
-@click.option("--mask-channel", help="What {channel} is in the file of the mask.")
-@click.option(
-    "--axes", type=click.Choice(["YX", "CYX", "YXC"]), help="Of files that hold all channels."
-)
-@click.option(
-    "--image-column",
-    "image_columns",
-    multiple=True,
-    type=Pair("channel=column"),
-    metavar="CHANNEL=COLUMN",
-    help="Column of the table CROPS with the paths of a channel; once for each channel.",
-)
-@click.option("--mask-column", help="Column with the paths of the masks.")
-@click.option("--key-column", help="Column of unique names.  [default: key, or the first path]")
-@click.option(
-    "--root",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder that the paths of a table start from.  [default: the table's]",
-)
+@source_options
 @click.option("--label", help="Column or field of the label.")
 @click.option(
     "--label-table",
@@ -108,62 +121,70 @@ _CONDITION: dict[str, Any] = {
     help="Micrometres a pixel, kept with the records.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--max-rejects",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="How many cells may be unusable; they are listed in rejects.jsonl.",
+)
+@click.option(
+    "--set-aside",
+    type=Names(),
+    default=(),
+    metavar="ODDITIES",
+    help="Crops to leave out, of zero, constant, saturated, empty, blurred.  [default: none]",
+)
+@click.option(
+    "--minimum-cells",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Leave out proteins with fewer cells.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that read.",
+)
+@click.option(
+    "--runner",
+    type=click.Choice(["local", "beam"]),
+    default="local",
+    show_default=True,
+    help="Who reads: processes here, or Apache Beam (extra beam).",
+)
+@click.option(
+    "--beam-option",
+    "beam_options",
+    multiple=True,
+    metavar="OPTION",
+    help="Of the Beam pipeline, such as --runner=FlinkRunner; repeatable.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace RECORDS when the new data set is whole.")
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def build_records(crops: Path, records: Path, **options: Any) -> None:
-    """Write the crops of a folder or table CROPS as a new data set RECORDS.
+    """Write the crops of CROPS as a new data set RECORDS.
 
-    RECORDS must not exist yet. Everything is checked first, and the folder appears when it is
-    whole. The same crops, options and seed give the same bytes.
+    CROPS is a folder of crops or of whole fields, a table (.csv, .tsv, .parquet), a DeepLoc HDF5
+    file (.h5, .hdf5) or a label dictionary (.npy); docs/inputs.md has all of them.
+
+    The folder RECORDS appears when it is whole. The same crops, options and seed give the same
+    bytes. A build that was stopped goes on when the same command is given again.
     """
-    source = _source(crops, options)
-    manifest = _build(source, records, options)
+    source = source_of(crops, options)
+    arguments = _arguments(options)
+    if options["dry_run"]:
+        _print_forecast(source, arguments)
+        return
+    manifest = _build(source, records, options, arguments)
     _print_summary(records, manifest)
 
 
-def _source(crops: Path, options: dict[str, Any]) -> Source:
-    """The source that the options describe; those of the other kind are wrong usage."""
-    folder, table = (
-        ("pattern", "channels", "mask_channel", "axes"),
-        ("image_columns", "mask_column", "key_column", "root"),
-    )
-    needed, foreign = (
-        (("pattern", "channels"), table) if crops.is_dir() else (("image_columns",), folder)
-    )
-    kind = "folder" if crops.is_dir() else "table"
-    for name in needed:
-        if not options[name]:
-            msg = f"A {kind} of crops needs {_flag(name)}."
-            raise click.UsageError(msg)
-    for name in foreign:
-        if options[name]:
-            msg = f"{_flag(name)} does not go with a {kind}, and {crops} is one."
-            raise click.UsageError(msg)
-    from deeploc_tf.sources import FolderSource, TableSource
-
-    if crops.is_dir():
-        return FolderSource(
-            crops,
-            options["pattern"],
-            options["channels"],
-            mask_channel=options["mask_channel"],
-            axes=options["axes"],
-        )
-    columns = dict(options["image_columns"])
-    if len(columns) != len(options["image_columns"]):
-        msg = "--image-column must name each channel once."
-        raise click.UsageError(msg)
-    return TableSource(
-        crops,
-        columns,
-        mask_column=options["mask_column"],
-        root=options["root"],
-        key_column=options["key_column"],
-    )
-
-
-def _build(source: Source, records: Path, options: dict[str, Any]) -> Manifest:
-    from deeploc_tf.ingest import build_records as build
-
+def _arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """What `plan_records` takes, of the options of this command."""
     conditions = {
         split: _alternatives(options[split])
         for split in ("test", "validation", "train")
@@ -173,27 +194,39 @@ def _build(source: Source, records: Path, options: dict[str, Any]) -> Manifest:
     if sum(ways) > 1:
         msg = "Use one of --test and --validation, --fractions, or --split-column."
         raise click.UsageError(msg)
-    total = len(source.index())  # what is wrong with the files is said before TensorFlow starts
-    start_tensorflow()
+    return {"conditions": conditions, **{name: options[name] for name in _PLANNED}}
+
+
+def _build(
+    source: Source, records: Path, options: dict[str, Any], arguments: dict[str, Any]
+) -> Manifest:
+    from deeploc_tf.ingest import Quality
+    from deeploc_tf.ingest import build_records as build
+
+    for name in options["set_aside"]:
+        if name not in ODDITIES:
+            msg = f"--set-aside must be among {', '.join(ODDITIES)}. Received: {name}."
+            raise click.UsageError(msg)
+    read_batches = None
+    if options["runner"] == "beam":
+        from deeploc_tf.ingest.beam import check_beam, read_with_beam
+
+        check_beam()
+        read_batches = partial(read_with_beam, options=options["beam_options"])
+    elif options["beam_options"]:
+        msg = "--beam-option goes with --runner beam."
+        raise click.UsageError(msg)
+    total = len(source.index())
     with Progress("Reading crops", total) as progress:
         return build(
             source,
             records,
-            label=options["label"],
-            label_table=options["label_table"],
-            label_key=options["label_key"],
-            label_separator=options["label_separator"],
-            classes=options["classes"],
-            unknown=options["unknown"],
-            protein=options["protein"],
-            conditions=conditions,
-            fractions=options["fractions"],
-            split_column=options["split_column"],
-            group_by=options["group_by"],
-            metadata=options["metadata"],
-            pixel_size=options["pixel_size"],
-            seed=options["seed"],
+            quality=Quality(drop=tuple(ODDITIES[name] for name in options["set_aside"])),
+            overwrite=options["overwrite"],
+            workers=options["workers"],
+            read_batches=read_batches,
             progress=None if options["quiet"] else progress,
+            **arguments,
         )
 
 
@@ -205,14 +238,33 @@ def _print_summary(records: Path, manifest: Manifest) -> None:
     shape = " x ".join(map(str, manifest.schema.image_shape))
     click.echo(f"{records}: crops of {shape} {manifest.schema.dtype}")
     for split in manifest.split_names:
-        labels = manifest.counts[split]["label"]
-        classes = ", ".join(f"{name} {count}" for name, count in labels.items())
-        click.echo(
-            f"  {split:12}{manifest.num_crops(split):9}" + (f"  ({classes})" if classes else "")
-        )
-    for reason, count in manifest.rejects.items():
-        click.echo(f"  left out    {count:9}  ({reason})")
+        _print_split(split, manifest.num_crops(split), manifest.counts[split]["label"])
+    _print_counts("left out", manifest.rejects)
+    _print_counts("flagged", manifest.flagged)
 
 
-def _flag(name: str) -> str:
-    return "--" + name.removesuffix("s" if name == "image_columns" else "").replace("_", "-")
+def _print_forecast(source: Source, arguments: dict[str, Any]) -> None:
+    from deeploc_tf.ingest import plan_records
+
+    forecast = plan_records(source, **arguments).forecast()
+    shape = " x ".join(map(str, forecast["image_shape"]))
+    megabytes = forecast["num_bytes"] / 1e6
+    click.echo(f"Would write crops of {shape} {forecast['dtype']}, about {megabytes:.1f} MB")
+    for split, counts in forecast["splits"].items():
+        _print_split(split, counts["num_crops"], counts["label"])
+        click.echo(f"  {'':12}{counts['num_shards']:9}  shards")
+        if forecast["group_by"]:
+            groups = ", ".join(forecast["group_by"])
+            click.echo(f"  {'':12}{counts['num_groups']:9}  groups of one {groups}")
+    _print_counts("left out", forecast["rejects"])
+    click.echo("Pixels were not read, but of one crop: bad images are found when it is built.")
+
+
+def _print_split(split: str, num_crops: int, labels: Mapping[str, int]) -> None:
+    classes = ", ".join(f"{name} {count}" for name, count in labels.items())
+    click.echo(f"  {split:12}{num_crops:9}" + (f"  ({classes})" if classes else ""))
+
+
+def _print_counts(what: str, counts: Mapping[str, int]) -> None:
+    for reason, count in counts.items():
+        click.echo(f"  {what:12}{count:9}  ({reason})")

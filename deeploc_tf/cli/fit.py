@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from deeploc_tf.cli.group import RESUMABLE, noting_termination
 from deeploc_tf.cli.progress import Progress
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
@@ -19,6 +20,18 @@ Examples:
     deeploc-tf fit RECORDS RUN --preset razdaibiedina2022 --augmentation flips --patience 10
   Stopped? The same command goes on after the last finished epoch.
 """
+
+_COLUMNS = (
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "val_balanced_accuracy",
+    "val_macro_ap",
+)
+_OF_ONE: tuple[str, ...] = ("accuracy", "balanced_accuracy", "macro_f1")
+_OF_SEVERAL: tuple[str, ...] = ("macro_ap", "micro_ap", "label_ranking_ap", "macro_f1", "micro_f1")
+_MOST_NAMED = 30  # classes; metrics.json has them all
 
 
 class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -40,7 +53,7 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--preset",
-    type=click.Choice(["kraus2017", "razdaibiedina2022"]),
+    type=click.Choice(["kraus2017", "razdaibiedina2022", "pifia2024"]),
     default="kraus2017",
     show_default=True,
     help="Network; the next options change parts of it.",
@@ -49,10 +62,8 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option(
     "--dense-units",
     type=Sizes(),
-    default="512,512",
-    show_default=True,
     metavar="N,N",
-    help="Sizes of fc_1 and fc_2.",
+    help="Sizes of fc_1 and fc_2.  [default: preset]",
 )
 @click.option("--last-block/--no-last-block", default=True, show_default=True, help="conv 6 to 8.")
 @click.option(
@@ -71,16 +82,53 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     help="4 flips, all 8 orientations, or those at any angle.",
 )
 @click.option("--dropout", type=float, default=0.3, show_default=True, help="Before the head.")
+@click.option(
+    "--batch-norm-momentum",
+    type=float,
+    default=0.9,
+    show_default=True,
+    help="Of the averages that inference uses; the nearer 1, the longer they remember.",
+)
 @click.option("--mask", is_flag=True, help="Set the background to 0, by the records' masks.")
+@click.option(
+    "--target",
+    type=click.Choice(["label", "protein"]),
+    default="label",
+    show_default=True,
+    help="What the network learns to tell; by protein it needs no labels.",
+)
+@click.option(
+    "--loss",
+    type=click.Choice(["cross-entropy", "focal"]),
+    default="cross-entropy",
+    show_default=True,
+    help="Softmax, or sigmoid where crops have several labels.",
+)
+@click.option("--focal-gamma", type=float, default=2.0, show_default=True, help="Focal loss only.")
+@click.option("--class-weights", type=click.Choice(["balanced"]), help="Rare classes count more.")
+@click.option(
+    "--sampling",
+    type=click.Choice(["label", "protein"]),
+    help="Equally many crops of each an epoch.  [default: each crop once]",
+)
+@click.option("--label-smoothing", type=float, default=0.0, show_default=True)
 @click.option("--epochs", type=int, default=40, show_default=True)
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Over all devices.")
 @click.option(
-    "--optimizer", type=click.Choice(["adamw", "adam"]), default="adamw", show_default=True
+    "--optimizer",
+    type=click.Choice(["adamw", "adam", "sgd", "lamb"]),
+    default="adamw",
+    show_default=True,
+    help="sgd has momentum 0.9, Nesterov's.",
 )
 @click.option("--learning-rate", type=float, default=2e-3, show_default=True, help="The highest.")
 @click.option("--weight-decay", type=float, default=1e-2, show_default=True, help="AdamW only.")
 @click.option(
-    "--schedule", type=click.Choice(["cosine", "constant"]), default="cosine", show_default=True
+    "--schedule",
+    type=click.Choice(["cosine", "constant", "step"]),
+    default="cosine",
+    show_default=True,
+    help="Of the learning rate; step: times 0.96 every 25 steps.",
 )
 @click.option("--warmup-epochs", type=float, default=3.0, show_default=True, help="Cosine only.")
 @click.option(
@@ -90,8 +138,18 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     show_default=True,
     help="Of the averaged weights that are evaluated and kept; 0: off.",
 )
-@click.option("--label-smoothing", type=float, default=0.0, show_default=True)
+@click.option(
+    "--ema-warmup", is_flag=True, help="Averages that forget quickly at first; for few steps."
+)
+@click.option("--clip-norm", type=float, help="Longest gradient, all weights together.")
 @click.option("--patience", type=int, help="Epochs without a lower validation loss, then stop.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Of the arithmetic in training; auto: bfloat16 where the device has it.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--device",
@@ -105,12 +163,33 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     default=True,
     help="Measure on the test split at the end, or leave it alone while you choose settings.",
 )
+@click.option(
+    "--checkpoint-minutes",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="Save the state that often, besides after each epoch.",
+)
+@click.option("--checkpoint-steps", type=click.IntRange(min=1), help="The same, in steps.")
+@click.option(
+    "--allow-changed", is_flag=True, help="Go on although settings or records have changed."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress.")
-def fit(records: Path, run: Path, as_json: bool, quiet: bool, **options: Any) -> None:
+def fit(
+    records: Path,
+    run: Path,
+    checkpoint_minutes: float,
+    checkpoint_steps: int | None,
+    allow_changed: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> int:
     """Train DeepLoc on the data set RECORDS and leave model, history and metrics in the folder RUN.
 
-    Stopped or killed, the same command goes on after the last finished epoch.
+    Stopped or killed, the same command goes on from the last checkpoint. SIGTERM, as preempted jobs
+    get it, saves the state first and exits with 75.
     """
     import pydantic
 
@@ -121,38 +200,53 @@ def fit(records: Path, run: Path, as_json: bool, quiet: bool, **options: Any) ->
         config = FitConfig(**options)
     except pydantic.ValidationError as error:
         problem = error.errors()[0]
-        flag = "--" + "-".join(str(part) for part in problem["loc"][:1]).replace("_", "-")
-        msg = f"{problem['msg']}. Received: {flag} {problem['input']}."
+        msg = f"{problem['msg'].removeprefix('Value error, ')}."
+        if problem["loc"]:  # else the sentence is about several options, and names them
+            flag = f"--{problem['loc'][0]}".replace("_", "-")
+            msg += f" Received: {flag} {problem['input']}."
         raise click.UsageError(msg) from error
     manifest = read_manifest(records)
 
     start_tensorflow()
+    from deeploc_tf.pipeline.batches import steps_per_epoch
     from deeploc_tf.training.fit import fit as train
+    from deeploc_tf.training.interruptions import TrainingStoppedError
 
-    steps = manifest.num_crops("train") // config.batch_size if "train" in manifest.splits else 0
+    steps = steps_per_epoch(manifest, "train", config.batch_size, config.sampling)
     total = config.epochs * steps * config.batch_size
-    with Progress("Training on crops", total) as progress:
-        metrics = train(
-            records,
-            run,
-            config,
-            progress=None if quiet else progress,
-            report=None if quiet else lambda row: click.echo(_line(row, config.epochs), err=True),
-            note=lambda sentence: click.echo(sentence, err=True),
-        )
+    try:
+        with Progress("Training on crops", total) as progress, noting_termination() as terminated:
+            metrics = train(
+                records,
+                run,
+                config,
+                checkpoint_steps=checkpoint_steps,
+                checkpoint_minutes=checkpoint_minutes,
+                allow_changed=allow_changed,
+                should_stop=terminated,
+                progress=None if quiet else progress,
+                report=None
+                if quiet
+                else lambda row: click.echo(_line(row, config.epochs), err=True),
+                note=lambda sentence: click.echo(sentence, err=True),
+            )
+    except TrainingStoppedError as stop:
+        click.echo(str(stop), err=True)
+        return RESUMABLE
     if as_json:
         import json
 
         click.echo(json.dumps(metrics, indent=1))
     else:
         _print_metrics(run, metrics)
+    return 0
 
 
 def _line(row: dict[str, float], epochs: int) -> str:
     """One line about an epoch."""
     values = [
         f"{name.replace('val_', 'validation ').replace('_', ' ')} {row[name]:.4f}"
-        for name in ("loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy")
+        for name in _COLUMNS
         if name in row
     ]
     return f"Epoch {row['epoch']:.0f} of {epochs}: {', '.join(values)} ({row['seconds']:.1f} s)"
@@ -163,16 +257,20 @@ def _print_metrics(run: Path, metrics: dict[str, Any]) -> None:
         if split not in metrics:
             continue
         scores = metrics[split]
-        click.echo(
-            f"{split}: {scores['num_crops']} crops, accuracy {scores['accuracy']:.4f}, "
-            f"balanced accuracy {scores['balanced_accuracy']:.4f}, "
-            f"macro-F1 {scores['macro_f1']:.4f}; "
-            f"always {scores['majority_class']!r}: {scores['majority_accuracy']:.4f}"
-        )
+        several = "macro_ap" in scores  # labels a crop
+        shown = _OF_SEVERAL if several else _OF_ONE
+        values = ", ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in shown)
+        line = f"{split}: {scores['num_crops']} crops, {values}"
+        if not several:
+            line += f"; always {scores['majority_class']!r}: {scores['majority_accuracy']:.4f}"
+        click.echo(line)
+        if len(scores["per_class"]) > _MOST_NAMED:
+            continue
         for name, of_class in scores["per_class"].items():
-            recall = "  none" if of_class["recall"] is None else f"{of_class['recall']:.4f}"
-            click.echo(
-                f"  {name}: {of_class['support']} crops, precision {of_class['precision']:.4f}, "
-                f"recall {recall}"
+            values = ", ".join(
+                f"{score.replace('_', ' ')} "
+                + ("none" if of_class[score] is None else f"{of_class[score]:.4f}")
+                for score in (["average_precision"] if several else ["precision", "recall"])
             )
+            click.echo(f"  {name}: {of_class['support']} crops, {values}")
     click.echo(f"{run}: model.keras, metrics.json, history.csv")

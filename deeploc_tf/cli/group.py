@@ -14,14 +14,16 @@ from typing import Any, NoReturn
 
 import click
 
-FAILED, OUT_OF_MEMORY, INTERRUPTED, TERMINATED = 1, 3, 130, 143
+from tfrecords.errors import did_you_mean
+
+FAILED, OUT_OF_MEMORY, RESUMABLE, INTERRUPTED, TERMINATED = 1, 3, 75, 130, 143
 
 
 class LazyGroup(click.Group):
     """A click group whose commands are named by `module:attribute`.
 
-    Exit codes: 0 done, 1 failed with a sentence, 2 wrong usage, 3 out of memory, 130 and 143
-    interrupted; a command may return another one.
+    Exit codes: 0 done, 1 failed with a sentence, 2 wrong usage, 3 out of memory, 75 stopped but
+    resumable, 130 and 143 interrupted. A command may return its exit code.
 
     Args:
         lazy_commands: command name -> where it is.
@@ -53,11 +55,9 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with the nearest name for a command that does not exist."""
-        from difflib import get_close_matches
-
-        near = get_close_matches(args[0], self.lazy_commands, n=1)
+        near = did_you_mean(args[0], self.lazy_commands)
         if args[0] not in self.lazy_commands and not args[0].startswith("-") and near:
-            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+            ctx.fail(f"No such command {args[0]!r}.{near}")
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -82,8 +82,8 @@ class LazyGroup(click.Group):
             # whoever read our output has left; keep Python from flushing once more at the end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
-        except (KeyboardInterrupt, click.Abort):
-            click.echo("Interrupted.", err=True)
+        except (KeyboardInterrupt, click.Abort) as error:
+            click.echo(" ".join(["Interrupted.", *getattr(error, "__notes__", [])]), err=True)
             return INTERRUPTED
         except (ValueError, OSError, MemoryError) as error:
             if self.debug:
@@ -116,5 +116,25 @@ def _termination_as_exception() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def noting_termination() -> Iterator[Callable[[], bool]]:
+    """Let the first SIGTERM be noted only; gives a function that says whether it came."""
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield came.is_set
+        return
+    before = signal.getsignal(signal.SIGTERM)
+
+    def note(*_: object) -> None:
+        came.set()
+        signal.signal(signal.SIGTERM, before)  # the second one is obeyed at once
+
+    signal.signal(signal.SIGTERM, note)
+    try:
+        yield came.is_set
     finally:
         signal.signal(signal.SIGTERM, before)

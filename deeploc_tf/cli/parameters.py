@@ -20,6 +20,19 @@ class Names(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return names
 
 
+class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Whole numbers, from 0, divided by commas."""
+
+    name = "number,..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        """The numbers."""
+        texts = value.split(",") if isinstance(value, str) else [str(number) for number in value]
+        if not all(text.isascii() and text.isdigit() for text in texts):
+            self.fail(f"{value!r} must be whole numbers divided by commas.", param, ctx)
+        return tuple(int(text) for text in texts)
+
+
 class Pair(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """Two texts with an equals sign between them."""
 

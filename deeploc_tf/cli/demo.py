@@ -1,0 +1,52 @@
+"""`deeploc-tf demo`: every command once, on a simulated screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from deeploc_tf.cli.progress import Progress
+from deeploc_tf.cli.tensorflow_start import start_tensorflow
+
+EPILOG = """\b
+Examples:
+  deeploc-tf demo DEMO
+  deeploc-tf demo DEMO --proteins 68 --epochs 20
+Stopped? The same command goes on after the last finished step.
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--proteins", type=int, default=272, show_default=True, help="34 or more.")
+@click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option("--workers", type=int, default=2, show_default=True, help="Processes that draw.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--quiet", is_flag=True, help="No progress.")
+def demo(folder: Path, proteins: int, epochs: int, workers: int, seed: int, quiet: bool) -> None:
+    """Simulate a screen, build records, fit, embed, export and benchmark, all in FOLDER.
+
+    Ends in a page, FOLDER/index.html, with the numbers and pictures of every step. Takes some
+    minutes on two cores. Needs the extra report (matplotlib).
+    """
+    from deeploc_tf.report.drawing import check_matplotlib
+
+    check_matplotlib()
+    start_tensorflow()
+    from deeploc_tf.sources.simulation.simulate import Screen
+    from deeploc_tf.study.demo import CONFIG, PLACES
+    from deeploc_tf.study.demo import demo as run_demo
+
+    here = run_demo(
+        folder,
+        Screen(num_proteins=proteins, seed=seed),
+        CONFIG.model_copy(update={"epochs": epochs, "seed": seed}),
+        workers=workers,
+        say=lambda sentence: click.echo(sentence, err=True),
+        show_progress=None if quiet else Progress,
+    )
+    for name, what in PLACES.items():
+        click.echo(f"{getattr(here, name)}: {what}")
+    page = here.page.resolve().as_uri()
+    click.echo(f"Every AP exceeds chance by three standard deviations. The page: {page}")

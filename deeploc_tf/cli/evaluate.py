@@ -1,0 +1,156 @@
+"""`deeploc-tf evaluate`: how good a run is on records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deeploc_tf.cli.progress import Progress
+from deeploc_tf.cli.tensorflow_start import start_tensorflow
+
+EPILOG = """\b
+Examples:
+  deeploc-tf evaluate RUN RECORDS
+  deeploc-tf evaluate RUN RECORDS RESULTS --test-time crops
+  deeploc-tf evaluate RUN OTHER_RECORDS RESULTS --split train --split test
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("records", type=click.Path(path_type=Path))
+@click.argument("results", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--split",
+    "splits",
+    multiple=True,
+    default=("test",),
+    show_default=True,
+    help="Repeatable; their crops are taken together.",
+)
+@click.option(
+    "--test-time",
+    type=click.Choice(["none", "crops", "orientations", "both"]),
+    default="none",
+    show_default=True,
+    help="Average the probabilities of 5 windows of each crop, of its 8 flips and turns, or of "
+    "the 40 of both.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def evaluate(
+    run: Path,
+    records: Path,
+    results: Path | None,
+    splits: tuple[str, ...],
+    test_time: str,
+    batch_size: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Measure the finished RUN on RECORDS, those of its training or others with its classes.
+
+    Accuracies, scores of each class, calibration and the accuracy of whole proteins, with what the
+    majority class would get. With RESULTS, a new folder, they are written there together with the
+    prediction of every crop and, with the extra report, pictures. docs/evaluation.md has the
+    definitions.
+    """
+    from tfrecords.manifest import read_manifest
+    from tfrecords.publishing import check_absent
+
+    if results is not None:
+        check_absent(results)  # before TensorFlow takes its seconds
+    manifest = read_manifest(records)
+    total = sum(manifest.num_crops(split) for split in {*splits} & {*manifest.splits})
+
+    start_tensorflow()
+    from deeploc_tf.training.evaluate import evaluate as measure
+
+    with Progress("Evaluating crops", total) as progress:
+        metrics = measure(
+            run,
+            records,
+            results,
+            splits=splits,
+            test_time=test_time,
+            batch_size=batch_size,
+            draw=_draw,
+            progress=None if quiet else progress,
+            note=lambda sentence: click.echo(sentence, err=True),
+        )
+    if as_json:
+        click.echo(json.dumps(metrics, indent=1))
+        return
+    click.echo(_text(metrics))
+    if results is not None:
+        click.echo(f"{results}: metrics.json, per_class.csv, per_protein.csv, predictions.parquet")
+
+
+def _draw(folder: Path) -> None:
+    """Add the pictures, or say what they need."""
+    from deeploc_tf.report.calibration import reliability_diagram
+    from deeploc_tf.report.curves import confusion_matrix
+    from deeploc_tf.report.drawing import MissingExtraError
+    from tfrecords.publishing import publish_bytes
+
+    try:
+        publish_bytes(folder / "reliability.png", reliability_diagram(folder))
+        publish_bytes(folder / "reliability.svg", reliability_diagram(folder, "svg"))
+        publish_bytes(folder / "confusion.png", confusion_matrix(folder))
+        publish_bytes(folder / "confusion.svg", confusion_matrix(folder, "svg"))
+    except MissingExtraError as error:
+        click.echo(f"No pictures. {error}", err=True)
+
+
+def _text(metrics: dict[str, Any]) -> str:
+    """The numbers in lines, the majority's beside them."""
+    majority, views = metrics["majority_class"], metrics["num_views"]
+    lines = [
+        f"{' + '.join(metrics['splits'])}: {metrics['num_crops']} crops, "
+        f"{views} view{'s' if views > 1 else ''} of each ({metrics['test_time']})",
+        f"{'':25}{'model':>8}{f'always {majority!r}':>{_width(majority)}}",
+    ]
+    for title, name in (
+        ("accuracy", "accuracy"),
+        ("balanced accuracy", "balanced_accuracy"),
+        ("macro-F1", "macro_f1"),
+    ):
+        lines.append(_row(title, metrics[name], metrics[f"majority_{name}"], majority))
+    for k, value in metrics["top_k_accuracy"].items():
+        lines.append(_row(f"top-{k}", value, metrics["majority_top_k_accuracy"][k], majority))
+    proteins = metrics["proteins"]
+    if proteins["num_proteins"]:
+        title = f"of {proteins['num_proteins']} proteins"
+        lines.append(_row(title, proteins["accuracy"], proteins["majority_accuracy"], majority))
+    calibration = metrics["calibration"]
+    lines += [
+        f"{'mean confidence':25}{calibration['mean_confidence']:8.4f}",
+        f"{'calibration error':25}{calibration['expected_calibration_error']:8.4f}",
+        "",
+        *_classes(metrics["per_class"]),
+    ]
+    return "\n".join(lines)
+
+
+def _row(title: str, value: float, of_majority: float, majority: str) -> str:
+    return f"{title:25}{value:8.4f}{of_majority:{_width(majority)}.4f}"
+
+
+def _width(majority: str) -> int:
+    return len(f"  always {majority!r}")
+
+
+def _classes(per_class: dict[str, dict[str, Any]]) -> list[str]:
+    """A row a class; a score that does not exist is a dash."""
+    shown = {"precision": "precision", "recall": "recall", "f1": "F1", "average_precision": "AP"}
+    width = max(len("class"), *map(len, per_class))
+    head = "".join(f"{title:>11}" for title in shown.values())
+    lines = [f"{'class':{width}}{'crops':>8}{head}"]
+    for name, scores in per_class.items():
+        cells = ("-" if scores[key] is None else f"{scores[key]:.4f}" for key in shown)
+        lines.append(f"{name:{width}}{scores['support']:8}" + "".join(f"{c:>11}" for c in cells))
+    return lines
