@@ -18,13 +18,15 @@ INSTALLED_ADDONS := $(VENV_ADDONS)/.installed
 # `promise` (under tensorflow-datasets, tests only) is published as a source archive and nothing else.
 PIP_INSTALL := -m pip install --quiet --only-binary :all:
 TEST_EXTRAS := test,interop,docs,dev
+# TensorFlow with what it requires, and nothing else: where exported models must run.
+ALONE := .venv-alone-2.21 .venv-alone-2.15.1
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-addons install-matrix test test-addons test-gpu lint format types layers \
-	docs cli-reference wheel check clean
+.PHONY: help demo install install-addons install-matrix test test-addons test-serving test-beam reliability test-gpu lint format types \
+	layers docs cli-reference wheel check clean
 
 help: ## print these targets
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
@@ -41,6 +43,14 @@ $(INSTALLED_ADDONS): setup.cfg pyproject.toml
 	$(BIN_ADDONS)/python $(PIP_INSTALL) --upgrade pip
 	$(BIN_ADDONS)/python $(PIP_INSTALL) -e '.[addons,test]'
 	@touch $@
+
+.venv-alone-%/.installed:
+	test -x $(@D)/bin/python || $(PYTHON_ADDONS) -m venv $(@D)
+	$(@D)/bin/python $(PIP_INSTALL) --no-compile 'tensorflow==$*.*'
+	@touch $@
+
+demo: $(INSTALLED) ## the whole way on a simulated screen, some minutes; ends in demo/index.html
+	$(BIN)/deeploc-tf demo demo
 
 install: $(INSTALLED) ## default stack with everything for development, in .venv
 
@@ -64,6 +74,22 @@ test: $(INSTALLED) ## tests on the default stack
 
 test-addons: $(INSTALLED_ADDONS) ## the same tests on the tensorflow-addons stack
 	$(BIN_ADDONS)/python -m pytest -m 'not gpu' -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+test-serving: $(INSTALLED) $(INSTALLED_ADDONS) $(ALONE:=/.installed) ## models of both stacks, where only TensorFlow is
+	for python in $(BIN)/python $(BIN_ADDONS)/python; do \
+		DEEPLOC_TF_ALONE='$(ALONE:%=$(CURDIR)/%/bin/python)' \
+			$$python -m pytest tests/test_serving_export.py -k alone $(PYTEST_ARGS) || exit 1; \
+	done
+
+test-beam: ## records by Apache Beam, in an environment of its own
+	test -x .venv-beam/bin/python || $(PYTHON) -m venv .venv-beam
+	.venv-beam/bin/python -m pip install --quiet -e '.[beam,test]'
+	.venv-beam/bin/python -m pytest tests/test_ingest_beam.py $(PYTEST_ARGS)
+
+reliability: $(INSTALLED) $(INSTALLED_ADDONS) ## a training killed twenty times, on each stack
+	for python in $(BIN)/python $(BIN_ADDONS)/python; do \
+		DEEPLOC_TF_KILLS=20 $$python -m pytest tests/test_training_kills.py $(PYTEST_ARGS) || exit 1; \
+	done
 
 test-gpu: $(INSTALLED) ## tests that need a GPU (not run on a GPU yet)
 	$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)
@@ -93,7 +119,7 @@ wheel: $(INSTALLED) ## build the wheel, in dist
 	rm -rf build dist
 	$(BIN)/python -m build --wheel --outdir dist .
 
-check: lint types layers docs test test-addons ## all of the above that can fail
+check: lint types layers docs test test-addons test-serving ## all of the above that can fail
 
 clean: ## remove what the targets made, except the environments
 	rm -rf build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

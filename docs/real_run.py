@@ -37,7 +37,7 @@ PATTERN_OF = {
 # Chosen on field 3 with fields 1 and 2 for training, see docs/real-run.md.
 SETTINGS = [
     *("--width", "0.25", "--dense-units", "128,128", "--batch-size", "16"),
-    *("--learning-rate", "0.001", "--label-smoothing", "0.1"),
+    *("--learning-rate", "0.001", "--label-smoothing", "0.1", "--batch-norm-momentum", "0.99"),
 ]
 EPOCHS = {"A": 40, "B": 60}
 

@@ -97,7 +97,8 @@ def test_the_check_of_calls_can_fail() -> None:
 
 def test_readme_shows_the_way_from_pixels_to_vectors() -> None:
     calls = shell_commands((ROOT / "README.md").read_text(encoding="utf-8"), "deeploc-tf")
-    assert [words[0] for words in calls] == ["build-records", "fit", "embed"]
+    steps = ["build-records", "fit", "embed", "benchmark", "export"]
+    assert [words[0] for words in calls] == steps
 
 
 def test_make_prints_every_target() -> None:

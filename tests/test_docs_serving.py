@@ -1,0 +1,74 @@
+"""The page on serving is run as it stands, but for the environment that its reader would make."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from deeploc_tf.cli import main
+from deeploc_tf.training.config import FitConfig
+from deeploc_tf.training.fit import fit
+
+DOCS = Path(__file__).parents[1] / "docs"
+# The words of the page, and how this test says them.
+PROGRAMS = {
+    "alone/bin/python": [sys.executable],
+    "saved_model_cli": [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"],
+}
+
+
+def run_shell(block: str) -> str:
+    """What the commands of a block print; those that make an environment are left out."""
+    output = ""
+    for line in block.splitlines():
+        program, *arguments = shlex.split(line)
+        if program == "deeploc-tf":
+            result = CliRunner().invoke(main, arguments)
+            assert result.exit_code == 0, result.output
+        elif program in PROGRAMS:
+            command = [*PROGRAMS[program], *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, (line, done.stderr[-2000:])
+            output += done.stdout
+    return output
+
+
+@pytest.mark.slow
+def test_the_serving_page_runs(
+    write_screen: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_screen(tmp_path / "records", size=64)
+    settings = FitConfig(width=0.02, dense_units=(4, 6), epochs=1, batch_size=8)
+    fit(tmp_path / "records", tmp_path / "run", settings)
+    shutil.copy(DOCS / "serve_alone.py", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "serving.md").read_text(encoding="utf-8").split("\n## Measured\n")[0]
+    blocks = re.findall(r"```(sh|python)\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 8
+    names: dict[str, Any] = {}
+    printed = ""
+    for language, block in blocks:
+        if language == "sh":
+            printed += run_shell(block)
+        elif "TFSMLayer" not in block or not keras.__version__.startswith("2."):
+            exec(compile(block, "serving.md", "exec"), names)
+
+    assert names["difference"] < 1e-5
+    assert 0 <= names["accuracy"] <= 1
+    np.testing.assert_allclose(names["probabilities"], names["served"]["probabilities"], atol=1e-5)
+    if "vectors" in names:
+        np.testing.assert_allclose(names["vectors"], names["served"]["embedding"], atol=1e-5)
+    assert "inputs['image'] tensor_info:" in printed
+    assert "Result for output key probabilities:" in printed
+    assert "does not contain the default denylisted ops" in printed
