@@ -17,7 +17,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_ADDONS := $(VENV_ADDONS)/.installed
 # `promise` (under tensorflow-datasets, tests only) is published as a source archive and nothing else.
 PIP_INSTALL := -m pip install --quiet --only-binary :all:
-TEST_EXTRAS := test,interop,docs,dev
+TEST_EXTRAS := test,interop,oracles,docs,dev
 # TensorFlow with what it requires, and nothing else: where exported models must run.
 ALONE := .venv-alone-2.21 .venv-alone-2.15.1
 
