@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import tifffile
 
-import deeploc_tf.ingest.reading
 import tfrecords.writer
 from deeploc_tf.ingest import build_records
+from deeploc_tf.ingest.reading import Stamper
 from deeploc_tf.sources import FolderSource, SourceError
 from tfrecords.manifest import read_manifest
 
@@ -146,7 +146,7 @@ def test_without_the_stamps_an_old_crop_is_kept(
     crops: Path, home: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The check removed: the records hold pixels that no file has any more."""
-    monkeypatch.setattr(deeploc_tf.ingest.reading, "stamp", lambda *_: 0)
+    monkeypatch.setattr(Stamper, "__call__", lambda *_: 0)
     stopped(crops, home, after=12)
     tifffile.imwrite(crops / "AAC1/AAC1_1_rfp_1_gfp.tif", np.ones((6, 5), np.uint16))
     build(Counting(crops), home / "records")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from scipy.stats import f_oneway
 
 from deeploc_tf.benchmark.standards import read_standard
 from deeploc_tf.sources.simulation.cell import WINDOW, draw_cell
@@ -141,6 +142,42 @@ def test_standards_say_what_the_proteins_are(proteins: list[Protein]) -> None:
     assert several > len(proteins)  # some are in two localizations
 
 
+def test_some_proteins_moonlight_and_look_like_something_between() -> None:
+    plain, moved = (make_proteins(272, 0.5, 0, moonlighting=share) for share in (0.0, 0.25))
+    changed = [(a, b) for a, b in zip(plain, moved, strict=True) if b.second_complex]
+    assert len(changed) == 68
+    assert [repr(a) for a, b in zip(plain, moved, strict=True) if not b.second_complex] == [
+        repr(b) for b in moved if not b.second_complex
+    ]
+    by_complex: dict[str, list[Protein]] = {}
+    for protein in plain:
+        by_complex.setdefault(protein.complex, []).append(protein)
+    terms = standards(moved)
+    for before, after in changed:
+        assert COMPARTMENTS[after.weights.argmax()] == after.compartment
+        assert after.second_complex != after.complex
+        partners = by_complex[after.second_complex]
+        middles = [(before.abundance + partner.abundance) / 2 for partner in partners]
+        assert any(after.abundance == pytest.approx(middle) for middle in middles)
+        assert after.name in terms["complexes"][after.second_complex]
+        assert after.name in terms["pathways"][after.second_pathway]
+        assert after.name in terms["processes"][after.second_process]
+
+
+def test_plates_differ_whatever_is_on_them(tmp_path: Path) -> None:
+    one = simulate(tmp_path / "one", Screen(34, 1, 1, seed=3))
+    three = simulate(tmp_path / "three", Screen(34, 1, 1, seed=3, plates=3))
+    assert set(one["plate"]) == {1}
+    assert sorted(three["plate"].value_counts()) == [11, 11, 12]
+    # Cells are the same, only imaged otherwise: on each plate all of them in the same way.
+    light, plain = (
+        np.array([tifffile.imread(folder / path).max() - 105.0 for path in one["gfp"]])
+        for folder in (tmp_path / "three", tmp_path / "one")
+    )
+    groups = [(light / plain)[three["plate"] == plate] for plate in (1, 2, 3)]
+    assert f_oneway(*groups).pvalue < 1e-3
+
+
 def test_a_field_has_a_light_cell_at_every_center(proteins: list[Protein]) -> None:
     cytosolic = next(p for p in proteins if p.compartment == "cytoplasm")
     field = draw_field(cytosolic, 9, 0.5, np.random.default_rng(0))
@@ -176,7 +213,8 @@ def test_difficulty_takes_light_away(proteins: list[Protein]) -> None:
 
 def test_a_screen_is_crops_a_table_and_the_truth(screen: Path) -> None:
     cells = pd.read_csv(screen / "cells.csv")
-    assert list(cells) == ["key", "protein", "localization", "field", "cell", "gfp", "rfp"]
+    columns = ["key", "protein", "localization", "plate", "field", "cell", "gfp", "rfp"]
+    assert list(cells) == columns
     assert len(cells) == 34 * 2 * 2
     assert cells["key"].is_unique
     for path in [*cells["gfp"], *cells["rfp"]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,48 +17,54 @@ Examples:
       --image-column gfp=gfp --image-column rfp=rfp --test field=5 --validation field=4
   A small and easy one, with whole fields and label images:
     deeploc-tf simulate SCREEN --proteins 68 --difficulty 0.1 --whole-fields
+  The proteome on which methods are compared:
+    deeploc-tf simulate SCREEN --proteome
 """
 
 
 @click.command(epilog=EPILOG)
 @click.argument("screen", type=click.Path(path_type=Path))
-@click.option("--proteins", type=int, default=272, show_default=True, help="34 or more.")
-@click.option("--fields", type=int, default=5, show_default=True, help="Images of each protein.")
 @click.option(
-    "--cells", type=int, default=4, show_default=True, help="Crops that are cut from each image."
+    "--proteome", is_flag=True, help="The settings of the study: 612 proteins on 6 plates."
+)
+@click.option("--proteins", "num_proteins", type=int, help="34 or more.  [default: 272]")
+@click.option("--fields", "num_fields", type=int, help="Images of each protein.  [default: 5]")
+@click.option(
+    "--cells", "cells_per_field", type=int, help="Crops that are cut from each image.  [default: 4]"
 )
 @click.option(
     "--difficulty",
     type=float,
-    default=0.5,
-    show_default=True,
-    help="0 to 1: less light, more variation, and less of function in mere brightness.",
+    help="0 to 1: less light, more variation, and less of function in mere brightness.  "
+    "[default: 0.5]",
 )
+@click.option("--plates", type=int, help="Each with its own gain, blur, background.  [default: 1]")
+@click.option(
+    "--moonlighting", type=float, help="Share of proteins with a second complex.  [default: 0]"
+)
+@click.option("--seed", type=int, help="Of everything.  [default: 0]")
 @click.option("--whole-fields", is_flag=True, help="Write the images and label images, too.")
 @click.option("--workers", type=int, default=2, show_default=True, help="Processes that draw.")
-@click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--quiet", is_flag=True, help="No progress.")
 def simulate(
     screen: Path,
-    proteins: int,
-    fields: int,
-    cells: int,
-    difficulty: float,
+    proteome: bool,
     whole_fields: bool,
     workers: int,
-    seed: int,
     quiet: bool,
+    **given: int | float | None,
 ) -> None:
     """Write a synthetic screen of budding yeast to the new folder SCREEN.
 
     Proteins sit in 17 localizations and work in complexes, pathways and processes; the nearer in
     function, the more alike they look. The truth stands beside the crops, in SCREEN/standards.
     """
-    from deeploc_tf.sources.simulation.simulate import Screen
+    from deeploc_tf.sources.simulation.simulate import PROTEOME, Screen
     from deeploc_tf.sources.simulation.simulate import simulate as draw
 
-    settings = Screen(proteins, fields, cells, difficulty, seed)
-    with Progress("Drawing proteins", proteins) as progress:
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    settings = dataclasses.replace(PROTEOME if proteome else Screen(), **changes)
+    with Progress("Drawing proteins", settings.num_proteins) as progress:
         table = draw(
             screen,
             settings,
@@ -65,6 +73,6 @@ def simulate(
             progress=None if quiet else progress,
         )
     click.echo(
-        f"{screen}: {len(table)} crops of {proteins} proteins in cells.csv; "
+        f"{screen}: {len(table)} crops of {settings.num_proteins} proteins in cells.csv; "
         "the truth in standards and proteins.csv"
     )

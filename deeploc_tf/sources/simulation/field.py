@@ -21,6 +21,33 @@ _AUTOFLUORESCENCE = 0.05  # of the cytosol in the GFP channel, against a mean pr
 
 
 @dataclasses.dataclass(frozen=True)
+class Plate:
+    """What all images of a plate have in common and those of another have not: a batch effect.
+
+    Attributes:
+        gain: factor of the light.
+        blur: pixels, added to the focus.
+        background: factor of the light around the cells.
+    """
+
+    gain: float = 1.0
+    blur: float = 0.0
+    background: float = 1.0
+
+
+NO_EFFECT = Plate()
+
+
+def draw_plate(generator: np.random.Generator) -> Plate:
+    """A plate as another day and another hand would make it."""
+    return Plate(
+        gain=float(np.exp(generator.normal(0, 0.35))),
+        blur=float(generator.uniform(0, 0.5)),
+        background=float(np.exp(generator.normal(0, 0.5))),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Field:
     """One image of one protein, with its truth.
 
@@ -43,7 +70,11 @@ class Field:
 
 
 def draw_field(
-    protein: Protein, num_cells: int, difficulty: float, generator: np.random.Generator
+    protein: Protein,
+    num_cells: int,
+    difficulty: float,
+    generator: np.random.Generator,
+    plate: Plate = NO_EFFECT,
 ) -> Field:
     """A field with at least `num_cells` whole cells, all of which carry the same tagged protein."""
     side = math.ceil(math.sqrt(num_cells))
@@ -65,7 +96,7 @@ def draw_field(
     inside = (slice(WINDOW // 2, WINDOW // 2 + size),) * 2
     half = CROP_SIZE // 2
     return Field(
-        image=_photograph(light, inside, difficulty, generator),
+        image=_photograph(light, inside, difficulty, plate, generator),
         labels=labels[inside],
         centers=centers,
         whole=np.all((centers >= half) & (centers <= size - half), axis=1),
@@ -117,15 +148,16 @@ def _photograph(
     light: Image,
     inside: tuple[slice, slice],
     difficulty: float,
+    plate: Plate,
     generator: np.random.Generator,
 ) -> NDArray[np.uint16]:
     """Counts of both channels, `(height, width, 2)`: blur, background, photons, camera."""
-    focus = 1.1 + 0.5 * (0.5 + difficulty) * generator.random()
+    focus = 1.1 + 0.5 * (0.5 + difficulty) * generator.random() + plate.blur
     photons = 120 * 10 ** (-0.9 * (difficulty - 0.5))
     counts = []
     for channel, brightness in zip(light, (photons, 2.5 * photons), strict=True):
-        gain = np.exp(generator.normal(0, 0.1 + 0.4 * difficulty))
-        background = photons * generator.uniform(0.02, 0.06)
+        gain = plate.gain * np.exp(generator.normal(0, 0.1 + 0.4 * difficulty))
+        background = plate.background * photons * generator.uniform(0.02, 0.06)
         expected = brightness * gain * gaussian_filter(channel, focus)[inside] + background
         noise = generator.normal(0, _READ_NOISE, expected.shape)
         counts.append(_OFFSET + _COUNTS_PER_PHOTON * generator.poisson(expected) + noise)

@@ -3,13 +3,15 @@
 Proteins belong to complexes, these to pathways, these to processes, and these to a compartment.
 Every level adds its share to the looks of its proteins, so that partners in a complex look more
 alike than partners in a pathway only, and so on: nearness in function is nearness in appearance,
-by degrees and not by classes.
+by degrees and not by classes. A protein that moonlights works in a second complex, too, anywhere in
+the cell, and looks like something between the two.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +42,9 @@ class Protein:
         cycle: how much more of it there is at `phase` of the cell cycle than opposite, 0 to 1.
         phase: in [0, 1).
         polarity: preference of the bud (positive) or the mother (negative), -1 to 1.
+        second_process: of the second complex, if there is one; "" otherwise, as in the next two.
+        second_pathway: likewise.
+        second_complex: where it moonlights.
     """
 
     name: str
@@ -53,15 +58,25 @@ class Protein:
     cycle: float
     phase: float
     polarity: float
+    second_process: str = ""
+    second_pathway: str = ""
+    second_complex: str = ""
 
 
-def make_proteins(num_proteins: int, difficulty: float, seed: int) -> list[Protein]:
+Place: TypeAlias = tuple[str, str, str]
+"""Names of a process, a pathway in it, and a complex in that."""
+
+
+def make_proteins(
+    num_proteins: int, difficulty: float, seed: int, moonlighting: float = 0.0
+) -> list[Protein]:
     """Proteins of all 17 compartments, the same number in each as far as it goes.
 
     Args:
         num_proteins: at least 34, so that every compartment has a complex.
         difficulty: in [0, 1]; the higher, the less brightness tells of function.
         seed: of everything that is drawn.
+        moonlighting: share of the proteins that have a second complex, in [0, 1].
 
     Returns:
         The proteins, compartment after compartment.
@@ -72,11 +87,11 @@ def make_proteins(num_proteins: int, difficulty: float, seed: int) -> list[Prote
         count = len(range(index, num_proteins, len(COMPARTMENTS)))
         tree = _hierarchy(compartment, count, generator)
         traits = _Traits(index, difficulty, generator)
-        for process, pathway, complex_name in tree:
-            number = len(proteins) + 1
-            looks = traits.of(f"SIM{number:04d}", process, pathway, complex_name)
-            proteins.append(looks)
-    return proteins
+        proteins += [
+            traits.of(f"SIM{number:04d}", place)
+            for number, place in enumerate(tree, len(proteins) + 1)
+        ]
+    return _moonlight(proteins, moonlighting, np.random.default_rng([seed, len(COMPARTMENTS)]))
 
 
 def standards(proteins: Sequence[Protein]) -> Mapping[str, Mapping[str, list[str]]]:
@@ -93,7 +108,9 @@ def standards(proteins: Sequence[Protein]) -> Mapping[str, Mapping[str, list[str
     ):
         members: dict[str, list[str]] = {}
         for protein in proteins:
-            members.setdefault(getattr(protein, level), []).append(protein.name)
+            terms_of_it = {getattr(protein, level), getattr(protein, f"second_{level}")} - {""}
+            for term in sorted(terms_of_it):
+                members.setdefault(term, []).append(protein.name)
         terms[standard] = members
     return {
         standard: {term: names for term, names in members.items() if len(names) > 1}
@@ -101,9 +118,38 @@ def standards(proteins: Sequence[Protein]) -> Mapping[str, Mapping[str, list[str
     }
 
 
-def _hierarchy(
-    compartment: str, count: int, generator: np.random.Generator
-) -> list[tuple[str, str, str]]:
+def _moonlight(
+    proteins: list[Protein], share: float, generator: np.random.Generator
+) -> list[Protein]:
+    """Give some proteins a second complex: their looks move to the middle of a member's of it."""
+    chosen = generator.permutation(len(proteins))[: round(share * len(proteins))]
+    moved = list(proteins)
+    for index in chosen:
+        own = proteins[index]
+        others = [
+            p
+            for p in proteins
+            if p.complex != own.complex
+            and COMPARTMENTS[_between(own, p).argmax()] == own.compartment
+        ]
+        other = others[generator.integers(len(others))]
+        numbers = ("abundance", "granularity", "cycle", "phase", "polarity")
+        moved[index] = dataclasses.replace(
+            own,
+            weights=_between(own, other),
+            second_process=other.process,
+            second_pathway=other.pathway,
+            second_complex=other.complex,
+            **{name: (getattr(own, name) + getattr(other, name)) / 2 for name in numbers},
+        )
+    return moved
+
+
+def _between(own: Protein, other: Protein) -> NDArray[np.float64]:
+    return 0.6 * own.weights + 0.4 * other.weights
+
+
+def _hierarchy(compartment: str, count: int, generator: np.random.Generator) -> list[Place]:
     """Process, pathway and complex of each of `count` proteins."""
 
     def groups(items: list[int], level: str) -> list[list[int]]:
@@ -143,8 +189,9 @@ class _Traits:
         self._draws: dict[str, NDArray[np.float64]] = {}
         self._partners: dict[str, int] = {}
 
-    def of(self, name: str, process: str, pathway: str, complex_name: str) -> Protein:
-        path = dict(zip(LEVELS, (process, pathway, complex_name, name), strict=True))
+    def of(self, name: str, place: Place) -> Protein:
+        process, pathway, complex_name = place
+        path = dict(zip(LEVELS, (*place, name), strict=True))
         shares = [_SPREAD[level] * self._draw(term) for level, term in path.items()]
         trait = np.sum(shares, axis=0)
         chance = self._generator.normal(size=2)

@@ -17,7 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from deeploc_tf.sources.simulation.compartments import COMPARTMENTS
-from deeploc_tf.sources.simulation.field import Field, draw_field
+from deeploc_tf.sources.simulation.field import NO_EFFECT, Field, draw_field, draw_plate
 from deeploc_tf.sources.simulation.function import Protein, make_proteins, standards
 from deeploc_tf.version import __version__
 from tfrecords.publishing import publish_json, publishing_folder
@@ -27,11 +27,16 @@ _SETTINGS = "simulation.json"
 GENERATOR_VERSION = 1
 """Counts up whenever the same settings give other pixels or another truth."""
 
+# Streams of random numbers; 0 to 17 are those of `make_proteins`.
+_PLATE_ORDER, _PLATE_EFFECT = 18, 19
+
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "num_proteins": (2 * len(COMPARTMENTS), 20_000),
     "num_fields": (1, 1_000),
     "cells_per_field": (1, 10_000),
     "difficulty": (0, 1),
+    "plates": (1, 1_000),
+    "moonlighting": (0, 1),
     "seed": (0, 2**63 - 1),
     "workers": (1, 1_024),
 }
@@ -48,6 +53,9 @@ class Screen:
         difficulty: in [0, 1]. The higher, the less light, the more do cells and fields vary, and
             the less does brightness tell of function.
         seed: of everything; the same settings give the same pixels.
+        plates: over which the proteins are spread at random; with two or more, each plate has its
+            own gain, blur and background.
+        moonlighting: share of the proteins that work in a second complex, too.
     """
 
     num_proteins: int = 272
@@ -55,6 +63,12 @@ class Screen:
     cells_per_field: int = 4
     difficulty: float = 0.5
     seed: int = 0
+    plates: int = 1
+    moonlighting: float = 0.0
+
+
+PROTEOME = Screen(num_proteins=612, plates=6, moonlighting=0.12)
+"""36 proteins a localization, 12 cells each to train, 4 to choose and 4 to test."""
 
 
 def simulate(
@@ -68,8 +82,8 @@ def simulate(
     """Write a screen of budding-yeast cells with a GFP-tagged protein and a cytosolic RFP.
 
     In the folder: `cells.csv`, a row a crop, with the columns `key`, `protein`, `localization`,
-    `field`, `cell`, `gfp` and `rfp` (paths); `crops/`, uint16 TIFF of 64 x 64, one file a channel;
-    `standards/`, the truth as GMT: compartments, processes, pathways and complexes;
+    `plate`, `field`, `cell`, `gfp` and `rfp` (paths); `crops/`, uint16 TIFF of 64 x 64, one file a
+    channel; `standards/`, the truth as GMT: compartments, processes, pathways and complexes;
     `proteins.csv`, what made each protein look as it does; `simulation.json`, the settings. With
     `fields`, also `fields/`, the whole images with label images, and `fields.csv`, the centers.
 
@@ -90,12 +104,18 @@ def simulate(
     screen = screen or Screen()
     _check({**dataclasses.asdict(screen), "workers": workers})
     with publishing_folder(Path(output)) as folder:
-        proteins = make_proteins(screen.num_proteins, screen.difficulty, screen.seed)
+        proteins = make_proteins(
+            screen.num_proteins, screen.difficulty, screen.seed, screen.moonlighting
+        )
+        plates = _plates(screen)
         for name in ("standards", "crops", *(["fields"] if fields else [])):
             (folder / name).mkdir()
         cells: list[dict[str, Any]] = []
         centers: list[dict[str, Any]] = []
-        tasks = [(folder, index, protein, screen, fields) for index, protein in enumerate(proteins)]
+        tasks = [
+            (folder, index, protein, plate, screen, fields)
+            for index, (protein, plate) in enumerate(zip(proteins, plates, strict=True))
+        ]
         for done, (its_cells, its_centers) in enumerate(_imaged(tasks, workers), 1):
             cells += its_cells
             centers += its_centers
@@ -128,7 +148,13 @@ def _settings(screen: Screen) -> dict[str, Any]:
     return {"generator_version": GENERATOR_VERSION} | dataclasses.asdict(screen)
 
 
-_Task = tuple[Path, int, Protein, Screen, bool]
+def _plates(screen: Screen) -> list[int]:
+    """Number of each protein's plate, from 1, whatever its function."""
+    order = np.random.default_rng([screen.seed, _PLATE_ORDER]).permutation(screen.num_proteins)
+    return [int(place) % screen.plates + 1 for place in order]
+
+
+_Task = tuple[Path, int, Protein, int, Screen, bool]
 _Rows = list[dict[str, Any]]
 
 
@@ -145,41 +171,47 @@ def _imaged(tasks: list[_Task], workers: int) -> Iterator[tuple[_Rows, _Rows]]:
 
 def _image_protein(task: _Task) -> tuple[_Rows, _Rows]:
     """Draw and write all fields of a protein; its own generator makes it independent of others."""
-    folder, index, protein, screen, whole_fields = task
+    folder, index, protein, plate, screen, whole_fields = task
+    effect = NO_EFFECT
+    if screen.plates > 1:
+        effect = draw_plate(np.random.default_rng([screen.seed, _PLATE_EFFECT, plate]))
     home = folder / "crops" / protein.name
     home.mkdir()
     cells: _Rows = []
     centers: _Rows = []
     for number in range(1, screen.num_fields + 1):
         generator = np.random.default_rng([screen.seed, 1, index, number])
-        field = draw_field(protein, screen.cells_per_field, screen.difficulty, generator)
+        field = draw_field(protein, screen.cells_per_field, screen.difficulty, generator, effect)
         stem = f"{protein.name}_{number}"
         for cell in range(screen.cells_per_field):
             key = f"{stem}_{cell + 1:03d}"
             paths = {channel: f"crops/{protein.name}/{key}_{channel}.tif" for channel in CHANNELS}
             _write_channels(folder, paths, field.crop(cell))
-            cells.append(_row(protein, key, number, cell) | paths)
+            cells.append(_row(protein, plate, key, number, cell) | paths)
         if whole_fields:
-            centers += _write_field(folder, stem, protein, number, field)
+            centers += _write_field(folder, stem, protein, plate, number, field)
     return cells, centers
 
 
-def _row(protein: Protein, key: str, field: int, cell: int) -> dict[str, Any]:
+def _row(protein: Protein, plate: int, key: str, field: int, cell: int) -> dict[str, Any]:
     return {
         "key": key,
         "protein": protein.name,
         "localization": protein.compartment,
+        "plate": plate,
         "field": field,
         "cell": cell + 1,
     }
 
 
-def _write_field(folder: Path, stem: str, protein: Protein, number: int, field: Field) -> _Rows:
+def _write_field(
+    folder: Path, stem: str, protein: Protein, plate: int, number: int, field: Field
+) -> _Rows:
     paths = {name: f"fields/{stem}_{name}.tif" for name in (*CHANNELS, "labels")}
     _write_channels(folder, paths, field.image)
     tifffile.imwrite(folder / paths["labels"], field.labels, compression="zlib")
     return [
-        _row(protein, f"{stem}_{cell + 1:03d}", number, cell)
+        _row(protein, plate, f"{stem}_{cell + 1:03d}", number, cell)
         | {"y": int(y), "x": int(x), "whole": bool(whole)}
         | paths
         for cell, ((y, x), whole) in enumerate(zip(field.centers, field.whole, strict=True))
