@@ -1,0 +1,98 @@
+"""A study's file: what is accepted, and what is said of what is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deeploc_tf.study.config import (
+    FeaturesMethod,
+    NetworkMethod,
+    RecordsData,
+    SimulatedData,
+    StudyConfigError,
+    read_study,
+)
+
+GOOD = """
+data: {kind: simulated, screen: {num_proteins: 68, difficulty: 0.3}}
+seeds: [4, 5]
+methods:
+  DeepLoc: {kind: network, fit: {width: 0.25}}
+  intensity: {kind: features, features: intensity}
+  both: {kind: combined, of: [DeepLoc, intensity]}
+reference: DeepLoc
+curves: [DeepLoc]
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_study_is_read(tmp_path: Path) -> None:
+    config = read_study(written(tmp_path, GOOD))
+    assert isinstance(config.data, SimulatedData)
+    screen = config.data.settings
+    assert (screen.num_proteins, screen.difficulty, screen.plates) == (68, 0.3, 6)
+    assert list(config.methods) == ["DeepLoc", "intensity", "both"]
+    deeploc, intensity = config.methods["DeepLoc"], config.methods["intensity"]
+    assert isinstance(deeploc, NetworkMethod)
+    assert (deeploc.fit, deeploc.layers) == ({"width": 0.25}, ("fc_2",))
+    assert isinstance(intensity, FeaturesMethod)
+    assert config.seeds == (4, 5)
+
+
+def test_paths_start_at_the_file(tmp_path: Path) -> None:
+    text = GOOD.replace(
+        "{kind: simulated, screen: {num_proteins: 68, difficulty: 0.3}}",
+        "{kind: records, records: ../R, standards: {GO CC: {file: go.gmt}, KEGG: {file: /k.tsv}}}",
+    )
+    data = read_study(written(tmp_path, text)).data
+    assert isinstance(data, RecordsData)
+    assert data.records == tmp_path / "../R"
+    assert data.standards["GO CC"]["file"] == str(tmp_path / "go.gmt")
+    assert data.standards["KEGG"]["file"] == "/k.tsv"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("methods:", "mthods:", "`mthods` is no key of a study. Did you mean 'methods'?"),
+        ("width", "wdth", "`methods.DeepLoc.fit.wdth` is no key .* Did you mean 'width'?"),
+        ("fit:", "fitt:", "`methods.DeepLoc.fitt` is no key of a study. Did you mean 'fit'?"),
+        ("num_proteins", "num_protein", "`num_protein` is no setting .* mean 'num_proteins'?"),
+        ("0.25", "-1", "`methods.DeepLoc.fit.width`: Input should be greater than 0. Received: -1"),
+        ("width: 0.25", "seed: 1", "`methods.DeepLoc.fit` must leave the seed"),
+        ("reference: DeepLoc", "reference: Deploc", "`reference` must .* Did you mean 'DeepLoc'?"),
+        ("of: [DeepLoc, inten", "of: [DeepLoc, Inten", "of` must name a method. .*'intensity'"),
+        ("of: [DeepLoc, intensity]", "of: [DeepLoc, both]", "not combined themselves"),
+        ("curves: [DeepLoc]", "curves: [intensity]", "methods that are trained"),
+        ("kind: network", "kind: netwrk", "'network', 'features'"),
+        ("features: intensity", "features: haralick", "'intensity'"),
+        ("seeds: [4, 5]", "seeds: []", "`seeds`: Tuple should have at least 1 item"),
+        ("seeds: [4, 5]", "seeds: [4, 4]", "`seeds`: .*once"),
+        ("seeds: [4, 5]", "seeds: [4, 5", "must be a YAML file"),
+        ("seeds: [4, 5]", "seeds: !!python/name:os.system", "must be a YAML file"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert old in GOOD
+    with pytest.raises(StudyConfigError, match=message):
+        read_study(written(tmp_path, GOOD.replace(old, new, 1)))
+
+
+@pytest.mark.parametrize("text", ["", "- DeepLoc\n", "3\n"])
+def test_what_is_no_study_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(StudyConfigError, match="valid dictionary"):
+        read_study(written(tmp_path, text))
+
+
+def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(StudyConfigError, match="under 1 MiB"):
+        read_study(written(tmp_path, "#" * (1 << 20) + GOOD))
