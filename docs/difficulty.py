@@ -16,8 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.ndimage import gaussian_filter, gaussian_gradient_magnitude
-from scipy.stats import skew
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from deeploc_tf import TableSource, build_records, embed, fit, read_table
 from deeploc_tf.benchmark.benchmark import benchmark
 from deeploc_tf.benchmark.standards import read_standard
+from deeploc_tf.features.intensity import channel_numbers, correlation
 from deeploc_tf.sources.images import read_image
 from deeploc_tf.sources.simulation.compartments import COMPARTMENTS
 from deeploc_tf.sources.simulation.simulate import CHANNELS, Screen, simulate
@@ -100,23 +99,7 @@ def ten_numbers(gfp: np.ndarray, rfp: np.ndarray) -> list[float]:
     gfp, rfp = gfp.astype(float) - 100, rfp.astype(float)  # 100: about the offset of the camera
     low, high = np.percentile(rfp, (50, 99))
     cell = rfp > low + 0.25 * (high - low)
-    inside = gfp[cell]
-    level = max(inside.mean(), 1.0)
-    smooth = gaussian_filter(gfp, 1.5)
-    shares = np.histogram(inside, 16)[0] / inside.size
-    shares = shares[shares > 0]
-    return [
-        float(np.log(max(gfp.mean(), 1))),
-        float(np.log(gfp.std())),
-        float(np.log(np.percentile(gfp, 99))),
-        float(np.log(level)),
-        float(skew(inside)),
-        float(np.log((gfp - smooth)[cell].std() / level)),
-        float(np.log((smooth - gaussian_filter(gfp, 5))[cell].std() / level)),
-        float(np.log(gaussian_gradient_magnitude(gfp, 1)[cell].mean() / level)),
-        float(-(shares * np.log(shares)).sum()),
-        float(np.corrcoef(gfp.ravel(), rfp.ravel())[0, 1]),
-    ]
+    return [*channel_numbers(gfp, cell), correlation(gfp, rfp)]
 
 
 def scores(screen: Path, proteins: list[str], features: np.ndarray) -> dict[str, float]:

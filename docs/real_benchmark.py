@@ -23,7 +23,7 @@ import pandas as pd
 from sklearn.metrics import average_precision_score
 from sklearn.preprocessing import StandardScaler
 
-from deeploc_tf.benchmark.scores import cosine_similarities
+from deeploc_tf.benchmark.similarity import cosine_similarities
 from deeploc_tf.benchmark.standards import read_standard
 from deeploc_tf.profiles.reading import read_profiles
 

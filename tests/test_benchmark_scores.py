@@ -13,6 +13,8 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from deeploc_tf.benchmark import scores
 from deeploc_tf.benchmark.benchmark import benchmark
+from deeploc_tf.benchmark.per_query import query_scores
+from deeploc_tf.benchmark.similarity import cosine_similarities, similarities_of
 from deeploc_tf.benchmark.standards import Standard, StandardError, annotate
 
 PROTEINS = [f"P{i}" for i in range(40)]
@@ -69,16 +71,15 @@ def test_average_precision_with_ties_is_that_of_sklearn_and_of_the_definition(
 def test_tied_pairs_are_not_ranked_in_our_favor() -> None:
     values = np.zeros(4)
     assert scores.average_precision(values, values[:1]) == 0.25
-    similarities = np.ones((3, 3), np.float32)
     annotation = annotate(
         Standard("s", {"a": frozenset("xy"), "b": frozenset("zw")}), ["x", "y", "z", "w"]
     )
-    similarities = np.ones((4, 4), np.float32)
-    _, hits, positives = scores.per_query_scores(
-        similarities, scores.shared_terms(annotation), [1, 2, 3]
-    )
-    assert positives.tolist() == [1, 1, 1, 1]
-    assert [hits[k].tolist() for k in (1, 2, 3)] == [[0] * 4, [0] * 4, [1] * 4]
+    similarities = similarities_of(np.ones((4, 1), np.float32))
+    found = query_scores(similarities, scores.shared_terms(annotation), [1, 2, 3])
+    assert found.positives.tolist() == [1, 1, 1, 1]
+    assert found.hits.T.tolist() == [[0] * 4, [0] * 4, [1] * 4]
+    assert found.auroc.tolist() == [0.5] * 4
+    assert found.precision == pytest.approx([1 / 3] * 4)
 
 
 def test_pooled_numbers_against_naive_loops_and_sklearn() -> None:
@@ -96,7 +97,7 @@ def test_pooled_numbers_against_naive_loops_and_sklearn() -> None:
     naive = naive_average_precision([cosine(i, j) for i, j in pairs], positive)
     assert numbers["average_precision"] == pytest.approx(naive, abs=1e-6)
     assert numbers["lift"] == numbers["average_precision"] / numbers["prevalence"]
-    similarities = scores.cosine_similarities(features(), PROTEINS)
+    similarities = cosine_similarities(features(), PROTEINS)
     ranked = [similarities[i, j] for i, j in pairs]
     assert numbers["average_precision"] == pytest.approx(
         average_precision_score(positive, ranked), abs=1e-12
@@ -109,7 +110,7 @@ def test_pooled_numbers_against_naive_loops_and_sklearn() -> None:
 def test_numbers_of_each_query_against_naive_loops_and_sklearn() -> None:
     numbers = benchmark(features(), PROTEINS, [standard()], ks=(1, 5))[0].numbers
     known = [p for p in PROTEINS if any(p in m for m in standard().terms.values() if len(m) > 1)]
-    similarities = scores.cosine_similarities(features(), PROTEINS)
+    similarities = cosine_similarities(features(), PROTEINS)
     precisions, recall_at_5, precision_at_5, prevalences = [], [], [], []
     for query in known:
         others = [p for p in known if p != query]
@@ -161,18 +162,17 @@ def test_profiles_that_know_the_answer_score_one() -> None:
     assert numbers["recall_at_10"] == numbers["precision_at_5"] == 1
 
 
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda x: x.__setitem__((3, 0), np.nan), r"finite.*P3.*1 of 40"),
-        (lambda x: x.__setitem__(5, 0), r"not zero.*P5"),
-    ],
-)
-def test_profiles_that_cannot_be_compared(spoil: Any, message: str) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0])
+def test_profiles_that_cannot_be_compared_are_left_out_and_counted(value: float) -> None:
     spoiled = features()
-    spoil(spoiled)
-    with pytest.raises(ValueError, match=message):
-        benchmark(spoiled, PROTEINS, [standard()])
+    spoiled[3] = value
+    numbers = benchmark(spoiled, PROTEINS, [standard()])[0].numbers
+    others = [i for i in range(40) if i != 3]
+    expected = benchmark(features()[others], [PROTEINS[i] for i in others], [standard()])[0].numbers
+    assert numbers["profiles_left_out"] == 1
+    assert {**numbers, "profiles_left_out": 0} == expected
+    with pytest.raises(ValueError, match=r"finite and not zero.*\(40 of 40\)"):
+        benchmark(np.full((40, 3), value, np.float32), PROTEINS, [standard()])
 
 
 def test_one_protein_and_duplicates() -> None:

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from deeploc_tf.benchmark.standards import Standard, StandardError, annotate, read_standard
+from deeploc_tf.benchmark.standards import (
+    Standard,
+    StandardError,
+    annotate,
+    read_standard,
+    sized,
+)
 
 
 def test_gmt_and_two_columns_hold_the_same(tmp_path: Path) -> None:
@@ -56,6 +62,8 @@ def test_terms_with_one_member_here_and_proteins_without_a_term_take_no_part() -
         "proteins_in_both": 3,
         "proteins_scored": 2,
         "terms_in_standard": 3,
+        "terms_too_small": 1,
+        "terms_too_large": 0,
         "terms_scored": 2,
     }
 
@@ -63,3 +71,29 @@ def test_terms_with_one_member_here_and_proteins_without_a_term_take_no_part() -
 def test_names_of_another_kind_are_shown() -> None:
     with pytest.raises(StandardError, match=r"0 proteins in common.*YAL001C.*AAC1"):
         annotate(Standard("s", {"ER": frozenset(["YAL001C", "YAL002W"])}), ["AAC1", "AAC3"])
+
+
+def test_sizes_are_counted_among_the_proteins_with_a_profile() -> None:
+    standard = Standard(
+        "s", {"ER": frozenset("abcx"), "Golgi": frozenset("abxyz"), "cis": frozenset("abcd")}
+    )
+    annotation = annotate(standard, list("abcd"), min_size=3, max_size=3)
+    assert annotation.terms == ("ER",)
+    assert annotation.coverage["terms_too_small"] == annotation.coverage["terms_too_large"] == 1
+    assert annotation.proteins.tolist() == [0, 1, 2]
+    with pytest.raises(StandardError, match=r"5 to 9 proteins with a profile.*3 terms with fewer"):
+        annotate(standard, list("abcd"), min_size=5, max_size=9)
+    for sizes in ({"min_size": 1}, {"min_size": 3, "max_size": 2}):
+        with pytest.raises(StandardError, match="`min_size` must be 2 or more"):
+            annotate(standard, list("abcd"), **sizes)
+
+
+def test_terms_of_other_sizes_are_left_out_and_counted() -> None:
+    terms = {"a": frozenset("x"), "b": frozenset("xy"), "c": frozenset("xyz")}
+    standard = Standard("s", terms, {"a": "A", "b": "B"}, {"left_out": {"NOT": 1}})
+    chosen = sized(standard, 2, 2)
+    assert chosen.terms == {"b": frozenset("xy")}
+    assert chosen.descriptions == {"b": "B"}
+    assert chosen.report["left_out"] == {"NOT": 1, "term too small": 1, "term too large": 1}
+    with pytest.raises(StandardError, match=r"4 to any number of members\. Received: 3 with fewer"):
+        sized(standard, 4)

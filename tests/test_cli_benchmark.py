@@ -96,10 +96,6 @@ def is_refused(files: Path, message: str, *arguments: object) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("P03\t1\tnan\t1\t1\t1", "finite and not zero everywhere. Received: ['P03'] (1 of 24)"),
-        ("P03\t1\t\t1\t1\t1", "['P03'] (1 of 24)"),
-        ("P03\t1\t-inf\t1\t1\t1", "['P03'] (1 of 24)"),
-        ("P03\t0\t0\t0\t0\t0", "['P03'] (1 of 24)"),
         ("P04\t1\t2\t1\t1\t1", "24 profiles, ['P04'] more than once"),
         ("P03\t1\thigh\t1\t1\t1", "numbers in all others"),
     ],
@@ -123,7 +119,7 @@ def test_profiles_of_one_protein(files: Path) -> None:
     [
         (["ER\t\tYAL001C\tYAL002W"], "'bad' must have profiles. Received: 0 proteins in common"),
         (["ER\t\t" + "\t".join(f"P{i:02}" for i in range(24))], "every one of 276 pairs"),
-        (["ER\t\tP00", "Golgi\t\tP01"], "2 proteins in common, each in terms of its own"),
+        (["ER\t\tP00", "Golgi\t\tP01"], "2 proteins in common, 2 terms with fewer"),
         (["ER\t\tP00\tP01", "Golgi"], "bad.gmt, line 2: 'Golgi'"),
         (["ER\t\tP00\tP01", "ER\t\tP02"], "'ER' in lines 1 and 2 of "),
         (["# nothing"], "A standard must have a term."),
@@ -185,7 +181,7 @@ def test_the_curves_are_drawn(files: Path) -> None:
     assert (code, err) == (0, "")
     assert sorted(path.name for path in (files / "r").iterdir()) == [
         *("precision_recall.csv", "precision_recall.png", "precision_recall.svg"),
-        *("scores.csv", "scores.json"),
+        *("scores.csv", "scores.json", "terms.csv"),
     ]
     assert (files / "r" / "precision_recall.png").read_bytes().startswith(b"\x89PNG")
 
@@ -200,8 +196,38 @@ def test_without_matplotlib_there_is_a_note_and_no_picture(
     assert err.count("\n") == 1
     assert "pip install 'deeploc-tf[report]'" in err
     assert sorted(path.name for path in (files / "r").iterdir()) == [
-        *("precision_recall.csv", "scores.csv", "scores.json"),
+        *("precision_recall.csv", "scores.csv", "scores.json", "terms.csv"),
     ]
+
+
+def test_methods_beside_each_other(files: Path) -> None:
+    noisy = pd.read_csv(files / "p.tsv", sep="\t", index_col=0).iloc[::-1]
+    noisy += np.random.default_rng(1).normal(scale=3, size=noisy.shape)
+    noisy.iloc[0] = np.nan  # P23 is then scored for nobody
+    noisy.to_csv(files / "noisy.tsv", sep="\t")
+    code, out, err = run(
+        *(files / "p.tsv", files / "groups.gmt", files / "r", "--random", 8, "--draws", 2),
+        *("--against", f"noisy={files / 'noisy.tsv'}", "--against", f"p={files / 'p.parquet'}"),
+    )
+    assert (code, err) == (0, "")
+    heads = [line.split("  ")[0] for line in out.splitlines()[1:]]
+    assert heads == ["p: groups", "noisy: groups", "p: groups", "random: groups"]
+    values = json.loads((files / "r" / "scores.json").read_text())
+    assert values["schema_version"] == 2
+    assert [m["name"] for m in values["methods"]] == ["p", "noisy", "p", "random"]
+    assert all(m["standards"]["groups"]["proteins_scored"] == 23 for m in values["methods"])
+    ours = values["standards"]["groups"]
+    assert ours["average_precision_low"] < ours["average_precision"]
+    assert ours["average_precision"] < ours["average_precision_high"]
+    assert ours["adjusted_mutual_information"] > 0.5 > ours["shuffled_adjusted_mutual_information"]
+    found = {(d["other"], d["score"]): d for d in values["differences"]}
+    assert found["p", "average_precision"]["difference"] == 0
+    assert found["p", "average_precision"]["p_value"] == 1
+    assert found["random", "average_precision"]["low"] > 0
+    assert found["random", "average_precision"]["p_value"] < 0.05
+    assert values["seeds"][0]["method"] == "p"
+    assert values["seeds"][0]["average_precision_sd"] == 0
+    assert (files / "r" / "average_precision.svg").exists()
 
 
 def test_tables_of_cells_are_refused(files: Path) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deeploc_tf.benchmark.benchmark import benchmark, write_results
+from deeploc_tf.benchmark.benchmark import benchmark
+from deeploc_tf.benchmark.results import Method, write_results
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.report import curves
 from deeploc_tf.report.drawing import COLORS, MissingExtraError
@@ -60,7 +61,7 @@ def results(tmp_path: Path) -> Path:
     ]
     scores = benchmark(features.astype(np.float32), proteins, standards)
     (tmp_path / "p.tsv").touch()
-    write_results(tmp_path / "results", scores, tmp_path / "p.tsv", {}, 0)
+    write_results(tmp_path / "results", [Method("m", scores, tmp_path / "p.tsv", {})], {"seed": 0})
     return tmp_path / "results"
 
 

@@ -23,11 +23,17 @@ from deeploc_tf.training.calibration import expected_calibration_error, reliabil
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.evaluate import evaluate
 from deeploc_tf.training.fit import fit
-from deeploc_tf.training.predictions import Predictions, predict
+from deeploc_tf.training.predictions import Predictions, Question, predict
 from deeploc_tf.training.proteins import protein_metrics, protein_table
 from deeploc_tf.training.summary import summarize
 from deeploc_tf.training.test_time import views
-from tfrecords.errors import DamagedRecordsError, OutputExistsError, RecordsError, SplitError
+from tfrecords.errors import (
+    DamagedRecordsError,
+    OutputExistsError,
+    RecordsError,
+    SchemaError,
+    SplitError,
+)
 from tfrecords.manifest import Manifest, manifest_files, read_manifest
 
 WriteScreen = Callable[..., Manifest]
@@ -124,7 +130,8 @@ def test_predictions_are_the_mean_softmax_of_the_views(
     trained = TrainedModel(model, manifest.schema, manifest.digest, "", NAMES, multi_label=False)
     found = predict(
         trained, tmp_path / "records", manifest, ["test"], views(model, test_time),
-        label_map=np.arange(3), batch_size=3,
+        question=Question("label", NAMES, False, lambda batch: batch["label"].numpy()),
+        batch_size=3,
     )  # fmt: skip
     (batch,) = batches(tmp_path / "records", "test")
     image, cell = batch["image"].numpy(), batch["mask"].numpy() if mask else None
@@ -134,7 +141,7 @@ def test_predictions_are_the_mean_softmax_of_the_views(
         {"image": images, "mask": np.concatenate([v(cell) for v in chosen])} if mask else images
     )
     said = softmax(model(inputs, training=False).numpy()).reshape(len(chosen), 7, 3)
-    np.testing.assert_allclose(np.exp(found.log_probabilities), said.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(np.exp(found.scores), said.mean(axis=0), atol=1e-6)
     assert [key.decode() for key in batch["key"].numpy()] == found.crops["key"].tolist()
 
 
@@ -436,13 +443,8 @@ def test_runs_that_cannot_be_measured_are_refused(
         evaluate(unfinished, records, tmp_path / "results")
     with pytest.raises(RecordsError, match="must be a folder that fit made"):
         evaluate(records, records, tmp_path / "results")
-    of_proteins = tmp_path / "of_proteins"
-    shutil.copytree(run, of_proteins)
-    config = json.loads((run / "config.json").read_text())
-    config["class_names"] = ["AAC0", "AAC1", "AAC2"]
-    (of_proteins / "config.json").write_text(json.dumps(config))
-    with pytest.raises(RecordsError, match="one that tells proteins"):
-        evaluate(of_proteins, records, tmp_path / "results")
+    with pytest.raises(SchemaError, match="it tells labels"):
+        evaluate(run, records, tmp_path / "results", head="protein")
     assert not (tmp_path / "results").exists()
 
 

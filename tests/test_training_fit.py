@@ -18,8 +18,9 @@ import pytest
 from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.pipeline.batches import batches
+from deeploc_tf.training.classification import build_model
 from deeploc_tf.training.config import FitConfig
-from deeploc_tf.training.fit import build_model, fit
+from deeploc_tf.training.fit import fit
 from tfrecords.errors import DamagedRecordsError, OutputExistsError, RecordsError, SplitError
 from tfrecords.manifest import Manifest
 

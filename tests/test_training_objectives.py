@@ -143,9 +143,9 @@ def test_combinations_that_make_no_sense_are_refused(values: Any, message: str) 
 
 def test_classes_are_described() -> None:
     by_protein = Classes("protein", tuple("abcdef"), (10,) * 6, 60)
-    assert describe_classes(ONE, by_protein) == (
+    assert describe_classes([ONE], by_protein) == (
         "60 crops of 4 labels: cytoplasm 40, mitochondrion 10, nucleus 5, vacuole 5. "
         "Each epoch draws 10 crops of each protein."
     )
     many = Classes("protein", tuple(map(str, range(40))), tuple(range(1, 41)), 820)
-    assert describe_classes(many) == ("820 crops of 40 proteins: 1 to 40 crops each, median 20.5.")
+    assert describe_classes([many]) == "820 crops of 40 proteins: 1 to 40 crops each, median 20.5."

@@ -16,9 +16,10 @@ from deeploc_tf.models.augmentation import RandomCrop
 from deeploc_tf.models.randomness import Dropout
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.pipeline.batches import training_batches
+from deeploc_tf.training.classification import build_model
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.devices import choose_strategy
-from deeploc_tf.training.fit import build_model, compile_model, fit
+from deeploc_tf.training.fit import compile_model, fit
 from tfrecords.manifest import Manifest, read_manifest
 
 # Nothing random: each replica draws numbers of its own, which one device cannot repeat.

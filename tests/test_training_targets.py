@@ -113,8 +113,10 @@ def variables_of(records: Path, run: Path, config: FitConfig, stop_after: int | 
         ({"sampling": "label", "loss": "focal", "optimizer": "sgd", "schedule": "step"}, False),
         ({"sampling": "protein", "class_weights": "balanced", "clip_norm": 0.5}, True),
         ({"optimizer": "lamb", "schedule": "constant", "ema_momentum": 0.0}, False),
+        ({"target": "label+protein", "protein_weight": 0.5}, True),
+        ({"target": "protein", "loss": "triplet"}, False),
     ],
-    ids=["protein", "focal", "several", "lamb"],
+    ids=["protein", "focal", "several", "lamb", "both", "triplet"],
 )
 def test_stopped_in_an_epoch_it_ends_with_the_same_bits(
     values: dict[str, Any], several: bool, screen: Path, bars: Path, tmp_path: Path
@@ -213,7 +215,7 @@ def test_crops_of_proteins_that_are_no_class_are_left_out(screen: Path) -> None:
     model = DeepLoc((14, 14, 2), 2, crop_size=12, width=0.1, dense_units=(8, 6))
     names = ("AAC1", "AAC3")
     evaluator = Evaluator(model, screen, manifest, mask=False, target="protein", class_names=names)
-    truth, logits = evaluator.predict("test")
+    truth, logits = evaluator.predict("test")["protein"]
     (batch,) = batches(screen, "test")
     proteins = [name.decode() for name in batch["protein"].numpy()]
     kept = [i for i, name in enumerate(proteins) if name in names]

@@ -224,7 +224,8 @@ class RecordsBuild:
         places = np.sort(np.concatenate([batch.places for batch in batches]))
         shards = list(self.plan.shards(places))
         splits: dict[str, list[ShardInfo]] = {}
-        threads = ThreadPoolExecutor(self.workers)
+        # Of saved batches, each thread holds a shard in memory.
+        threads = ThreadPoolExecutor(2 if self._in_memory else self.workers)
         try:
             written = threads.map(lambda shard: _write_shard(ready, batches, shard), shards)
             for shard, info in zip(shards, written, strict=True):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,25 +11,53 @@ import pandas as pd
 import scipy.sparse
 from numpy.typing import NDArray
 
+from deeploc_tf.benchmark.clustering import cluster_scores
+from deeploc_tf.benchmark.intervals import (
+    interval,
+    resampled_average_precisions,
+    resampled_means,
+    resampled_weights,
+)
+from deeploc_tf.benchmark.per_query import (
+    QueryScores,
+    benjamini_hochberg,
+    permutation_p_values,
+    query_scores,
+)
+from deeploc_tf.benchmark.pooled import fits, pooled_curve, positive_scores, rank_pairs
 from deeploc_tf.benchmark.scores import (
     DEFAULT_KS,
     PrecisionRecallCurve,
-    cosine_similarities,
     normalized_average_precision,
-    ordered_pairs,
-    per_query_scores,
-    positive_pairs,
-    precision_recall_curve,
     shared_terms,
 )
+from deeploc_tf.benchmark.similarity import Kind, Similarities, similarities_of, usable_profiles
 from deeploc_tf.benchmark.standards import Annotation, Standard, annotate
-from deeploc_tf.version import __version__
-from tfrecords.errors import OutputExistsError
-from tfrecords.publishing import publish_bytes, publish_json
+from deeploc_tf.benchmark.terms import term_table
 
-SCHEMA_VERSION = 1
 NUM_SHUFFLES = 10
-_CURVE_POINTS = 1000
+SIGNIFICANT = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Extent:
+    """How much of what takes its time is computed; 0 leaves a part out.
+
+    Attributes:
+        num_shuffles: how often the rows are given to other proteins at random, to show chance.
+        num_permutations: random rankings behind the p-values of queries.
+        num_draws: of terms that do not overlap, for the scores of clusterings.
+        num_resamples: draws of proteins behind the intervals.
+        memory: bytes that the ranking of all pairs may take; None has no bound.
+        seed: of everything drawn.
+    """
+
+    num_shuffles: int = NUM_SHUFFLES
+    num_permutations: int = 0
+    num_draws: int = 0
+    num_resamples: int = 0
+    memory: int | None = None
+    seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +68,15 @@ class StandardScores:
         standard: its name.
         numbers: by name, JSON-ready.
         curve: precision and recall of the pooled ranking.
+        terms: a row a term, see `term_table`.
+        resampled: scores of the same draws of proteins, by name; empty without intervals.
     """
 
     standard: str
     numbers: Mapping[str, Any]
     curve: PrecisionRecallCurve
+    terms: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    resampled: Mapping[str, NDArray[np.float64]] = dataclasses.field(default_factory=dict)
 
 
 def benchmark(
@@ -54,65 +84,120 @@ def benchmark(
     proteins: Sequence[str],
     standards: Sequence[Standard],
     *,
+    similarity: Kind = "cosine",
     ks: Sequence[int] = DEFAULT_KS,
+    min_size: int = 2,
+    max_size: int | None = None,
     num_shuffles: int = NUM_SHUFFLES,
     seed: int = 0,
+    extent: Extent | None = None,
 ) -> list[StandardScores]:
     """Score profiles against standards.
+
+    Profiles that are not finite, or have no length, are left out and counted.
 
     Args:
         features: float32 `(num_proteins, num_features)`, a profile a row.
         proteins: name of each row, in the standards' way of naming.
         standards: as `read_standard` gives them.
+        similarity: of two profiles, see `similarities_of`.
         ks: numbers of neighbors for recall and precision.
-        num_shuffles: how often the rows are given to other proteins at random, to show chance.
-        seed: of these.
+        min_size: terms with fewer members that have a profile are left out.
+        max_size: terms with more are left out; None keeps all.
+        num_shuffles: see `Extent`, which replaces it where given.
+        seed: likewise.
+        extent: of the costly parts.
 
     Returns:
         One result a standard, in their order.
 
     Raises:
         StandardError: a standard shares no pair with the profiles, or all of them.
-        ValueError: a profile is not finite, zero, or there twice, or two standards have one name.
+        ValueError: fewer than two profiles are usable, a protein is there twice, or two standards
+            have one name.
     """
+    extent = extent or Extent(num_shuffles=num_shuffles, seed=seed)
     names = [standard.name for standard in standards]
     if len(set(names)) < len(names):
         msg = f"Standards must have different names. Received: {', '.join(names)}. Rename a file."
         raise ValueError(msg)
-    similarities = cosine_similarities(features, proteins)
+    features = np.asarray(features)
+    usable = usable_profiles(features, proteins, similarity)
+    features = features[usable]
+    kept = [protein for protein, good in zip(proteins, usable, strict=True) if good]
     # What is wrong with the last standard is told before the first is scored.
-    annotations = [annotate(standard, proteins) for standard in standards]
+    annotations = [annotate(s, kept, min_size=min_size, max_size=max_size) for s in standards]
     shared = [shared_terms(annotation) for annotation in annotations]
-    return [
-        _score(similarities, annotation, pairs, ks, num_shuffles, seed)
-        for annotation, pairs in zip(annotations, shared, strict=True)
-    ]
+    similarities = similarities_of(features, similarity)
+    left_out = {"profiles_left_out": len(proteins) - len(kept)}
+    results = []
+    for annotation, pairs in zip(annotations, shared, strict=True):
+        among = similarities.among(annotation.proteins)
+        result = _score(among, annotation, pairs, ks, extent)
+        numbers = {**left_out, **result.numbers}
+        if extent.num_draws:
+            generator = np.random.default_rng(extent.seed)
+            chosen = features[annotation.proteins]
+            numbers |= cluster_scores(chosen, annotation.members, extent.num_draws, generator)
+        results.append(dataclasses.replace(result, numbers=numbers))
+    return results
 
 
 def _score(
-    similarities: NDArray[np.float32],
+    similarities: Similarities,
     annotation: Annotation,
     shared: scipy.sparse.csr_matrix,
     ks: Sequence[int],
-    num_shuffles: int,
-    seed: int,
+    extent: Extent,
 ) -> StandardScores:
-    among = similarities[np.ix_(annotation.proteins, annotation.proteins)]
-    ordered = ordered_pairs(among)
-    rows, columns = positive_pairs(shared)
-    curve = precision_recall_curve(ordered, among[rows, columns])
-    num_positives, num_pairs = len(rows), len(ordered)
-    prevalence = num_positives / num_pairs
-    precision, hits, positives = per_query_scores(among, shared, ks)
-    generator = np.random.default_rng(seed)
-    shuffled = []
-    for _ in range(num_shuffles):
-        order = generator.permutation(len(among))
-        scores = among[order[rows], order[columns]]
-        shuffled.append(precision_recall_curve(ordered, scores).average_precision)
-    score = curve.average_precision
-    values: dict[str, Any] = {
+    queries = query_scores(similarities, shared, ks, annotation.members)
+    curve, shuffled = _pooled(similarities, shared, extent)
+    values = {
         **annotation.coverage,
+        **_numbers_of_curve(curve, len(similarities), shared.nnz // 2),
+        **_numbers_of_queries(queries, len(similarities), ks, extent),
+    }
+    if shuffled:
+        values["shuffled_average_precision"] = float(np.mean(shuffled))
+        values["shuffled_average_precision_sd"] = float(
+            np.std(shuffled, ddof=min(1, len(shuffled) - 1))
+        )
+    resampled: dict[str, NDArray[np.float64]] = {}
+    if extent.num_resamples:
+        resampled = _resample(similarities, shared, queries, extent)
+        for name, draws in resampled.items():
+            values[f"{name}_low"], values[f"{name}_high"] = interval(draws)
+    terms = term_table(annotation, queries.term_precision)
+    return StandardScores(annotation.standard, values, curve, terms, resampled)
+
+
+def _pooled(
+    similarities: Similarities, shared: scipy.sparse.csr_matrix, extent: Extent
+) -> tuple[PrecisionRecallCurve, list[float]]:
+    """The curve of all pairs, and average precisions with the proteins shuffled."""
+    generator = np.random.default_rng(extent.seed)
+    count = len(similarities)
+    orders = (generator.permutation(count) for _ in range(extent.num_shuffles))
+    if not fits(count, extent.memory):
+        curve = pooled_curve(similarities, shared, extent.memory)
+        curves = (pooled_curve(similarities.among(o), shared, extent.memory) for o in orders)
+        return curve, [curve.average_precision for curve in curves]
+    upper = scipy.sparse.triu(shared, 1).tocsr()
+    ranking, positives = rank_pairs(similarities, upper)
+    curve = ranking.curve(positives)
+    shuffled = [
+        ranking.curve(positive_scores(similarities.among(order), upper)).average_precision
+        for order in orders
+    ]
+    return curve, shuffled
+
+
+def _numbers_of_curve(
+    curve: PrecisionRecallCurve, num_proteins: int, num_positives: int
+) -> dict[str, Any]:
+    num_pairs = num_proteins * (num_proteins - 1) // 2
+    prevalence, score = num_positives / num_pairs, curve.average_precision
+    return {
         "pairs": num_pairs,
         "positive_pairs": num_positives,
         "prevalence": prevalence,
@@ -121,76 +206,49 @@ def _score(
         "normalized_average_precision": normalized_average_precision(
             score, num_positives, num_pairs
         ),
-        "mean_average_precision": float(precision.mean()),
-        "mean_query_prevalence": float((positives / (len(among) - 1)).mean()),
+        "maximal_f1": curve.maximal_f1,
     }
-    for k in ks:
-        values[f"recall_at_{k}"] = float((hits[k] / positives).mean())
-        values[f"precision_at_{k}"] = float((hits[k] / k).mean())
-    if shuffled:
-        values["shuffled_average_precision"] = float(np.mean(shuffled))
-        values["shuffled_average_precision_sd"] = float(
-            np.std(shuffled, ddof=min(1, len(shuffled) - 1))
-        )
-    return StandardScores(annotation.standard, values, curve)
 
 
-def write_results(
-    folder: str | Path,
-    results: Sequence[StandardScores],
-    profiles: Path,
-    provenance: Mapping[str, Any],
-    seed: int,
+def _numbers_of_queries(
+    queries: QueryScores, num_proteins: int, ks: Sequence[int], extent: Extent
 ) -> dict[str, Any]:
-    """Write `scores.json`, `scores.csv` and `precision_recall.csv` into a folder.
-
-    Args:
-        folder: to make; it must not exist, or be empty.
-        results: as `benchmark` gives them.
-        profiles: file of the profiles, for its name and digest.
-        provenance: of the profiles.
-        seed: that `benchmark` was given.
-
-    Returns:
-        The content of `scores.json`.
-
-    Raises:
-        OutputExistsError: the folder has something in it.
-    """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        msg = f"`results` must be a new or empty folder. Received: {str(folder)!r}. Name another."
-        raise OutputExistsError(msg)
+    ranked, positives = num_proteins - 1, queries.positives
+    normalized = [
+        normalized_average_precision(score, int(number), ranked)
+        for score, number in zip(queries.precision, positives, strict=True)
+        if number < ranked
+    ]
     values = {
-        "schema_version": SCHEMA_VERSION,
-        "deeploc_tf": __version__,
-        "profiles": {
-            "file": profiles.name,
-            "sha256": hashlib.sha256(profiles.read_bytes()).hexdigest(),
-            "provenance": dict(provenance),
-        },
-        "similarity": "cosine",
-        "seed": seed,
-        "standards": {result.standard: dict(result.numbers) for result in results},
+        "mean_average_precision": float(queries.precision.mean()),
+        "mean_query_prevalence": float((positives / ranked).mean()),
+        "mean_normalized_average_precision": float(np.mean(normalized)),
+        "mean_auroc": float(np.nanmean(queries.auroc)),
     }
-    curves = pd.concat([_curve_table(result) for result in results])
-    table = pd.DataFrame([{"standard": r.standard, **r.numbers} for r in results])
-    folder.mkdir(parents=True, exist_ok=True)
-    publish_bytes(folder / "precision_recall.csv", curves.to_csv(index=False).encode())
-    publish_bytes(folder / "scores.csv", table.to_csv(index=False).encode())
-    publish_json(folder / "scores.json", values)
+    for column, k in enumerate(ks):
+        values[f"recall_at_{k}"] = float((queries.hits[:, column] / positives).mean())
+        values[f"precision_at_{k}"] = float(queries.hits[:, column].mean() / k)
+    if extent.num_permutations:
+        generator = np.random.default_rng(extent.seed)
+        p_values = permutation_p_values(
+            queries.precision, positives, ranked, extent.num_permutations, generator
+        )
+        values["significant_queries"] = float((benjamini_hochberg(p_values) <= SIGNIFICANT).mean())
     return values
 
 
-def _curve_table(result: StandardScores) -> pd.DataFrame:
-    """At most a thousand points of the curve, the first and the last among them."""
-    count = len(result.curve.recall)
-    chosen = np.unique(np.linspace(0, count - 1, min(count, _CURVE_POINTS)).astype(int))
-    return pd.DataFrame(
-        {
-            "standard": result.standard,
-            "recall": result.curve.recall[chosen],
-            "precision": result.curve.precision[chosen],
-            "similarity": result.curve.score[chosen],
-        }
-    )
+def _resample(
+    similarities: Similarities,
+    shared: scipy.sparse.csr_matrix,
+    queries: QueryScores,
+    extent: Extent,
+) -> dict[str, NDArray[np.float64]]:
+    """Scores of draws of proteins, by name; that of all pairs only where a matrix is kept."""
+    generator = np.random.default_rng(extent.seed)
+    weights = resampled_weights(len(similarities), extent.num_resamples, generator)
+    found = {"mean_average_precision": resampled_means(queries.precision, weights)}
+    if similarities.matrix is not None:
+        found["average_precision"] = resampled_average_precisions(
+            similarities.matrix, shared, weights
+        )
+    return found

@@ -1,6 +1,6 @@
 """Retrieval scores of profiles against an annotation, exact, with ties decided against us.
 
-Pairs of proteins are ranked by the cosine similarity of their profiles; a pair is positive if the
+Pairs of proteins are ranked by the similarity of their profiles; a pair is positive if the
 two share a term. What follows the same department's evaluation of gene features (BIONIC, Nat
 Methods 2022) is stated here as ours, since the study's own definitions are not published.
 
@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,39 +43,10 @@ class PrecisionRecallCurve:
         """`sum_k (R_k - R_(k-1)) P_k`."""
         return float(np.diff(self.recall, prepend=0.0) @ self.precision)
 
-
-def cosine_similarities(features: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
-    """Cosine similarity of every two rows, float32 `(num_rows, num_rows)`, exactly symmetric.
-
-    Args:
-        features: `(num_rows, num_features)`.
-        names: of the rows, for messages.
-
-    Raises:
-        ValueError: a row is not finite or has no length, two have one name, or there is one row.
-    """
-    features = np.asarray(features, np.float64)
-    if len(names) < 2 or len(set(names)) < len(names):
-        double = sorted(name for name, count in Counter(names).items() if count > 1)[:3]
-        msg = (
-            "Profiles must be two or more, each of another protein. Received: "
-            f"{len(names)} profiles" + (f", {double} more than once." if double else ".")
-        )
-        raise ValueError(msg)
-    lengths = np.linalg.norm(features, axis=1)
-    bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
-    if len(bad):
-        msg = (
-            "Profiles must be finite and not zero everywhere. Received: "
-            f"{[names[i] for i in bad[:3]]} ({len(bad)} of {len(names)}). Leave them out."
-        )
-        raise ValueError(msg)
-    unit = (features / lengths[:, None]).astype(np.float32)
-    similarities = unit @ unit.T
-    # Each score is computed once: the two triangles of a product may differ in the last bit.
-    upper = np.triu(similarities, 1)
-    symmetric: NDArray[np.float32] = upper + upper.T
-    return symmetric
+    @property
+    def maximal_f1(self) -> float:
+        """Highest harmonic mean of precision and recall along the curve."""
+        return float((2 * self.recall * self.precision / (self.recall + self.precision)).max())
 
 
 def shared_terms(annotation: Annotation) -> scipy.sparse.csr_matrix:
@@ -131,25 +100,6 @@ def precision_recall_curve(
     return PrecisionRecallCurve(true / len(positives), true / above, steps)
 
 
-def ordered_pairs(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Similarities of unordered pairs, ascending, `(num_proteins * (num_proteins - 1) // 2,)`."""
-    count = len(similarities)
-    scores = np.empty(count * (count - 1) // 2, np.float32)
-    start = 0
-    for i in range(count - 1):
-        stop = start + count - 1 - i
-        scores[start:stop] = similarities[i, i + 1 :]
-        start = stop
-    scores.sort()
-    return scores
-
-
-def positive_pairs(shared: scipy.sparse.csr_matrix) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Row and column of each unordered pair of proteins that share a term."""
-    upper = scipy.sparse.triu(shared, 1).tocoo()
-    return upper.row, upper.col
-
-
 def normalized_average_precision(score: float, num_positives: int, num_ranked: int) -> float:
     """`(AP - mu0) / (1 - mu0)`, with the mean AP of a random ranking: 0 is chance, 1 perfect.
 
@@ -162,33 +112,3 @@ def normalized_average_precision(score: float, num_positives: int, num_ranked: i
     rest = (num_positives - 1) / (num_ranked - 1) * (num_ranked - harmonic) if num_ranked > 1 else 0
     expected = (harmonic + rest) / num_ranked
     return (score - expected) / (1 - expected)
-
-
-def per_query_scores(
-    similarities: NDArray[np.float32], shared: scipy.sparse.csr_matrix, ks: Sequence[int]
-) -> tuple[NDArray[np.float64], Mapping[int, NDArray[np.float64]], NDArray[np.int64]]:
-    """Each protein ranks all others: AP, and hits among the first k.
-
-    Every protein of an annotation has a term with another member, so each has a positive.
-
-    Returns:
-        AP `(num_proteins,)`; for each k, how many of the first k are positives `(num_proteins,)`;
-        the number of positives `(num_proteins,)`.
-    """
-    count = len(similarities)
-    precision = np.zeros(count)
-    hits = {k: np.zeros(count) for k in ks}
-    others = np.ones(count, bool)
-    for i in range(count):
-        others[i] = False
-        scores = similarities[i, others]
-        positive = np.zeros(count, bool)
-        positive[shared.indices[shared.indptr[i] : shared.indptr[i + 1]]] = True
-        positive = positive[others]
-        precision[i] = average_precision(scores, scores[positive])
-        order = np.lexsort((positive, -scores))  # of equal scores, the negatives first
-        found = np.cumsum(positive[order])
-        for k in ks:
-            hits[k][i] = found[min(k, len(found)) - 1]
-        others[i] = True
-    return precision, hits, np.diff(shared.indptr).astype(np.int64)

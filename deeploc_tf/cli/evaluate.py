@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -19,6 +19,10 @@ Examples:
 """
 
 
+_MOST_NAMED = 30  # classes; per_class.csv has them all
+_CHANCE = "chance"
+
+
 @click.command(epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("records", type=click.Path(path_type=Path))
@@ -30,6 +34,11 @@ Examples:
     default=("test",),
     show_default=True,
     help="Repeatable; their crops are taken together.",
+)
+@click.option(
+    "--head",
+    type=click.Choice(["label", "protein"]),
+    help="Of a run towards both.  [default: what the run tells first]",
 )
 @click.option(
     "--test-time",
@@ -47,6 +56,7 @@ def evaluate(
     records: Path,
     results: Path | None,
     splits: tuple[str, ...],
+    head: Literal["label", "protein"] | None,
     test_time: str,
     batch_size: int,
     as_json: bool,
@@ -76,6 +86,7 @@ def evaluate(
             records,
             results,
             splits=splits,
+            head=head,
             test_time=test_time,
             batch_size=batch_size,
             draw=_draw,
@@ -100,20 +111,33 @@ def _draw(folder: Path) -> None:
     try:
         publish_bytes(folder / "reliability.png", reliability_diagram(folder))
         publish_bytes(folder / "reliability.svg", reliability_diagram(folder, "svg"))
-        publish_bytes(folder / "confusion.png", confusion_matrix(folder))
-        publish_bytes(folder / "confusion.svg", confusion_matrix(folder, "svg"))
+        if (folder / "confusion.csv").exists():
+            publish_bytes(folder / "confusion.png", confusion_matrix(folder))
+            publish_bytes(folder / "confusion.svg", confusion_matrix(folder, "svg"))
     except MissingExtraError as error:
         click.echo(f"No pictures. {error}", err=True)
 
 
 def _text(metrics: dict[str, Any]) -> str:
-    """The numbers in lines, the majority's beside them."""
-    majority, views = metrics["majority_class"], metrics["num_views"]
+    """The numbers in lines, chance beside them."""
+    views, per_class = metrics["num_views"], metrics["per_class"]
+    calibration = metrics["calibration"]
     lines = [
         f"{' + '.join(metrics['splits'])}: {metrics['num_crops']} crops, "
         f"{views} view{'s' if views > 1 else ''} of each ({metrics['test_time']})",
-        f"{'':25}{'model':>8}{f'always {majority!r}':>{_width(majority)}}",
+        *(_of_several(metrics) if "macro_ap" in metrics else _of_one(metrics)),
+        f"{'mean confidence':25}{calibration['mean_confidence']:8.4f}",
+        f"{'calibration error':25}{calibration['expected_calibration_error']:8.4f}",
     ]
+    if len(per_class) <= _MOST_NAMED:
+        lines += ["", *_classes(per_class)]
+    return "\n".join(lines)
+
+
+def _of_one(metrics: dict[str, Any]) -> list[str]:
+    """Rows about one class a crop, the majority's numbers beside them."""
+    majority = metrics["majority_class"]
+    lines = [f"{'':25}{'model':>8}{f'always {majority!r}':>{_width(majority)}}"]
     for title, name in (
         ("accuracy", "accuracy"),
         ("balanced accuracy", "balanced_accuracy"),
@@ -126,17 +150,28 @@ def _text(metrics: dict[str, Any]) -> str:
     if proteins["num_proteins"]:
         title = f"of {proteins['num_proteins']} proteins"
         lines.append(_row(title, proteins["accuracy"], proteins["majority_accuracy"], majority))
-    calibration = metrics["calibration"]
-    lines += [
-        f"{'mean confidence':25}{calibration['mean_confidence']:8.4f}",
-        f"{'calibration error':25}{calibration['expected_calibration_error']:8.4f}",
-        "",
-        *_classes(metrics["per_class"]),
+    return lines
+
+
+def _of_several(metrics: dict[str, Any]) -> list[str]:
+    """Rows about several labels a crop."""
+    of_class = metrics["per_class"].values()
+    prevalence = [of["prevalence"] for of in of_class if of["average_precision"] is not None]
+    lines = [
+        f"{'':25}{'model':>8}{_CHANCE:>{_width('')}}",
+        _row("macro-AP", metrics["macro_ap"], sum(prevalence) / len(prevalence)),
+        _row("all labels right", metrics["exact_match"], metrics["majority_exact_match"]),
     ]
-    return "\n".join(lines)
+    proteins = metrics["proteins"]
+    if proteins["num_proteins"]:
+        title = f"of {proteins['num_proteins']} proteins"
+        lines.append(_row(title, proteins["exact_match"], proteins["majority_exact_match"]))
+    for title, name in (("micro-AP", "micro_ap"), ("label ranking AP", "label_ranking_ap")):
+        lines.append(f"{title:25}{metrics[name]:8.4f}")
+    return lines
 
 
-def _row(title: str, value: float, of_majority: float, majority: str) -> str:
+def _row(title: str, value: float, of_majority: float, majority: str = "") -> str:
     return f"{title:25}{value:8.4f}{of_majority:{_width(majority)}.4f}"
 
 

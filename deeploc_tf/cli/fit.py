@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from deeploc_tf.cli.group import RESUMABLE, noting_termination
+from deeploc_tf.cli.parameters import Names
 from deeploc_tf.cli.progress import Progress
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
@@ -18,6 +19,8 @@ Examples:
     deeploc-tf fit RECORDS RUN --width 0.25 --dense-units 128,128 --epochs 60
   As published in 2022, choosing the epoch on the validation split:
     deeploc-tf fit RECORDS RUN --preset razdaibiedina2022 --augmentation flips --patience 10
+  From a run on another screen, holding what it learnt of texture:
+    deeploc-tf fit RECORDS NEW_RUN --from RUN --freeze 'conv_*' --dropout 0.5
   Stopped? The same command goes on after the last finished epoch.
 """
 
@@ -31,6 +34,10 @@ _COLUMNS = (
 )
 _OF_ONE: tuple[str, ...] = ("accuracy", "balanced_accuracy", "macro_f1")
 _OF_SEVERAL: tuple[str, ...] = ("macro_ap", "micro_ap", "label_ranking_ap", "macro_f1", "micro_f1")
+_BACKBONES = (
+    *("deeploc", "densenet121", "densenet201", "vgg16", "vgg19", "resnet50", "resnet152"),
+    "xception",
+)
 _MOST_NAMED = 30  # classes; metrics.json has them all
 
 
@@ -58,6 +65,13 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     show_default=True,
     help="Network; the next options change parts of it.",
 )
+@click.option(
+    "--backbone",
+    type=click.Choice(_BACKBONES),
+    default="deeploc",
+    show_default=True,
+    help="Another network between preprocessing and fc_1, untrained.",
+)
 @click.option("--width", type=float, default=1.0, show_default=True, help="Factor on the filters.")
 @click.option(
     "--dense-units",
@@ -81,6 +95,19 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     show_default=True,
     help="4 flips, all 8 orientations, or those at any angle.",
 )
+@click.option(
+    "--from",
+    "initial_run",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Begin with the weights of a finished run, all but the head's.",
+)
+@click.option(
+    "--freeze",
+    type=Names(),
+    default=(),
+    help="Layers that keep those weights: names, or patterns as 'conv_*'.",
+)
 @click.option("--dropout", type=float, default=0.3, show_default=True, help="Before the head.")
 @click.option(
     "--batch-norm-momentum",
@@ -92,17 +119,27 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option("--mask", is_flag=True, help="Set the background to 0, by the records' masks.")
 @click.option(
     "--target",
-    type=click.Choice(["label", "protein"]),
+    type=click.Choice(["label", "protein", "label+protein"]),
     default="label",
     show_default=True,
     help="What the network learns to tell; by protein it needs no labels.",
 )
 @click.option(
+    "--protein-weight",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="label+protein only: how much the proteins' loss counts.",
+)
+@click.option(
     "--loss",
-    type=click.Choice(["cross-entropy", "focal"]),
+    type=click.Choice(["cross-entropy", "focal", "triplet"]),
     default="cross-entropy",
     show_default=True,
-    help="Softmax, or sigmoid where crops have several labels.",
+    help="Softmax, or sigmoid where crops have several labels; triplet: of the features.",
+)
+@click.option(
+    "--triplet-margin", type=float, default=0.2, show_default=True, help="Triplet loss only."
 )
 @click.option("--focal-gamma", type=float, default=2.0, show_default=True, help="Focal loss only.")
 @click.option("--class-weights", type=click.Choice(["balanced"]), help="Rare classes count more.")
@@ -179,6 +216,7 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 def fit(
     records: Path,
     run: Path,
+    initial_run: Path | None,
     checkpoint_minutes: float,
     checkpoint_steps: int | None,
     allow_changed: bool,
@@ -220,6 +258,7 @@ def fit(
                 records,
                 run,
                 config,
+                initial_run=initial_run,
                 checkpoint_steps=checkpoint_steps,
                 checkpoint_minutes=checkpoint_minutes,
                 allow_changed=allow_changed,

@@ -9,6 +9,9 @@ import importlib.util
 from typing import Any
 
 import keras
+import tensorflow as tf
+
+from deeploc_tf.models.triplets import triplet_semihard_loss
 
 
 def is_available() -> bool:
@@ -44,3 +47,25 @@ def lamb_class() -> type:
         )
         raise ValueError(msg)
     return found  # type: ignore[no-any-return]
+
+
+def semihard_triplets(labels: Any, vectors: Any, margin: float) -> Any:
+    """The semi-hard triplet loss of unit vectors, squared distances; see `triplet_semihard_loss`.
+
+    That of tensorflow-addons is 0/0 where no two crops are of one class: it is not asked then.
+
+    Returns:
+        float32 scalar.
+    """
+    if not is_available():
+        return triplet_semihard_loss(labels, vectors, margin)
+    import tensorflow_addons
+
+    def of_addons() -> Any:
+        return tensorflow_addons.losses.triplet_semihard_loss(
+            labels, vectors, margin=margin, distance_metric="squared-L2"
+        )
+
+    num_classes = tf.size(tf.unique(labels).y)
+    some = tf.logical_and(num_classes < tf.size(labels), num_classes > 1)
+    return tf.cond(some, of_addons, lambda: tf.constant(0.0))

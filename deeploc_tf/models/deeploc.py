@@ -10,6 +10,9 @@ from typing import Any
 import keras
 
 from deeploc_tf.models.augmentation import RandomCrop, RandomOrientation, RandomRotation
+from deeploc_tf.models.backbones import BACKBONES
+from deeploc_tf.models.backbones import backbone as apply_backbone
+from deeploc_tf.models.heads import StopGradient, UnitLength
 from deeploc_tf.models.masking import ApplyMask, JoinMask
 from deeploc_tf.models.normalization import Normalization
 from deeploc_tf.models.randomness import Dropout
@@ -55,6 +58,7 @@ def DeepLoc(
     num_classes: int,
     *,
     preset: str = "kraus2017",
+    backbone: str = "deeploc",
     image_dtype: str = "uint16",
     mask: bool = False,
     crop_size: int | None = None,
@@ -65,6 +69,8 @@ def DeepLoc(
     last_block: bool = True,
     dropout: float = 0.0,
     batch_norm_momentum: float = 0.9,
+    num_proteins: int | None = None,
+    triplets: bool = False,
     seed: int = 0,
 ) -> keras.Model:
     """A model from raw crops to class logits that carries its own preprocessing.
@@ -78,6 +84,8 @@ def DeepLoc(
         num_classes: number of logits.
         preset: "kraus2017", "razdaibiedina2022" or "pifia2024"; arguments left at None take its
             value.
+        backbone: what stands between preprocessing and `fc_1`: "deeploc", the eight convolutions,
+            or a network of `backbones.BACKBONES`, untrained, with its layers under their own names.
         image_dtype: dtype of the raw pixels: "uint8", "uint16" or "float32".
         mask: take a second input `mask` `(batch_size, height, width)`, not 0 inside the cell; the
             background is set to 0 after normalization.
@@ -93,11 +101,15 @@ def DeepLoc(
         dropout: fraction of `fc_2` set to 0 in training before the head.
         batch_norm_momentum: of the moving averages that inference uses: 0.9 forgets in some 20
             steps, so that they follow a short training, too; Keras' own 0.99 needs some 300.
+        num_proteins: add a second head of that many logits, `protein_logits`, beside the first.
+        triplets: give the features, each of length 1, beside the logits, which learn from them
+            without teaching them anything.
         seed: of augmentation and dropout.
 
     Returns:
         `keras.Model`: input `image` (or a dict of `image` and `mask`), output `logits`, float32
-        `(batch_size, num_classes)`, without softmax.
+        `(batch_size, num_classes)`, without softmax; with `num_proteins` or `triplets` the logits
+        and what was asked for in one tensor, side by side.
 
     Raises:
         ValueError: an argument is not one of its choices, or the crop is too small for the network.
@@ -119,6 +131,7 @@ def DeepLoc(
         augmentation=augmentation,
         dense_units=dense_units,
     )
+    _check_backbone(backbone, width, last_block)
     if num_classes < 1 or len(base.dense_units) != 2 or width <= 0:
         msg = (
             "`num_classes` must be at least 1, `dense_units` two sizes, `width` positive. "
@@ -139,15 +152,31 @@ def DeepLoc(
         x = ApplyMask(name="apply_mask")(x)
 
     batch_norm = functools.partial(_batch_norm, momentum=batch_norm_momentum)
-    x = _convolutions(x, base.padding, width, last_block, batch_norm)
-    x = keras.layers.Flatten(name="flatten")(x)
+    if backbone == "deeploc":
+        x = _convolutions(x, base.padding, width, last_block, batch_norm)
+        x = keras.layers.Flatten(name="flatten")(x)
+    else:
+        x = apply_backbone(x, backbone, batch_norm_momentum)
     for i, units in enumerate(base.dense_units, start=1):
         x = _dense(x, units, f"fc_{i}", "relu", batch_norm if base.dense_batch_norm else None)
-    if dropout:
-        x = Dropout(dropout, seed=seed, name="dropout")(x)
     dense_batch_norm = batch_norm if base.dense_batch_norm else None
-    logits = _dense(x, int(num_classes), "logits", "linear", dense_batch_norm)
-    return keras.Model(inputs, logits, name="deeploc")
+    outputs = _heads(x, num_classes, num_proteins, triplets, dropout, seed, dense_batch_norm)
+    return keras.Model(inputs, outputs, name=backbone)
+
+
+def _check_backbone(name: str, width: float, last_block: bool) -> None:
+    if name != "deeploc" and name not in BACKBONES:
+        msg = (
+            f"`backbone` must be one of deeploc, {', '.join(BACKBONES)}. Received: "
+            f"backbone={name!r}."
+        )
+        raise ValueError(msg)
+    if name != "deeploc" and (width != 1 or not last_block):
+        msg = (
+            "`width` and `last_block` are of backbone='deeploc'. Received: "
+            f"backbone={name!r}, width={width}, last_block={last_block}. Leave them out."
+        )
+        raise ValueError(msg)
 
 
 def resolve_preset(
@@ -200,6 +229,29 @@ def _augment(x: Any, augmentation: str, crop_size: int | None, seed: int) -> Any
 
 
 _BatchNorm = Callable[..., keras.layers.Layer]
+
+
+def _heads(
+    features: Any,
+    num_classes: int,
+    num_proteins: int | None,
+    triplets: bool,
+    dropout: float,
+    seed: int,
+    batch_norm: _BatchNorm | None,
+) -> Any:
+    """The logits, and beside them what else a training asks for."""
+    x = StopGradient(name="stop_gradient")(features) if triplets else features
+    if dropout:
+        x = Dropout(dropout, seed=seed, name="dropout")(x)
+    outputs = [_dense(x, int(num_classes), "logits", "linear", batch_norm)]
+    if num_proteins is not None:
+        outputs.append(_dense(x, int(num_proteins), "protein_logits", "linear", batch_norm))
+    if triplets:
+        outputs.append(UnitLength(name="unit_features")(features))
+    if len(outputs) == 1:
+        return outputs[0]
+    return keras.layers.Concatenate(dtype="float32", name="outputs")(outputs)
 
 
 def _convolutions(

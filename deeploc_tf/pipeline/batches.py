@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from deeploc_tf.pipeline.classes import Kind, class_index, count_classes
+from deeploc_tf.pipeline.classes import Kind, Target, class_index, count_classes, kinds
 from deeploc_tf.pipeline.sampling import balanced, draws_of_a_class
 from tfrecords.codec import decode_batch
 from tfrecords.errors import DamagedRecordsError, SplitError
@@ -77,7 +77,7 @@ def training_batches(
     first_step: int = 0,
     seed: int = 0,
     mask: bool = False,
-    target: Kind = "label",
+    target: Target = "label",
     sampling: Kind | None = None,
     manifest: Manifest | None = None,
 ) -> tf.data.Dataset:
@@ -97,7 +97,8 @@ def training_batches(
         first_step: number of the first batch of that epoch, counted from 0.
         seed: of the order.
         mask: give the mask to the model as well.
-        target: what is to be told: "label", or "protein" (the proteins of the split, sorted).
+        target: what is to be told: "label", "protein" (the proteins of the split, sorted), or
+            "label+protein", whose targets stand side by side.
         sampling: "label" or "protein": every epoch gets equally many crops of each; None: every
             crop once.
         manifest: of `records`, where the caller has read it already.
@@ -126,24 +127,21 @@ def training_batches(
             f"first_step={first_step}, steps_per_epoch={steps}."
         )
         raise ValueError(msg)
-    if target == "label" and not schema.label_names:
+    if "label" in kinds(target) and not schema.label_names:
         msg = "Training needs labels. The records have none: rebuild them with --label."
         raise SplitError(msg)
-    classes = count_classes(manifest, target, split)
-    index = class_index(target, classes.names)
+    truths = [_truth_of(kind, manifest, split) for kind in kinds(target)]
     if mask and not schema.has_mask:
         msg = (
             "mask=True needs records with masks. These have none: rebuild them with a mask channel."
         )
         raise SplitError(msg)
-    names = ["image", "mask", target] if mask else ["image", target]
+    names = ["image", *(["mask"] if mask else []), *kinds(target)]
     order = _Order(records, split, batch_size, seed, sampling, manifest)
 
     def inputs_and_targets(serialized: Any) -> tuple[Any, Any]:
         batch = decode_batch(serialized, schema, names)
-        truth = index(batch)
-        if not classes.multi_label:
-            truth = tf.one_hot(truth, len(classes.names))
+        truth = tf.concat([truth_of(batch) for truth_of in truths], axis=1)
         if mask:
             return {"image": batch["image"], "mask": batch["mask"]}, truth
         return batch["image"], truth
@@ -158,6 +156,15 @@ def training_batches(
     left = max(steps * (epochs - first_epoch) - first_step, 0)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(left))
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _truth_of(kind: Kind, manifest: Manifest, split: str) -> Callable[[dict[str, Any]], Any]:
+    """A function from a parsed batch to its targets, float32 `(batch_size, num_classes)`."""
+    classes = count_classes(manifest, kind, split)
+    index = class_index(kind, classes.names)
+    if classes.multi_label:
+        return index
+    return lambda batch: tf.one_hot(index(batch), len(classes.names))
 
 
 def keys_of_training_batch(

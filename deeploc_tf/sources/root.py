@@ -22,7 +22,7 @@ class Root:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).resolve()
         self._text = str(self.path)
-        self._folders: dict[str, str | None] = {}
+        self._folders: dict[str, tuple[str, frozenset[str]] | None] = {}
 
     def relative(self, text: str) -> str | None:
         """A path, absolute or from the folder, as a relative POSIX path; None if it leads out."""
@@ -35,17 +35,29 @@ class Root:
     def real(self, name: str) -> str | None:
         """The real path of relative POSIX path `name`; None if it lies outside the folder.
 
-        Folders are resolved once and files only where they are links, because resolving every path
-        costs more than decoding a small image.
+        Folders are resolved and looked at for links once, when they are first asked for, because
+        resolving every path costs more than decoding a small image.
         """
         folder, _, base = name.rpartition("/")
         if folder not in self._folders:
-            self._folders[folder] = self._resolve(self.path / folder)
-        real = self._folders[folder]
+            self._folders[folder] = self._look_into(folder)
+        found = self._folders[folder]
+        if found is None:
+            return None
+        real, links = found
+        path = f"{real}/{base}"  # twice per crop; Path is ten times slower
+        return self._resolve(path) if base in links else path
+
+    def _look_into(self, folder: str) -> tuple[str, frozenset[str]] | None:
+        """Real path of a folder and the links in it; None if it lies outside."""
+        real = self._resolve(self.path / folder)
         if real is None:
             return None
-        path = f"{real}/{base}"  # twice per crop; Path is ten times slower
-        return self._resolve(path) if os.path.islink(path) else path  # noqa: PTH114
+        try:
+            with os.scandir(real) as entries:
+                return real, frozenset(entry.name for entry in entries if entry.is_symlink())
+        except OSError:  # whoever opens the file says what is wrong
+            return real, frozenset()
 
     def unchecked(self, name: str) -> str:
         """The path of `name`, wherever a link leads: to ask for size and time, never to open."""

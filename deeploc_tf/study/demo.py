@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from deeploc_tf.benchmark.benchmark import StandardScores, benchmark, write_results
+from deeploc_tf.benchmark.benchmark import StandardScores, benchmark
+from deeploc_tf.benchmark.results import Method, write_results
 from deeploc_tf.benchmark.standards import read_standard
 from deeploc_tf.embedding.embed import embed
 from deeploc_tf.ingest import build_records
@@ -208,5 +209,6 @@ def _score(here: Demo, seed: int) -> list[StandardScores]:
     scores = benchmark(table.features, proteins, standards, num_shuffles=_NUM_SHUFFLES, seed=seed)
     if not here.results.exists():
         with publishing_folder(here.results) as folder:
-            write_results(folder, scores, here.profiles, table.provenance, seed)
+            method = Method("deeploc", scores, here.profiles, table.provenance)
+            write_results(folder, [method], {"similarity": "cosine", "seed": seed})
     return scores

@@ -65,6 +65,9 @@ class EndOfEpoch(keras.callbacks.Callback):
             metrics = self.evaluator.metrics("validation")
             for name in filter(metrics.__contains__, _VALIDATED):
                 logs[f"val_{name}"] = row[f"val_{name}"] = metrics[name]
+            if "protein" in metrics:  # the second head; the first one decides which epoch is best
+                accuracy = metrics["protein"]["accuracy"]
+                logs["val_protein_accuracy"] = row["val_protein_accuracy"] = accuracy
             self._remember_best(metrics["loss"], weights)
         self.state.history.append(row)
         patience = self.run.config.patience

@@ -19,6 +19,16 @@ class FitConfig(pydantic.BaseModel):
 
     # Architecture: None takes the preset's value.
     preset: Literal["kraus2017", "razdaibiedina2022", "pifia2024"] = "kraus2017"
+    backbone: Literal[
+        "deeploc",
+        "densenet121",
+        "densenet201",
+        "vgg16",
+        "vgg19",
+        "resnet50",
+        "resnet152",
+        "xception",
+    ] = pydantic.Field(default="deeploc", description="between preprocessing and fc_1")
     width: float = pydantic.Field(default=1.0, gt=0, description="factor on the numbers of filters")
     dense_units: tuple[pydantic.PositiveInt, pydantic.PositiveInt] | None = None
     last_block: bool = True
@@ -29,11 +39,28 @@ class FitConfig(pydantic.BaseModel):
     batch_norm_momentum: float = pydantic.Field(default=0.9, ge=0, lt=1)
     mask: bool = pydantic.Field(default=False, description="set the background of each crop to 0")
 
-    # Objective.
-    target: Literal["label", "protein"] = pydantic.Field(
-        default="label", description="what the network learns to tell"
+    # Beginning: `fit` sets the first one when it is told a run to begin with.
+    initial_model: str | None = pydantic.Field(
+        default=None, description="SHA-256 of the model whose weights the training begins with"
     )
-    loss: Literal["cross-entropy", "focal"] = "cross-entropy"
+    freeze: tuple[str, ...] = pydantic.Field(
+        default=(), description="layers that keep those weights: names, or patterns as conv_*"
+    )
+
+    # Objective.
+    target: Literal["label", "protein", "label+protein"] = pydantic.Field(
+        default="label", description="what the network learns to tell; with a +, both at once"
+    )
+    protein_weight: float = pydantic.Field(
+        default=1.0, gt=0, description="label+protein only: of the proteins' loss"
+    )
+    loss: Literal["cross-entropy", "focal", "triplet"] = pydantic.Field(
+        default="cross-entropy",
+        description="triplet: of the features; the head learns to read them by cross-entropy",
+    )
+    triplet_margin: float = pydantic.Field(
+        default=0.2, gt=0, le=4, description="triplet loss only: of squared distances"
+    )
     focal_gamma: float = pydantic.Field(
         default=2.0, gt=0, le=10, description="focal loss only: how much less easy crops count"
     )
@@ -98,7 +125,12 @@ class FitConfig(pydantic.BaseModel):
                 f"loss='focal', label_smoothing={self.label_smoothing}"
             )
             raise ValueError(msg)
-        if self.class_weights and self.sampling == self.target:
+        if self.loss == "triplet" and self.target == "label+protein":
+            msg = (
+                f"Triplets need one class a crop. Received: loss='triplet', target={self.target!r}"
+            )
+            raise ValueError(msg)
+        if self.class_weights and self.sampling in self.target.split("+"):
             msg = (
                 "Classes are to be balanced once, by weights or by sampling. Received: "
                 f"class_weights={self.class_weights!r}, sampling={self.sampling!r}"

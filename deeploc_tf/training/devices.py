@@ -1,4 +1,7 @@
-"""Which devices train: all visible GPUs under `MirroredStrategy`, otherwise one device."""
+"""Which devices train: all visible GPUs under `MirroredStrategy`, otherwise one device.
+
+Where the variable `TF_CONFIG` names several workers, those of all of them train together.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ import re
 import sys
 from pathlib import Path
 
+import keras
 import tensorflow as tf
+
+from deeploc_tf.training.workers import this_worker
 
 _DEVICE = re.compile(r"(cpu|gpu)(?::(\d+))?")
 
@@ -22,8 +28,9 @@ def choose_strategy(device: str = "auto", batch_size: int | None = None) -> tf.d
         batch_size: of all replicas together; checked to be divisible.
 
     Returns:
-        `MirroredStrategy` for several devices; the default strategy, which takes the first GPU if
-        there is one, for "auto" and that GPU; `OneDeviceStrategy` for another single one.
+        `MultiWorkerMirroredStrategy` for several workers; `MirroredStrategy` for several devices;
+        the default strategy, which takes the first GPU if there is one, for "auto" and that GPU;
+        `OneDeviceStrategy` for another single one.
 
     Raises:
         ValueError: the device does not exist, or the batch cannot be shared out evenly.
@@ -31,13 +38,13 @@ def choose_strategy(device: str = "auto", batch_size: int | None = None) -> tf.d
     for gpu in tf.config.list_physical_devices("GPU"):
         with contextlib.suppress(RuntimeError):  # too late: this process has used it already
             tf.config.experimental.set_memory_growth(gpu, True)  # leave room for others on the card
+    if this_worker().num_workers > 1:
+        workers = _of_workers(device)
+        replicas = [f"worker:{i}" for i in range(workers.num_replicas_in_sync)]
+        _check_divisible(batch_size, replicas)
+        return workers
     names = _device_names(device)
-    if batch_size is not None and batch_size % len(names):
-        msg = (
-            "The batch size must be divisible by the number of devices. Received: "
-            f"batch_size={batch_size}, devices={','.join(names)}."
-        )
-        raise ValueError(msg)
+    _check_divisible(batch_size, names)
     if len(names) > 1:
         return _mirrored(tuple(names))
     if names[0] == "gpu:0" or device == "auto":
@@ -49,7 +56,10 @@ def describe_strategy(strategy: tf.distribute.Strategy) -> str:
     """Where the training runs, and whether there is an NVIDIA card that TensorFlow misses."""
     gpus = len(tf.config.list_physical_devices("GPU"))
     replicas = strategy.num_replicas_in_sync
-    if replicas > 1:
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        this = this_worker()
+        text = f"{replicas} devices of {this.num_workers} workers, of which this is {this.index}"
+    elif replicas > 1:
         text = f"{replicas} devices under MirroredStrategy"
     elif isinstance(strategy, tf.distribute.OneDeviceStrategy):
         kind, number = strategy.extended.worker_devices[0].split(":")[-2:]
@@ -74,6 +84,32 @@ def _mirrored(names: tuple[str, ...]) -> tf.distribute.Strategy:
     # A second one in a process would count its collective operations from the start again, and
     # TensorFlow takes them for those of the first: "Shape mismatch in the collective instance".
     return tf.distribute.MirroredStrategy(list(names))
+
+
+@functools.cache
+def _of_workers(device: str) -> tf.distribute.Strategy:
+    if not keras.__version__.startswith("2."):
+        msg = (
+            "Several workers need the addons stack: `fit` of Keras 3 does not work with "
+            "MultiWorkerMirroredStrategy (keras-team/keras#20585). Received: TF_CONFIG of "
+            f"{this_worker().num_workers} workers, Keras {keras.__version__}. Unset TF_CONFIG to "
+            "train on the devices of one machine, or pip install 'deeploc-tf[addons]' on Python "
+            "3.11."
+        )
+        raise ValueError(msg)
+    if device != "auto":
+        msg = f"Each of several workers takes all its devices. Received: device={device!r}."
+        raise ValueError(msg)
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _check_divisible(batch_size: int | None, names: list[str]) -> None:
+    if batch_size is not None and batch_size % len(names):
+        msg = (
+            "The batch size must be divisible by the number of devices. Received: "
+            f"batch_size={batch_size}, devices={','.join(names)}."
+        )
+        raise ValueError(msg)
 
 
 def _device_names(device: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.models.trained import TrainedModel, load_trained
-from deeploc_tf.training.predictions import predict
+from deeploc_tf.models.trained import TrainedModel, load_model, load_trained
+from deeploc_tf.pipeline.classes import Kind, class_index, kinds
+from deeploc_tf.training.predictions import Question, predict
+from deeploc_tf.training.run_folder import open_run
+from deeploc_tf.training.several_labels import summarize_several
 from deeploc_tf.training.summary import Summary, summarize
 from deeploc_tf.training.test_time import views
 from deeploc_tf.version import __version__
@@ -30,6 +34,7 @@ def evaluate(
     results: str | Path | None = None,
     *,
     splits: Sequence[str] = ("test",),
+    head: Kind | None = None,
     test_time: str = "none",
     batch_size: int = 256,
     draw: Callable[[Path], None] | None = None,
@@ -39,13 +44,15 @@ def evaluate(
     """Measure the model of a run on the crops of some splits, taken together, each exactly once.
 
     The records may be others than those of the training: with the same shape, dtype and channels,
-    and classes that the model knows. Classes are matched by name, whatever their order.
+    and classes that the model knows. Classes are matched by name, whatever their order. Of a model
+    that tells proteins, crops of proteins that it does not know are left out.
 
     Args:
         run: folder of a finished training.
         records: data set to measure on.
         results: folder to make, for the numbers and every crop's prediction; None: no files.
         splits: names of the splits; their crops are pooled.
+        head: "label" or "protein", of a run with both; None: what it tells first.
         test_time: views of a crop whose probabilities are averaged: "none", "crops",
             "orientations" or "both"; see `deeploc_tf.training.test_time.views`.
         batch_size: crops at a time; every crop counts once, whatever it is.
@@ -54,7 +61,8 @@ def evaluate(
         note: called with sentences worth telling.
 
     Returns:
-        The content of `metrics.json`: that of `classification_metrics`, and what docs/evaluation.md
+        The content of `metrics.json`: that of `classification_metrics`, or of
+        `multi_label_metrics` where the model tells several labels, and what docs/evaluation.md
         lists.
 
     Raises:
@@ -66,7 +74,7 @@ def evaluate(
     """
 
     def measure() -> Summary:
-        return _measure(run, records, splits, test_time, batch_size, progress, note)
+        return _measure(run, records, splits, head, test_time, batch_size, progress, note)
 
     if results is None:
         return measure().metrics
@@ -82,6 +90,7 @@ def _measure(
     run: str | Path,
     records: str | Path,
     splits: Sequence[str],
+    head: Kind | None,
     test_time: str,
     batch_size: int,
     progress: Callable[[int], None] | None,
@@ -90,10 +99,10 @@ def _measure(
     note = note or (lambda _: None)
     manifest = verify(records)
     _check_splits(splits, manifest)
-    trained = load_trained(run)
+    trained, kind = _load_head(run, head)
     for sentence in trained.check_schema(manifest.schema):
         note(sentence)
-    label_map = _match_classes(manifest.schema, trained, note)
+    question = _question(kind, trained, manifest, splits, note)
     chosen = views(trained.model, test_time)
     if "train" in splits and manifest.digest == trained.records_digest:
         note("The model was trained on the split train: it tells nothing about new cells.")
@@ -103,17 +112,27 @@ def _measure(
         manifest,
         splits,
         chosen,
-        label_map=label_map,
+        question=question,
         batch_size=batch_size,
         progress=progress,
     )
-    summary = summarize(found, trained.class_names)
+    if not len(found.labels):
+        msg = (
+            f"Evaluation needs crops of proteins that the model knows. Received: {list(splits)} "
+            "without one. Measure on records of the same proteins."
+        )
+        raise SplitError(msg)
+    if question.multi_label:
+        summary = summarize_several(found, question.class_names)
+    else:
+        summary = summarize(found, question.class_names, of_proteins=kind == "protein")
     described = {
         "schema_version": SCHEMA_VERSION,
         "deeploc_tf": __version__,
         "model_sha256": trained.model_sha256,
         "trained_on_records_digest": trained.records_digest,
         "records_digest": manifest.digest,
+        "head": kind,
         "splits": list(splits),
         "test_time": test_time,
         "num_views": len(chosen),
@@ -129,19 +148,71 @@ def _check_splits(splits: Sequence[str], manifest: Manifest) -> None:
         raise SplitError(msg)
 
 
+def _load_head(run: str | Path, head: Kind | None) -> tuple[TrainedModel, Kind]:
+    """The model of a run up to a head, and what that tells."""
+    trained, opened = load_trained(run), open_run(run)
+    known = kinds(opened.config.target)
+    head = head or known[0]
+    if head not in known:
+        msg = (
+            f"`head` must be something that the model tells. Received: head={head!r}; it tells "
+            f"{' and '.join(known)}s."
+        )
+        raise SchemaError(msg)
+    several = head == "label" and trained.schema.multi_label
+    if head != known[0]:
+        names, path = opened.protein_names, opened.protein_model_path
+        trained = dataclasses.replace(trained, model=load_model(path), class_names=names)
+    return dataclasses.replace(trained, multi_label=several), head
+
+
+def _question(
+    kind: Kind,
+    trained: TrainedModel,
+    manifest: Manifest,
+    splits: Sequence[str],
+    note: Callable[[str], None],
+) -> Question:
+    """What is asked of the model about these records."""
+    if kind == "protein":
+        index = class_index(kind, trained.class_names)
+        _tell_unknown_proteins(trained.class_names, manifest, splits, note)
+        return Question(kind, trained.class_names, False, lambda batch: index(batch).numpy())
+    label_map = _match_classes(manifest.schema, trained, note)
+    if not trained.multi_label:
+        return Question(
+            kind, trained.class_names, False, lambda batch: label_map[batch["label"].numpy()]
+        )
+
+    def truth(batch: dict[str, Any]) -> NDArray[np.float32]:
+        theirs = batch["label"].numpy()
+        if theirs.ndim == 1:  # records with one label a crop, which is fine
+            theirs = np.eye(len(label_map), dtype=np.float32)[theirs]
+        ours = np.zeros((len(theirs), len(trained.class_names)), np.float32)
+        ours[:, label_map] = theirs
+        return ours
+
+    return Question(kind, trained.class_names, True, truth)
+
+
+def _tell_unknown_proteins(
+    names: Sequence[str], manifest: Manifest, splits: Sequence[str], note: Callable[[str], None]
+) -> None:
+    known, left_out, unnamed = set(names), 0, 0
+    for split in splits:
+        counts = manifest.counts[split]["protein"]
+        left_out += sum(count for name, count in counts.items() if name not in known)
+        unnamed += manifest.num_crops(split) - sum(counts.values())
+    if left_out + unnamed:
+        note(f"{left_out + unnamed} crops of proteins that the model does not know are left out.")
+
+
 def _match_classes(
     schema: Schema, trained: TrainedModel, note: Callable[[str], None]
 ) -> NDArray[np.int64]:
     """The model's class index of each class of the records."""
     ours, theirs = trained.class_names, schema.label_names
-    if trained.multi_label or ours != trained.schema.label_names:
-        msg = (
-            "`evaluate` measures models that tell one label a crop. Received: one that tells "
-            f"{'several' if trained.multi_label else 'proteins'}. The metrics.json of its run has "
-            "the scores of its test split."
-        )
-        raise SchemaError(msg)
-    if schema.multi_label:
+    if schema.multi_label and not trained.multi_label:
         msg = (
             "This model tells one label a crop. Received: records with several. Rebuild them with "
             "one label column."

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.pipeline.batches import batches, running_on
-from deeploc_tf.pipeline.classes import Kind, class_index
+from deeploc_tf.pipeline.classes import Kind, Target, class_index, kinds
 from deeploc_tf.training.metrics import classification_metrics, multi_label_metrics
 from tfrecords.manifest import Manifest
 
@@ -23,12 +23,15 @@ class Evaluator:
     """Metrics of a model on splits of one data set, on one device, whatever trained it.
 
     Args:
-        model: a model on one device; its weights may change between calls.
+        model: a model on one device; its weights may change between calls. The logits of its heads
+            are the first columns of its output.
         records: folder of the data set.
         manifest: of `records`.
         mask: the model takes the mask as well.
-        target: what it tells: "label" or "protein".
-        class_names: of its logits; None: the labels of the records.
+        target: what it tells: "label", "protein" or both.
+        class_names: of its first head; None: the labels of the records.
+        protein_names: of its second head, if there is one.
+        splits: those that are worth measuring.
     """
 
     def __init__(
@@ -38,37 +41,50 @@ class Evaluator:
         manifest: Manifest,
         *,
         mask: bool,
-        target: Kind = "label",
+        target: Target = "label",
         class_names: Sequence[str] | None = None,
+        protein_names: Sequence[str] = (),
+        splits: Sequence[str] = (),
     ) -> None:
         self.model = model
         self.records = records
         self.manifest = manifest
-        self.target = target
-        self.class_names = tuple(class_names or manifest.schema.label_names)
-        self.features = ["image", "mask", target] if mask else ["image", target]
-        self._index = class_index(target, self.class_names)
+        self.splits = list(splits)
+        names = [tuple(class_names or manifest.schema.label_names), tuple(protein_names)]
+        self.heads = dict(zip(kinds(target), names, strict=False))
+        self.features = ["image", *(["mask"] if mask else []), *self.heads]
+        self._indices = {kind: class_index(kind, names) for kind, names in self.heads.items()}
         self._logits = inference_function(model)
 
     def metrics(self, split: str) -> dict[str, Any]:
         """Metrics of the model as it is now, on one split.
 
         See `classification_metrics`, and `multi_label_metrics` where crops have several labels.
+        Those of a second head are an entry `protein`, if crops of the split have a known protein.
         """
-        labels, logits = self.predict(split)
-        if labels.ndim == 2:
-            return multi_label_metrics(labels, logits, self.class_names)
-        return classification_metrics(
-            labels, logits, self.class_names, confusion_matrix=self.target == "label"
-        )
+        metrics: dict[str, Any] = {}
+        for kind, (truth, logits) in self.predict(split).items():
+            names = self.heads[kind]
+            if truth.ndim == 2:
+                found = multi_label_metrics(truth, logits, names)
+            elif metrics and not len(truth):
+                continue
+            else:
+                found = classification_metrics(
+                    truth, logits, names, confusion_matrix=kind == "label"
+                )
+            metrics = {**metrics, kind: found} if metrics else found
+        return metrics
 
-    def predict(self, split: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """What is true and logits float32 `(num_crops, num_classes)`; in manifest order.
+    def predict(self, split: str) -> dict[Kind, tuple[NDArray[Any], NDArray[np.float32]]]:
+        """For each head what is true and logits float32 `(num_crops, num_classes)`.
 
-        What is true is int64 `(num_crops,)`, or 0 and 1 `(num_crops, num_classes)` where crops have
-        several labels. Crops of a protein that is no class are left out.
+        In manifest order. What is true is int64 `(num_crops,)`, or 0 and 1
+        `(num_crops, num_classes)` where crops have several labels. Crops of a protein that is no
+        class are left out.
         """
-        labels, logits = [], []
+        truths: dict[Kind, list[Any]] = {kind: [] for kind in self.heads}
+        outputs = []
         dataset = batches(
             self.records,
             split,
@@ -78,10 +94,15 @@ class Evaluator:
         )
         with running_on(self.records):
             for batch in dataset:
-                labels.append(self._index(batch).numpy())
-                del batch[self.target]
-                inputs = batch if "mask" in batch else batch["image"]
-                logits.append(self._logits(inputs).numpy())
-        truth, answers = np.concatenate(labels), np.concatenate(logits)
-        known = truth >= 0 if truth.ndim == 1 else slice(None)
-        return truth[known], answers[known]
+                for kind in self.heads:
+                    truths[kind].append(self._indices[kind](batch).numpy())
+                inputs = {name: batch[name] for name in ("image", "mask") if name in batch}
+                inputs = inputs if "mask" in inputs else inputs["image"]
+                outputs.append(self._logits(inputs).numpy())
+        answers, start, found = np.concatenate(outputs), 0, {}
+        for kind, names in self.heads.items():
+            truth, logits = np.concatenate(truths[kind]), answers[:, start : start + len(names)]
+            known = truth >= 0 if truth.ndim == 1 else slice(None)
+            found[kind] = truth[known], logits[known]
+            start += len(names)
+        return found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,33 +11,24 @@ import keras
 import pandas as pd
 import tensorflow as tf
 
-from deeploc_tf.models.deeploc import DeepLoc
-from deeploc_tf.pipeline.batches import (
-    keys_of_training_batch,
-    running_on,
-    steps_per_epoch,
-    training_batches,
-)
-from deeploc_tf.pipeline.classes import Classes, count_classes
+from deeploc_tf.models.heads import head
+from deeploc_tf.pipeline.batches import running_on
+from deeploc_tf.pipeline.classes import Classes
 from deeploc_tf.training.callbacks import EndOfEpoch, EpochReport, Progress, load_best_weights
 from deeploc_tf.training.checkpoints import TrainingState, restore_state
+from deeploc_tf.training.classification import Classification
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.devices import choose_strategy, describe_strategy
 from deeploc_tf.training.evaluation import Evaluator
 from deeploc_tf.training.interruptions import Checkpoints, FiniteLoss
-from deeploc_tf.training.objectives import (
-    check_records,
-    describe_classes,
-    has_known_classes,
-    make_accuracy,
-    make_loss,
-)
+from deeploc_tf.training.objectives import make_accuracies, make_loss
 from deeploc_tf.training.optimization import averaged_weights, make_optimizer, make_variables
 from deeploc_tf.training.precision import computing_in, resolve_precision
 from deeploc_tf.training.run_folder import Run, open_for_training
-from tfrecords.manifest import Manifest
+from deeploc_tf.training.transfer import begin_with, check_transfer, load_source
+from deeploc_tf.training.watching import watchers, write_projector
+from deeploc_tf.training.workers import folder_of_this_worker, this_worker
 from tfrecords.publishing import publish_bytes, publish_json, publishing
-from tfrecords.schema import Schema
 from tfrecords.verify import verify
 
 _EVALUATED = ("validation", "test")
@@ -50,6 +39,7 @@ def fit(
     run: str | Path,
     config: FitConfig | None = None,
     *,
+    initial_run: str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoint_steps: int | None = None,
     checkpoint_minutes: float = 10.0,
@@ -73,6 +63,8 @@ def fit(
             `validation` and `test`.
         run: folder to make, or that an earlier start with the same records and settings made.
         config: settings; None: the defaults.
+        initial_run: a finished run of the same network, to begin with its weights; the head's are
+            new.
         callbacks: further Keras callbacks; a training that resumes in an epoch begins it for them.
         checkpoint_steps: steps from one checkpoint within an epoch to the next; None: by time only.
             There is one after each epoch anyway.
@@ -91,7 +83,9 @@ def fit(
     Raises:
         DamagedRecordsError: the shards are not those of the manifest.
         SplitError: a split is too small, or a class has no crop to train on.
-        RecordsError: the run belongs to other records or settings.
+        RecordsError: the run belongs to other records or settings, or the one to begin with is not
+            finished.
+        SchemaError: the run to begin with is of other crops or another network.
         ValueError: a setting cannot be met.
         NotFiniteError: the loss or a weight became NaN or infinite; the checkpoints are finite.
         TrainingStoppedError: `should_stop` said so; the same call goes on.
@@ -99,144 +93,119 @@ def fit(
     config = config or FitConfig()
     note = note or (lambda _: None)
     manifest = verify(records)
-    classes = check_records(manifest, config)
-    steps = steps_per_epoch(manifest, "train", config.batch_size, config.sampling)
+    task = Classification(records, manifest, config)
     keras.utils.set_random_seed(config.seed)
     strategy = choose_strategy(config.device, config.batch_size)
-    inference_model = build_model(config, manifest.schema, len(classes.names))
+    source = None if initial_run is None else load_source(initial_run, manifest.schema, note)
+    if source is not None:
+        config = config.model_copy(update={"initial_model": source.model_sha256})
+    twin = task.build()  # on one device: it is evaluated and saved
+    check_transfer(twin, config, source)
     precision = resolve_precision(config.precision, strategy)
+    steps = task.steps_per_epoch
     make_optimizer(config, steps, strategy.num_replicas_in_sync)  # refused before there is a folder
-    folder = open_for_training(run, config, manifest, allow_changed=allow_changed)
-    if folder.is_finished:
-        note(f"{folder.path} is finished; its metrics follow.")
-        metrics: dict[str, Any] = json.loads((folder.path / "metrics.json").read_text("utf-8"))
-        return metrics
-    note(f"Training on {describe_strategy(strategy)}, in {precision}.")
-    strata = count_classes(manifest, config.sampling) if config.sampling else None
-    note(describe_classes(classes, strata))
-
-    with strategy.scope(), computing_in(precision):
-        model = build_model(config, manifest.schema, len(classes.names))
-        compile_model(model, config, steps, classes)
-        state, damages = restore_state(folder.path / "checkpoint", model)
-    for sentence in damages:
-        note(sentence)
-    if state.epoch or state.step:
-        after = f", step {state.step} of {steps}" if state.step else ""
-        note(f"Going on after epoch {state.epoch} of {config.epochs}{after}.")
-
-    evaluator = Evaluator(
-        inference_model,
-        records,
-        manifest,
-        mask=config.mask,
-        target=config.target,
-        class_names=classes.names,
-    )
-    splits = [split for split in _EVALUATED if has_known_classes(manifest, classes, split)]
-    for split in set(_EVALUATED).intersection(manifest.splits).difference(splits):
-        note(f"The {split} split is not evaluated: none of its crops is of a class trained on.")
-    batches = functools.partial(
-        training_batches,
-        records,
-        mask=config.mask,
-        target=config.target,
-        **_order(config, manifest),
-    )
-    keys_of_batch = functools.partial(keys_of_training_batch, records, **_order(config, manifest))
-    observers = [
-        FiniteLoss(state, keys_of_batch),
-        Checkpoints(
-            folder,
-            state,
-            steps,
-            every_steps=checkpoint_steps,
-            every_minutes=checkpoint_minutes,
-            should_stop=should_stop,
-        ),
-        EndOfEpoch(folder, state, evaluator if "validation" in splits else None, report),
-        *([Progress(progress, state, config.batch_size, steps)] if progress else []),
-        *_tensorboard(folder),
-        *callbacks,
-    ]
-    with running_on(records):
-        if state.step:  # the rest of the epoch in which the training stopped
-            _run_epochs(model, batches, steps, state, state.epoch + 1, observers)
-            # Keras ends by putting the averages in the weights' place: take those up again.
-            restore_state(folder.path / "checkpoint", model)
-        if not _is_over(state, config):
-            _run_epochs(model, batches, steps, state, config.epochs, observers)
-    if config.patience and state.best_epoch:
-        inference_model.set_weights(load_best_weights(folder, state.best_epoch))
-    else:
-        inference_model.set_weights(averaged_weights(model))
-    return _finish(folder, evaluator, state, splits)
+    with folder_of_this_worker(run) as path:
+        folder = open_for_training(path, config, manifest, allow_changed=allow_changed)
+        if folder.is_finished:
+            note(f"{folder.path} is finished; its metrics follow.")
+            metrics: dict[str, Any] = json.loads((folder.path / "metrics.json").read_text("utf-8"))
+            return metrics
+        note(f"Training on {describe_strategy(strategy)}, in {precision}.")
+        note(task.describe())
+        with strategy.scope(), computing_in(precision):
+            model = task.build()
+            begin_with(model, config, source)
+            compile_model(model, config, steps, *task.heads)
+            state, damages = restore_state(folder.path / "checkpoint", model)
+        for sentence in damages:
+            note(sentence)
+        if state.epoch or state.step:
+            after = f", step {state.step} of {steps}" if state.step else ""
+            note(f"Going on after epoch {state.epoch} of {config.epochs}{after}.")
+        evaluator = task.evaluator(twin, _EVALUATED, note)
+        validated = evaluator if "validation" in evaluator.splits else None
+        observers = [
+            FiniteLoss(state, task.keys_of_batch),
+            Checkpoints(
+                folder,
+                state,
+                steps,
+                every_steps=checkpoint_steps,
+                every_minutes=checkpoint_minutes,
+                should_stop=should_stop,
+                together=this_worker().num_workers > 1,
+            ),
+            EndOfEpoch(folder, state, validated, report),
+            *([Progress(progress, state, config.batch_size, steps)] if progress else []),
+            *watchers(folder, twin, lambda: next(iter(_batches(task, state)))[0], note),
+            *callbacks,
+        ]
+        with running_on(records):
+            _train(model, task, folder, state, observers)
+        if config.patience and state.best_epoch:
+            twin.set_weights(load_best_weights(folder, state.best_epoch))
+        else:
+            twin.set_weights(averaged_weights(model))
+        shown = next(split for split in (*_EVALUATED, "train") if split in manifest.splits)
+        write_projector(folder, twin, records, manifest, shown)
+        return _finish(folder, evaluator, state)
 
 
-def _order(config: FitConfig, manifest: Manifest) -> dict[str, Any]:
-    """What decides which crops come in which batch."""
-    return {
-        "batch_size": config.batch_size,
-        "seed": config.seed,
-        "sampling": config.sampling,
-        "manifest": manifest,
-    }
+def _train(
+    model: keras.Model,
+    task: Classification,
+    folder: Run,
+    state: TrainingState,
+    observers: Sequence[keras.callbacks.Callback],
+) -> None:
+    """Train to the end, or to where an observer stops it."""
+    if state.step:  # the rest of the epoch in which the training stopped
+        _run_epochs(model, task, state, state.epoch + 1, observers)
+        # Keras ends by putting the averages in the weights' place: take those up again.
+        restore_state(folder.path / "checkpoint", model)
+    if not _is_over(state, folder.config):
+        _run_epochs(model, task, state, folder.config.epochs, observers)
 
 
 def _run_epochs(
     model: keras.Model,
-    batches: Callable[..., tf.data.Dataset],
-    steps: int,
+    task: Classification,
     state: TrainingState,
     until: int,
     observers: Sequence[keras.callbacks.Callback],
 ) -> None:
     """Train from where `state` stands to the end of epoch `until`."""
     model.fit(
-        batches(epochs=until, first_epoch=state.epoch, first_step=state.step),
+        _batches(task, state, until),
         initial_epoch=state.epoch,
         epochs=until,
-        steps_per_epoch=steps - state.step,
+        steps_per_epoch=task.steps_per_epoch - state.step,
         callbacks=list(observers),
         shuffle=False,
         verbose=0,
     )
 
 
-def build_model(config: FitConfig, schema: Schema, num_classes: int | None = None) -> keras.Model:
-    """The untrained model that a configuration describes; as many classes as labels if None."""
-    return DeepLoc(
-        schema.image_shape,
-        schema.num_classes if num_classes is None else num_classes,
-        image_dtype=schema.dtype,
-        seed=config.seed,
-        **{name: getattr(config, name) for name in _ARCHITECTURE},
+def _batches(
+    task: Classification, state: TrainingState, until: int | None = None
+) -> tf.data.Dataset:
+    """From where `state` stands to the end of epoch `until`, or of its own."""
+    dataset = task.batches(
+        epochs=until or state.epoch + 1, first_epoch=state.epoch, first_step=state.step
     )
+    options = tf.data.Options()  # several workers share each batch, not the files
+    policy = tf.data.experimental.AutoShardPolicy.DATA
+    options.experimental_distribute.auto_shard_policy = policy
+    return dataset.with_options(options)
 
 
-_ARCHITECTURE = (
-    "preset",
-    "width",
-    "dense_units",
-    "last_block",
-    "crop_size",
-    "normalization",
-    "augmentation",
-    "dropout",
-    "batch_norm_momentum",
-    "mask",
-)
-
-
-def compile_model(
-    model: keras.Model, config: FitConfig, steps: int, classes: Classes | None = None
-) -> None:
+def compile_model(model: keras.Model, config: FitConfig, steps: int, *classes: Classes) -> None:
     """Give a model its loss and its optimizer, whose variables exist from now on."""
     optimizer = make_optimizer(config, steps)
     model.compile(
         optimizer,
-        make_loss(config, classes),
-        metrics=[make_accuracy(classes)],
+        make_loss(config, *classes),
+        metrics=make_accuracies(*classes),
         jit_compile=False,  # XLA was measured to be slower on CPUs, and fails on several
     )
     make_variables(model.optimizer, model.trainable_variables)
@@ -247,25 +216,20 @@ def _is_over(state: TrainingState, config: FitConfig) -> bool:
     return state.epoch >= config.epochs or (stopped and state.best_epoch > 0)
 
 
-def _tensorboard(folder: Run) -> list[keras.callbacks.Callback]:
-    if importlib.util.find_spec("tensorboard") is None:
-        return []
-    return [keras.callbacks.TensorBoard(folder.path / "logs")]
-
-
-def _finish(
-    folder: Run, evaluator: Evaluator, state: TrainingState, splits: Sequence[str]
-) -> dict[str, Any]:
+def _finish(folder: Run, evaluator: Evaluator, state: TrainingState) -> dict[str, Any]:
     """Measure the final model and publish everything; the model itself comes last."""
-    names = folder.class_names
     metrics: dict[str, Any] = {"epochs": state.epoch}
-    for split in splits:
+    for split in evaluator.splits:
         if split != "test" or folder.config.evaluate_test:
             metrics[split] = evaluator.metrics(split)
     if "confusion_matrix" in metrics.get("test", {}):
+        names = folder.class_names
         table = pd.DataFrame(metrics["test"]["confusion_matrix"], names, names)
         publish_bytes(folder.path / "confusion.csv", table.to_csv().encode())
     publish_json(folder.path / "metrics.json", metrics)
+    if folder.protein_names:
+        with publishing(folder.protein_model_path) as temporary:
+            head(evaluator.model, "protein_logits").save(temporary)
     with publishing(folder.model_path) as temporary:
-        evaluator.model.save(temporary)
+        head(evaluator.model).save(temporary)
     return metrics

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from deeploc_tf.training.checkpoints import NotFiniteError, TrainingState, save_state
 from deeploc_tf.training.run_folder import Run
@@ -30,6 +31,8 @@ class Checkpoints(keras.callbacks.Callback):
         every_minutes: minutes from one to the next.
         should_stop: asked after each step; if it says so, the state is saved and
             `TrainingStoppedError` raised.
+        together: other workers train along, who must all save after the same step: only
+            `every_steps` counts then, and who is asked to stop does so without saving.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Checkpoints(keras.callbacks.Callback):
         every_steps: int | None = None,
         every_minutes: float = 10.0,
         should_stop: Callable[[], bool] | None = None,
+        together: bool = False,
     ) -> None:
         super().__init__()
         self.run = run
@@ -49,6 +53,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.every_steps = every_steps
         self.every_minutes = every_minutes
         self.should_stop = should_stop or (lambda: False)
+        self.together = together
         self._before = 0  # steps of this epoch that an earlier start has done
         self._saved = time.monotonic()
 
@@ -64,14 +69,15 @@ class Checkpoints(keras.callbacks.Callback):
             for variable, before in zip(
                 _metric_variables(self.model), self.state.running_metrics, strict=True
             ):
-                variable.assign_add(before)
+                found = variable.numpy()  # of replicas, whose sum cannot be added to, only set
+                variable.assign(found + np.asarray(before, found.dtype))
         step = self._before + batch + 1
         if step == self.steps_per_epoch:
             return
         minutes = (time.monotonic() - self._saved) / 60
         due = self.every_steps is not None and step % self.every_steps == 0
         stopping = self.should_stop()
-        if due or stopping or minutes >= self.every_minutes:
+        if due or (not self.together and (stopping or minutes >= self.every_minutes)):
             self.state.step = step
             self.state.running_metrics = [float(v.numpy()) for v in _metric_variables(self.model)]
             save_state(self.run.path / "checkpoint", self.state, self.model)
@@ -79,7 +85,8 @@ class Checkpoints(keras.callbacks.Callback):
         if stopping:
             msg = (
                 f"Stopped in epoch {self.state.epoch + 1}, after step {step} of "
-                f"{self.steps_per_epoch}; the same command goes on from there."
+                f"{self.steps_per_epoch}; the same command goes on from "
+                f"{'the last checkpoint' if self.together else 'there'}."
             )
             raise TrainingStoppedError(msg)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from deeploc_tf.pipeline.classes import Classes, count_classes
+from deeploc_tf.models import addons
+from deeploc_tf.pipeline.classes import Classes, count_classes, kinds
 from deeploc_tf.pipeline.sampling import draws_of_a_class
 from deeploc_tf.training.config import FitConfig
 from tfrecords.errors import SplitError
@@ -81,8 +84,73 @@ class ClassificationLoss(keras.losses.Loss):
         return targets * (1 - self.label_smoothing) + self.label_smoothing / answers
 
 
-def make_loss(config: FitConfig, classes: Classes | None = None) -> ClassificationLoss:
-    """The loss that a configuration describes; classes None: one label a crop, none rare."""
+class TripletLoss(keras.losses.Loss):
+    """Semi-hard triplets of the crops of a batch; of several replicas each has its own.
+
+    Args:
+        margin: by how much a crop of another class shall be farther, in squared distance.
+
+    Input shape:
+        Targets float32 `(batch_size, num_classes)`, one 1 a crop; unit vectors float32
+        `(batch_size, num_features)`.
+    """
+
+    def __init__(self, margin: float) -> None:
+        super().__init__(name="triplet_loss")
+        self.margin = margin
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of the batch, as often as there are crops, float32 `(batch_size,)`."""
+        labels = tf.argmax(y_true, axis=-1)
+        loss = addons.semihard_triplets(labels, tf.cast(y_pred, tf.float32), self.margin)
+        return tf.fill(tf.shape(labels), loss)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A loss on some columns of the targets and of the outputs, and how much it counts."""
+
+    loss: keras.losses.Loss
+    targets: slice
+    outputs: slice
+    weight: float = 1.0
+
+
+class JointLoss(keras.losses.Loss):
+    """Several losses added up, each on columns of its own."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        super().__init__(name="joint_loss")
+        self.parts = tuple(parts)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Loss of each crop, float32 `(batch_size,)`."""
+        return sum(
+            part.weight * part.loss.call(y_true[:, part.targets], y_pred[:, part.outputs])
+            for part in self.parts
+        )
+
+
+def make_loss(config: FitConfig, *classes: Classes) -> keras.losses.Loss:
+    """The loss that a configuration describes.
+
+    Args:
+        config: settings.
+        classes: of each head; none of them: one head, one label a crop, none rare.
+    """
+    losses = [_head_loss(config, of_head) for of_head in classes] or [_head_loss(config, None)]
+    if config.loss == "triplet":
+        logits, rest = slice(len(classes[0].names)), slice(len(classes[0].names), None)
+        triplets = TripletLoss(config.triplet_margin)
+        return JointLoss([Part(losses[0], logits, logits), Part(triplets, logits, rest)])
+    if len(losses) == 1:
+        return losses[0]
+    weights = (1.0, config.protein_weight)
+    columns = _columns(classes)
+    return JointLoss([Part(*part) for part in zip(losses, columns, columns, weights, strict=True)])
+
+
+def _head_loss(config: FitConfig, classes: Classes | None) -> ClassificationLoss:
     weighted = classes is not None and config.class_weights == "balanced"
     return ClassificationLoss(
         multi_label=classes is not None and classes.multi_label,
@@ -92,11 +160,39 @@ def make_loss(config: FitConfig, classes: Classes | None = None) -> Classificati
     )
 
 
-def make_accuracy(classes: Classes | None = None) -> keras.metrics.Metric:
-    """Share of right answers while training: one answer a crop, or one a crop and class."""
-    if classes is not None and classes.multi_label:
-        return keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)  # of logits
-    return keras.metrics.CategoricalAccuracy(name="accuracy")
+def make_accuracies(*classes: Classes) -> list[keras.metrics.Metric]:
+    """Share of right answers of each head while training: one a crop, or one a crop and class."""
+    if not classes:
+        return [keras.metrics.CategoricalAccuracy(name="accuracy")]
+    return [
+        _Accuracy("protein_accuracy" if number else "accuracy", columns, of_head.multi_label)
+        for number, (of_head, columns) in enumerate(zip(classes, _columns(classes), strict=True))
+    ]
+
+
+class _Accuracy(keras.metrics.Mean):
+    """Accuracy of the logits in some columns."""
+
+    def __init__(self, name: str, columns: slice, multi_label: bool) -> None:
+        super().__init__(name=name)
+        self.columns = columns
+        self.multi_label = multi_label
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Take in a batch; Keras passes weights, and there are none."""
+        del sample_weight
+        truth, logits = y_true[:, self.columns], y_pred[:, self.columns]
+        if self.multi_label:
+            right = tf.equal(truth > 0.5, logits > 0)
+        else:
+            right = tf.equal(tf.argmax(truth, axis=-1), tf.argmax(logits, axis=-1))
+        return super().update_state(tf.cast(right, tf.float32))
+
+
+def _columns(classes: Sequence[Classes]) -> list[slice]:
+    """Where the targets and logits of each head stand."""
+    ends = np.cumsum([len(of_head.names) for of_head in classes]).tolist()
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def balanced_weights(classes: Classes) -> NDArray[np.float32]:
@@ -111,8 +207,8 @@ def balanced_weights(classes: Classes) -> NDArray[np.float32]:
     return np.asarray(classes.num_crops / (len(counts) * counts), np.float32)
 
 
-def check_records(manifest: Manifest, config: FitConfig) -> Classes:
-    """The classes to train on; refuses records that cannot serve a configuration.
+def check_records(manifest: Manifest, config: FitConfig) -> tuple[Classes, ...]:
+    """The classes of each head; refuses records that cannot serve a configuration.
 
     Raises:
         SplitError: masks, labels, proteins or splits are missing.
@@ -126,20 +222,31 @@ def check_records(manifest: Manifest, config: FitConfig) -> Classes:
             f"{', '.join(manifest.splits)}. Rebuild the records with one, or leave it out."
         )
         raise SplitError(msg)
-    classes = count_classes(manifest, config.target)
+    heads = tuple(count_classes(manifest, kind) for kind in kinds(config.target))
+    for classes in heads:
+        _check_classes(classes, config)
+    if config.patience and not has_known_classes(manifest, heads[0], "validation"):
+        msg = (
+            f"`patience` needs validation crops of proteins of the train split. Received: "
+            f"patience={config.patience}, no such crop. Split the records by field, not by protein."
+        )
+        raise SplitError(msg)
+    return heads
+
+
+def _check_classes(classes: Classes, config: FitConfig) -> None:
     if len(classes.names) < 2 and not classes.multi_label:
         msg = (
             "Training needs at least two classes. Received: "
             f"{classes.kind} {classes.names[0]!r} alone. Rebuild the records with more of them."
         )
         raise SplitError(msg)
-    if config.patience and not has_known_classes(manifest, classes, "validation"):
+    if classes.multi_label and config.loss == "triplet":
         msg = (
-            f"`patience` needs validation crops of proteins of the train split. Received: "
-            f"patience={config.patience}, no such crop. Split the records by field, not by protein."
+            "Triplets need one class a crop. Received: loss='triplet', records with several labels "
+            "a crop. Use target='protein'."
         )
         raise SplitError(msg)
-    return classes
 
 
 def has_known_classes(manifest: Manifest, classes: Classes, split: str) -> bool:
@@ -150,18 +257,22 @@ def has_known_classes(manifest: Manifest, classes: Classes, split: str) -> bool:
     )
 
 
-def describe_classes(classes: Classes, sampling: Classes | None = None) -> str:
-    """A sentence about the classes, and what sampling makes of them."""
+def describe_classes(heads: Sequence[Classes], sampling: Classes | None = None) -> str:
+    """A sentence about the classes of each head, and what sampling makes of them."""
+    text = " ".join(map(_describe, heads))
+    if sampling:
+        text += f" Each epoch draws {draws_of_a_class(sampling)} crops of each {sampling.kind}."
+    return text
+
+
+def _describe(classes: Classes) -> str:
     counts = classes.counts
     if len(counts) <= _MOST_NAMED:
         pairs = zip(classes.names, counts, strict=True)
         text = ", ".join(f"{name} {count}" for name, count in pairs)
     else:
         text = f"{min(counts)} to {max(counts)} crops each, median {statistics.median(counts):g}"
-    text = f"{classes.num_crops} crops of {len(counts)} {classes.kind}s: {text}."
-    if sampling:
-        text += f" Each epoch draws {draws_of_a_class(sampling)} crops of each {sampling.kind}."
-    return text
+    return f"{classes.num_crops} crops of {len(counts)} {classes.kind}s: {text}."
 
 
 def _power(base: Any, gamma: float) -> Any:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_expit, log_softmax, logsumexp
 
 from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.models.trained import TrainedModel
 from deeploc_tf.pipeline.batches import batches, running_on
+from deeploc_tf.pipeline.classes import Kind
 from deeploc_tf.training.test_time import View
 from tfrecords.errors import DamagedRecordsError
 from tfrecords.manifest import Manifest
@@ -26,13 +27,33 @@ class Predictions:
 
     Attributes:
         crops: columns `key`, `protein` and `split`.
-        labels: int64 `(num_crops,)`, class indices.
-        log_probabilities: float32 `(num_crops, num_classes)`, all of them finite.
+        labels: int64 `(num_crops,)`, class indices; for several labels a crop float32
+            `(num_crops, num_classes)`, 0 and 1.
+        scores: float32 `(num_crops, num_classes)`, all of them finite: log probabilities; for
+            several labels a crop the logits of their probabilities.
     """
 
     crops: pd.DataFrame
-    labels: NDArray[np.int64]
-    log_probabilities: NDArray[np.float32]
+    labels: NDArray[Any]
+    scores: NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What a model is asked about crops.
+
+    Attributes:
+        kind: "label" or "protein": the feature of the records that holds the truth.
+        class_names: that the model tells, in the order of its logits.
+        multi_label: a crop may belong to several of them.
+        truth: from a parsed batch to what is true, as `Predictions.labels`, -1 for a protein that
+            is no class.
+    """
+
+    kind: Kind
+    class_names: tuple[str, ...]
+    multi_label: bool
+    truth: Callable[[dict[str, Any]], NDArray[Any]]
 
 
 def predict(
@@ -42,7 +63,7 @@ def predict(
     splits: Sequence[str],
     views: Sequence[View],
     *,
-    label_map: NDArray[np.int64],
+    question: Question,
     batch_size: int,
     progress: Callable[[int], None] | None = None,
 ) -> Predictions:
@@ -54,7 +75,7 @@ def predict(
         manifest: of `records`.
         splits: names of the splits.
         views: to average over.
-        label_map: the model's class index of each class of the records.
+        question: what is to be told. Crops of proteins that are no class are left out.
         batch_size: crops at a time.
         progress: called with the number of crops so far.
 
@@ -63,19 +84,20 @@ def predict(
     """
     inputs = ["image", "mask"] if trained.takes_mask else ["image"]
     logits_of = inference_function(trained.model)
-    crops, labels, logs, done = [], [], [], 0
+    mean = _mean_logits if question.multi_label else _mean_log_probabilities
+    crops, labels, scores, done = [], [], [], 0
     with running_on(records):
         for split in splits:
             for batch in batches(
                 records,
                 split,
                 batch_size=batch_size,
-                features=[*inputs, "label", "key", "protein"],
+                features=[*inputs, "key", *{question.kind, "protein"}],
                 manifest=manifest,
             ):
                 pixels = {name: batch[name].numpy() for name in inputs}
-                logs.append(_mean_log_probabilities(logits_of, pixels, views))
-                labels.append(label_map[batch["label"].numpy()])
+                scores.append(mean(logits_of, pixels, views))
+                labels.append(question.truth(batch))
                 crops.append(
                     pd.DataFrame(
                         {name: _texts(batch[name]) for name in ("key", "protein")}
@@ -92,8 +114,10 @@ def predict(
             f"{total}. Run `deeploc-tf verify --deep` on the records."
         )
         raise DamagedRecordsError(msg)
+    table, truth = pd.concat(crops, ignore_index=True), np.concatenate(labels)
+    known = np.ones(len(truth), bool) if question.multi_label else truth >= 0
     return Predictions(
-        pd.concat(crops, ignore_index=True), np.concatenate(labels), np.concatenate(logs)
+        table[known].reset_index(drop=True), truth[known], np.concatenate(scores)[known]
     )
 
 
@@ -101,13 +125,26 @@ def _mean_log_probabilities(
     logits_of: Callable[[Any], Any], pixels: dict[str, NDArray[Any]], views: Sequence[View]
 ) -> NDArray[np.float32]:
     """``log(mean over views of softmax(logits))``, finite where the mean itself would be 0."""
-    logs = []
+    logs = [log_softmax(logits, axis=1) for logits in _logits(logits_of, pixels, views)]
+    return np.asarray(logsumexp(logs, axis=0) - np.log(len(views)), np.float32)
+
+
+def _mean_logits(
+    logits_of: Callable[[Any], Any], pixels: dict[str, NDArray[Any]], views: Sequence[View]
+) -> NDArray[np.float32]:
+    """Logits of the mean over views of ``sigmoid(logits)``, finite as well."""
+    logits = list(_logits(logits_of, pixels, views))
+    present = logsumexp([log_expit(values) for values in logits], axis=0)
+    absent = logsumexp([log_expit(-values) for values in logits], axis=0)
+    return np.asarray(present - absent, np.float32)
+
+
+def _logits(
+    logits_of: Callable[[Any], Any], pixels: dict[str, NDArray[Any]], views: Sequence[View]
+) -> Iterator[NDArray[np.float64]]:
     for view in views:
         seen = {name: view(values) for name, values in pixels.items()}
-        logits = logits_of(seen if "mask" in seen else seen["image"]).numpy()
-        logs.append(log_softmax(logits.astype(np.float64), axis=1))
-    mean = logsumexp(logs, axis=0) - np.log(len(views))
-    return np.asarray(mean, np.float32)
+        yield logits_of(seen if "mask" in seen else seen["image"]).numpy().astype(np.float64)
 
 
 def _texts(values: Any) -> list[str]:

@@ -5,6 +5,7 @@
     RUN/history.csv        one row an epoch
     RUN/checkpoint/        the last two epochs' states, for resuming
     RUN/logs/              TensorBoard, if it is installed
+    RUN/proteins.keras     the same network with its second head, if it was trained with two
     RUN/model.keras        the trained model; its presence means that the training is finished
     RUN/metrics.json       validation and test metrics of that model
     RUN/confusion.csv      test confusion matrix, true classes in rows
@@ -26,7 +27,7 @@ import pydantic
 
 from deeploc_tf.models.deeploc import resolve_preset
 from deeploc_tf.models.trained import CONFIG_NAME, MODEL_NAME, read_config
-from deeploc_tf.pipeline.classes import count_classes
+from deeploc_tf.pipeline.classes import count_classes, kinds
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.version import __version__
 from tfrecords.errors import OutputExistsError, RecordsError
@@ -47,6 +48,7 @@ class Run:
         schema: of the records it was trained on: channels, dtype, classes and their order.
         records_digest: identity of those records, wherever they lie.
         class_names: what the model tells, in the order of its logits.
+        protein_names: what its second head tells, if it has one.
     """
 
     def __init__(
@@ -56,17 +58,24 @@ class Run:
         schema: Schema,
         records_digest: str,
         class_names: tuple[str, ...],
+        protein_names: tuple[str, ...] = (),
     ) -> None:
         self.path = path
         self.config = config
         self.schema = schema
         self.records_digest = records_digest
         self.class_names = class_names
+        self.protein_names = protein_names
 
     @property
     def model_path(self) -> Path:
         """The trained model, as a Keras file."""
         return self.path / MODEL_NAME
+
+    @property
+    def protein_model_path(self) -> Path:
+        """The trained network with its second head, as a Keras file."""
+        return self.path / "proteins.keras"
 
     @property
     def is_finished(self) -> bool:
@@ -91,11 +100,14 @@ def open_for_training(
         RecordsError: the folder belongs to other records or other settings.
     """
     path = Path(path)
-    names = count_classes(manifest, config.target).names
-    run = Run(path, config, manifest.schema, manifest.digest, names)
+    names = [count_classes(manifest, kind).names for kind in kinds(config.target)]
+    run = Run(path, config, manifest.schema, manifest.digest, *names)
     if (path / CONFIG_NAME).exists():
         existing = open_run(path)
-        same = (existing.schema, existing.class_names) == (run.schema, run.class_names)
+        same = all(
+            getattr(existing, name) == getattr(run, name)
+            for name in ("schema", "class_names", "protein_names")
+        )
         if allow_changed and same and not existing.is_finished:
             _write_config(run)
             return run
@@ -144,7 +156,8 @@ def open_run(path: str | Path) -> Run:
         raise RecordsError(msg) from error
     schema = Schema.from_json(values["schema"])
     names = tuple(values.get("class_names", schema.label_names))
-    return Run(path, config, schema, str(values["records_digest"]), names)
+    proteins = tuple(values.get("protein_names", ()))
+    return Run(path, config, schema, str(values["records_digest"]), names, proteins)
 
 
 def _write_config(run: Run) -> None:
@@ -164,6 +177,7 @@ def _write_config(run: Run) -> None:
                 )
             ),
             "class_names": list(run.class_names),
+            **({"protein_names": list(run.protein_names)} if run.protein_names else {}),
             "records_digest": run.records_digest,
             "schema": run.schema.to_json(),
         },

@@ -43,20 +43,26 @@ class Summary:
         publish_json(folder / "metrics.json", self.metrics)
 
 
-def summarize(found: Predictions, class_names: Sequence[str]) -> Summary:
+def summarize(
+    found: Predictions, class_names: Sequence[str], *, of_proteins: bool = False
+) -> Summary:
     """Metrics and tables of predictions; docs/evaluation.md defines every number.
 
     Args:
-        found: the predictions.
+        found: the predictions, one class a crop.
         class_names: in the order of their probabilities.
+        of_proteins: the classes are proteins, which may be thousands: no confusion matrix then, and
+            of each crop's probabilities those of what was said and of the truth.
     """
-    labels, logs = found.labels, found.log_probabilities
+    labels, logs = found.labels, found.scores
     probabilities = np.exp(logs)
     predicted, confidence = logs.argmax(axis=1), probabilities.max(axis=1)
     names = list(class_names)
     bins = reliability(confidence, predicted == labels)
     proteins = protein_table(found.crops["protein"].tolist(), labels, probabilities, names)
-    metrics = classification_metrics(labels, logs, names)  # log_softmax changes nothing in `logs`
+    metrics = classification_metrics(  # log_softmax changes nothing in `logs`
+        labels, logs, names, confusion_matrix=not of_proteins
+    )
     precisions = average_precisions(labels[:, np.newaxis] == np.arange(len(names)), logs)
     for of_class, score in zip(metrics["per_class"].values(), precisions, strict=True):
         of_class["prevalence"] = of_class["support"] / len(labels)
@@ -76,14 +82,18 @@ def summarize(found: Predictions, class_names: Sequence[str]) -> Summary:
         "proteins": protein_metrics(proteins),
     }
     tables = {
-        "confusion": pd.DataFrame(metrics["confusion_matrix"], names, names),
         "per_class": per_class.rename_axis("class"),
         "per_protein": proteins.set_index("protein"),
         "reliability": bins.set_index("above"),
     }
     classes = np.asarray(names, object)
     columns = {"label": classes[labels], "predicted": classes[predicted]}
-    columns |= {f"probability_{name}": probabilities[:, i] for i, name in enumerate(names)}
+    if of_proteins:
+        columns |= {"probability": confidence}
+        columns |= {"probability_of_label": probabilities[np.arange(len(labels)), labels]}
+    else:
+        tables["confusion"] = pd.DataFrame(metrics["confusion_matrix"], names, names)
+        columns |= {f"probability_{name}": probabilities[:, i] for i, name in enumerate(names)}
     predictions = pd.concat([found.crops, pd.DataFrame(columns)], axis=1)
     return Summary(metrics, tables, predictions)
 

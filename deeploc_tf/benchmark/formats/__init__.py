@@ -1,0 +1,1 @@
+"""A file a format in which standards are downloaded; `registry` knows them all."""

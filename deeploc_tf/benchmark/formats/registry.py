@@ -1,0 +1,124 @@
+"""All formats by name, and which of them a file has."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from deeploc_tf.benchmark.formats.complex_tab import ACCESSION, read_complex_tab
+from deeploc_tf.benchmark.formats.entries import Entry, Reading
+from deeploc_tf.benchmark.formats.gaf import read_gaf
+from deeploc_tf.benchmark.formats.gmt import read_gmt
+from deeploc_tf.benchmark.formats.huh import SUMMARY_HEADER, read_huh_summary, read_huh_table
+from deeploc_tf.benchmark.formats.kegg import read_kegg_link, read_kegg_table
+from deeploc_tf.benchmark.formats.modules_json import read_modules_json
+from deeploc_tf.benchmark.formats.pairs import read_lines, read_pairs
+from deeploc_tf.benchmark.formats.sgd_slim import read_sgd_slim
+from deeploc_tf.benchmark.formats.text import StandardError, numbered_lines
+from tfrecords.errors import did_you_mean
+
+# A name of a yeast gene by its place: chromosome, arm, number, strand; Q: mitochondrial, R: plasmid
+SYSTEMATIC_NAME = re.compile(r"Y[A-P][LR]\d{3}[WC](-[A-Z])?|Q\d{4}|R\d{4}[WC]")
+_SAMPLE_LINES = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """How one format is read, and what it can be asked for.
+
+    Attributes:
+        read: entries of a file.
+        options: of `read_standard`, those that mean something here.
+        what: the format in a few words.
+    """
+
+    read: Callable[[Reading], Iterator[Entry]]
+    what: str
+    options: frozenset[str] = frozenset()
+
+
+FORMATS = {
+    "gmt": Format(read_gmt, "a term a line: name, description, members"),
+    "pairs": Format(read_pairs, "two columns: protein, term"),
+    "lines": Format(read_lines, "the members of a term a line, as CYC2008"),
+    "json": Format(read_modules_json, 'modules: {"term": ["member", ...]}'),
+    "sgd-slim": Format(read_sgd_slim, "SGD's go_slim_mapping.tab", frozenset({"aspect"})),
+    "gaf": Format(
+        read_gaf,
+        "annotations of the Gene Ontology",
+        frozenset({"aspect", "exclude_evidence", "ontology", "slim"}),
+    ),
+    "kegg-link": Format(read_kegg_link, "KEGG's gene and path:ID, either order"),
+    "kegg-table": Format(read_kegg_table, "yeast-GEM's table with gene_id and pathway"),
+    "complex-tab": Format(read_complex_tab, "Complex Portal"),
+    "huh-table": Format(read_huh_table, "allOrfData.txt of Huh et al. 2003"),
+    "huh-summary": Format(read_huh_summary, "ORF and localisation summary of the same"),
+}
+_BY_SUFFIX = {".gmt": "gmt", ".json": "json", ".gaf": "gaf"}
+
+
+def format_of(path: Path, name: str | None = None) -> tuple[str, Format]:
+    """Name and format of a file: those that are named, else what it seems to be.
+
+    Raises:
+        StandardError: there is no format of that name.
+        OSError: the file cannot be read.
+    """
+    if name is not None and name not in FORMATS:
+        msg = (
+            f"`format` must be one of {', '.join(FORMATS)}. Received: format={name!r}."
+            f"{did_you_mean(name, FORMATS)}"
+        )
+        raise StandardError(msg)
+    found = name or sniff(path)
+    return found, FORMATS[found]
+
+
+def sniff(path: Path) -> str:
+    """The name in `FORMATS` of what a file seems to be, by its suffix, else by its content.
+
+    Members without names of their terms are believed only where nearly all are systematic names of
+    yeast: a table of two columns with a tab too many must not pass for them.
+
+    Raises:
+        StandardError: the file is not UTF-8 text.
+        OSError: it cannot be read.
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    suffix = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else path.suffix.lower()
+    if suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix]
+    numbered = itertools.islice(numbered_lines(path, comment=""), _SAMPLE_LINES)
+    lines = [line for _, line in numbered]
+    first = lines[0].split("\t") if lines else [""]
+    if first[0].startswith("!gaf-version"):
+        return "gaf"
+    if first[0] == ACCESSION:
+        return "complex-tab"
+    if first[0].strip() == SUMMARY_HEADER:
+        return "huh-summary"
+    if {"yORF", "gene name", "ambiguous"} <= set(first):
+        return "huh-table"
+    if {"gene_id", "pathway"} <= set(first):
+        return "kegg-table"
+    if first[0].lstrip().startswith("{"):
+        return "json"
+    return _by_columns([line.split("\t") for line in lines if line[0] not in "#!"])
+
+
+def _by_columns(rows: list[list[str]]) -> str:
+    """The format of a table without a header."""
+    if not rows:
+        return "pairs"
+    if all(len(row) == 7 and row[3] in ("C", "F", "P") for row in rows):
+        return "sgd-slim"
+    if all(len(row) >= 15 and row[4].startswith("GO:") for row in rows):
+        return "gaf"
+    if all(len(row) == 2 and sum(f.startswith("path:") for f in row) == 1 for row in rows):
+        return "kegg-link"
+    fields = [field.strip() for row in rows for field in row if field.strip()]
+    systematic = sum(SYSTEMATIC_NAME.fullmatch(field) is not None for field in fields)
+    return "lines" if systematic > 0.9 * len(fields) else "pairs"

@@ -1,0 +1,152 @@
+"""Each protein as a query that ranks all others: AP, hits among the first k, AUROC, p-values."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+
+from deeploc_tf.benchmark.similarity import Similarities
+
+_BLOCK = 256  # queries
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryScores:
+    """What each query found; every array has an element, or a row, a protein.
+
+    Attributes:
+        precision: AP of the ranking, tied proteins enter together.
+        auroc: area under the ROC curve; NaN where every other protein is a positive.
+        hits: int64 `(num_proteins, num_ks)`, positives among the first k; those that tie with
+            negatives are ranked behind them.
+        positives: int64, number of positives.
+        term_precision: AP of each membership, for the term's members as positives, in the order of
+            the annotation's sparse matrix.
+    """
+
+    precision: NDArray[np.float64]
+    auroc: NDArray[np.float64]
+    hits: NDArray[np.int64]
+    positives: NDArray[np.int64]
+    term_precision: NDArray[np.float64]
+
+
+def query_scores(
+    similarities: Similarities,
+    shared: scipy.sparse.csr_matrix,
+    ks: Sequence[int],
+    members: scipy.sparse.csr_matrix | None = None,
+) -> QueryScores:
+    """Let each protein rank all others.
+
+    Args:
+        similarities: of the proteins.
+        shared: bool, sparse: which proteins share a term; each has one to share with.
+        ks: numbers of neighbors.
+        members: sparse `(num_proteins, num_terms)`, for the AP of terms; None leaves them out.
+    """
+    count = len(similarities)
+    by_term = None if members is None else members.tocsc()
+    num_memberships = 0 if members is None else members.nnz
+    scores = QueryScores(
+        np.zeros(count),
+        np.full(count, np.nan),
+        np.zeros((count, len(ks)), np.int64),
+        np.diff(shared.indptr).astype(np.int64),
+        np.zeros(num_memberships),
+    )
+    cuts = np.minimum(np.asarray(ks, np.int64), count - 1)
+
+    def rank(start: int) -> None:
+        stop = min(start + _BLOCK, count)
+        block = np.array(similarities.block(slice(start, stop), slice(None)))
+        block[np.arange(stop - start), np.arange(start, stop)] = -np.inf  # itself, the last of all
+        ordered = np.sort(block, axis=1)[:, 1:]
+        for i, row, ranking in zip(range(start, stop), block, ordered, strict=True):
+            positives = np.sort(row[shared.indices[shared.indptr[i] : shared.indptr[i + 1]]])
+            _score_query(scores, i, ranking, positives, cuts)
+            if members is not None and by_term is not None:
+                for place in range(members.indptr[i], members.indptr[i + 1]):
+                    term = members.indices[place]
+                    inside = by_term.indices[by_term.indptr[term] : by_term.indptr[term + 1]]
+                    others = np.sort(row[inside[inside != i]])
+                    scores.term_precision[place] = _average_precision(ranking, others)
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        list(pool.map(rank, range(0, count, _BLOCK)))
+    return scores
+
+
+def _score_query(
+    scores: QueryScores,
+    query: int,
+    ranking: NDArray[np.float32],
+    positives: NDArray[np.float32],
+    cuts: NDArray[np.int64],
+) -> None:
+    count, num_positives = len(ranking), len(positives)
+    lower = np.searchsorted(ranking, positives, side="left")
+    upper = np.searchsorted(ranking, positives, side="right")
+    first = np.searchsorted(positives, positives, side="left")
+    scores.precision[query] = np.mean((num_positives - first) / (count - lower))
+    if num_positives < count:
+        middle = float((lower + upper + 1).sum()) / 2
+        wins = middle - num_positives * (num_positives + 1) / 2
+        scores.auroc[query] = wins / (num_positives * (count - num_positives))
+    edge = ranking[count - cuts]
+    above = count - np.searchsorted(ranking, edge, side="right")
+    tied = count - np.searchsorted(ranking, edge, side="left") - above
+    above_true = num_positives - np.searchsorted(positives, edge, side="right")
+    tied_true = num_positives - np.searchsorted(positives, edge, side="left") - above_true
+    # of tied proteins, the negatives take their places first
+    scores.hits[query] = above_true + np.maximum(0, cuts - above - (tied - tied_true))
+
+
+def _average_precision(ranking: NDArray[np.float32], positives: NDArray[np.float32]) -> float:
+    lower = np.searchsorted(ranking, positives, side="left")
+    first = np.searchsorted(positives, positives, side="left")
+    return float(np.mean((len(positives) - first) / (len(ranking) - lower)))
+
+
+def permutation_p_values(
+    precision: NDArray[np.float64],
+    positives: NDArray[np.int64],
+    num_ranked: int,
+    num_permutations: int,
+    generator: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Share of random rankings, the query's own among them, that score as well or better.
+
+    Args:
+        precision: AP of each query.
+        positives: number of positives of each query.
+        num_ranked: proteins in each ranking.
+        num_permutations: random rankings; queries with as many positives share theirs.
+        generator: of these.
+    """
+    ranks = np.tile(np.arange(1, num_ranked + 1, dtype=np.int32), (num_permutations, 1))
+    generator.permuted(ranks, axis=1, out=ranks)
+    p_values = np.empty(len(precision))
+    for number in np.unique(positives):
+        chosen = positives == number
+        null = np.mean(np.arange(1, number + 1) / np.sort(ranks[:, :number], axis=1), axis=1)
+        null.sort()
+        # a score that equals a random one but for the last bit must count as equal
+        better = num_permutations - np.searchsorted(null, precision[chosen] - 1e-12, side="left")
+        p_values[chosen] = (better + 1) / (num_permutations + 1)
+    return p_values
+
+
+def benjamini_hochberg(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """P-values adjusted so that those below q hold a share of q false ones at most, on average."""
+    order = np.argsort(p_values)[::-1]
+    scaled = p_values[order] * len(p_values) / np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(1, np.minimum.accumulate(scaled))
+    return adjusted

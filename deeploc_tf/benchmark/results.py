@@ -1,0 +1,176 @@
+"""The folder of a benchmark: numbers, curves and terms of one method or several."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deeploc_tf.benchmark.benchmark import StandardScores
+from deeploc_tf.benchmark.intervals import paired_difference
+from deeploc_tf.version import __version__
+from tfrecords.errors import OutputExistsError
+from tfrecords.publishing import publish_bytes, publish_json
+
+SCHEMA_VERSION = 2
+
+DEFINITIONS = {
+    "prevalence": "positive pairs / pairs; a pair is positive if the two share a kept term",
+    "average_precision": "sum over distinct scores of (R_k - R_(k-1)) P_k, one ranking of all "
+    "pairs, tied pairs enter together",
+    "lift": "average_precision / prevalence",
+    "normalized_average_precision": "(AP - mu0) / (1 - mu0), mu0 the mean AP of random rankings",
+    "maximal_f1": "highest F1 along the curve of all pairs; not cluster_f1",
+    "mean_average_precision": "mean over proteins of the AP of their ranking of all others",
+    "mean_query_prevalence": "mean over proteins of the share of positives among the others",
+    "mean_auroc": "mean over proteins of the area under the ROC curve, ties count half",
+    "precision_at_k, recall_at_k": "positives among the first k, over k and over all positives; "
+    "positives that tie with negatives are ranked behind them",
+    "significant_queries": "share of proteins whose AP has a permutation p-value of 0.05 or less "
+    "after Benjamini-Hochberg",
+    "adjusted_mutual_information, cluster_f1": "AMI, and pairwise F1, of the cut with the highest "
+    "AMI, of {average, single, complete} x {euclidean, cosine} x 500 heights; mean over draws of "
+    "terms that do not overlap",
+    "shuffled_*": "the same with the proteins shuffled",
+    "*_low, *_high": "95% interval, bootstrap over proteins",
+}
+
+_CURVE_POINTS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One table of profiles and what it scored.
+
+    Attributes:
+        name: of the method; tables of one name are seeds of it.
+        results: as `benchmark` gives them.
+        file: of the profiles; None for random vectors.
+        provenance: of the profiles.
+    """
+
+    name: str
+    results: Sequence[StandardScores]
+    file: Path | None
+    provenance: Mapping[str, Any]
+
+
+def write_results(
+    folder: str | Path,
+    methods: Sequence[Method],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write `scores.json`, `scores.csv`, `precision_recall.csv` and `terms.csv` into a folder.
+
+    Args:
+        folder: to make; it must not exist, or be empty.
+        methods: the first is the one that the others are compared with; all scored on the same
+            standards.
+        settings: similarity, seed and the like, JSON-ready.
+
+    Returns:
+        The content of `scores.json`.
+
+    Raises:
+        OutputExistsError: the folder has something in it.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        msg = f"`results` must be a new or empty folder. Received: {str(folder)!r}. Name another."
+        raise OutputExistsError(msg)
+    values = {
+        "schema_version": SCHEMA_VERSION,
+        "deeploc_tf": __version__,
+        "numpy": np.__version__,
+        "definitions": DEFINITIONS,
+        **settings,
+        "profiles": _origin(methods[0]),
+        "standards": _numbers(methods[0]),
+        "methods": [
+            {"name": m.name, "profiles": _origin(m), "standards": _numbers(m)} for m in methods
+        ],
+        "seeds": spread_over_seeds(methods),
+        "differences": differences(methods),
+    }
+    several = len(methods) > 1
+    rows = [
+        {**({"method": m.name} if several else {}), "standard": r.standard, **r.numbers}
+        for m in methods
+        for r in m.results
+    ]
+    curves = pd.concat([_curve_table(m.name, r) for m in methods for r in m.results])
+    terms = [r.terms.assign(method=m.name) for m in methods for r in m.results]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in (
+        ("precision_recall.csv", curves),
+        ("terms.csv", pd.concat(terms)),
+        ("scores.csv", pd.DataFrame(rows)),
+    ):
+        publish_bytes(folder / name, table.to_csv(index=False).encode())
+    publish_json(folder / "scores.json", values)
+    return values
+
+
+def spread_over_seeds(methods: Sequence[Method]) -> list[dict[str, Any]]:
+    """Mean and standard deviation over the tables that have one name, JSON-ready."""
+    rows: list[dict[str, Any]] = []
+    for name in dict.fromkeys(method.name for method in methods):
+        tables = [method for method in methods if method.name == name]
+        if len(tables) < 2:
+            continue
+        for results in zip(*[method.results for method in tables], strict=True):
+            row: dict[str, Any] = {
+                "method": name,
+                "standard": results[0].standard,
+                "tables": len(tables),
+            }
+            for score in ("average_precision", "mean_average_precision"):
+                numbers = [result.numbers[score] for result in results]
+                row[score] = float(np.mean(numbers))
+                row[f"{score}_sd"] = float(np.std(numbers, ddof=1))
+            rows.append(row)
+    return rows
+
+
+def differences(methods: Sequence[Method]) -> list[dict[str, Any]]:
+    """The first method less each other one, where both were resampled, JSON-ready."""
+    rows = []
+    for other in methods[1:]:
+        for ours, theirs in zip(methods[0].results, other.results, strict=True):
+            for score in ours.resampled.keys() & theirs.resampled.keys():
+                resampled = ours.resampled[score], theirs.resampled[score]
+                found = paired_difference(ours.numbers[score], theirs.numbers[score], resampled)
+                where = {"method": methods[0].name, "other": other.name}
+                rows.append({**where, "standard": ours.standard, "score": score, **found})
+    return sorted(rows, key=lambda row: (row["score"], row["other"], row["standard"]))
+
+
+def _origin(method: Method) -> dict[str, Any]:
+    if method.file is None:
+        return {"file": None, "provenance": dict(method.provenance)}
+    digest = hashlib.sha256(method.file.read_bytes()).hexdigest()
+    return {"file": method.file.name, "sha256": digest, "provenance": dict(method.provenance)}
+
+
+def _numbers(method: Method) -> dict[str, dict[str, Any]]:
+    return {result.standard: dict(result.numbers) for result in method.results}
+
+
+def _curve_table(method: str, result: StandardScores) -> pd.DataFrame:
+    """At most a thousand points of the curve, the first and the last among them."""
+    count = len(result.curve.recall)
+    chosen = np.unique(np.linspace(0, count - 1, min(count, _CURVE_POINTS)).astype(int))
+    return pd.DataFrame(
+        {
+            "method": method,
+            "standard": result.standard,
+            "recall": result.curve.recall[chosen],
+            "precision": result.curve.precision[chosen],
+            "similarity": result.curve.score[chosen],
+        }
+    )

@@ -1,0 +1,102 @@
+"""`deeploc-tf measure`: records into a table of classic features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from deeploc_tf.cli.progress import Progress
+from deeploc_tf.cli.tensorflow_start import start_tensorflow
+
+EPILOG = """\b
+Examples:
+  deeploc-tf measure RECORDS cellprofiler.parquet --workers 4
+  deeploc-tf measure RECORDS intensity.parquet --kind intensity --mask-channel rfp
+  deeploc-tf measure RECORDS pixels.h5 --kind pixels --components 64 --split train --split test
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("records", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option(
+    "--kind",
+    type=click.Choice(["cellprofiler", "intensity", "pixels"]),
+    default="cellprofiler",
+    show_default=True,
+    help="CellProfiler's features by cp-measure (extra `cellprofiler`), plain numbers of "
+    "brightness and texture, or principal components of the pixels.",
+)
+@click.option(
+    "--split",
+    "splits",
+    multiple=True,
+    default=("test",),
+    show_default=True,
+    help="Split to measure. Repeatable.",
+)
+@click.option(
+    "--mask-channel",
+    metavar="NAME",
+    help="Channel whose bright part is the cell, by Otsu's threshold, or none: the whole crop is. "
+    "Default: the stored masks, else the second channel.",
+)
+@click.option(
+    "--components",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Length of the vectors of --kind pixels.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that compute.",
+)
+@click.option("--quiet", is_flag=True, help="No progress.")
+def measure(
+    records: Path,
+    output: Path,
+    kind: str,
+    splits: tuple[str, ...],
+    mask_channel: str | None,
+    components: int,
+    workers: int,
+    quiet: bool,
+) -> None:
+    """Write classic features of the crops of RECORDS to OUTPUT (.h5 or .parquet).
+
+    The table is like that of `embed`: a row a cell, in the records' order. The profiles, a row a
+    protein, go to NAME.profiles.SUFFIX beside it. Stopped and started again, it goes on where it
+    was. No network, no labels.
+    """
+    from tfrecords.manifest import read_manifest
+
+    manifest = read_manifest(records)
+    total = sum(manifest.num_crops(split) for split in splits)
+
+    start_tensorflow()  # records are decoded by it
+    from deeploc_tf.features.measure import measure as measure_crops
+
+    with Progress("Measuring crops", total) as progress:
+        written = measure_crops(
+            records,
+            output,
+            kind,
+            splits=splits,
+            mask_channel=mask_channel,
+            num_components=components,
+            workers=workers,
+            progress=None if quiet else progress,
+            note=lambda sentence: click.echo(sentence, err=True),
+        )
+    click.echo(
+        f"{written.embeddings}: {written.num_crops} cells, {written.num_features} features ({kind})"
+    )
+    click.echo(
+        f"{written.profiles}: {written.num_proteins} proteins, "
+        f"{written.num_profile_features} features"
+    )

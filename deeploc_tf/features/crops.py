@@ -1,0 +1,103 @@
+"""Crops of records as plain arrays, a batch at a time, with what describes each of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfrecords.codec import decode
+from tfrecords.errors import DamagedRecordsError, RecordsError
+from tfrecords.framing import records as framed_records
+from tfrecords.manifest import Manifest
+from tfrecords.schema import Crop, Schema
+
+
+@dataclasses.dataclass(frozen=True)
+class CropBatch:
+    """Some crops that follow each other in the records.
+
+    Attributes:
+        number: place of the batch among all of them, from 0.
+        images: `(num_crops, height, width, channels)`, in the dtype of the records.
+        masks: uint8 `(num_crops, height, width)`, or None where none are stored.
+        columns: values of each metadata column of the table, one a crop.
+    """
+
+    number: int
+    images: NDArray[Any]
+    masks: NDArray[np.uint8] | None
+    columns: dict[str, list[Any]]
+
+
+def crop_batches(
+    records: str | Path, manifest: Manifest, splits: Sequence[str], batch_size: int
+) -> Iterator[CropBatch]:
+    """Every crop of the splits, one split after the other, each in manifest order.
+
+    Memory holds a shard and a batch.
+
+    Raises:
+        DamagedRecordsError: a record is damaged; its shard is named.
+        SplitError: there is no such split.
+    """
+    schema = manifest.schema
+    crops = ((split, crop) for split in splits for crop in _crops(Path(records), manifest, split))
+    for number in itertools.count():
+        some = list(itertools.islice(crops, batch_size))
+        if not some:
+            return
+        rows = [_row(split, crop, schema) for split, crop in some]
+        masks = [crop.mask for _, crop in some if crop.mask is not None]
+        yield CropBatch(
+            number,
+            np.stack([crop.image for _, crop in some]),
+            np.stack(masks) if masks else None,
+            {name: [row[name] for row in rows] for name in column_types(schema)},
+        )
+
+
+def column_types(schema: Schema) -> dict[str, str]:
+    """Metadata columns of the table and their types, the same as those of `embed`."""
+    label = {"label": "text"} if schema.label_names else {}
+    columns = {"key": "text", "protein": "text", **label, "split": "text"}
+    return columns | {_column(name): kind for name, kind in schema.metadata.items()}
+
+
+def _column(name: str) -> str:
+    """The table's name of a metadata column: four names are taken."""
+    return f"meta_{name}" if name in ("key", "protein", "label", "split") else name
+
+
+def _row(split: str, crop: Crop, schema: Schema) -> dict[str, Any]:
+    return {
+        "key": crop.key,
+        "protein": crop.protein,
+        "label": "|".join(schema.label_names[label] for label in crop.labels),
+        "split": split,
+        **{_column(name): value for name, value in crop.metadata.items()},
+    }
+
+
+def _crops(records: Path, manifest: Manifest, split: str) -> Iterator[Crop]:
+    for shard in manifest.shards(split):
+        content = memoryview((records / shard.name).read_bytes())
+        count = 0
+        try:
+            for start, stop in framed_records(content):
+                yield decode(bytes(content[start:stop]), manifest.schema)
+                count += 1
+        except RecordsError as error:
+            error.add_note(f"Place: record {count} of {shard.name}.")
+            raise
+        if count != shard.num_crops:
+            msg = (
+                f"A shard must hold the crops of the manifest. Received: {count} in {shard.name}, "
+                f"expected {shard.num_crops}. Copy the data set again, or rebuild it."
+            )
+            raise DamagedRecordsError(msg)

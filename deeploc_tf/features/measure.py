@@ -1,0 +1,275 @@
+"""Cells to vectors without a network: `measure` takes classic features of every crop of a split."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeploc_tf.features.cellprofiler import cellprofiler_features
+from deeploc_tf.features.crops import CropBatch, column_types, crop_batches
+from deeploc_tf.features.intensity import Intensity
+from deeploc_tf.features.masks import otsu_mask
+from deeploc_tf.features.means import MAX_UNDEFINED, DefinedMeans
+from deeploc_tf.features.parts import Parts, computed
+from deeploc_tf.features.pixels import fit_components
+from deeploc_tf.features.white_levels import white_levels
+from deeploc_tf.profiles.tables import check_suffix, write_table, writing_table
+from deeploc_tf.version import __version__
+from tfrecords.errors import SchemaError, SplitError, did_you_mean
+from tfrecords.manifest import Manifest
+from tfrecords.publishing import check_absent
+from tfrecords.schema import Schema
+from tfrecords.verify import verify
+
+KINDS = ("cellprofiler", "intensity", "pixels")
+WHOLE_CROP = "none"
+_CROPS_OF_A_PART = 64
+_FIT_SPLIT = "train"
+
+
+class Features(Protocol):
+    """What makes vectors of crops; it can be pickled."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of the features."""
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the features depend on, as JSON values."""
+
+    def __call__(self, images: NDArray[Any], masks: Any) -> NDArray[np.float32]:
+        """Float32 `(num_crops, num_features)`, NaN for what is not defined."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What `measure` wrote.
+
+    Attributes:
+        embeddings: path of the table with a row a cell.
+        profiles: path of the table with a row a protein.
+        num_crops: number of rows of the first.
+        num_proteins: number of rows of the second.
+        num_features: length of the vectors of cells.
+        num_profile_features: length of the vectors of proteins: without features that are often
+            undefined.
+        num_left_out: how many cells no profile counts, since nothing is inside their masks.
+    """
+
+    embeddings: Path
+    profiles: Path
+    num_crops: int
+    num_proteins: int
+    num_features: int
+    num_profile_features: int
+    num_left_out: int
+
+
+def measure(
+    records: str | Path,
+    output: str | Path,
+    kind: str = "cellprofiler",
+    *,
+    splits: Sequence[str] = ("test",),
+    mask_channel: str | None = None,
+    num_components: int = 64,
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Measured:
+    """Write features of all crops of some splits, in manifest order, and profiles by protein.
+
+    The tables are those of `embed`. Stopped and called again in the same way, it goes on where it
+    was and ends in the same bytes, whatever the number of workers. In the table of cells a feature
+    that is not defined is NaN; see `DefinedMeans` for what becomes of it in the profiles.
+
+    What has to be learnt (the level of white, the components of pixels) is learnt from the split
+    `train`, or where there is none from the splits that are measured.
+
+    Args:
+        records: data set to measure.
+        output: file to write, .h5 or .parquet (see `deeploc_tf.profiles.tables`).
+        kind: "cellprofiler" (needs the extra of this name), "intensity" or "pixels".
+        splits: names of splits, measured one after the other.
+        mask_channel: name of the channel whose bright part is the cell, by Otsu's threshold, or
+            "none": the whole crop is. By default the stored mask is taken, and where none is
+            stored the second channel.
+        num_components: length of the vectors of "pixels".
+        workers: how many processes compute. With more than one, a script that calls this must guard
+            its main code by `if __name__ == "__main__":`.
+        progress: called with the number of crops done so far.
+        note: called with sentences worth telling.
+
+    Returns:
+        Paths and sizes.
+
+    Raises:
+        OutputExistsError: a file of either name is there already.
+        LockedError: another process writes the same output.
+        MissingCpMeasureError: the extra `cellprofiler` is not installed.
+        SchemaError: there is no mask and no channel to make it from.
+        SplitError: there is no such split.
+        DamagedRecordsError: the records are damaged.
+        ChildProcessError: a worker died.
+        ValueError: no crop has anything inside its mask, or crops are too few for the components.
+    """
+    output = Path(output)
+    tell = note or (lambda _: None)
+    check_suffix(output)
+    check_absent(output)
+    if len(set(splits)) != len(splits) or kind not in KINDS:
+        msg = (
+            f"`kind` must be one of {', '.join(KINDS)}, and each split be named once. "
+            f"Received: kind={kind!r}, splits={list(splits)}.{did_you_mean(kind, KINDS)}"
+        )
+        raise SplitError(msg) if kind in KINDS else ValueError(msg)
+    manifest = verify(records)
+    total = sum(manifest.num_crops(split) for split in splits)
+    masked = kind != "pixels"
+    mask = _mask_rule(manifest.schema, mask_channel, tell) if masked else None
+    features = _features(records, manifest, kind, splits, num_components)
+    provenance = {
+        "kind": "embeddings",
+        "features": kind,
+        **({"mask": mask} if masked else {}),
+        "splits": list(splits),
+        "channels": list(manifest.schema.channels),
+        "records_digest": manifest.digest,
+        **features.provenance,
+        "deeploc_tf": __version__,
+    }
+    parts = Parts(output, hashlib.sha256(json.dumps(provenance).encode()).hexdigest())
+    profiles_path = output.with_name(f"{output.stem}.profiles{output.suffix}")
+    if not parts.started:  # else it may be of the same command, killed before its end
+        check_absent(profiles_path)
+    vectors_of = partial(_vectors, features, _channel_of(manifest.schema, mask), mask == WHOLE_CROP)
+    profiles = DefinedMeans(features.names)
+    columns = column_types(manifest.schema)
+    with (
+        parts.opened(),
+        writing_table(output, features.names, columns, provenance) as writer,
+    ):
+        batches = crop_batches(records, manifest, splits, _CROPS_OF_A_PART)
+        for batch, vectors in computed(batches, vectors_of, parts, workers):
+            writer.append(vectors, batch.columns)
+            profiles.add(vectors, batch.columns["protein"])
+            if progress is not None:
+                progress(writer.num_rows)
+        if profiles.num_left_out == total:
+            msg = f"A crop must have a cell. Received: {total} empty masks ({mask})."
+            raise ValueError(msg)
+        table, kept = profiles.table(provenance)
+        # Before the table of cells gets its name, which says that both are done.
+        write_table(profiles_path, table, kept)
+    written = Measured(
+        embeddings=output,
+        profiles=profiles_path,
+        num_crops=total,
+        num_proteins=len(table.features),
+        num_features=len(features.names),
+        num_profile_features=len(kept),
+        num_left_out=profiles.num_left_out,
+    )
+    for sentence in _notes(written, table.provenance["num_filled"]):
+        tell(sentence)
+    return written
+
+
+def _mask_rule(schema: Schema, channel: str | None, tell: Callable[[str], None]) -> str:
+    """Where masks come from: "stored", "none" (the whole crop), or "otsu of CHANNEL"."""
+    if channel == WHOLE_CROP:
+        return WHOLE_CROP
+    if channel is None and schema.has_mask:
+        return "stored"
+    if channel is None and len(schema.channels) < 2:
+        msg = (
+            "A cell must have a mask, or a channel that shows all of it. Received: records without "
+            f"masks, channels={list(schema.channels)}. Name a channel by `mask_channel` "
+            f"(--mask-channel {schema.channels[0]}), or {WHOLE_CROP!r} to take the whole crop."
+        )
+        raise SchemaError(msg)
+    channel = channel or schema.channels[1]
+    if channel not in schema.channels:
+        msg = (
+            f"`mask_channel` must be one of {', '.join(schema.channels)}, or {WHOLE_CROP!r}. "
+            f"Received: mask_channel={channel!r}.{did_you_mean(channel, schema.channels)}"
+        )
+        raise SchemaError(msg)
+    why = "instead of the stored ones" if schema.has_mask else "since none are stored"
+    tell(f"Masks are made from the channel {channel!r} by Otsu's threshold, {why}.")
+    return f"otsu of {channel}"
+
+
+def _channel_of(schema: Schema, mask: str | None) -> int | None:
+    """Index of the channel that masks are made from."""
+    name = (mask or "").removeprefix("otsu of ")
+    return None if name == mask or not mask else schema.channels.index(name)
+
+
+def _vectors(
+    features: Features,
+    mask_channel: int | None,
+    whole_crop: bool,
+    images: NDArray[Any],
+    masks: NDArray[np.uint8] | None,
+) -> NDArray[np.float32]:
+    """The features of crops; runs in the workers."""
+    from threadpoolctl import threadpool_limits
+
+    if whole_crop:
+        masks = np.ones(images.shape[:3], np.uint8)
+    elif mask_channel is not None:
+        masks = np.stack([otsu_mask(image[..., mask_channel]) for image in images])
+    with threadpool_limits(1):  # sums of several threads would depend on their number
+        return features(images, None if masks is None else masks.astype(bool))
+
+
+def _features(
+    records: str | Path,
+    manifest: Manifest,
+    kind: str,
+    splits: Sequence[str],
+    num_components: int,
+) -> Features:
+    """What makes the vectors, with what it has to learn learnt."""
+    schema = manifest.schema
+    if kind == "intensity":
+        # one count of a camera; of pixels in [0, 1] about as much
+        floor = 2.0**-16 if schema.dtype == "float32" else 1.0
+        return Intensity(schema.channels, floor)
+    height, width, _ = schema.image_shape
+    fit_splits = [_FIT_SPLIT] if _FIT_SPLIT in manifest.split_names else splits
+
+    def fit_batches() -> Iterator[CropBatch]:
+        return crop_batches(records, manifest, fit_splits, _CROPS_OF_A_PART)
+
+    if kind == "cellprofiler":
+        cellprofiler_features(schema.channels, [1.0] * len(schema.channels), (height, width))
+        levels = white_levels(fit_batches())
+        return cellprofiler_features(schema.channels, levels, (height, width))
+    return fit_components(fit_batches(), white_levels(fit_batches()), num_components=num_components)
+
+
+def _notes(written: Measured, num_filled: int) -> Iterator[str]:
+    if written.num_left_out:
+        yield (
+            f"{written.num_left_out} of {written.num_crops} cells have an empty mask: their rows "
+            "are NaN, and no profile counts them."
+        )
+    dropped = written.num_features - written.num_profile_features
+    if dropped:
+        yield (
+            f"{dropped} features are undefined in more than {MAX_UNDEFINED:.0%} of the cells: the "
+            "profiles do without them."
+        )
+    if num_filled:
+        yield f"{num_filled} numbers of profiles are undefined: they got the others' mean."

@@ -1,0 +1,202 @@
+"""Features computed part by part: by several processes, and going on after a stop.
+
+OUTPUT.partial-0a1b2c3d/
+  000000.part    features of the first batch of crops, with a checksum
+  000001.part    and so on; the folder is removed when the table has its name
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import io
+import itertools
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeploc_tf.features.crops import CropBatch
+from tfrecords.framing import masked_checksum
+from tfrecords.locking import locked
+from tfrecords.publishing import publish_chunks
+
+Vectors = NDArray[np.float32]
+VectorsOf = Callable[[NDArray[Any], NDArray[np.uint8] | None], Vectors]
+"""Features of images and their masks; it is pickled where several processes compute."""
+
+
+class Parts:
+    """What has been computed of a table so far; it belongs to one process at a time.
+
+    Args:
+        output: the name that the table will have; its folder must exist.
+        identity: name of what is computed. The same identity goes on where another process stopped;
+            the remains of others are removed.
+    """
+
+    def __init__(self, output: Path, identity: str) -> None:
+        self.output = output
+        self.folder = output.with_name(f"{output.name}.partial-{identity[:16]}")
+
+    @property
+    def started(self) -> bool:
+        """Something is left of the same computation."""
+        return self.folder.is_dir()
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Hold the folder while the block runs; after an error it stays, if there is a part in it.
+
+        Raises:
+            LockedError: another process computes the same output.
+        """
+        with locked(self.output.with_name(f".{self.output.name}.lock"), str(self.output)):
+            for other in self.output.parent.glob(f"{_escaped(self.output.name)}.partial-*"):
+                if other != self.folder and _holds_parts_only(other):
+                    shutil.rmtree(other)
+            self.folder.mkdir(exist_ok=True)
+            try:
+                yield
+            except BaseException as error:
+                if any(self.folder.glob("*.part")):
+                    error.add_note(
+                        f"What was computed is kept in {str(self.folder)!r}: give the same command "
+                        "again to go on from there, or remove it."
+                    )
+                else:
+                    shutil.rmtree(self.folder)
+                raise
+            shutil.rmtree(self.folder)
+
+    def load(self, number: int) -> Vectors | None:
+        """A part, or None where it is not there or not as it was written."""
+        try:
+            content = self._path(number).read_bytes()
+        except FileNotFoundError:
+            return None
+        if content[:4] != masked_checksum(content[4:]):
+            return None
+        vectors: Vectors = np.load(io.BytesIO(content[4:]), allow_pickle=False)
+        return vectors
+
+    def save(self, number: int, vectors: Vectors) -> None:
+        """Keep a part; not forced to the disk: its checksum tells what a loss of power left."""
+        content = io.BytesIO()
+        np.save(content, vectors, allow_pickle=False)
+        chunks = masked_checksum(content.getvalue()), content.getvalue()
+        publish_chunks(self._path(number), chunks, durable=False)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.part"
+
+
+def computed(
+    batches: Iterable[CropBatch], vectors_of: VectorsOf, parts: Parts, workers: int
+) -> Iterator[tuple[CropBatch, Vectors]]:
+    """Each batch with its features, in order; those of finished parts are not computed again.
+
+    Processes are spawned and not forked: a fork would take over locks that threads hold. So with
+    several a script that calls this must guard its main code by `if __name__ == "__main__":`.
+
+    Raises:
+        ChildProcessError: a process died.
+        Exception: what `vectors_of` raised; the crops are named.
+    """
+    batches = iter(batches)
+    capacity = 1 if workers == 1 else 2 * workers  # keeps all busy, and memory small
+    waiting: collections.deque[tuple[CropBatch, Future[Vectors] | Vectors]] = collections.deque()
+    with _executor(workers) as executor:
+        while True:
+            for batch in itertools.islice(batches, capacity - len(waiting)):
+                vectors = parts.load(batch.number)
+                if vectors is None:
+                    future = executor.submit(vectors_of, batch.images, batch.masks)
+                    waiting.append((batch, future))
+                else:
+                    waiting.append((batch, vectors))
+            if not waiting:
+                return
+            batch, result = waiting.popleft()
+            if isinstance(result, Future):
+                vectors = _result(result, batch.columns["key"])
+                parts.save(batch.number, vectors)
+            else:
+                vectors = result
+            yield batch, vectors
+
+
+def _result(future: Future[Vectors], keys: Sequence[str]) -> Vectors:
+    place = f"Crops: {keys[0]!r} to {keys[-1]!r}."
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        msg = (
+            "A worker must live until its crops are measured. Received: one that died. If memory "
+            f"ran out, use fewer workers. {place}"
+        )
+        raise ChildProcessError(msg) from error
+    except Exception as error:
+        error.add_note(place)
+        raise
+
+
+@contextlib.contextmanager
+def _executor(workers: int) -> Iterator[Executor]:
+    executor: Executor = (
+        _InThisProcess()
+        if workers == 1
+        else ProcessPoolExecutor(
+            workers, multiprocessing.get_context("spawn"), initializer=_start_worker
+        )
+    )
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+class _InThisProcess(Executor):
+    """Computes at once."""
+
+    def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments, **options))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def _start_worker() -> None:
+    """No interrupts of the terminal, and no life after the parent's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; ours ends us
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    """A process that was killed cannot stop its workers, which would wait for ever."""
+    parent.join()
+    os._exit(1)
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def _holds_parts_only(folder: Path) -> bool:
+    return folder.is_dir() and all(
+        path.suffix == ".part" or path.name.startswith(".") for path in folder.iterdir()
+    )

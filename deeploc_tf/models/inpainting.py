@@ -1,0 +1,218 @@
+"""Paired Cell Inpainting: to paint a protein into a cell, after seeing it in another one.
+
+The target cell shows its structural channels only. What the protein must look like there can be
+learnt from the source cell alone, so the source's encoder has to describe the protein, whatever the
+shape of the cell it was seen in.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from deeploc_tf.models.augmentation import RandomCrop, RandomOrientation
+from deeploc_tf.models.normalization import Normalization
+
+INPAINTING_AUGMENTATIONS = ("none", "flips", "orientations")
+INPAINTING_NORMALIZATIONS = ("min-max", "percentile", "kraus")
+INPAINTING_FEATURES = "source_conv_3:max"  # with source_conv_4 the best ones of Lu et al.
+
+_SOURCE = (96, 256, 384, 384, 256)
+_TARGET = (16, 32, 32)
+_DECODER = (256, 384, 384, 256, 96)
+_POOLS = 2  # in both encoders, after their first and second convolution
+_UPSAMPLED = (4, 5)  # convolutions of the decoder that see twice as many pixels as those before
+
+
+@keras.utils.register_keras_serializable(package="deeploc_tf")
+class SelectChannels(keras.layers.Layer):
+    """Some neighboring channels of an image.
+
+    Args:
+        start: number of the first one.
+        stop: number of the last one, plus one.
+
+    Input shape:
+        `(batch_size, height, width, channels)`, float32.
+
+    Output shape:
+        `(batch_size, height, width, stop - start)`, float32.
+    """
+
+    def __init__(self, start: int, stop: int, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.start, self.stop = int(start), int(stop)
+
+    def call(self, inputs: Any) -> Any:
+        """Those channels."""
+        return inputs[..., self.start : self.stop]
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's, with fewer channels."""
+        return (*input_shape[:-1], self.stop - self.start)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return {**super().get_config(), "start": self.start, "stop": self.stop}
+
+
+def PairedCellInpainting(
+    image_shape: Sequence[int],
+    *,
+    image_dtype: str = "uint16",
+    crop_size: int | None = None,
+    normalization: str | None = None,
+    augmentation: str | None = None,
+    width: float = 1.0,
+    batch_norm_momentum: float = 0.9,
+    seed: int = 0,
+) -> keras.Model:
+    """A model from two raw crops to what is wrong with the protein it paints into the second.
+
+    The first channel is the protein, the others show the structure of the cell. Source and target
+    are normalized, cut and flipped by layers of their own, hence independently. The target's
+    protein goes to no other layer than the last: to train, let the mean square of the output go to
+    0.
+
+    The layer names are addresses: ``source_conv_1`` ... ``source_conv_5`` give the tensor after
+    ReLU, before batch normalization, as published; so do ``target_conv_1`` to ``_3`` and
+    ``decoder_conv_1`` to ``_5``. ``inpainted`` is the painted protein, ``target_protein`` the true
+    one, both normalized.
+
+    Args:
+        image_shape: `(height, width, channels)` of the stored crops.
+        image_dtype: dtype of the raw pixels: "uint8", "uint16" or "float32".
+        crop_size: side in pixels of the square window that the network sees: at a random place in
+            training, at the center otherwise; None or 0: the whole crop.
+        normalization: "min-max" (None: that one), "percentile" or "kraus"; see `Normalization`.
+            "standardize" mixes channels: the target's structure would tell of its protein.
+        augmentation: "none"; "flips" (None: that one), four views; "orientations", all eight flips
+            and quarter turns.
+        width: factor on the numbers of filters.
+        batch_norm_momentum: of the moving averages that inference uses.
+        seed: of the augmentation.
+
+    Returns:
+        `keras.Model`: inputs a dict of `image` (the source) and `target`, both crops of
+        `image_shape`; output `residual`, ``inpainted - target_protein``, float32
+        `(batch_size, window height, window width, 1)`.
+
+    Raises:
+        ValueError: an argument is not one of its choices, there is no structural channel, or the
+            sides of the window are no multiples of 4.
+
+    Example:
+        >>> model = PairedCellInpainting((64, 64, 2))
+        >>> sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+        7320609
+
+    References:
+        Lu et al. 2019, PLoS Comput Biol 15:e1007348.
+    """
+    normalization, augmentation = normalization or "min-max", augmentation or "flips"
+    _check_choice("normalization", normalization, INPAINTING_NORMALIZATIONS)
+    _check_choice("augmentation", augmentation, INPAINTING_AUGMENTATIONS)
+    _check_shape(image_shape, crop_size, width)
+    view = functools.partial(
+        _view,
+        normalization=normalization,
+        augmentation=augmentation,
+        crop_size=crop_size,
+        seed=seed,
+    )
+    encode = functools.partial(_encoder, width=width, momentum=batch_norm_momentum)
+
+    image = keras.Input(tuple(image_shape), dtype=image_dtype, name="image")
+    target = keras.Input(tuple(image_shape), dtype=image_dtype, name="target")
+    x = encode(view(image, "source"), _SOURCE, "source")
+    both = view(target, "target")
+    protein = SelectChannels(0, 1, name="target_protein")(both)
+    structure = SelectChannels(1, image_shape[2], name="target_structure")(both)
+    marker = encode(structure, _TARGET, "target")
+    x = keras.layers.Concatenate(name="joined")([x, marker])
+    for i, filters in enumerate(_DECODER, start=1):
+        if i in _UPSAMPLED:
+            x = keras.layers.UpSampling2D(2, name=f"decoder_up_{i}")(x)
+        x = _convolution(x, filters, f"decoder_conv_{i}", width)
+    # The head and all that the loss is made of are float32 under every precision policy.
+    painted = keras.layers.Conv2D(1, 1, dtype="float32", name="inpainted")(x)
+    residual = keras.layers.Subtract(dtype="float32", name="residual")([painted, protein])
+    return keras.Model({"image": image, "target": target}, residual, name="inpainting")
+
+
+def source_encoder(model: keras.Model) -> keras.Model:
+    """The half of a `PairedCellInpainting` model that describes a cell: from `image` alone.
+
+    Returns:
+        `keras.Model` with the layers up to ``source_conv_5`` and the weights of `model`.
+    """
+    image = model.get_layer("image").output
+    return keras.Model(image, model.get_layer("source_conv_5").output, name="source_encoder")
+
+
+def _view(
+    x: Any,
+    name: str,
+    *,
+    normalization: str,
+    augmentation: str,
+    crop_size: int | None,
+    seed: int,
+) -> Any:
+    """The crop as the network sees it, by layers of its own: they draw their own numbers."""
+    x = Normalization(normalization, name=f"{name}_normalization")(x)
+    if crop_size:
+        x = RandomCrop(crop_size, crop_size, seed=seed, name=f"{name}_crop")(x)
+    if augmentation != "none":
+        turns = augmentation == "orientations"
+        x = RandomOrientation(turns, seed=seed, name=f"{name}_orientation")(x)
+    return x
+
+
+def _encoder(x: Any, blocks: Sequence[int], name: str, *, width: float, momentum: float) -> Any:
+    for i, filters in enumerate(blocks, start=1):
+        x = _convolution(x, filters, f"{name}_conv_{i}", width)
+        # Statistics over the global batch, as in DeepLoc: replicas then train like one device.
+        x = keras.layers.BatchNormalization(
+            momentum=momentum, synchronized=True, name=f"{name}_conv_{i}_bn"
+        )(x)
+        if i <= _POOLS:
+            x = keras.layers.MaxPooling2D(2, name=f"{name}_pool_{i}")(x)
+    return x
+
+
+def _convolution(x: Any, filters: int, name: str, width: float) -> Any:
+    filters = max(1, round(filters * width))
+    x = keras.layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv")(x)
+    return keras.layers.Activation("relu", name=name)(x)
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        msg = (
+            f"`{name}` must be one of {', '.join(choices)} for inpainting. "
+            f"Received: {name}={value!r}."
+        )
+        raise ValueError(msg)
+
+
+def _check_shape(image_shape: Sequence[int], crop_size: int | None, width: float) -> None:
+    if len(image_shape) != 3 or image_shape[2] < 2 or width <= 0:
+        msg = (
+            "Inpainting needs crops with the protein's channel and at least one of the cell's "
+            "structure, and a positive `width`. Received: "
+            f"image_shape={tuple(image_shape)}, width={width}. Rebuild the records with such a "
+            "channel."
+        )
+        raise ValueError(msg)
+    sides = (crop_size, crop_size) if crop_size else tuple(image_shape[:2])
+    if any(side % 2**_POOLS for side in sides):
+        msg = (
+            "Both sides of what the network sees must be multiples of 4, to be halved and doubled "
+            f"twice. Received: {sides[0]}x{sides[1]} pixels. Choose such a `crop_size`, "
+            f"{min(image_shape[:2]) // 4 * 4} at most."
+        )
+        raise ValueError(msg)

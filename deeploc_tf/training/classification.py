@@ -1,0 +1,142 @@
+"""What `fit` has to know to train a network that tells labels, proteins or both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from deeploc_tf.models.deeploc import DeepLoc
+from deeploc_tf.pipeline.batches import keys_of_training_batch, steps_per_epoch, training_batches
+from deeploc_tf.pipeline.classes import count_classes
+from deeploc_tf.training.config import FitConfig
+from deeploc_tf.training.evaluation import Evaluator
+from deeploc_tf.training.objectives import (
+    check_records,
+    describe_classes,
+    has_known_classes,
+)
+from tfrecords.manifest import Manifest
+from tfrecords.schema import Schema
+
+
+class Classification:
+    """The classes of a training, its batches and its measure.
+
+    Args:
+        records: folder of the data set.
+        manifest: of `records`.
+        config: settings.
+
+    Attributes:
+        heads: the classes of each head.
+        steps_per_epoch: batches an epoch.
+
+    Raises:
+        SplitError: masks, labels, proteins, splits or a whole batch are missing.
+    """
+
+    def __init__(self, records: str | Path, manifest: Manifest, config: FitConfig) -> None:
+        self.records, self.manifest, self.config = records, manifest, config
+        self.heads = check_records(manifest, config)
+        self.steps_per_epoch = steps_per_epoch(
+            manifest, "train", config.batch_size, config.sampling
+        )
+
+    def describe(self) -> str:
+        """Sentences about the classes, and what sampling makes of them."""
+        sampling = self.config.sampling
+        return describe_classes(
+            self.heads, count_classes(self.manifest, sampling) if sampling else None
+        )
+
+    def build(self) -> keras.Model:
+        """The untrained model."""
+        sizes = [len(classes.names) for classes in self.heads]
+        return build_model(self.config, self.manifest.schema, *sizes)
+
+    def batches(self, *, epochs: int, first_epoch: int, first_step: int) -> tf.data.Dataset:
+        """See `training_batches`."""
+        return training_batches(
+            self.records,
+            batch_size=self.config.batch_size,
+            epochs=epochs,
+            first_epoch=first_epoch,
+            first_step=first_step,
+            seed=self.config.seed,
+            mask=self.config.mask,
+            target=self.config.target,
+            sampling=self.config.sampling,
+            manifest=self.manifest,
+        )
+
+    def keys_of_batch(self, *, epoch: int, step: int) -> list[str]:
+        """Keys of the crops of a batch."""
+        return keys_of_training_batch(
+            self.records,
+            batch_size=self.config.batch_size,
+            epoch=epoch,
+            step=step,
+            seed=self.config.seed,
+            sampling=self.config.sampling,
+            manifest=self.manifest,
+        )
+
+    def evaluator(
+        self, model: keras.Model, splits: Sequence[str], note: Callable[[str], None]
+    ) -> Evaluator:
+        """Of those of the splits that have crops of a known class; says which of them do not."""
+        known = [s for s in splits if has_known_classes(self.manifest, self.heads[0], s)]
+        for split in splits:
+            if split in self.manifest.splits and split not in known:
+                note(
+                    f"The {split} split is not evaluated: none of its crops is of a class trained "
+                    "on."
+                )
+        return Evaluator(
+            model,
+            self.records,
+            self.manifest,
+            mask=self.config.mask,
+            target=self.config.target,
+            class_names=self.heads[0].names,
+            protein_names=self.heads[1].names if len(self.heads) > 1 else (),
+            splits=known,
+        )
+
+
+def build_model(
+    config: FitConfig,
+    schema: Schema,
+    num_classes: int | None = None,
+    num_proteins: int | None = None,
+) -> keras.Model:
+    """The untrained model that a configuration describes; as many classes as labels if None."""
+    architecture: dict[str, Any] = {name: getattr(config, name) for name in _ARCHITECTURE}
+    return DeepLoc(
+        schema.image_shape,
+        schema.num_classes if num_classes is None else num_classes,
+        image_dtype=schema.dtype,
+        num_proteins=num_proteins,
+        triplets=config.loss == "triplet",
+        seed=config.seed,
+        **architecture,
+    )
+
+
+_ARCHITECTURE = (
+    "preset",
+    "backbone",
+    "width",
+    "dense_units",
+    "last_block",
+    "crop_size",
+    "normalization",
+    "augmentation",
+    "dropout",
+    "batch_norm_momentum",
+    "mask",
+)

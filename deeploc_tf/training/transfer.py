@@ -1,0 +1,133 @@
+"""Begin a training with the weights of another one, all but the head's, and hold some of them."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+
+from deeploc_tf.models.randomness import RandomLayer
+from deeploc_tf.models.trained import TrainedModel, load_trained
+from deeploc_tf.training.config import FitConfig
+from tfrecords.errors import SchemaError, did_you_mean
+from tfrecords.schema import Schema
+
+_HEADS = ("logits_", "protein_logits_")
+_PARTS = ("conv", "dense", "bn")  # of the layer that an address such as conv_1 or fc_1 names
+
+
+def load_source(run: str | Path, schema: Schema, note: Callable[[str], None]) -> TrainedModel:
+    """The finished run to begin with; refuses records whose crops are not those it was made for.
+
+    Raises:
+        RecordsError: the run is not finished.
+        SchemaError: shape, dtype, channels or masks of the crops differ.
+    """
+    trained = load_trained(run)
+    for sentence in trained.check_schema(schema):
+        note(sentence)
+    return trained
+
+
+def check_transfer(model: keras.Model, config: FitConfig, source: TrainedModel | None) -> None:
+    """Refuse a source that is another network than the model, and names that freeze nothing.
+
+    Args:
+        model: made for this, of the network that is to be trained.
+        config: settings.
+        source: what the training begins with, if there is something.
+
+    Raises:
+        SchemaError: a layer, a shape, the normalization or the mask differs.
+        ValueError: weights are to be held that nobody trained, or layers that are not there.
+    """
+    if config.freeze and config.initial_model is None:
+        msg = (
+            f"Frozen layers need trained weights. Received: freeze={','.join(config.freeze)} and "
+            "no run to begin with. Name one with --from."
+        )
+        raise ValueError(msg)
+    if source is not None:
+        _check_same_network(model, source.model)
+    for name in config.freeze:
+        _named(model, name)
+
+
+def begin_with(model: keras.Model, config: FitConfig, source: TrainedModel | None) -> None:
+    """Give a model that is not compiled yet the weights of the source, and hold what is named."""
+    if source is not None:
+        take_weights(model, source.model)
+    freeze(model, config.freeze)
+
+
+def _check_same_network(model: keras.Model, source: keras.Model) -> None:
+    expected = {layer.name: [tuple(w.shape) for w in layer.weights] for layer in _body(model)}
+    found = {layer.name: [tuple(w.shape) for w in layer.weights] for layer in _body(source)}
+    differing = [
+        f"{name} {expected.get(name, 'missing')} (there {found.get(name, 'missing')})"
+        for name in [*expected, *(name for name in found if name not in expected)]
+        if expected.get(name) != found.get(name)
+    ]
+    methods = [network.get_layer("normalization").method for network in (model, source)]
+    if methods[0] != methods[1]:
+        differing.append(f"normalization {methods[0]} (there {methods[1]})")
+    if len(model.inputs) != len(source.inputs):
+        differing.append("mask")
+    if differing:
+        msg = (
+            "A training must have the network that it begins with, but for the head. Received: "
+            f"{differing[0]}{f' and {len(differing) - 1} more' if len(differing) > 1 else ''}. "
+            "Name the same preset, backbone, width, dense units, crop size, normalization and mask."
+        )
+        raise SchemaError(msg)
+
+
+def take_weights(model: keras.Model, source: keras.Model) -> None:
+    """Give every layer of a model but its head the weights of the source's layer of that name."""
+    for layer in _body(model):
+        layer.set_weights([weight.numpy() for weight in source.get_layer(layer.name).weights])
+
+
+def freeze(model: keras.Model, names: Sequence[str]) -> None:
+    """Hold the weights of layers; batch normalization then uses the averages that it came with.
+
+    Args:
+        model: not compiled yet.
+        names: layers, addresses such as ``conv_1``, or patterns such as ``conv_*``.
+
+    Raises:
+        ValueError: a name is that of no layer with weights.
+    """
+    for name in names:
+        for layer in _named(model, name):
+            layer.trainable = False
+
+
+def _named(model: keras.Model, name: str) -> list[keras.layers.Layer]:
+    layers = [la for la in model.layers if la.weights and not isinstance(la, RandomLayer)]
+    found = [layer for layer in layers if _is_named(layer.name, name)]
+    if not found:
+        known = [layer.name for layer in layers]
+        msg = (
+            f"`freeze` must name layers with weights. Received: {name!r}; the model has "
+            f"{', '.join(known)}.{did_you_mean(name, known)}"
+        )
+        raise ValueError(msg)
+    return found
+
+
+def _body(model: keras.Model) -> list[keras.layers.Layer]:
+    """Layers with weights, without heads and without the counters of random layers."""
+    return [
+        layer
+        for layer in model.layers
+        if layer.weights
+        and not layer.name.startswith(_HEADS)
+        and not isinstance(layer, RandomLayer)
+    ]
+
+
+def _is_named(layer: str, name: str) -> bool:
+    return fnmatch.fnmatchcase(layer, name) or layer in {f"{name}_{part}" for part in _PARTS}

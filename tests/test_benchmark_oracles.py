@@ -1,0 +1,193 @@
+"""Pooled, per-query, clustering and interval scores against other people's code and naive loops."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import pdist, squareform
+from scipy.stats import false_discovery_control, pearsonr, spearmanr
+from sklearn.metrics import (
+    adjusted_mutual_info_score,
+    average_precision_score,
+    pair_confusion_matrix,
+    roc_auc_score,
+)
+
+from deeploc_tf.benchmark import clustering, intervals, per_query, pooled
+from deeploc_tf.benchmark.benchmark import Extent, benchmark
+from deeploc_tf.benchmark.similarity import KINDS, Kind, Similarities, similarities_of
+from deeploc_tf.benchmark.standards import Standard
+
+COUNT = 60
+
+
+def matrix_of(values: np.ndarray[Any, Any]) -> Similarities:
+    """Similarities that are given, symmetric."""
+    upper = np.triu(values.astype(np.float32), 1)
+    return Similarities(np.zeros((len(values), 1)), None, upper + upper.T)
+
+
+def shared_of(generator: np.random.Generator, count: int = COUNT) -> scipy.sparse.csr_matrix:
+    """Random positives, at least one a protein."""
+    dense = np.triu(generator.random((count, count)) < 0.1, 1)
+    dense[np.arange(count - 1), np.arange(1, count)] = True
+    return scipy.sparse.csr_matrix(dense | dense.T)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([1, 2, 5, 1000]))
+@settings(max_examples=40, deadline=None)
+def test_pooled_and_queries_with_ties_are_those_of_sklearn(seed: int, levels: int) -> None:
+    generator = np.random.default_rng(seed)
+    values = generator.integers(-levels, levels + 1, (COUNT, COUNT)) / levels
+    similarities, shared = matrix_of(values), shared_of(generator)
+    matrix = cast("np.ndarray[Any, Any]", similarities.matrix)
+    pairs = np.triu_indices(COUNT, 1)
+    expected = average_precision_score(shared.toarray()[pairs], matrix[pairs])
+    whole = pooled.pooled_curve(similarities, shared)
+    assert whole.average_precision == pytest.approx(expected, abs=1e-12)
+    for memory in (1, 1000, 8000):
+        bounded = pooled.pooled_curve(similarities, shared, memory)
+        assert np.array_equal(bounded.recall, whole.recall)
+        assert np.array_equal(bounded.precision, whole.precision)
+        assert np.array_equal(bounded.score, whole.score)
+    found = per_query.query_scores(similarities, shared, [1, 7, 500])
+    for i in range(COUNT):
+        others = np.arange(COUNT) != i
+        true, scores = shared.toarray()[i, others], matrix[i, others]
+        assert found.precision[i] == pytest.approx(average_precision_score(true, scores), abs=1e-12)
+        assert found.auroc[i] == pytest.approx(roc_auc_score(true, scores), abs=1e-12)
+        order = np.lexsort((true, -scores))  # of ties, the negatives first
+        assert found.hits[i].tolist() == [true[order[:k]].sum() for k in (1, 7, 500)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_similarities_are_those_of_scipy(kind: Kind) -> None:
+    features = np.random.default_rng(0).normal(3, size=(9, 12)).astype(np.float32)
+    oracle = {
+        "cosine": lambda x, y: x @ y / np.linalg.norm(x) / np.linalg.norm(y),
+        "pearson": lambda x, y: pearsonr(x, y).statistic,
+        "spearman": lambda x, y: spearmanr(x, y).statistic,
+        "euclidean": lambda x, y: -np.linalg.norm(x - y),
+    }[kind]
+    found = similarities_of(features, kind).block(slice(0, 3), slice(3, None))
+    expected = [[oracle(x, y) for y in features[3:]] for x in features[:3]]
+    assert found == pytest.approx(np.array(expected), abs=1e-6)
+
+
+def test_mean_average_precision_of_one_label_is_that_of_copairs() -> None:
+    copairs_map = pytest.importorskip("copairs.map")
+    generator = np.random.default_rng(2)
+    features = generator.normal(size=(COUNT, 8)).astype(np.float32)
+    labels = generator.integers(0, 6, COUNT)
+    table = pd.DataFrame({"label": labels, "n": np.arange(COUNT)})
+    theirs = copairs_map.average_precision(
+        table, features, ["label"], [], [], ["label"], batch_size=1000, progress_bar=False
+    )
+    members = scipy.sparse.csr_matrix(np.eye(6, dtype=int)[labels])
+    shared = (members @ members.T).astype(bool)
+    shared.setdiag(False)
+    shared.eliminate_zeros()
+    ours = per_query.query_scores(similarities_of(features), shared, [1], members)
+    assert ours.precision == pytest.approx(theirs["average_precision"].to_numpy(), abs=1e-6)
+    assert ours.term_precision == pytest.approx(ours.precision, abs=1e-12)
+
+
+def test_p_values_against_every_ranking_and_scipys_adjustment() -> None:
+    # one positive of four: AP is 1, 1/2, 1/3 or 1/4, each as likely
+    scores = np.array([1, 1 / 2, 1 / 3, 1 / 4])
+    found = per_query.permutation_p_values(
+        scores, np.ones(4, int), 4, 20000, np.random.default_rng(0)
+    )
+    assert found == pytest.approx([0.25, 0.5, 0.75, 1], abs=0.02)
+    p_values = np.random.default_rng(1).random(50) ** 3
+    assert per_query.benjamini_hochberg(p_values) == pytest.approx(
+        false_discovery_control(p_values)
+    )
+
+
+@pytest.mark.parametrize("method", clustering.LINKAGES)
+@pytest.mark.parametrize("metric", clustering.METRICS)
+def test_every_cut_has_the_ami_of_sklearn(method: str, metric: str) -> None:
+    generator = np.random.default_rng(3)
+    modules = np.sort(generator.integers(0, 7, COUNT))
+    features = (generator.normal(size=(7, 5))[modules] + generator.normal(size=(COUNT, 5))).astype(
+        np.float32
+    )
+    condensed = pdist(features, metric)
+    ours = squareform(clustering._distances(features, metric))
+    assert ours == pytest.approx(condensed, abs=1e-6)
+    tree = linkage(condensed, method)
+    expected = clustering.ExpectedInformation(modules)
+    ami, f1 = clustering.scores_after_merges(tree, modules, expected)
+    for merges in range(1, COUNT - 1):
+        clusters = fcluster(tree, COUNT - merges, "maxclust")
+        assert len(set(clusters)) == COUNT - merges
+        theirs = adjusted_mutual_info_score(modules, clusters)
+        assert ami[merges] == pytest.approx(theirs, abs=1e-10)
+        (_, wrong), (missed, right) = pair_confusion_matrix(modules, clusters)
+        assert f1[merges] == pytest.approx(2 * right / (2 * right + wrong + missed), abs=1e-12)
+    best = clustering.best_cut(tree, modules, expected)
+    heights = np.linspace(0, tree[-1, 2], clustering.NUM_THRESHOLDS)
+    cuts = [fcluster(tree, height, "distance") for height in heights]
+    expected_best = max(adjusted_mutual_info_score(modules, cut) for cut in cuts)
+    assert best.ami == pytest.approx(expected_best, abs=1e-10)
+
+
+def test_modules_drawn_do_not_overlap() -> None:
+    members = scipy.sparse.csr_matrix(np.random.default_rng(0).random((40, 15)) < 0.15)
+    draws = set()
+    for seed in range(5):
+        proteins, modules = clustering.draw_modules(members, np.random.default_rng(seed))
+        terms = [set(proteins[modules == m].tolist()) for m in range(modules.max() + 1)]
+        columns = [set(np.flatnonzero(column).tolist()) for column in members.toarray().T]
+        assert all(term in columns for term in terms)
+        draws.add(tuple(proteins.tolist()))
+    assert len(draws) > 1
+
+
+@given(st.integers(0, 10**6), st.sampled_from([2, 1000]))
+@settings(max_examples=20, deadline=None)
+def test_a_resample_is_the_score_with_weights_of_pairs(seed: int, levels: int) -> None:
+    generator = np.random.default_rng(seed)
+    similarities = matrix_of(generator.integers(-levels, levels + 1, (COUNT, COUNT)) / levels)
+    shared = shared_of(generator)
+    weights = intervals.resampled_weights(COUNT, 3, generator)
+    matrix = cast("np.ndarray[Any, Any]", similarities.matrix)
+    found = intervals.resampled_average_precisions(matrix, shared, weights)
+    rows, columns = np.triu_indices(COUNT, 1)
+    for value, weight in zip(found, weights, strict=True):
+        expected = average_precision_score(
+            shared.toarray()[rows, columns],
+            matrix[rows, columns],
+            sample_weight=weight[rows] * weight[columns],
+        )
+        assert value == pytest.approx(expected, abs=1e-12)
+
+
+def test_methods_without_a_difference_and_with_one() -> None:
+    generator = np.random.default_rng(0)
+    names = [f"P{i}" for i in range(COUNT)]
+    standard = Standard("s", {f"t{k}": frozenset(names[k::6]) for k in range(6)})
+    good = np.tile(np.eye(6), (10, 1)) + generator.normal(scale=0.8, size=(COUNT, 6))
+    extent = Extent(num_shuffles=0, num_resamples=100)
+    tables = [good, good[:, ::-1], generator.normal(size=(COUNT, 6))]
+    same, again, random = (
+        benchmark(table.astype(np.float32), names, [standard], extent=extent)[0] for table in tables
+    )
+
+    def compare(first: Any, second: Any) -> dict[str, Any]:
+        score = "average_precision"
+        draws = first.resampled[score], second.resampled[score]
+        return intervals.paired_difference(first.numbers[score], second.numbers[score], draws)
+
+    assert compare(same, again)["p_value"] == 1
+    assert compare(same, random)["low"] > 0
+    assert compare(same, random)["p_value"] < 0.05
+    assert compare(random, same)["high"] < 0
