@@ -69,6 +69,7 @@ class Ancestor(keras.Model):
         self.logits = keras.layers.Dense(num_classes)
 
     def call(self, x: Any, training: bool = False) -> Any:
+        """Logits of normalized crops."""
         for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             x = tf.nn.relu(norm(convolution(x), training=training))
             if i in (1, 3, 7):
@@ -122,7 +123,12 @@ class Turns(keras.callbacks.Callback):
         self.seconds: dict[str, list[float]] = {name: [] for name in ("fit", *others)}
         self.steps = 0
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(
+        self,
+        batch: int,  # noqa: ARG002 - Keras names the arguments
+        logs: Any = None,  # noqa: ARG002
+    ) -> None:
+        """Count; after its own steps, those of the others."""
         self.steps += 1
         if self.steps == WARM:
             self.started = time.perf_counter()
