@@ -17,6 +17,7 @@ import pytest
 import sklearn.metrics
 
 from deeploc_tf.models.deeploc import DeepLoc
+from deeploc_tf.models.test_time import views
 from deeploc_tf.models.trained import TrainedModel
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.training.calibration import expected_calibration_error, reliability
@@ -26,7 +27,6 @@ from deeploc_tf.training.fit import fit
 from deeploc_tf.training.predictions import Predictions, Question, predict
 from deeploc_tf.training.proteins import protein_metrics, protein_table
 from deeploc_tf.training.summary import summarize
-from deeploc_tf.training.test_time import views
 from tfrecords.errors import (
     DamagedRecordsError,
     OutputExistsError,

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.models.test_time import views
 from deeploc_tf.models.trained import TrainedModel, load_model, load_trained
 from deeploc_tf.pipeline.classes import Kind, class_index, kinds
 from deeploc_tf.training.predictions import Question, predict
 from deeploc_tf.training.run_folder import open_run
 from deeploc_tf.training.several_labels import summarize_several
 from deeploc_tf.training.summary import Summary, summarize
-from deeploc_tf.training.test_time import views
 from deeploc_tf.version import __version__
 from tfrecords.errors import SchemaError, SplitError, did_you_mean
 from tfrecords.manifest import Manifest
@@ -54,7 +54,7 @@ def evaluate(
         splits: names of the splits; their crops are pooled.
         head: "label" or "protein", of a run with both; None: what it tells first.
         test_time: views of a crop whose probabilities are averaged: "none", "crops",
-            "orientations" or "both"; see `deeploc_tf.training.test_time.views`.
+            "orientations" or "both"; see `deeploc_tf.models.test_time.views`.
         batch_size: crops at a time; every crop counts once, whatever it is.
         draw: called with the folder of results before it gets its name, to add pictures.
         progress: called with the number of crops predicted so far.

@@ -10,9 +10,11 @@ its layers and its weights are left alone.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from deeploc_tf.models.augmentation import RandomCrop
@@ -50,6 +52,16 @@ class View:
         if self.transpose:
             pixels = pixels.swapaxes(1, 2)
         return np.roll(pixels, self.roll, axis=(1, 2))
+
+    def of_tensor(self, pixels: Any) -> Any:
+        """The same view in a TensorFlow graph."""
+        if self.flip_rows:
+            pixels = pixels[:, ::-1]
+        if self.flip_columns:
+            pixels = pixels[:, :, ::-1]
+        if self.transpose:
+            pixels = tf.transpose(pixels, (0, 2, 1, *range(3, pixels.shape.rank)))
+        return tf.roll(pixels, self.roll, axis=(1, 2)) if any(self.roll) else pixels
 
 
 def views(model: keras.Model, test_time: str) -> list[View]:
