@@ -132,18 +132,20 @@ def _bounded_curve(
             numbers, trues = _counts_in_bin(similarities, upper, low)
             chosen = np.flatnonzero(trues)[::-1]
             steps = (chosen + (low << 16)).astype(np.uint32)
-            trues, aboves = (np.cumsum(n[::-1])[::-1][chosen] for n in (trues, numbers))
+            trues, numbers_above = (np.cumsum(n[::-1])[::-1][chosen] for n in (trues, numbers))
             inside, found = int(numbers.sum()), int(trues[-1]) if len(trues) else 0
         else:
             keys, positives = _in_range(similarities, upper, low, high)
             steps, times = np.unique(positives, return_counts=True)
-            aboves = (len(keys) - np.searchsorted(np.sort(keys), steps))[::-1]
+            numbers_above = (len(keys) - np.searchsorted(np.sort(keys), steps))[::-1]
             trues, steps = np.cumsum(times[::-1]), steps[::-1]
             inside, found = len(keys), len(positives)
-        parts.append((true + trues, above + aboves, _scores_of_keys(steps)))
+        parts.append((true + trues, above + numbers_above, _scores_of_keys(steps)))
         true, above = true + found, above + inside
-    trues, aboves = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
-    return PrecisionRecallCurve(trues / true, trues / aboves, np.concatenate([p[2] for p in parts]))
+    trues, numbers_above = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+    return PrecisionRecallCurve(
+        trues / true, trues / numbers_above, np.concatenate([p[2] for p in parts])
+    )
 
 
 def _ranges(counts: NDArray[np.int64], limit: int) -> Iterator[tuple[int, int]]:
