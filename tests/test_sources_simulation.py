@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 from pathlib import Path
@@ -22,7 +23,13 @@ from deeploc_tf.sources.simulation.function import (
     make_proteins,
     standards,
 )
-from deeploc_tf.sources.simulation.simulate import Screen, check_same_screen, simulate
+from deeploc_tf.sources.simulation.simulate import (
+    GENERATOR_VERSION,
+    Screen,
+    check_same_screen,
+    simulate,
+    truth_digest,
+)
 from tfrecords.errors import OutputExistsError
 
 SMALL = Screen(num_proteins=34, num_fields=2, cells_per_field=2, seed=3)
@@ -268,6 +275,23 @@ def test_the_generator_has_not_changed_unnoticed() -> None:
     assert protein.abundance == pytest.approx(ABUNDANCE, abs=1e-6)
     # Not a digest: the last bit of an exponential differs between processors.
     assert field.image.mean(axis=(0, 1)) == pytest.approx(MEANS, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"difficulty": 0.4}, {"plates": 2}, {"moonlighting": 0.1}]
+)
+def test_the_digest_of_the_truth_is_that_of_the_settings(change: dict[str, float]) -> None:
+    plain = Screen(34, 2, 2)
+    assert truth_digest(plain) == truth_digest(Screen(34, 2, 2))
+    assert truth_digest(plain) != truth_digest(dataclasses.replace(plain, **change))  # type: ignore[arg-type]
+
+
+def test_the_digest_of_the_truth_is_that_of_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = truth_digest(SMALL)
+    monkeypatch.setattr(
+        "deeploc_tf.sources.simulation.simulate.GENERATOR_VERSION", GENERATOR_VERSION + 1
+    )
+    assert truth_digest(SMALL) != before
 
 
 ABUNDANCE, MEANS = -0.300638, (156.400, 248.383)

@@ -6,14 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deeploc_tf.study.config import (
-    FeaturesMethod,
-    NetworkMethod,
-    RecordsData,
-    SimulatedData,
-    StudyConfigError,
-    read_study,
-)
+from deeploc_tf.study.config import StudyConfigError, read_study
+from deeploc_tf.study.parts import FeaturesMethod, NetworkMethod, RecordsData, SimulatedData
 
 GOOD = """
 data: {kind: simulated, screen: {num_proteins: 68, difficulty: 0.3}}
@@ -22,6 +16,8 @@ methods:
   DeepLoc: {kind: network, fit: {width: 0.25}}
   intensity: {kind: features, features: intensity}
   both: {kind: combined, of: [DeepLoc, intensity]}
+  random: {kind: random, dimensions: 8}
+densities: processes
 reference: DeepLoc
 curves: [DeepLoc]
 """
@@ -38,7 +34,7 @@ def test_a_study_is_read(tmp_path: Path) -> None:
     assert isinstance(config.data, SimulatedData)
     screen = config.data.settings
     assert (screen.num_proteins, screen.difficulty, screen.plates) == (68, 0.3, 6)
-    assert list(config.methods) == ["DeepLoc", "intensity", "both"]
+    assert list(config.methods) == ["DeepLoc", "intensity", "both", "random"]
     deeploc, intensity = config.methods["DeepLoc"], config.methods["intensity"]
     assert isinstance(deeploc, NetworkMethod)
     assert (deeploc.fit, deeploc.layers) == ({"width": 0.25}, ("fc_2",))
@@ -49,13 +45,12 @@ def test_a_study_is_read(tmp_path: Path) -> None:
 def test_paths_start_at_the_file(tmp_path: Path) -> None:
     text = GOOD.replace(
         "{kind: simulated, screen: {num_proteins: 68, difficulty: 0.3}}",
-        "{kind: records, records: ../R, standards: {GO CC: {file: go.gmt}, KEGG: {file: /k.tsv}}}",
+        "{kind: records, records: ../R, standards: {GO CC: go.gmt, processes: /k.tsv}}",
     )
     data = read_study(written(tmp_path, text)).data
     assert isinstance(data, RecordsData)
     assert data.records == tmp_path / "../R"
-    assert data.standards["GO CC"]["file"] == str(tmp_path / "go.gmt")
-    assert data.standards["KEGG"]["file"] == "/k.tsv"
+    assert data.standards == {"GO CC": tmp_path / "go.gmt", "processes": Path("/k.tsv")}
 
 
 @pytest.mark.parametrize(
@@ -65,6 +60,8 @@ def test_paths_start_at_the_file(tmp_path: Path) -> None:
         ("width", "wdth", "`methods.DeepLoc.fit.wdth` is no key .* Did you mean 'width'?"),
         ("fit:", "fitt:", "`methods.DeepLoc.fitt` is no key of a study. Did you mean 'fit'?"),
         ("num_proteins", "num_protein", "`num_protein` is no setting .* mean 'num_proteins'?"),
+        ("num_proteins: 68", "num_proteins: 3", r"lie in .34, 20000.. Received: num_proteins=3"),
+        ("num_proteins: 68", "num_proteins: 68.5", "whole number. Received: num_proteins=68.5"),
         ("0.25", "-1", "`methods.DeepLoc.fit.width`: Input should be greater than 0. Received: -1"),
         ("width: 0.25", "seed: 1", "`methods.DeepLoc.fit` must leave the seed"),
         ("reference: DeepLoc", "reference: Deploc", "`reference` must .* Did you mean 'DeepLoc'?"),
@@ -73,6 +70,11 @@ def test_paths_start_at_the_file(tmp_path: Path) -> None:
         ("curves: [DeepLoc]", "curves: [intensity]", "methods that are trained"),
         ("kind: network", "kind: netwrk", "'network', 'features'"),
         ("features: intensity", "features: haralick", "'intensity'"),
+        ("dimensions", "dimension", "`methods.random.dimension` is .* Did you mean 'dimensions'?"),
+        ("kind: simulated", "knid: simulated", "`data` must say its `kind`"),
+        ("densities: processes", "densities: procesess", "name a standard.* mean 'processes'?"),
+        ("fit: {", "untrained: true, shuffled: true, fit: {", "`untrained` or `shuffled`"),
+        ("  intensity: {", "  DeepLoc: {", "the key 'DeepLoc' must be there once"),
         ("seeds: [4, 5]", "seeds: []", "`seeds`: Tuple should have at least 1 item"),
         ("seeds: [4, 5]", "seeds: [4, 4]", "`seeds`: .*once"),
         ("seeds: [4, 5]", "seeds: [4, 5", "must be a YAML file"),

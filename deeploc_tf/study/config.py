@@ -1,142 +1,33 @@
-"""What a study compares, as a validated YAML file."""
+"""A study's file: read, validated, and what is wrong with it said in a sentence."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pydantic
 import yaml
 
-from deeploc_tf.sources.simulation.simulate import PROTEOME, Screen
+from deeploc_tf.study.parts import (
+    KINDS,
+    CombinedMethod,
+    Data,
+    Method,
+    NetworkMethod,
+    Part,
+    RecordsData,
+)
 from tfrecords.errors import did_you_mean
 
 _LARGEST_FILE = 1 << 20
-_PATHS = {"file", "identifiers", "ontology", "slim"}  # among the settings of a standard
 
 
 class StudyConfigError(ValueError):
     """A study's file is not what it must be."""
 
 
-class _Part(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class SimulatedData(_Part):
-    """A screen that the study simulates, with its own standards.
-
-    Attributes:
-        kind: "simulated".
-        screen: settings, as of `deeploc_tf.simulate`; those not named are of the proteome.
-        truth: SHA-256 of the truth (labels and standards), frozen before methods are compared: if
-            the generator changes, the study stops instead of comparing other things.
-    """
-
-    kind: Literal["simulated"]
-    screen: dict[str, int | float] = {}
-    truth: str | None = None
-
-    @pydantic.field_validator("screen")
-    @classmethod
-    def _know_settings(cls, value: dict[str, int | float]) -> dict[str, int | float]:
-        known = [field.name for field in dataclasses.fields(Screen)]
-        for name in value:
-            if name not in known:
-                msg = f"`{name}` is no setting of a screen.{did_you_mean(name, known)}"
-                raise ValueError(msg)
-        return value
-
-    @property
-    def settings(self) -> Screen:
-        """Those of the screen."""
-        return dataclasses.replace(PROTEOME, **self.screen)  # type: ignore[arg-type]
-
-
-class RecordsData(_Part):
-    """Records of a real screen, and standards from files.
-
-    Attributes:
-        kind: "records".
-        records: folder of the records; relative paths start at the study's file.
-        standards: name -> file, or settings of `read_standard` with a `file`.
-        compartments: GMT that colors the map, or None.
-    """
-
-    kind: Literal["records"]
-    records: Path
-    standards: dict[str, dict[str, Any]] = pydantic.Field(min_length=1)
-    compartments: Path | None = None
-
-
-class NetworkMethod(_Part):
-    """A network that is trained, or with `untrained` only initialized, once for each seed.
-
-    Attributes:
-        kind: "network".
-        fit: settings of `FitConfig`; the seed is the study's.
-        layers: addresses of the features, concatenated.
-        untrained: take the network as it is before its first step.
-        transform: of the profiles.
-    """
-
-    kind: Literal["network"]
-    fit: dict[str, Any] = {}
-    layers: tuple[str, ...] = ("fc_2",)
-    untrained: bool = False
-    transform: tuple[str, ...] = ()
-
-
-class FeaturesMethod(_Part):
-    """Classic features of crops, which know no seed.
-
-    Attributes:
-        kind: "features".
-        features: which ones.
-        transform: of the profiles.
-    """
-
-    kind: Literal["features"]
-    features: Literal["cellprofiler", "intensity", "pixels"]
-    transform: tuple[str, ...] = ()
-
-
-class CombinedMethod(_Part):
-    """Profiles of other methods side by side, each brought to one scale first.
-
-    Attributes:
-        kind: "combined".
-        of: names of methods.
-        transform: of the profiles together.
-    """
-
-    kind: Literal["combined"]
-    of: tuple[str, ...] = pydantic.Field(min_length=2)
-    transform: tuple[str, ...] = ()
-
-
-class RandomMethod(_Part):
-    """Vectors that know nothing: what chance looks like.
-
-    Attributes:
-        kind: "random".
-        dimensions: of the vectors.
-    """
-
-    kind: Literal["random"]
-    dimensions: pydantic.PositiveInt = 128
-
-
-Method = Annotated[
-    NetworkMethod | FeaturesMethod | CombinedMethod | RandomMethod,
-    pydantic.Field(discriminator="kind"),
-]
-Data = Annotated[SimulatedData | RecordsData, pydantic.Field(discriminator="kind")]
-
-
-class StudyConfig(_Part):
+class StudyConfig(Part):
     """A study: data, methods, seeds and how they are scored.
 
     Attributes:
@@ -147,8 +38,10 @@ class StudyConfig(_Part):
         reference: the method that the others are compared with, protein by protein.
         curves: methods whose scores on validation profiles are drawn against the epoch.
         map: method whose map is drawn.
+        densities: standard whose largest terms are drawn as densities on the map.
         split: whose cells make the profiles.
         resamples: bootstrap resamples of the proteins for the intervals.
+        draws: of terms that do not overlap, for AMI and F.
     """
 
     title: str = "Functional maps of proteins, compared"
@@ -158,8 +51,10 @@ class StudyConfig(_Part):
     reference: str | None = None
     curves: tuple[str, ...] = ()
     map: str | None = None
+    densities: str | None = None
     split: str = "test"
-    resamples: pydantic.NonNegativeInt = 200
+    resamples: pydantic.PositiveInt = 200
+    draws: pydantic.PositiveInt = 10
 
     @pydantic.field_validator("seeds")
     @classmethod
@@ -185,10 +80,9 @@ class StudyConfig(_Part):
                     raise ValueError(msg)
         for place, names in named.items():
             for name in names:
-                if name not in self.methods:
-                    hint = did_you_mean(name, self.methods)
-                    msg = f"`{place}` must name a method. Received: {name!r}.{hint}"
-                    raise ValueError(msg)
+                _check_known(place, "method", name, self.methods)
+        if self.densities is not None:
+            _check_known("densities", "standard", self.densities, self.data.standard_names)
         for name in self.curves:
             method = self.methods[name]
             if not isinstance(method, NetworkMethod) or method.untrained:
@@ -197,14 +91,12 @@ class StudyConfig(_Part):
         return self
 
 
-_KINDS: Mapping[str | int, type[pydantic.BaseModel]] = {
-    "simulated": SimulatedData,
-    "records": RecordsData,
-    "network": NetworkMethod,
-    "features": FeaturesMethod,
-    "combined": CombinedMethod,
-    "random": RandomMethod,
-}
+def _check_known(place: str, what: str, name: str, known: Iterable[str]) -> None:
+    names = list(known)
+    if name not in names:
+        hint = did_you_mean(name, names) or f" Known: {', '.join(names)}"
+        msg = f"`{place}` must name a {what}. Received: {name!r}.{hint}"
+        raise ValueError(msg)
 
 
 def read_study(path: str | Path) -> StudyConfig:
@@ -220,7 +112,7 @@ def read_study(path: str | Path) -> StudyConfig:
         msg = f"A study's file must be under 1 MiB. Received: {path}. Is it the right one?"
         raise StudyConfigError(msg)
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
+        values = yaml.load(path.read_text("utf-8"), _Loader)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         msg = f"A study must be a YAML file. Received: {path}: {' '.join(str(error).split())}."
         raise StudyConfigError(msg) from error
@@ -239,11 +131,10 @@ def _below(folder: Path, config: StudyConfig) -> StudyConfig:
     data = config.data
     if not isinstance(data, RecordsData):
         return config
-    standards = {
-        name: {**settings, **{key: str(folder / settings[key]) for key in _PATHS & settings.keys()}}
-        for name, settings in data.standards.items()
+    found: dict[str, Any] = {
+        "records": folder / data.records,
+        "standards": {name: folder / file for name, file in data.standards.items()},
     }
-    found: dict[str, Any] = {"records": folder / data.records, "standards": standards}
     if data.compartments is not None:
         found["compartments"] = folder / data.compartments
     return config.model_copy(update={"data": data.model_copy(update=found)})
@@ -269,21 +160,38 @@ def _sentence(
     """The first thing that is wrong, with its place and, for an unknown key, the nearest one."""
     # An unknown key first: a required one that is missing is then most likely the same one.
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    keys = [str(part) for part in problem["loc"] if part not in _KINDS]
+    keys, kind = _place(problem["loc"])
     where = ".".join((*place, *keys))
     if problem["type"] == "extra_forbidden":
-        known = model.model_fields if model else _known_keys(problem["loc"])
+        known = (model or KINDS.get(kind, StudyConfig)).model_fields
         hint = did_you_mean(keys[-1], known)
         return f"`{where}` is no key of a study.{hint or ' Known: ' + ', '.join(sorted(known))}"
+    if problem["type"] == "union_tag_not_found":
+        return f"`{where}` must say its `kind`. Received: {problem['input']!r}."
     text = str(problem["msg"]).removeprefix("Value error, ").rstrip(".")
     received = "" if "Received" in text else f" Received: {problem['input']!r}."
     return f"{f'`{where}`: ' if where else ''}{text}{'' if text[-1] in '?.' else '.'}{received}"
 
 
-def _known_keys(place: tuple[int | str, ...]) -> list[str]:
-    """Keys that may stand where an unknown one was found.
+def _place(found: Sequence[int | str]) -> tuple[list[str], str]:
+    """Keys down to where something is wrong, and the kind of the part that it is in, or "".
 
     pydantic puts the kind into the place: ("methods", "DeepLoc", "network", "fitt").
     """
-    model = _KINDS.get(str(place[-2]), StudyConfig) if len(place) > 1 else StudyConfig
-    return list(model.model_fields)
+    keys = [str(key) for key in found]
+    place = {"data": 1, "methods": 2}.get(keys[0], len(keys)) if keys else 0
+    kind = keys.pop(place) if place < len(keys) and keys[place] in KINDS else ""
+    return keys, kind
+
+
+class _Loader(yaml.SafeLoader):
+    """A safe loader that refuses a key that is there twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {twice!r} must be there once", node.start_mark
+            )
+        return super().construct_mapping(node, deep)

@@ -16,6 +16,7 @@ from deeploc_tf.ingest import build_records
 from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.serving.export import export
 from deeploc_tf.sources import TableSource
+from deeploc_tf.sources.simulation.function import STANDARDS
 from deeploc_tf.sources.simulation.simulate import (
     CHANNELS,
     Screen,
@@ -27,7 +28,6 @@ from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from tfrecords.publishing import publishing_folder
 
-STANDARDS = ("compartments", "processes", "pathways", "complexes")
 CONFIG = FitConfig(
     width=0.25,
     dense_units=(128, 128),

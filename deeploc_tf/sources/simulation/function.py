@@ -21,6 +21,7 @@ from deeploc_tf.sources.simulation.compartments import COMPARTMENTS
 MEMBER_WEIGHT = 0.2
 """A protein is a member of each compartment that holds at least this share of its light."""
 
+STANDARDS = ("compartments", "processes", "pathways", "complexes")
 LEVELS = ("process", "pathway", "complex", "protein")
 _SPREAD = {"process": 0.65, "pathway": 0.5, "complex": 0.45, "protein": 0.12}  # squares sum to 0.89
 _SIZES = {"complex": (2, 3), "pathway": (1, 3), "process": (1, 3)}
@@ -100,12 +101,8 @@ def standards(proteins: Sequence[Protein]) -> Mapping[str, Mapping[str, list[str
         name: [p.name for p in proteins if p.weights[index] >= MEMBER_WEIGHT]
         for index, name in enumerate(COMPARTMENTS)
     }
-    terms: dict[str, Mapping[str, list[str]]] = {"compartments": compartments}
-    for standard, level in (
-        ("processes", "process"),
-        ("pathways", "pathway"),
-        ("complexes", "complex"),
-    ):
+    terms: dict[str, Mapping[str, list[str]]] = {STANDARDS[0]: compartments}
+    for standard, level in zip(STANDARDS[1:], LEVELS, strict=False):
         members: dict[str, list[str]] = {}
         for protein in proteins:
             terms_of_it = {getattr(protein, level), getattr(protein, f"second_{level}")} - {""}

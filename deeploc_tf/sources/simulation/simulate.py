@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import multiprocessing
 import os
@@ -40,6 +41,9 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "seed": (0, 2**63 - 1),
     "workers": (1, 1_024),
 }
+
+
+_FRACTIONS = ("difficulty", "moonlighting")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,11 +106,9 @@ def simulate(
         ValueError: a setting is out of its range.
     """
     screen = screen or Screen()
-    _check({**dataclasses.asdict(screen), "workers": workers})
+    check_settings({**dataclasses.asdict(screen), "workers": workers})
     with publishing_folder(Path(output)) as folder:
-        proteins = make_proteins(
-            screen.num_proteins, screen.difficulty, screen.seed, screen.moonlighting
-        )
+        proteins = _proteins(screen)
         plates = _plates(screen)
         for name in ("standards", "crops", *(["fields"] if fields else [])):
             (folder / name).mkdir()
@@ -130,6 +132,22 @@ def simulate(
     return table
 
 
+def truth_digest(screen: Screen) -> str:
+    """SHA-256 of settings, version of the generator, labels and standards; no cell is drawn.
+
+    To be written down before methods are compared: whatever would make their numbers those of
+    another screen changes it.
+    """
+    proteins = _proteins(screen)
+    truth = {
+        "settings": _settings(screen),
+        "localizations": {protein.name: protein.compartment for protein in proteins},
+        "plates": _plates(screen),
+        "standards": standards(proteins),
+    }
+    return hashlib.sha256(json.dumps(truth).encode()).hexdigest()
+
+
 def check_same_screen(folder: Path, screen: Screen) -> None:
     """Raise `ValueError` unless `simulate` made `folder` with these settings."""
     path = folder / _SETTINGS
@@ -144,8 +162,24 @@ def check_same_screen(folder: Path, screen: Screen) -> None:
         raise ValueError(msg)
 
 
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise `ValueError` unless each setting, by name, lies in its range."""
+    for name, value in settings.items():
+        low, high = _LIMITS[name]
+        if not low <= value <= high:
+            msg = f"`{name}` must lie in [{low}, {high}]. Received: {name}={value}."
+            raise ValueError(msg)
+        if name not in _FRACTIONS and value != int(value):
+            msg = f"`{name}` must be a whole number. Received: {name}={value}."
+            raise ValueError(msg)
+
+
 def _settings(screen: Screen) -> dict[str, Any]:
     return {"generator_version": GENERATOR_VERSION} | dataclasses.asdict(screen)
+
+
+def _proteins(screen: Screen) -> list[Protein]:
+    return make_proteins(screen.num_proteins, screen.difficulty, screen.seed, screen.moonlighting)
 
 
 def _plates(screen: Screen) -> list[int]:
@@ -231,11 +265,3 @@ def _write_truth(folder: Path, proteins: list[Protein]) -> None:
     weights = pd.DataFrame([p.weights for p in proteins], columns=list(COMPARTMENTS))
     traits = pd.DataFrame([dataclasses.asdict(p) for p in proteins]).drop(columns="weights")
     pd.concat([traits, weights.round(6)], axis=1).to_csv(folder / "proteins.csv", index=False)
-
-
-def _check(settings: Mapping[str, Any]) -> None:
-    for name, value in settings.items():
-        low, high = _LIMITS[name]
-        if not low <= value <= high:
-            msg = f"`{name}` must lie in [{low}, {high}]. Received: {name}={value}."
-            raise ValueError(msg)

@@ -1,0 +1,159 @@
+"""What a study is made of: data that all methods see, and methods, as validated parts."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from deeploc_tf.sources.simulation.function import STANDARDS
+from deeploc_tf.sources.simulation.simulate import PROTEOME, Screen, check_settings
+from tfrecords.errors import did_you_mean
+
+
+class Part(pydantic.BaseModel):
+    """What knows its keys, and never changes."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SimulatedData(Part):
+    """A screen that the study simulates, with its own standards.
+
+    Attributes:
+        kind: "simulated".
+        screen: settings, as of `deeploc_tf.simulate`; those not named are of the proteome.
+        truth: SHA-256 of the truth (labels and standards), frozen before methods are compared: if
+            the generator changes, the study stops instead of comparing other things.
+    """
+
+    kind: Literal["simulated"]
+    screen: dict[str, int | float] = {}
+    truth: str | None = None
+
+    @pydantic.field_validator("screen")
+    @classmethod
+    def _know_settings(cls, value: dict[str, int | float]) -> dict[str, int | float]:
+        known = [field.name for field in dataclasses.fields(Screen)]
+        for name in value:
+            if name not in known:
+                msg = f"`{name}` is no setting of a screen.{did_you_mean(name, known)}"
+                raise ValueError(msg)
+        check_settings(value)
+        return value
+
+    @property
+    def settings(self) -> Screen:
+        """Those of the screen."""
+        return dataclasses.replace(PROTEOME, **self.screen)  # type: ignore[arg-type]
+
+    @property
+    def standard_names(self) -> list[str]:
+        """Names of the standards."""
+        return list(STANDARDS)
+
+
+class RecordsData(Part):
+    """Records of a real screen, and standards from files.
+
+    Attributes:
+        kind: "records".
+        records: folder of the records; relative paths start at the study's file.
+        standards: name -> file, of any format that needs no options (see `standards --gmt`).
+        compartments: file of such a format, whose terms color the map, or None.
+    """
+
+    kind: Literal["records"]
+    records: Path
+    standards: dict[str, Path] = pydantic.Field(min_length=1)
+    compartments: Path | None = None
+
+    @property
+    def standard_names(self) -> list[str]:
+        """Names of the standards."""
+        return list(self.standards)
+
+
+class NetworkMethod(Part):
+    """A network that is trained, or with `untrained` only initialized, once for each seed.
+
+    Attributes:
+        kind: "network".
+        fit: settings of `FitConfig`; the seed is the study's.
+        layers: addresses of the features, concatenated.
+        untrained: take the network as it is before its first step.
+        shuffled: train on labels that are those of other crops, drawn at random.
+        transform: of the profiles.
+    """
+
+    kind: Literal["network"]
+    fit: dict[str, Any] = {}
+    layers: tuple[str, ...] = pydantic.Field(default=("fc_2",), min_length=1)
+    untrained: bool = False
+    shuffled: bool = False
+    transform: tuple[str, ...] = ()
+
+    @pydantic.model_validator(mode="after")
+    def _train_or_not(self) -> NetworkMethod:
+        if self.untrained and self.shuffled:
+            msg = "A network that is not trained sees no labels: name `untrained` or `shuffled`"
+            raise ValueError(msg)
+        return self
+
+
+class FeaturesMethod(Part):
+    """Classic features of crops, which know no seed.
+
+    Attributes:
+        kind: "features".
+        features: which ones.
+        transform: of the profiles.
+    """
+
+    kind: Literal["features"]
+    features: Literal["cellprofiler", "intensity", "pixels"]
+    transform: tuple[str, ...] = ()
+
+
+class CombinedMethod(Part):
+    """Profiles of other methods side by side, each brought to one scale first.
+
+    Attributes:
+        kind: "combined".
+        of: names of methods.
+        transform: of the profiles together.
+    """
+
+    kind: Literal["combined"]
+    of: tuple[str, ...] = pydantic.Field(min_length=2)
+    transform: tuple[str, ...] = ()
+
+
+class RandomMethod(Part):
+    """Vectors that know nothing: what chance looks like.
+
+    Attributes:
+        kind: "random".
+        dimensions: of the vectors.
+    """
+
+    kind: Literal["random"]
+    dimensions: pydantic.PositiveInt = 128
+
+
+Method = Annotated[
+    NetworkMethod | FeaturesMethod | CombinedMethod | RandomMethod,
+    pydantic.Field(discriminator="kind"),
+]
+Data = Annotated[SimulatedData | RecordsData, pydantic.Field(discriminator="kind")]
+
+KINDS: dict[str, type[Part]] = {
+    "simulated": SimulatedData,
+    "records": RecordsData,
+    "network": NetworkMethod,
+    "features": FeaturesMethod,
+    "combined": CombinedMethod,
+    "random": RandomMethod,
+}
