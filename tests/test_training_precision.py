@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deeploc_tf.models import hardware
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.trained import load_trained
-from deeploc_tf.training import precision as precision_module
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from deeploc_tf.training.interruptions import TrainingStoppedError
@@ -73,7 +73,7 @@ def test_auto_is_what_the_processor_says(
     flags: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
-    monkeypatch.setattr(precision_module, "_CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(hardware, "_CPU_INFO", tmp_path / "cpuinfo")
     strategy = tf.distribute.OneDeviceStrategy("cpu:0")
     assert resolve_precision("auto", strategy) == expected
     assert resolve_precision("bfloat16", strategy) == "bfloat16"

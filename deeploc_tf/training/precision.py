@@ -7,14 +7,13 @@ be used on any machine.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-_CPU_INFO = Path("/proc/cpuinfo")
+from deeploc_tf.models.hardware import cpu_has_bfloat16, gpus_have_bfloat16
+
 _POLICIES = {
     "float32": "float32",
     "bfloat16": "mixed_bfloat16",
@@ -47,7 +46,7 @@ def resolve_precision(precision: str, strategy: tf.distribute.Strategy) -> str:
         raise ValueError(msg)
     if precision != "auto":
         return precision
-    fast = _gpus_have_bfloat16() if on_gpu else _cpu_has_bfloat16()
+    fast = gpus_have_bfloat16() if on_gpu else cpu_has_bfloat16()
     return "bfloat16" if fast else "float32"
 
 
@@ -60,15 +59,3 @@ def computing_in(precision: str) -> Iterator[None]:
         yield
     finally:
         keras.mixed_precision.set_global_policy(before)
-
-
-def _cpu_has_bfloat16() -> bool:
-    if not _CPU_INFO.exists():
-        return False
-    return re.search(r"\b(avx512_bf16|amx_bf16)\b", _CPU_INFO.read_text("utf-8")) is not None
-
-
-def _gpus_have_bfloat16() -> bool:
-    """NVIDIA's have it from compute capability 8.0 on."""
-    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
-    return all(device.get("compute_capability", (0, 0)) >= (8, 0) for device in details)
