@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from deeploc_tf.ingest.plan import RecordsPlan, plan_records
 from deeploc_tf.ingest.quality import Quality
 from deeploc_tf.ingest.reading import BatchReader, Rows, changed
-from deeploc_tf.ingest.rejects import as_lines, check_rejects, counted, from_json
 from deeploc_tf.ingest.workers import read_in_workers
+from deeploc_tf.sources.rejects import as_lines, check_rejects, counted, from_json
 from deeploc_tf.sources.source import Reject, Source, SourceError
 from tfrecords.manifest import FLAGGED_NAME, REJECTS_NAME
 from tfrecords.workspace import check_output

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from deeploc_tf.ingest.labels import Labels, Unknown, assign_labels
 from deeploc_tf.ingest.metadata import metadata_columns
 from deeploc_tf.ingest.reading import Rows
-from deeploc_tf.ingest.rejects import check_rejects, counted, too_many
 from deeploc_tf.ingest.splits import (
     Conditions,
     check_groups,
@@ -25,6 +24,7 @@ from deeploc_tf.ingest.splits import (
     split_by_fractions,
 )
 from deeploc_tf.sources.read_table import require_column
+from deeploc_tf.sources.rejects import check_rejects, counted, too_many
 from deeploc_tf.sources.source import (
     UNREADABLE,
     Pixels,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.ingest.quality import Quality
-from deeploc_tf.ingest.rejects import to_json, too_many
+from deeploc_tf.sources.rejects import to_json, too_many
 from deeploc_tf.sources.source import UNREADABLE, Reject, RejectedCrop, Source, SourceError
 from tfrecords.batches import FrameStore, MemoryBatch
 from tfrecords.codec import encode
