@@ -116,13 +116,20 @@ def views(model: keras.Model, test_time: str) -> list[View]:
     ]
 
 
-def _slack(model: keras.Model) -> tuple[int, int]:
-    """By how many rows and columns the crop exceeds the window that the network sees."""
-    height, width = model.inputs[0].shape[1:3]
+def window_size(model: keras.Model) -> tuple[int, int]:
+    """Height and width of the window of the crop that the network sees."""
     for layer in model.layers:
         if isinstance(layer, RandomCrop):
-            return height - layer.height, width - layer.width
-    return 0, 0
+            return layer.height, layer.width
+    height, width = model.inputs[0].shape[1:3]
+    return height, width
+
+
+def _slack(model: keras.Model) -> tuple[int, int]:
+    """By how many rows and columns the crop exceeds that window."""
+    height, width = model.inputs[0].shape[1:3]
+    rows, columns = window_size(model)
+    return height - rows, width - columns
 
 
 def _view(

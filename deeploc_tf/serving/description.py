@@ -1,0 +1,168 @@
+"""What an exported model says about itself: by its signature `describe`, in a file, on its card."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from deeploc_tf.models.test_time import window_size
+from deeploc_tf.models.trained import TrainedModel, read_config
+from deeploc_tf.version import __version__
+from tfrecords.errors import SchemaError
+
+# SavedModels keep what their owner adds in this folder; nothing in the graph reads it.
+DESCRIPTION_NAME = "assets.extra/description.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What a consumer must know of the crops, and may ask about the model.
+
+    Attributes:
+        class_names: in the order of the probabilities.
+        channels: in the order of the last axis of the crops.
+        image_shape: `(height, width, channels)` of the crops.
+        dtype: of their pixels.
+        inputs: "image", and "mask" where the model takes one.
+        crop_size: height and width of the window that the network sees.
+        pixel_size: micrometres a pixel, or None.
+        normalization: see `Normalization`; it happens in the graph.
+        activation: "softmax", of classes of which a crop has one, or "sigmoid", of which it may
+            have several.
+        layer: of the embedding.
+        test_time: the views that are averaged; see `views`.
+        precision: "float32", or what the fast graph computes convolutions in.
+        model_sha256: digest of the Keras file that was exported.
+        records_digest: identity of the records it was trained on.
+        deeploc_tf: version that exported.
+        training: settings, versions of packages, number of epochs and scores, as JSON values.
+    """
+
+    class_names: tuple[str, ...]
+    channels: tuple[str, ...]
+    image_shape: tuple[int, ...]
+    dtype: str
+    inputs: tuple[str, ...]
+    crop_size: tuple[int, ...]
+    pixel_size: float | None
+    normalization: str
+    activation: str
+    layer: str
+    test_time: str
+    precision: str
+    model_sha256: str
+    records_digest: str
+    deeploc_tf: str
+    training: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self)
+
+    def to_tensors(self) -> dict[str, Any]:
+        """One-dimensional tensors by name: strings, int32 and (pixel size) float32."""
+        return {field.name: self._tensor(field.name) for field in dataclasses.fields(self)}
+
+    def _tensor(self, name: str) -> Any:
+        value = getattr(self, name)
+        if name == "pixel_size":
+            return tf.constant([] if value is None else [value], tf.float32)
+        if name == "training":
+            value = json.dumps(value, ensure_ascii=False, sort_keys=True)
+        values = list(value) if isinstance(value, tuple) else [value]
+        whole = name in ("image_shape", "crop_size")
+        return tf.constant(values, tf.int32 if whole else tf.string)
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Any]) -> Description:
+        """What `to_tensors` was made of.
+
+        Raises:
+            SchemaError: something is missing.
+        """
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            if field.name not in tensors:
+                msg = (
+                    "An exported model must describe its crops and classes. Received: one that "
+                    f"does not tell its {field.name}. Export it with deeploc-tf {__version__}."
+                )
+                raise SchemaError(msg)
+            found = [
+                value.decode() if isinstance(value, bytes) else value
+                for value in tensors[field.name].numpy().tolist()
+            ]
+            several = str(field.type).startswith("tuple")
+            values[field.name] = tuple(found) if several else (found[0] if found else None)
+        return cls(**{**values, "training": json.loads(values["training"])})
+
+
+def describe(
+    trained: TrainedModel, run: str | Path, *, layer: str, test_time: str, precision: str
+) -> Description:
+    """The description of a finished run, exported in a certain way.
+
+    Args:
+        trained: its model.
+        run: its folder.
+        layer: of the embedding.
+        test_time: the views that are averaged.
+        precision: of the convolutions.
+    """
+    schema = trained.schema
+    normalization: keras.layers.Layer = trained.model.get_layer("normalization")
+    return Description(
+        class_names=trained.class_names,
+        channels=schema.channels,
+        image_shape=tuple(schema.image_shape),
+        dtype=schema.dtype,
+        inputs=("image", "mask") if trained.takes_mask else ("image",),
+        crop_size=window_size(trained.model),
+        pixel_size=schema.pixel_size,
+        normalization=normalization.method,
+        activation="sigmoid" if trained.multi_label else "softmax",
+        layer=layer,
+        test_time=test_time,
+        precision=precision,
+        model_sha256=trained.model_sha256,
+        records_digest=trained.records_digest,
+        deeploc_tf=__version__,
+        training=_training(Path(run)),
+    )
+
+
+def _training(run: Path) -> dict[str, Any]:
+    """How the model came about, without anything about the machine or its folders."""
+    config = read_config(run)
+    environment = _read(run / "environment.json")
+    metrics = _read(run / "metrics.json")
+    return {
+        "deeploc_tf": config.get("deeploc_tf"),
+        "config": config["config"],
+        "resolved": config.get("resolved", {}),
+        "packages": environment.get("packages", {}),
+        "epochs": metrics.get("epochs"),
+        "scores": {
+            split: {
+                name: value
+                for name, value in metrics[split].items()
+                if isinstance(value, int | float | str)
+            }
+            for split in ("validation", "test")
+            if isinstance(metrics.get(split), dict)
+        },
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The values of a JSON file of the run; {} where it has none."""
+    if not path.exists():
+        return {}
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return values

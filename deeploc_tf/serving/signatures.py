@@ -1,0 +1,148 @@
+"""The signatures of a trained model: functions from raw crops to named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from deeploc_tf.models.extractors import feature_extractor, input_specs
+from deeploc_tf.models.test_time import View, views
+from deeploc_tf.models.trained import TrainedModel
+from deeploc_tf.serving.description import Description
+from tfrecords.codec import decode_batch
+from tfrecords.schema import Schema
+
+OUTPUTS = {
+    "serving_default": ("probabilities", "logits", "embedding"),
+    "classify": ("probabilities", "logits"),
+    "embed": ("embedding",),
+}
+
+
+class Signatures(tf.Module):
+    """The signatures, and the variables that they read.
+
+    Args:
+        trained: the model.
+        description: layer, views and the rest of what `describe` returns.
+
+    Attributes:
+        endpoints: TensorFlow function by the name of its signature; see `export`.
+    """
+
+    def __init__(self, trained: TrainedModel, description: Description) -> None:
+        super().__init__()
+        network = _network(trained.model, description)
+        # Plain tf.Variables: of a Keras object, TensorFlow would save much more than its values.
+        keras_2 = keras.__version__.startswith("2.")
+        self.weights = [weight if keras_2 else weight.value for weight in network.weights]
+        mean = _MeanOverViews(
+            network,
+            views(trained.model, description.test_time),
+            several=description.activation == "sigmoid",
+        )
+        self.endpoints = _endpoints(mean, input_specs(trained.model), trained.schema)
+        tensors = description.to_tensors()
+
+        def describe() -> dict[str, Any]:
+            return {name: tf.identity(value) for name, value in tensors.items()}
+
+        self.endpoints["describe"] = tf.function(describe, input_signature=[])
+
+
+def _network(model: keras.Model, description: Description) -> keras.Model:
+    """From the inputs of a model to logits and embedding in one pass."""
+    embedding = feature_extractor(model, description.layer).output
+    return keras.Model(model.input, {"logits": model.output, "embedding": embedding})
+
+
+class _MeanOverViews:
+    """Probabilities and embeddings of crops, averaged over views of them.
+
+    With several views, `logits` are those of the mean probabilities: their logarithms, or for
+    sigmoids their log odds, computed without ever forming a probability that rounds to 0 or 1.
+    """
+
+    def __init__(self, network: keras.Model, of: Sequence[View], *, several: bool) -> None:
+        self._takes_dict = len(network.inputs) > 1
+        self._views = of
+        self._activation = tf.sigmoid if several else tf.nn.softmax
+        self._mean_logits = _mean_log_odds if several else _mean_log_probabilities
+        # a function of its own, so that forty views do not write the network forty times
+        self._run = tf.function(lambda crops: network(crops, training=False))
+
+    def __call__(self, crops: dict[str, Any]) -> dict[str, Any]:
+        seen: list[dict[str, Any]] = []
+        for view in self._views:
+            # one view after the other: the memory is that of one
+            with tf.control_dependencies([seen[-1]["logits"]] if seen else []):
+                turned = {name: view.of_tensor(tf.identity(v)) for name, v in crops.items()}
+                seen.append(self._run(turned if self._takes_dict else turned["image"]))
+        logits, embedding = seen[0]["logits"], seen[0]["embedding"]
+        if len(seen) > 1:
+            logits = self._mean_logits(tf.stack([output["logits"] for output in seen]))
+            embedding = tf.reduce_mean(tf.stack([output["embedding"] for output in seen]), axis=0)
+        probabilities = self._activation(logits)
+        return {"probabilities": probabilities, "logits": logits, "embedding": embedding}
+
+
+def _mean_log_probabilities(logits: Any) -> Any:
+    """``log(mean(softmax(logits)))`` over the first of the axes `(views, batch_size, classes)`."""
+    return _log_mean_exp(tf.nn.log_softmax(logits))
+
+
+def _mean_log_odds(logits: Any) -> Any:
+    """The logits of ``mean(sigmoid(logits))`` over the first axis."""
+    return _log_mean_exp(tf.math.log_sigmoid(logits)) - _log_mean_exp(tf.math.log_sigmoid(-logits))
+
+
+def _log_mean_exp(values: Any) -> Any:
+    return tf.reduce_logsumexp(values, axis=0) - tf.math.log(float(values.shape[0]))
+
+
+def _endpoints(mean: _MeanOverViews, specs: list[tf.TensorSpec], schema: Schema) -> dict[str, Any]:
+    """The signatures that take crops."""
+
+    def run(names: Sequence[str], tensors: dict[str, Any]) -> dict[str, Any]:
+        outputs = mean({spec.name: _checked(tensors[spec.name], spec) for spec in specs})
+        return {name: outputs[name] for name in names}
+
+    def signature(names: Sequence[str]) -> Any:
+        # TensorFlow takes the names of the arguments from here.
+        def of_image(image: Any) -> dict[str, Any]:
+            return run(names, {"image": image})
+
+        def of_image_and_mask(image: Any, mask: Any) -> dict[str, Any]:
+            return run(names, {"image": image, "mask": mask})
+
+        return tf.function(
+            of_image if len(specs) == 1 else of_image_and_mask, input_signature=specs
+        )
+
+    def of_examples(examples: Any) -> dict[str, Any]:
+        crops = decode_batch(examples, schema, [spec.name for spec in specs])
+        return run(OUTPUTS["serving_default"], crops)
+
+    examples = tf.TensorSpec((None,), tf.string, name="examples")
+    return {
+        **{name: signature(outputs) for name, outputs in OUTPUTS.items()},
+        "serialized": tf.function(of_examples, input_signature=[examples]),
+    }
+
+
+def _checked(tensor: Any, spec: tf.TensorSpec) -> Any:
+    """The tensor, refused by name when the graph runs unless it holds crops of the spec's shape.
+
+    TensorFlow holds what a signature gets to its dtype, not to its shape: without this, four crops
+    of one channel would pass for two crops of two. And ReLU makes plausible numbers of NaN.
+    """
+    if spec.dtype.is_floating:
+        tensor = tf.debugging.check_numerics(tensor, f"`{spec.name}` must be finite")
+    some = tf.debugging.assert_positive(
+        tf.shape(tensor)[0], message=f"`{spec.name}` must hold at least one crop"
+    )
+    with tf.control_dependencies([some]):
+        return tf.ensure_shape(tensor, spec.shape)
