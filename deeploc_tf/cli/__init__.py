@@ -21,10 +21,13 @@ COMMANDS = {
     "evaluate": "deeploc_tf.cli.evaluate:evaluate",
     "embed": "deeploc_tf.cli.embed:embed",
     "measure": "deeploc_tf.cli.measure:measure",
+    "profile": "deeploc_tf.cli.profile:profile",
     "export": "deeploc_tf.cli.export:export",
+    "predict": "deeploc_tf.cli.predict:predict",
     "standards": "deeploc_tf.cli.standards:standards",
     "benchmark": "deeploc_tf.cli.benchmark:benchmark",
     "simulate": "deeploc_tf.cli.simulate:simulate",
+    "study": "deeploc_tf.cli.study:study",
     "demo": "deeploc_tf.cli.demo:demo",
     "doctor": "deeploc_tf.cli.doctor:doctor",
 }

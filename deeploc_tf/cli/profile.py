@@ -1,0 +1,144 @@
+"""`deeploc-tf profile`: a table of cells into a table of proteins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deeploc_tf.cli.benchmark import Bytes
+from deeploc_tf.cli.parameters import Names, Pair
+from deeploc_tf.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from deeploc_tf.profiles.profile import Profiled
+
+EPILOG = """\b
+Examples:
+  deeploc-tf profile cells.parquet profiles.parquet --method median --min-cells 20
+  deeploc-tf profile cells.h5 profiles.h5 --normalize mad --by plate \\
+      --controls protein=CTRL --sphere --save transform.npz
+  deeploc-tf profile new.h5 new-profiles.h5 --transform transform.npz --fit-new-groups
+"""
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(epilog=EPILOG)
+@click.argument("cells", type=_FILE)
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option(
+    "--method",
+    type=click.Choice(["mean", "median", "trimmed_mean", "modz"]),
+    default="mean",
+    show_default=True,
+    help="What a profile is of its cells.",
+)
+@click.option(
+    "--min-cells",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Leave out proteins with fewer.",
+)
+@click.option("--replicate", metavar="COLUMN", help="Average its cells first, such as by field.")
+@click.option(
+    "--normalize",
+    type=click.Choice(["center", "standardize", "mad"]),
+    help="Shift and scale each feature: by mean; mean and standard deviation; median and MAD.",
+)
+@click.option("--by", type=Names(), default=(), help="Columns whose groups are normalized apart.")
+@click.option(
+    "--controls", type=Pair("COLUMN=VALUE"), help="Rows to fit on, such as protein=CTRL. Else all."
+)
+@click.option("--sphere", is_flag=True, help="Make the covariance the identity (ZCA).")
+@click.option("--components", type=click.IntRange(min=1), help="Reduce to principal components.")
+@click.option(
+    "--regularization",
+    type=click.FloatRange(min=0),
+    default=1e-3,
+    show_default=True,
+    help="Of --sphere, against the mean variance; 0: none.",
+)
+@click.option("--save", type=click.Path(path_type=Path), help="File (.npz) for what was fitted.")
+@click.option("--transform", type=_FILE, help="What --save wrote before, instead of fitting.")
+@click.option(
+    "--fit-new-groups",
+    is_flag=True,
+    help="With --transform: let groups that it has not seen get a shift and scale of their own.",
+)
+@click.option("--intervals", is_flag=True, help="Write 95% intervals: NAME.low and NAME.high.")
+@click.option(
+    "--resamples",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Bootstrap draws behind errors of methods other than the mean; 0: no errors.",
+)
+@click.option("--drop-undefined", is_flag=True, help="Leave out cells with NaN or infinity.")
+@click.option("--memory", type=Bytes(), default="4GB", show_default=True, help="For vectors.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--quiet", is_flag=True, help="No progress.")
+def profile(cells: Path, output: Path, quiet: bool, **given: Any) -> None:
+    """Write a profile of each protein in CELLS, a table of `embed` or `measure`, to OUTPUT.
+
+    First the cells are transformed, then those of each protein summarized. OUTPUT is .h5 or
+    .parquet, and has the number of cells, their dispersion and the standard error of each profile.
+    docs/profiles.md has the formulas.
+    """
+    from deeploc_tf.profiles.fitting import TransformSettings
+    from deeploc_tf.profiles.profile import ProfileSettings
+    from deeploc_tf.profiles.profile import profile as make_profiles
+
+    settings = ProfileSettings(
+        method=given["method"],
+        min_cells=given["min_cells"],
+        replicate=given["replicate"],
+        num_resamples=given["resamples"],
+        intervals=given["intervals"],
+        drop_undefined=given["drop_undefined"],
+        fit_new_groups=given["fit_new_groups"],
+        memory=given["memory"],
+        seed=given["seed"],
+    )
+    fit = TransformSettings(
+        normalize=given["normalize"],
+        by=given["by"],
+        controls=given["controls"],
+        sphere=given["sphere"],
+        num_components=given["components"],
+        regularization=given["regularization"],
+    )
+    with Progress("Profiling proteins") as progress:
+        written = make_profiles(
+            cells,
+            output,
+            settings,
+            fit=fit,
+            transform=given["transform"],
+            save=given["save"],
+            progress=None if quiet else progress,
+        )
+    for sentence in _notes(written, settings.min_cells):
+        click.echo(sentence, err=True)
+    click.echo(
+        f"{written.profiles}: {written.num_proteins} proteins of {written.num_cells} cells, "
+        f"{written.num_features} features"
+    )
+
+
+def _notes(written: Profiled, min_cells: int) -> list[str]:
+    """Sentences on what was left out, and on what a transform found."""
+    found = []
+    if written.num_undefined:
+        found.append(f"{written.num_undefined} cells are not finite and were left out.")
+    if written.too_few:
+        shown = ", ".join(written.too_few[:3]) + (" ..." if len(written.too_few) > 3 else "")
+        found.append(
+            f"{len(written.too_few)} proteins have fewer than {min_cells} cells and were left out: "
+            f"{shown}."
+        )
+    if written.transform is not None:
+        found += written.transform.notes()
+    return found

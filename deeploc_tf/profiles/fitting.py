@@ -1,0 +1,279 @@
+"""Fitting transforms to a table on disk, of any number of rows: in passes, never held whole."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeploc_tf.profiles.moments import covariance_of, moments_by_group, robust_by_group
+from deeploc_tf.profiles.rows import Groups, RowTable, check_same_features, origin
+from deeploc_tf.profiles.transforms import (
+    NORMALIZATIONS,
+    Normalization,
+    NormalizationKind,
+    Transform,
+    principal_components,
+    sphering,
+    spread_or_infinity,
+)
+from tfrecords.errors import did_you_mean
+
+_FEWEST_ROWS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformSettings:
+    """What to fit, and on which rows.
+
+    Attributes:
+        normalize: "center" (mean 0), "standardize" (mean 0, standard deviation 1), "mad" (median
+            0, scaled median absolute deviation 1), or None.
+        by: columns, such as `plate`: each group gets its own shift and scale.
+        controls: column and value of the rows to fit on, such as ("protein", "CTRL"); None: all.
+        sphere: whether to make the covariance the identity.
+        num_components: length after principal components; None leaves them out.
+        regularization: of sphering, see `sphering`.
+    """
+
+    normalize: NormalizationKind | None = None
+    by: tuple[str, ...] = ()
+    controls: tuple[str, str] | None = None
+    sphere: bool = False
+    num_components: int | None = None
+    regularization: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
+        if self.normalize not in (None, *NORMALIZATIONS):
+            msg = (
+                f"`normalize` must be one of {', '.join(NORMALIZATIONS)}. Received: normalize="
+                f"{self.normalize!r}.{did_you_mean(str(self.normalize), NORMALIZATIONS)}"
+            )
+            raise ValueError(msg)
+        if self.sphere and self.num_components is not None:
+            msg = (
+                "Sphering and principal components must not be asked for both. Received: "
+                f"sphere=True, num_components={self.num_components}. Take one."
+            )
+            raise ValueError(msg)
+        if (self.by or self.controls) and not self.fits_something:
+            msg = (
+                "Groups and controls must be those of a transform. Received: "
+                f"by={self.by}, controls={self.controls} and nothing to fit. Add a normalization "
+                "(--normalize center)."
+            )
+            raise ValueError(msg)
+        if self.by and self.normalize is None:
+            msg = f"Groups must have a normalization. Received: by={self.by}, normalize=None."
+            raise ValueError(msg)
+        if self.regularization < 0 or self.num_components == 0:
+            msg = (
+                "`regularization` must be 0 or more, and `num_components` 1 or more. Received: "
+                f"{self.regularization}, {self.num_components}."
+            )
+            raise ValueError(msg)
+
+    @property
+    def fits_something(self) -> bool:
+        """Whether there is a transform at all."""
+        return self.normalize is not None or self.sphere or self.num_components is not None
+
+
+def fit_transform(
+    table: RowTable,
+    settings: TransformSettings,
+    used: NDArray[np.bool_] | None = None,
+    *,
+    seed: int = 0,
+) -> Transform:
+    """Fit to the rows of a table.
+
+    Means, deviations and covariances are of all rows. Medians are too, up to 200,000 rows; of more
+    they are of so many rows drawn at random, the same number of each group as far as it goes.
+
+    Args:
+        table: of cells.
+        settings: what to fit, and on which rows.
+        used: bool `(num_rows,)`, rows that count at all; None: all.
+        seed: of the rows behind medians.
+
+    Raises:
+        ValueError: there are no controls, or too few in a group; a column is missing; a value is
+            not a finite number.
+    """
+    used = np.ones(table.num_rows, np.bool_) if used is None else used
+    chosen = used & _controls(table, settings.controls)
+    if chosen.sum() < _FEWEST_ROWS:
+        msg = (
+            f"A transform must be fitted on {_FEWEST_ROWS} rows or more. Received: "
+            f"{int(chosen.sum())} rows of {table.path}. Take more cells, or other controls."
+        )
+        raise ValueError(msg)
+    normalization = projection = None
+    groups = table.groups(*settings.by)
+    if settings.normalize is not None:
+        normalization = _normalization(table, settings, groups, used, chosen, seed)
+    if settings.sphere or settings.num_components is not None:
+        codes = _codes_in(normalization, groups)
+
+        def normalized(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> Any:
+            return vectors if normalization is None else normalization.apply(vectors, codes[rows])
+
+        mean, covariance = covariance_of(table, normalized, chosen)
+        if not covariance.any():
+            msg = (
+                "Some feature must vary to be sphered or reduced. Received: "
+                f"{int(chosen.sum())} rows that are all the same, in {table.path}."
+            )
+            raise ValueError(msg)
+        projection = (
+            sphering(mean, covariance, settings.regularization)
+            if settings.num_components is None
+            else principal_components(mean, covariance, settings.num_components)
+        )
+    described = dataclasses.asdict(settings) | {"rows": int(chosen.sum())}
+    return Transform(normalization, projection, origin(table), described)
+
+
+def group_codes(
+    table: RowTable,
+    transform: Transform,
+    used: NDArray[np.bool_],
+    *,
+    fit_new_groups: bool = False,
+    seed: int = 0,
+) -> tuple[Transform, NDArray[np.int32]]:
+    """The group of each row of another table, as the transform numbers them.
+
+    Args:
+        table: whose rows are to be transformed.
+        transform: fitted to another table, or to this one.
+        used: bool `(num_rows,)`, rows that count.
+        fit_new_groups: whether groups that the transform has not seen get a shift and a scale of
+            their own, fitted on their rows (or their controls) here, as a new plate needs.
+        seed: as for `fit_transform`.
+
+    Returns:
+        The transform, with the new groups where there are any, and int32 `(num_rows,)`.
+
+    Raises:
+        ValueError: a group is new, or the features are others.
+    """
+    check_same_features(
+        transform.features, origin(table), "A transform must be applied to the features it is of."
+    )
+    normal = transform.normalization
+    if normal is None or not normal.by:
+        return transform, np.zeros(table.num_rows, np.int32)
+    groups = table.groups(*normal.by)
+    present = np.bincount(groups.codes[used & (groups.codes >= 0)], minlength=len(groups.names)) > 0
+    new = [
+        n for n, here in zip(groups.names, present, strict=True) if here and n not in normal.groups
+    ]
+    if new and not fit_new_groups:
+        msg = (
+            f"Groups by {', '.join(normal.by)} must be those that the transform was fitted to. "
+            f"Received: {', '.join(new[:3])} ({len(new)} new). Fit them on their own rows "
+            "(fit_new_groups=True, --fit-new-groups)."
+        )
+        raise ValueError(msg)
+    if new:
+        settings = TransformSettings(normal.kind, normal.by, _pair(transform.settings["controls"]))
+        rows = used & np.isin(groups.codes, [groups.names.index(name) for name in new])
+        chosen = rows & _controls(table, settings.controls)
+        fitted = _normalization(table, settings, groups, rows, chosen, seed)
+        places = [fitted.groups.index(name) for name in new]
+        normal = dataclasses.replace(
+            normal,
+            groups=(*normal.groups, *new),
+            shift=np.vstack([normal.shift, fitted.shift[places]]),
+            scale=np.vstack([normal.scale, fitted.scale[places]]),
+        )
+        transform = dataclasses.replace(transform, normalization=normal)
+    place = {name: index for index, name in enumerate(normal.groups)}
+    renumbered = np.array([place.get(name, 0) for name in groups.names] or [0], np.int32)
+    return transform, _check_grouped(table, normal.by, groups, used, renumbered)
+
+
+def _check_grouped(
+    table: RowTable,
+    by: Sequence[str],
+    groups: Groups,
+    used: NDArray[np.bool_],
+    renumbered: NDArray[np.int32],
+) -> NDArray[np.int32]:
+    if (groups.codes[used] < 0).any():
+        msg = (
+            f"Every row must have a value of {', '.join(by)}. Received: "
+            f"{int((groups.codes[used] < 0).sum())} rows of {table.path} without."
+        )
+        raise ValueError(msg)
+    return np.where(groups.codes < 0, 0, renumbered[groups.codes]).astype(np.int32)
+
+
+def _pair(value: Any) -> tuple[str, str] | None:
+    return None if value is None else (value[0], value[1])
+
+
+def _controls(table: RowTable, controls: tuple[str, str] | None) -> NDArray[np.bool_]:
+    if controls is None:
+        return np.ones(table.num_rows, np.bool_)
+    column, value = controls
+    groups = table.groups(column)
+    if value not in groups.names:
+        msg = (
+            f"There must be controls. Received: no row of {table.path} with {column}={value!r}."
+            f"{did_you_mean(value, groups.names)}"
+        )
+        raise ValueError(msg)
+    return np.asarray(groups.codes == groups.names.index(value))
+
+
+def _normalization(
+    table: RowTable,
+    settings: TransformSettings,
+    groups: Groups,
+    used: NDArray[np.bool_],
+    chosen: NDArray[np.bool_],
+    seed: int,
+) -> Normalization:
+    """Shift and scale of each group that has used rows."""
+    kind = settings.normalize
+    if kind is None:
+        raise TypeError(kind)
+    _check_grouped(table, settings.by, groups, used, np.zeros(max(1, len(groups.names)), np.int32))
+    width = len(groups.names)
+    present = np.bincount(groups.codes[used], minlength=width) > 0
+    counts = np.bincount(groups.codes[chosen], minlength=width)
+    needed = 1 if kind == "center" else _FEWEST_ROWS
+    poor = [groups.names[i] for i in np.flatnonzero(present & (counts < needed))]
+    if poor:
+        what = (
+            "rows" if settings.controls is None else "controls ({}={})".format(*settings.controls)
+        )
+        msg = (
+            f"Every group by {', '.join(settings.by)} must have {needed} {what} or more. Received: "
+            f"fewer in {', '.join(poor[:3])} ({len(poor)} of {int(present.sum())} groups). Group "
+            "by another column, or take other controls."
+        )
+        raise ValueError(msg)
+    if kind == "mad":
+        shift, scale = robust_by_group(table, groups, chosen, seed)
+    else:
+        shift, scale = moments_by_group(table, groups, chosen)
+        scale = np.ones_like(scale) if kind == "center" else spread_or_infinity(scale)
+    names = tuple(groups.names[i] for i in np.flatnonzero(present))
+    return Normalization(kind, settings.by, names, shift[present], scale[present])
+
+
+def _codes_in(normalization: Normalization | None, groups: Groups) -> NDArray[np.int32]:
+    """Codes as the normalization numbers its groups, which may be fewer."""
+    if normalization is None or len(groups.names) == len(normalization.groups):
+        return groups.codes
+    place = {name: index for index, name in enumerate(normalization.groups)}
+    renumbered = np.array([place.get(name, 0) for name in groups.names], np.int32)
+    return renumbered[groups.codes]

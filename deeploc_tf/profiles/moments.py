@@ -1,0 +1,103 @@
+"""Means, deviations, medians and covariances of a table on disk, a few rows in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+
+from deeploc_tf.profiles.rows import Groups, RowTable
+from deeploc_tf.profiles.transforms import robust_scale
+
+ROWS_OF_MEDIANS = 200_000
+
+
+def moments_by_group(
+    table: RowTable, groups: Groups, chosen: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation (of n, as scikit-learn) by group, in one pass."""
+    shape = (len(groups.names), table.num_features)
+    sums, squares = np.zeros(shape), np.zeros(shape)
+    counts = np.zeros((len(groups.names), 1))
+    about: Any = 0.0
+    for rows, vectors in table.used_chunks(chosen):
+        if not counts.any():  # near the mean, so that squares lose nothing
+            about = vectors.mean(axis=0, dtype=np.float64)
+        centered = vectors - about
+        members = scipy.sparse.csr_matrix(
+            (np.ones(len(rows)), (groups.codes[rows], np.arange(len(rows)))),
+            (len(groups.names), len(rows)),
+        )
+        sums += members @ centered
+        squares += members @ np.square(centered)
+        counts += members.sum(axis=1)
+    means = sums / np.maximum(counts, 1)
+    variances = squares / np.maximum(counts, 1) - means**2
+    # what rounding leaves of a constant feature
+    variances[variances < 1e-12 * np.abs(squares / np.maximum(counts, 1))] = 0
+    return means + about, np.sqrt(np.maximum(variances, 0))
+
+
+def robust_by_group(
+    table: RowTable, groups: Groups, chosen: NDArray[np.bool_], seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Median and MAD by group, of as many rows as are held at once."""
+    sampled = _sampled(groups, chosen, ROWS_OF_MEDIANS, np.random.default_rng(seed))
+    held = np.empty((int(sampled.sum()), table.num_features), np.float32)
+    codes = groups.codes[sampled]
+    filled = 0
+    for rows, vectors in table.used_chunks(sampled):
+        held[filled : filled + len(rows)] = vectors
+        filled += len(rows)
+    shift = np.zeros((len(groups.names), table.num_features))
+    scale = np.ones_like(shift)
+    for group in np.unique(codes):
+        shift[group], scale[group] = robust_scale(held[codes == group])
+    return shift, scale
+
+
+def _sampled(
+    groups: Groups, chosen: NDArray[np.bool_], most: int, generator: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Of the chosen rows at most so many, evenly over the groups as far as they go."""
+    if chosen.sum() <= most:
+        return chosen
+    rows = generator.permutation(np.flatnonzero(chosen))
+    codes = groups.codes[rows]
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], codes[order])
+    rank = np.empty(len(rows), np.int64)
+    rank[order] = np.arange(len(rows)) - starts  # which row of its group each one is
+    sampled = np.zeros_like(chosen)
+    sampled[rows[np.argsort(rank, kind="stable")[:most]]] = True
+    return sampled
+
+
+def covariance_of(
+    table: RowTable,
+    transformed: Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[Any]],
+    chosen: NDArray[np.bool_],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and covariance (of n - 1) of transformed rows, in one pass.
+
+    Args:
+        table: read once.
+        transformed: gives vectors, of the table's vectors and their row numbers.
+        chosen: bool `(num_rows,)`, two or more.
+    """
+    about: Any = None
+    total: Any = 0.0
+    products: Any = 0.0
+    for rows, vectors in table.used_chunks(chosen):
+        values = transformed(vectors, rows)
+        if about is None:  # near the mean, so that squares lose nothing
+            about = values.mean(axis=0, dtype=np.float64)
+        centered = values - about
+        total = total + centered.sum(axis=0)
+        products = products + centered.T @ centered
+    count = int(chosen.sum())
+    mean = total / count
+    return mean + about, (products - count * np.outer(mean, mean)) / (count - 1)

@@ -1,0 +1,314 @@
+"""Cells to proteins: `profile` transforms the vectors of cells and makes one vector a protein."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeploc_tf.profiles.by_protein import MEMORY, means_by_replicate, vectors_by_protein
+from deeploc_tf.profiles.fitting import TransformSettings, fit_transform, group_codes
+from deeploc_tf.profiles.rows import Groups, RowTable, open_rows
+from deeploc_tf.profiles.summaries import (
+    METHODS,
+    SUMMARIES,
+    Method,
+    dispersion,
+    half_widths,
+    standard_errors,
+)
+from deeploc_tf.profiles.tables import TableWriter, check_suffix, writing_table
+from deeploc_tf.profiles.transforms import Transform, load_transform, save_transform
+from deeploc_tf.version import __version__
+from tfrecords.errors import did_you_mean
+from tfrecords.publishing import check_absent
+
+LEVEL = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileSettings:
+    """How vectors become profiles.
+
+    Attributes:
+        method: "mean", "median", "trimmed_mean" or "modz".
+        min_cells: proteins with fewer are left out.
+        replicate: column, such as `field`, whose cells are averaged first: profile, dispersion and
+            errors are then those of the replicates. None takes the cells themselves.
+        num_resamples: bootstrap draws behind the errors of methods other than the mean; 0: none.
+        intervals: whether to write the ends of each feature's 95% interval, too.
+        drop_undefined: whether to leave out cells with a feature that is not finite; otherwise they
+            are refused.
+        fit_new_groups: see `group_codes`; for a transform that was fitted before.
+        memory: bytes of vectors that are held at once.
+        seed: of everything drawn.
+    """
+
+    method: Method = "mean"
+    min_cells: int = 1
+    replicate: str | None = None
+    num_resamples: int = 0
+    intervals: bool = False
+    drop_undefined: bool = False
+    fit_new_groups: bool = False
+    memory: int = MEMORY
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
+        if self.method not in METHODS:
+            msg = (
+                f"`method` must be one of {', '.join(METHODS)}. Received: method={self.method!r}."
+                f"{did_you_mean(str(self.method), METHODS)}"
+            )
+            raise ValueError(msg)
+        if self.min_cells < 1 or self.memory < 1 or self.num_resamples < 0:
+            msg = (
+                "`min_cells` and `memory` must be 1 or more, `num_resamples` 0 or more. Received: "
+                f"{self.min_cells}, {self.memory}, {self.num_resamples}."
+            )
+            raise ValueError(msg)
+        if self.num_resamples == 1 or (self.intervals and not self.has_errors):
+            msg = (
+                f"Intervals of {self.method} must have resamples, two or more. Received: "
+                f"num_resamples={self.num_resamples}. Ask for 200 (--resamples 200)."
+            )
+            raise ValueError(msg)
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether profiles get standard errors."""
+        return self.method == "mean" or self.num_resamples > 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Profiled:
+    """What `profile` wrote.
+
+    Attributes:
+        profiles: path of the table.
+        num_proteins: number of its rows.
+        num_features: length of the profiles.
+        num_cells: cells behind them.
+        num_undefined: cells left out, since they are not finite.
+        too_few: proteins left out, with fewer than `min_cells` cells.
+        transform: what was done to the cells; None: nothing.
+    """
+
+    profiles: Path
+    num_proteins: int
+    num_features: int
+    num_cells: int
+    num_undefined: int
+    too_few: tuple[str, ...]
+    transform: Transform | None
+
+
+def profile(
+    cells: str | Path,
+    output: str | Path,
+    settings: ProfileSettings | None = None,
+    *,
+    fit: TransformSettings | None = None,
+    transform: str | Path | None = None,
+    save: str | Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Profiled:
+    """Write a profile of each protein: its cells transformed, then summarized.
+
+    The table has the columns `protein`, `num_crops`, `dispersion` (root mean squared distance of
+    the cells, or replicates, from the profile), with `replicate` also `num_replicates`, and
+    `standard_error`, the length of the vector of the features' standard errors. With `intervals`,
+    `NAME.low.SUFFIX` and `NAME.high.SUFFIX` beside it are tables of the same shape.
+
+    Args:
+        cells: table of `embed` or `measure`, of any number of rows.
+        output: file to write, .h5 or .parquet.
+        settings: how vectors become profiles.
+        fit: transform to fit to these cells.
+        transform: file of a transform that was fitted before, instead.
+        save: file (.npz) to save the fitted transform to.
+        progress: called with the number of proteins done.
+
+    Raises:
+        OutputExistsError: a file of one of the names is there already.
+        ValueError: see `fit_transform` and `group_codes`; or no protein has cells enough.
+    """
+    settings = settings or ProfileSettings()
+    output = Path(output)
+    paths = _paths(output, settings, fit, transform, save)
+    table = open_rows(cells)
+    used = table.defined() if settings.drop_undefined else np.ones(table.num_rows, np.bool_)
+    proteins, too_few = _with_enough(table, used, settings.min_cells)
+    fitted, codes = _transform(table, used, settings, fit, transform)
+    names = table.feature_names if fitted is None else fitted.output_names
+    provenance = _provenance(table, settings, fitted)
+    with contextlib.ExitStack() as stack:  # what is entered first is published last
+        writers = [
+            stack.enter_context(
+                writing_table(path, names, _columns(settings), {**provenance, "kind": kind})
+            )
+            for kind, path in paths.items()
+        ]
+        for number, vectors in _grouped(table, proteins, len(names), fitted, codes, settings):
+            _append(writers, proteins.names[number], *vectors, settings)
+            if progress is not None:
+                progress(writers[0].num_rows)
+        num_proteins = writers[0].num_rows
+        if save is not None and fitted is not None:
+            save_transform(save, fitted)
+    num_cells = int((proteins.codes >= 0).sum())
+    undefined = table.num_rows - int(used.sum())
+    return Profiled(output, num_proteins, len(names), num_cells, undefined, too_few, fitted)
+
+
+def _paths(
+    output: Path,
+    settings: ProfileSettings,
+    fit: TransformSettings | None,
+    transform: str | Path | None,
+    save: str | Path | None,
+) -> Mapping[str, Path]:
+    """What is written, by kind: all names are good and free."""
+    fits = fit is not None and fit.fits_something
+    if fits and transform is not None:
+        msg = (
+            "A transform must be fitted or given, not both. Received: "
+            f"transform={str(transform)!r} and settings to fit. Leave one out."
+        )
+        raise ValueError(msg)
+    if save is not None and not fits:
+        msg = (
+            f"A transform must be fitted to be saved. Received: save={str(save)!r} and nothing to "
+            "fit. Ask for one (--normalize, --sphere, --components)."
+        )
+        raise ValueError(msg)
+    check_suffix(output)
+    paths = {"profiles": output}
+    if settings.intervals:
+        for end in ("low", "high"):
+            paths[end] = output.with_name(f"{output.stem}.{end}{output.suffix}")
+    for path in (*paths.values(), *([Path(save)] if save is not None else [])):
+        check_absent(path)
+    return paths
+
+
+def _with_enough(
+    table: RowTable, used: NDArray[np.bool_], min_cells: int
+) -> tuple[Groups, tuple[str, ...]]:
+    """Proteins of the used rows, without those that have too few cells, and these."""
+    groups = table.groups("protein")
+    groups = Groups(groups.names, np.where(used, groups.codes, np.int32(-1)))
+    enough = groups.counts() >= min_cells
+    if not enough.any():
+        most = max(groups.counts(), default=0)
+        undefined = int((~used).sum())
+        msg = (
+            f"Some protein must have {min_cells} cells or more. Received: {len(groups.names)} "
+            f"proteins with {most} or fewer in {table.path}"
+            + (f", {undefined} of {table.num_rows} cells being undefined." if undefined else ".")
+        )
+        raise ValueError(msg)
+    kept = np.where(enough[groups.codes] & (groups.codes >= 0), groups.codes, np.int32(-1))
+    few = [name for name, good in zip(groups.names, enough, strict=True) if not good]
+    return Groups(groups.names, kept), tuple(few)
+
+
+def _transform(
+    table: RowTable,
+    used: NDArray[np.bool_],
+    settings: ProfileSettings,
+    fit: TransformSettings | None,
+    path: str | Path | None,
+) -> tuple[Transform | None, NDArray[np.int32]]:
+    """The transform, fitted or loaded, and the group of each row."""
+    if path is not None:
+        fitted = load_transform(path)
+    elif fit is not None and fit.fits_something:
+        fitted = fit_transform(table, fit, used, seed=settings.seed)
+    else:
+        return None, np.zeros(table.num_rows, np.int32)
+    return group_codes(
+        table, fitted, used, fit_new_groups=settings.fit_new_groups, seed=settings.seed
+    )
+
+
+def _grouped(
+    table: RowTable,
+    proteins: Groups,
+    width: int,
+    fitted: Transform | None,
+    codes: NDArray[np.int32],
+    settings: ProfileSettings,
+) -> Iterator[tuple[int, tuple[NDArray[np.float32], int]]]:
+    """Index of each protein, its vectors (of cells or replicates), and its number of cells."""
+
+    def transformed(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return vectors if fitted is None else fitted.apply(vectors, codes[rows])
+
+    replicates = None if settings.replicate is None else table.groups(settings.replicate)
+    blocks = vectors_by_protein(table, proteins, width, transformed, settings.memory)
+    for protein, rows, vectors in blocks:
+        if replicates is None:
+            yield protein, (vectors, len(rows))
+        else:
+            yield protein, (means_by_replicate(vectors, replicates.codes[rows]), len(rows))
+
+
+def _append(
+    writers: Sequence[TableWriter],
+    protein: str,
+    vectors: NDArray[np.float32],
+    num_cells: int,
+    settings: ProfileSettings,
+) -> None:
+    """Write the profile of one protein, and the ends of its intervals where they are wanted."""
+    vector = SUMMARIES[settings.method](vectors)
+    row: dict[str, list[Any]] = {
+        "protein": [protein],
+        "num_crops": [num_cells],
+        "dispersion": [dispersion(vectors, vector)],
+    }
+    if settings.replicate is not None:
+        row["num_replicates"] = [len(vectors)]
+    # of its own, so that the order of proteins and the memory change nothing
+    generator = np.random.default_rng([settings.seed, zlib.crc32(protein.encode())])
+    errors = standard_errors(vectors, settings.method, settings.num_resamples, generator)
+    ends = [vector]
+    if errors is not None:
+        row["standard_error"] = [float(np.sqrt(np.square(errors).sum()))]
+        half = half_widths(errors, len(vectors), LEVEL)
+        ends += [vector - half, vector + half]
+    for writer, values in zip(writers, ends, strict=False):
+        writer.append(values[None].astype(np.float32), row)
+
+
+def _columns(settings: ProfileSettings) -> dict[str, str]:
+    return {
+        "protein": "text",
+        "num_crops": "int64",
+        **({"num_replicates": "int64"} if settings.replicate is not None else {}),
+        "dispersion": "float32",
+        **({"standard_error": "float32"} if settings.has_errors else {}),
+    }
+
+
+def _provenance(
+    table: RowTable, settings: ProfileSettings, fitted: Transform | None
+) -> dict[str, Any]:
+    """Where the cells came from, and what became of them."""
+    origin = {name: value for name, value in table.provenance.items() if name != "columns"}
+    described = {n: v for n, v in dataclasses.asdict(settings).items() if n != "memory"}
+    return {
+        **origin,
+        "profile": described,
+        "transform": None if fitted is None else dict(fitted.settings),
+        "interval_level": LEVEL,
+        "deeploc_tf": __version__,
+    }

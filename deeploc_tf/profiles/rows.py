@@ -1,0 +1,281 @@
+"""A table on disk, read some rows at a time: what is larger than memory need not fit into it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from deeploc_tf.profiles.tables import SUFFIXES, check_suffix
+from tfrecords.errors import did_you_mean
+
+ROWS_AT_ONCE = 8192
+_METADATA_KEY = b"deeploc_tf"
+
+
+@dataclasses.dataclass(frozen=True)
+class Groups:
+    """Which group each row belongs to.
+
+    Attributes:
+        names: of the groups, in alphabetical order.
+        codes: int32 `(num_rows,)`, index into `names`; -1 where the row has no name.
+    """
+
+    names: tuple[str, ...]
+    codes: NDArray[np.int32]
+
+    def counts(self) -> NDArray[np.int64]:
+        """Number of rows of each group."""
+        return np.bincount(self.codes[self.codes >= 0], minlength=len(self.names))
+
+
+@dataclasses.dataclass(frozen=True)
+class RowTable:
+    """A table that `embed` or `measure` wrote, opened and not read.
+
+    Attributes:
+        path: of the file.
+        num_rows: how many there are.
+        feature_names: one a feature; where the file has none, made from the layer's name.
+        columns: metadata columns and their types.
+        provenance: JSON values, as in `VectorTable`.
+    """
+
+    path: Path
+    num_rows: int
+    feature_names: tuple[str, ...]
+    columns: Mapping[str, str]
+    provenance: Mapping[str, Any]
+
+    @property
+    def num_features(self) -> int:
+        """Length of the vectors."""
+        return len(self.feature_names)
+
+    def chunks(self, num_rows: int = ROWS_AT_ONCE) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Rows from the first to the last: their place, and float32 `(rows, num_features)`.
+
+        The arrays are the caller's to change.
+        """
+        with _damage_told(self.path):
+            start = 0
+            for chunk in self._blocks(num_rows):
+                yield slice(start, start + len(chunk)), chunk
+                start += len(chunk)
+            if start != self.num_rows:
+                msg = f"{start} rows instead of {self.num_rows}"
+                raise KeyError(msg)
+
+    def used_chunks(
+        self, used: NDArray[np.bool_]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Some of the rows: their numbers, and float32 `(rows, num_features)`.
+
+        Args:
+            used: bool `(num_rows,)`.
+
+        Raises:
+            ValueError: a used row has a feature that is not a finite number.
+        """
+        for place, chunk in self.chunks():
+            inside = used[place]
+            if not inside.any():
+                continue
+            rows = place.start + np.flatnonzero(inside)
+            vectors = chunk if inside.all() else chunk[inside]
+            finite = np.isfinite(vectors)
+            if not finite.all():
+                row, feature = np.argwhere(~finite)[0]
+                msg = (
+                    "Every feature of every row must be a finite number. Received: "
+                    f"{self.feature_names[feature]}={vectors[row, feature]} in row {rows[row]} of "
+                    f"{self.path}. Leave such rows out (--drop-undefined), or measure again."
+                )
+                raise ValueError(msg)
+            yield rows, vectors
+
+    def defined(self) -> NDArray[np.bool_]:
+        """Which rows are finite in every feature, `(num_rows,)`."""
+        found = np.empty(self.num_rows, np.bool_)
+        for place, chunk in self.chunks():
+            found[place] = np.isfinite(chunk).all(axis=1)
+        return found
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A metadata column, `(num_rows,)`."""
+        self._check_column(name)
+        with _damage_told(self.path):
+            if self.path.suffix == ".parquet":
+                stored = cytomining_name(name)
+                return np.asarray(pq.read_table(self.path, columns=[stored])[stored].to_numpy())
+            with h5py.File(self.path, "r") as file:
+                dataset = file[f"metadata/{name}"]
+                text = self.columns[name] == "text"
+                return np.asarray(dataset.asstr()[:] if text else dataset[:])
+
+    def groups(self, *names: str) -> Groups:
+        """The groups of rows that agree in some columns; those of several are `first/second`.
+
+        Raises:
+            ValueError: there is no such column.
+        """
+        if not names:
+            return Groups(("",), np.zeros(self.num_rows, np.int32))
+        groups = self._groups_of(names[0])
+        for name in names[1:]:
+            further = self._groups_of(name)
+            both = groups.codes.astype(np.int64) * len(further.names) + further.codes
+            both[(groups.codes < 0) | (further.codes < 0)] = -1
+            codes, found = pd.factorize(np.where(both < 0, np.nan, both), use_na_sentinel=True)
+            pairs = [divmod(int(pair), len(further.names)) for pair in found]
+            texts = [f"{groups.names[i]}/{further.names[j]}" for i, j in pairs]
+            groups = _sorted_groups(codes, texts)
+        return groups
+
+    def _groups_of(self, name: str) -> Groups:
+        codes, found = pd.factorize(self.column(name))
+        return _sorted_groups(codes, [str(value) for value in found])
+
+    def _check_column(self, name: str) -> None:
+        if name not in self.columns:
+            msg = (
+                f"A column must be one of {', '.join(self.columns)}. Received: {name!r} for "
+                f"{self.path}.{did_you_mean(name, self.columns)}"
+            )
+            raise ValueError(msg)
+
+    def _blocks(self, num_rows: int) -> Iterator[NDArray[np.float32]]:
+        if self.path.suffix == ".parquet":
+            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+                names = list(self.feature_names)
+                for batch in _merged(file.iter_batches(num_rows, columns=names), num_rows):
+                    block = np.empty((batch.num_rows, len(names)), np.float32)
+                    for index, name in enumerate(names):
+                        block[:, index] = batch[name].to_numpy()
+                    yield block
+            return
+        with h5py.File(self.path, "r") as file:
+            features = file["features"]
+            for start in range(0, len(features), num_rows):
+                yield features[start : start + num_rows]
+
+
+def open_rows(path: str | Path) -> RowTable:
+    """Open a table of cells or profiles that this package wrote.
+
+    Raises:
+        ValueError: the file is no such table.
+        FileNotFoundError: there is none.
+    """
+    path = Path(path)
+    check_suffix(path)
+    with _damage_told(path):
+        if path.suffix == ".parquet":
+            schema = pq.read_schema(path)
+            provenance = json.loads((schema.metadata or {})[_METADATA_KEY])
+            described = {cytomining_name(name) for name in provenance["columns"]}
+            names = tuple(name for name in schema.names if name not in described)
+            num_rows = pq.read_metadata(path).num_rows
+        else:
+            with h5py.File(path, "r") as file:
+                provenance = json.loads(file.attrs["provenance"])
+                num_rows, width = file["features"].shape
+                names = _names_in(file, width, provenance)
+    return RowTable(path, num_rows, names, provenance["columns"], provenance)
+
+
+def cytomining_name(name: str) -> str:
+    """Name of a metadata column in Parquet: `field` is `Metadata_Field` there."""
+    return f"Metadata_{name[:1].upper()}{name[1:]}"
+
+
+def is_row_table(path: Path) -> bool:
+    """Whether the file's name is that of a table of ours."""
+    return path.suffix in SUFFIXES
+
+
+def check_same_features(first: Mapping[str, Any], second: Mapping[str, Any], must: str) -> None:
+    """Raise `ValueError` unless features of two origins mean the same.
+
+    Args:
+        first: `num_features`, and where known `feature_names` and the provenance's `layer`,
+            `features` and `model_sha256`.
+        second: likewise.
+        must: what must hold, as a sentence.
+    """
+    for name in ("num_features", "layer", "features", "model_sha256", "feature_names"):
+        ours, theirs = first.get(name), second.get(name)
+        if ours is not None and theirs is not None and ours != theirs:
+            if name == "feature_names":
+                ours, theirs = next((a, b) for a, b in zip(ours, theirs, strict=True) if a != b)
+            msg = (
+                f"{must} Received: {name}={ours!r} and {name}={theirs!r}. Embed both with one "
+                "model and one layer."
+            )
+            raise ValueError(msg)
+
+
+def origin(table: RowTable) -> dict[str, Any]:
+    """What `check_same_features` compares, JSON-ready."""
+    kept = ("layer", "features", "model_sha256")
+    return {
+        "num_features": table.num_features,
+        "feature_names": list(table.feature_names),
+        **{name: table.provenance[name] for name in kept if name in table.provenance},
+    }
+
+
+def _names_in(file: h5py.File, width: int, provenance: Mapping[str, Any]) -> tuple[str, ...]:
+    if "feature_names" in file:
+        return tuple(file["feature_names"].asstr()[:])
+    prefix = provenance.get("layer") or provenance.get("features") or "feature"
+    digits = len(str(width - 1))
+    return tuple(f"{prefix}_{index:0{digits}d}" for index in range(width))
+
+
+def _sorted_groups(codes: NDArray[Any], names: Sequence[str]) -> Groups:
+    """Groups in alphabetical order; rows of the empty name belong to none."""
+    order = sorted((name, old) for old, name in enumerate(names) if name)
+    new = np.full(len(names) + 1, -1, np.int32)  # the last is for code -1
+    for place, (_, old) in enumerate(order):
+        new[old] = place
+    return Groups(tuple(name for name, _ in order), new[codes])
+
+
+def _merged(batches: Iterator[pa.RecordBatch], num_rows: int) -> Iterator[pa.Table]:
+    """Batches of about `num_rows`: those of a file with small row groups are put together."""
+    waiting: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        waiting.append(batch)
+        count += batch.num_rows
+        if count >= num_rows:
+            yield pa.Table.from_batches(waiting)
+            waiting, count = [], 0
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+@contextlib.contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (KeyError, OSError, pa.ArrowException, json.JSONDecodeError) as error:
+        msg = (
+            f"A table must be one that `embed` or `measure` wrote. Received: {str(path)!r} "
+            f"({error}). Write it again."
+        )
+        raise ValueError(msg) from error
