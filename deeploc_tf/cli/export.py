@@ -10,24 +10,32 @@ from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
 Examples:
-  deeploc-tf export RUN SAVEDMODEL
-  saved_model_cli show --all --dir SAVEDMODEL
+  deeploc-tf export RUN MODEL
+  deeploc-tf export RUN MODEL --layer fc_1 --test-time crops
+  saved_model_cli show --all --dir MODEL/1
 """
 
 
 @click.command(epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("savedmodel", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path))
 @click.option("--layer", default="fc_2", show_default=True, help="Layer of the embedding.")
-def export(run: Path, savedmodel: Path, layer: str) -> None:
+@click.option(
+    "--test-time",
+    type=click.Choice(["none", "crops", "orientations", "both"]),
+    default="none",
+    show_default=True,
+    help="Average 5 windows of each crop, its 8 flips and turns, or the 40 of both.",
+)
+def export(run: Path, model: Path, layer: str, test_time: str) -> None:
     """Write the model in RUN as a TensorFlow SavedModel that takes raw crops.
 
-    It carries its preprocessing and needs nothing but TensorFlow. Signatures: serving_default,
-    classify, embed, describe.
+    It carries its preprocessing and needs nothing but TensorFlow. MODEL, a new folder, is what
+    TensorFlow Serving takes: the SavedModel is its version MODEL/1, and README.md its card.
+    Signatures: serving_default, classify, embed, serialized, describe.
     """
     start_tensorflow()
     from deeploc_tf.serving.export import export as export_run
 
-    click.echo(
-        f"{export_run(run, savedmodel, layer=layer)}: serving_default, classify, embed, describe"
-    )
+    version = export_run(run, model, layer=layer, test_time=test_time)
+    click.echo(f"{version}: serving_default, classify, embed, serialized, describe")

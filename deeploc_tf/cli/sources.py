@@ -17,16 +17,9 @@ if TYPE_CHECKING:
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
-_OPTIONS = (
-    click.option(
-        "--source",
-        "source_kind",
-        type=click.Choice(["folder", "fields", "table", "deeploc-hdf5", "label-dictionary"]),
-        help="What CROPS is.  [default: from its name and the options]",
-    ),
+_FIELD_OPTIONS = (
     click.option("--pattern", help="Paths below the folder CROPS, with {names} and {channel}."),
     click.option("--channels", type=Names(), help="Channels in the stored order, as in gfp,rfp."),
-    click.option("--mask-channel", help="What {channel} is in the file of the mask."),
     click.option(
         "--axes", type=click.Choice(["YX", "CYX", "YXC"]), help="Of files that do not say theirs."
     ),
@@ -35,6 +28,29 @@ _OPTIONS = (
         type=click.Choice(["uint8", "uint16", "float32"]),
         help="Convert pixels, where no number changes by it.",
     ),
+    click.option("--cells", type=_FILE, help="Whole fields: table with a row a cell."),
+    click.option("--cell-field", help="Its column that names the field.  [default: image]"),
+    click.option("--center", type=Names(), help="Its columns of the center.  [default: x,y]"),
+    click.option("--box", type=Names(), help="Its columns left,top,right,bottom, not a center."),
+    click.option("--number", help="Its column of the number in the label image."),
+    click.option("--key-column", help="Column of unique names.  [default: key, or the first path]"),
+    click.option("--label-image", help="Whole fields: pattern of the label images."),
+    click.option(
+        "--border",
+        type=click.Choice(["drop", "pad"]),
+        help="Cells at the edge of a field: left out, or filled up with 0.  [default: drop]",
+    ),
+)
+
+_OPTIONS = (
+    click.option(
+        "--source",
+        "source_kind",
+        type=click.Choice(["folder", "fields", "table", "deeploc-hdf5", "label-dictionary"]),
+        help="What CROPS is.  [default: from its name and the options]",
+    ),
+    *_FIELD_OPTIONS,
+    click.option("--mask-channel", help="What {channel} is in the file of the mask."),
     click.option(
         "--image-column",
         "image_columns",
@@ -44,22 +60,10 @@ _OPTIONS = (
         "alone: a file holds all channels.",
     ),
     click.option("--mask-column", help="Column with the paths of the masks."),
-    click.option("--key-column", help="Column of unique names.  [default: key, or the first path]"),
     click.option(
         "--root", type=_FOLDER, help="Folder that listed paths start from.  [default: the list's]"
     ),
-    click.option("--cells", type=_FILE, help="Whole fields: table with a row a cell."),
-    click.option("--cell-field", help="Its column that names the field.  [default: image]"),
-    click.option("--center", type=Names(), help="Its columns of the center.  [default: x,y]"),
-    click.option("--box", type=Names(), help="Its columns left,top,right,bottom, not a center."),
-    click.option("--number", help="Its column of the number in the label image."),
-    click.option("--label-image", help="Whole fields: pattern of the label images."),
     click.option("--crop-size", type=click.IntRange(min=1), help="Pixels.  [default: 64]"),
-    click.option(
-        "--border",
-        type=click.Choice(["drop", "pad"]),
-        help="Cells at the edge of a field: left out, or filled up with 0.  [default: drop]",
-    ),
     click.option(
         "--blocks", type=Numbers(), help="HDF5: blocks to take, as in 0,2.  [default: all]"
     ),
@@ -98,11 +102,18 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def field_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that describe whole fields, but the size of the crops."""
+    for option in reversed(_FIELD_OPTIONS):
+        command = option(command)
+    return command
+
+
 def source_of(crops: Path, options: dict[str, Any]) -> Source:
     """The source that the options describe; options of another kind are wrong usage."""
     name = options["source_kind"] or _detect(crops, options)
     kind = _KINDS[name]
-    given = {option for option in _OWN if options[option] not in (None, ())}
+    given = {option for option in _OWN if options.get(option) not in (None, ())}
     for option in kind.needed:
         if option not in given:
             msg = f"A {kind.title} needs {_flag(option)}."

@@ -1,0 +1,146 @@
+"""`deeploc-tf predict`: whole fields into tables of cells, wells and proteins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deeploc_tf.cli.progress import Progress
+from deeploc_tf.cli.sources import field_options, source_of
+from deeploc_tf.cli.tensorflow_start import start_tensorflow
+
+if TYPE_CHECKING:
+    from deeploc_tf.serving.opening import OpenModel
+    from deeploc_tf.sources import Source
+
+EPILOG = """\b
+Examples:
+  deeploc-tf predict RUN FIELDS CALLS --pattern '{well}f{field}-{channel}.tif' \\
+      --label-image '{well}f{field}_labels.tif'
+  deeploc-tf predict SAVEDMODEL PLATE_1 PLATE_2 CALLS --pattern '{well}f{field}-{channel}.tif' \\
+      --label-image '{well}f{field}_labels.tif' --plate-map wells.csv --embedding
+  deeploc-tf predict RUN FIELDS CALLS --pattern '{field}-{channel}.tif' --cells centers.csv
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument(
+    "fields",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
+@click.argument("output", type=click.Path(path_type=Path))
+@field_options
+@click.option("--protein", help="Column of the protein.  [default: protein, if there]")
+@click.option("--well", help="Column of the well.  [default: well, if there]")
+@click.option(
+    "--plate-map",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Table of what is in each well; columns that it shares with the cells join it.",
+)
+@click.option("--embedding", is_flag=True, help="Write the vector of each cell too.")
+@click.option("--layer", help="Of a run: layer of the vectors.  [default: fc_2]")
+@click.option(
+    "--test-time",
+    type=click.Choice(["none", "crops", "orientations", "both"]),
+    help="Of a run: average 5 windows of each crop, its 8 flips and turns, or 40.  [default: none]",
+)
+@click.option(
+    "--min-fraction",
+    type=click.FloatRange(0, 1),
+    default=0.2,
+    show_default=True,
+    help="Share of the cells from which a compartment counts among a protein's localizations.",
+)
+@click.option("--trust", is_flag=True, help="Load a SavedModel whose digests do not match.")
+@click.option(
+    "--max-rejects",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="How many cells or fields may be unusable; they are listed in rejects.jsonl.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--quiet", is_flag=True, help="No progress.")
+def predict(
+    run: Path,
+    fields: tuple[Path, ...],
+    output: Path,
+    protein: str | None,
+    well: str | None,
+    plate_map: Path | None,
+    embedding: bool,
+    layer: str | None,
+    test_time: str | None,
+    min_fraction: float,
+    trust: bool,
+    max_rejects: int,
+    batch_size: int,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Tell the compartment of every cell in FIELDS, folders of whole images.
+
+    RUN is a finished training, or a SavedModel from `export`. Cells come from a table (--cells) or
+    from label images (--label-image). The new folder OUTPUT gets cells.parquet, a row a cell, and
+    wells.csv and proteins.csv: how their cells spread over the compartments.
+    """
+    from tfrecords.publishing import check_absent
+
+    check_absent(output)  # before TensorFlow takes its seconds
+    if options["cells"] is None and options["label_image"] is None:
+        msg = (
+            "Cells of whole fields come from a table, --cells, or from label images, --label-image."
+        )
+        raise click.UsageError(msg)
+    start_tensorflow()
+    from deeploc_tf.serving.cells import Columns
+    from deeploc_tf.serving.opening import open_model
+    from deeploc_tf.serving.predict import predict as predict_fields
+
+    model = open_model(run, layer=layer, test_time=test_time, trust=trust)
+    sources = _sources(fields, options, model)
+    single = next(sources)[1] if len(fields) == 1 else None
+    with Progress("Predicting cells", len(single.index()) if single else None) as progress:
+        done = predict_fields(
+            model,
+            single or sources,
+            output,
+            columns=Columns(protein, well, plate_map),
+            embedding=embedding,
+            min_fraction=min_fraction,
+            max_rejects=max_rejects,
+            batch_size=batch_size,
+            progress=None if quiet else progress,
+            note=lambda sentence: click.echo(sentence, err=True),
+        )
+    click.echo(f"{output}: {done.num_cells} cells")
+    click.echo(f"  wells.csv     {done.num_wells:9}")
+    click.echo(f"  proteins.csv  {done.num_proteins:9}")
+    for what, counts in (("left out", done.rejects), ("passed over", done.passed_over)):
+        for reason, count in counts.items():
+            click.echo(f"  {what:12}  {count:9}  ({reason})")
+
+
+def _sources(
+    folders: tuple[Path, ...], options: dict[str, Any], model: OpenModel
+) -> Iterator[tuple[str, Source]]:
+    """Name and cells of each folder, one at a time: a source keeps the list of its cells."""
+    of = model.description
+    height, width = of.image_shape[:2]
+    if height != width:
+        msg = (
+            "Windows of whole fields are square. Received: a model of crops of "
+            f"{height} x {width} pixels."
+        )
+        raise ValueError(msg)
+    ours = {"source_kind": "fields", "crop_size": height, "channels": options["channels"]}
+    if not options["channels"] and "{channel}" in options["pattern"]:
+        ours["channels"] = of.channels
+    for folder in folders:
+        yield folder.resolve().name, source_of(folder, {**options, **ours})

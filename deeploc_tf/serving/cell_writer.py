@@ -1,0 +1,74 @@
+"""`cells.parquet`: rows of any columns, written while cells stream by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tfrecords.publishing import sync
+
+_ROWS_OF_A_GROUP = 8192
+_ARROW_TYPES = {"text": pa.string(), "int64": pa.int64(), "float32": pa.float32()}
+
+
+class CellWriter:
+    """Writes a Parquet table in row groups of some thousand rows, whatever the batches.
+
+    Args:
+        path: file to make.
+        kinds: column -> "text", "int64" or "float32".
+    """
+
+    def __init__(self, path: Path, kinds: dict[str, str]) -> None:
+        self._path, self._kinds = path, kinds
+        self._schema = pa.schema([(name, _ARROW_TYPES[kind]) for name, kind in kinds.items()])
+        self._writer = pq.ParquetWriter(path, self._schema, write_page_checksum=True)
+        self._waiting: list[pa.RecordBatch] = []
+
+    def __enter__(self) -> CellWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._write()
+        self._writer.close()
+        sync(self._path)
+
+    def append(self, rows: dict[str, Any]) -> None:
+        """Add rows, a sequence of values a column."""
+        arrays = [pa.array(rows[name], _ARROW_TYPES[kind]) for name, kind in self._kinds.items()]
+        self._waiting.append(pa.record_batch(arrays, schema=self._schema))
+        if sum(map(len, self._waiting)) >= _ROWS_OF_A_GROUP:
+            self._write()
+
+    def _write(self) -> None:
+        if self._waiting:
+            table = pa.Table.from_batches(self._waiting, self._schema)
+            self._writer.write_table(table, row_group_size=len(table))
+            self._waiting = []
+
+
+def kind_of(values: pd.Series[Any]) -> str:
+    """What a column is written as: "text", "int64" or "float32"."""
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return "text"
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return "int64"
+    return "float32" if pd.api.types.is_float_dtype(values.dtype) else "text"
+
+
+def values_of(values: pd.Series[Any], kind: str) -> list[Any]:
+    """The values of a column, as that; missing text is empty."""
+    if kind != "text":
+        return list(values)
+    return ["" if missing else str(v) for v, missing in zip(values, values.isna(), strict=True)]

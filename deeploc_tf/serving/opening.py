@@ -1,0 +1,118 @@
+"""A model that answers: a run of ours, or a SavedModel that somebody exported."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from deeploc_tf.models.deeploc import FEATURE_LAYER
+from deeploc_tf.models.trained import load_trained
+from deeploc_tf.serving.description import Description, describe
+from deeploc_tf.serving.digests import UntrustedModelError, check_digests, savedmodel_folder
+from deeploc_tf.serving.signatures import Signatures
+
+SIGNATURE = "serving_default"
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenModel:
+    """The signature `serving_default` of a model, and what that says about itself.
+
+    Attributes:
+        description: its crops and classes.
+        signature: from tensors by name to tensors by name.
+    """
+
+    description: Description
+    signature: Callable[..., dict[str, Any]]
+
+    def __call__(
+        self, images: NDArray[Any], masks: NDArray[np.uint8] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """`probabilities`, `logits` and `embedding` of a batch, each float32 with a row a crop.
+
+        Args:
+            images: `(batch_size, height, width, channels)` of the described dtype.
+            masks: `(batch_size, height, width)`, for a model that takes them.
+
+        Raises:
+            tf.errors.InvalidArgumentError: the crops are of another shape or type, or not finite.
+        """
+        # tf.constant keeps dtypes: an array would be cast without a word
+        crops = {"image": tf.constant(images)}
+        if "mask" in self.description.inputs:
+            crops["mask"] = tf.constant(masks)
+        return {name: values.numpy() for name, values in self.signature(**crops).items()}
+
+
+def open_model(
+    path: str | Path,
+    *,
+    layer: str | None = None,
+    test_time: str | None = None,
+    trust: bool = False,
+) -> OpenModel:
+    """The model of a finished run, or a SavedModel, which may lie in versions below its folder.
+
+    A run is made into the same graph that `export` would write, so both give the same numbers.
+
+    Args:
+        path: folder of a run, a SavedModel, or a folder of its numbered versions.
+        layer: of the embedding of a run; None: "fc_2".
+        test_time: views of each crop that are averaged, of a run; None: "none". See `views`.
+        trust: load a SavedModel although its files are not those of its list of digests.
+
+    Raises:
+        RecordsError: the run is not finished, or there is no model.
+        SchemaError: the model tells no classes, or does not describe itself.
+        UntrustedModelError: the files are not those of the list, or there is none.
+        ValueError: `layer` or `test_time` is not of the model, or was settled at export.
+    """
+    folder = savedmodel_folder(path)
+    if folder is None:
+        trained = load_trained(path)
+        trained.check_tells_classes()
+        description = describe(
+            trained,
+            path,
+            layer=layer or FEATURE_LAYER,
+            test_time=test_time or "none",
+            precision="float32",
+        )
+        signature = Signatures(trained, description).endpoints[SIGNATURE]
+        return OpenModel(description, signature)
+    if layer is not None or test_time is not None:
+        msg = (
+            "Layer and views of a SavedModel are settled when it is exported. Received: "
+            f"layer={layer!r}, test_time={test_time!r} for {str(path)!r}. Leave them out, or name "
+            "the run."
+        )
+        raise ValueError(msg)
+    return _load(folder, trust=trust)
+
+
+def _load(folder: Path, *, trust: bool) -> OpenModel:
+    if not trust:
+        check_digests(folder)
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        signatures = dict(loaded.signatures)
+    except (AttributeError, KeyError, OSError, ValueError, tf.errors.OpError) as error:
+        msg = (
+            f"A SavedModel must be whole. Received: {str(folder)!r}, which TensorFlow cannot load "
+            f"({type(error).__name__}). Get it anew."
+        )
+        raise UntrustedModelError(msg) from error
+    described = signatures["describe"]() if "describe" in signatures else {}
+
+    def signature(**crops: Any) -> dict[str, Any]:
+        outputs: dict[str, Any] = loaded.signatures[SIGNATURE](**crops)  # `loaded` has the weights
+        return outputs
+
+    return OpenModel(Description.from_tensors(described), signature)

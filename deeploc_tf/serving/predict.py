@@ -1,0 +1,271 @@
+"""Whole fields into tables: what the model says of every cell, well and protein."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deeploc_tf.profiles.tables import TableWriter, writing_table
+from deeploc_tf.serving.cell_writer import CellWriter, kind_of, values_of
+from deeploc_tf.serving.cells import Columns, check_source, read_crops
+from deeploc_tf.serving.description import Description
+from deeploc_tf.serving.opening import OpenModel
+from deeploc_tf.serving.tally import MIN_FRACTION, Tally
+from deeploc_tf.sources import Source, SourceError
+from deeploc_tf.sources.rejects import as_lines, check_rejects, counted
+from deeploc_tf.sources.source import Reject
+from deeploc_tf.version import __version__
+from tfrecords.publishing import publish_bytes, publish_json, publishing_folder
+
+SCHEMA_VERSION = 1
+CELLS_NAME, EMBEDDINGS_NAME = "cells.parquet", "embeddings.parquet"
+
+
+@dataclasses.dataclass(frozen=True)
+class Predicted:
+    """What `predict` wrote.
+
+    Attributes:
+        num_cells: rows of `cells.parquet`.
+        num_wells: rows of `wells.csv`.
+        num_proteins: rows of `proteins.csv`.
+        rejects: reason -> how many cells or fields could not be used.
+        passed_over: reason -> how many files or cells count for nothing, such as cells at the
+            border that are dropped.
+    """
+
+    num_cells: int
+    num_wells: int
+    num_proteins: int
+    rejects: dict[str, int]
+    passed_over: dict[str, int]
+
+
+def predict(
+    model: OpenModel,
+    fields: Source | Iterable[tuple[str, Source]],
+    output: str | Path,
+    *,
+    columns: Columns | None = None,
+    embedding: bool = False,
+    min_fraction: float = MIN_FRACTION,
+    max_rejects: int = 0,
+    batch_size: int = 256,
+    progress: Callable[[int], None] | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Predicted:
+    """Write what a model says of the cells of whole fields, and how wells and proteins spread.
+
+    Crops are cut as in `build_records`, and the preprocessing is that of the model's own graph.
+    One field and one batch are in memory at a time. The folder appears when all is written:
+
+    - `cells.parquet`, a row a cell: key, protein, well, what the source knows (x, y, plate, ...),
+      `call` (the most probable class; with sigmoids all above one half, divided by ``|``),
+      `confidence` (the highest probability) and `probability_<class>`
+    - `embeddings.parquet`, if asked: the vectors of the same rows, as `embed` writes them
+    - `wells.csv`, `proteins.csv`: see `Tally.table`
+    - `rejects.jsonl`: cells and fields that could not be used, if any
+    - `predict.json`: model, settings and counts
+
+    Args:
+        model: as `open_model` gives it.
+        fields: the cells; of several folders a name and a source each, taken one after the other,
+            whose keys then begin with the name.
+        output: folder to make.
+        columns: where protein and well stand.
+        embedding: write the vectors too.
+        min_fraction: of the cells of a protein, for a compartment to count among its
+            `localizations`.
+        max_rejects: how many cells or fields may be unusable.
+        batch_size: crops at a time; results do not depend on it beyond rounding.
+        progress: called with the number of cells so far.
+        note: called with sentences worth telling.
+
+    Raises:
+        OutputExistsError: `output` is there already.
+        SchemaError: the fields have other channels than the model, or no masks where it needs them.
+        SourceError: no cells, a table that does not fit, or more than `max_rejects` rejects.
+    """
+    with publishing_folder(Path(output)) as folder, contextlib.ExitStack() as stack:
+        screen = _Screen(model, folder, columns or Columns(), max_rejects, embedding, stack)
+        for name, source in _named(fields):
+            for sentence in screen.begin(name, source):
+                (note or (lambda _: None))(sentence)
+            for start in range(0, len(screen.cells), batch_size):
+                stop = min(start + batch_size, len(screen.cells))
+                screen.take(source, range(start, stop))
+                if progress is not None:
+                    progress(screen.num_cells)
+        stack.close()
+        return screen.finish(min_fraction)
+
+
+def _named(fields: Source | Iterable[tuple[str, Source]]) -> Iterable[tuple[str, Source]]:
+    return fields if isinstance(fields, Iterable) else [("", fields)]
+
+
+class _Screen:
+    """A screen on its way through the model, a batch at a time."""
+
+    def __init__(
+        self,
+        model: OpenModel,
+        folder: Path,
+        columns: Columns,
+        max_rejects: int,
+        embedding: bool,
+        stack: contextlib.ExitStack,
+    ) -> None:
+        self._model, self._folder, self._stack = model, folder, stack
+        self._columns, self._max_rejects = columns, max_rejects
+        self._embedding = embedding
+        self._names = model.description.class_names
+        self._wells: Tally | None = None
+        self._proteins = Tally(["protein"], self._names)
+        self._rejects: list[Reject] = []
+        self._passed_over: Counter[str] = Counter()
+        self._sources: dict[str, Any] = {}
+        self._kinds: dict[str, str] = {}
+        self._writer: CellWriter | None = None
+        self._vectors: TableWriter | None = None
+        self.cells = pd.DataFrame()
+        self.num_cells = 0
+
+    def begin(self, name: str, source: Source) -> list[str]:
+        """List the cells of a source; return sentences worth telling."""
+        if name in self._sources:
+            msg = f"Folders must differ in their names. Received: {name!r} twice. Rename one."
+            raise SourceError(msg)
+        self.cells = self._columns.table(source, name)
+        self._add_rejects(source.rejects)
+        self._passed_over.update(source.passed_over)
+        self._sources[name] = dict(source.description)
+        if not self._kinds:
+            self._kinds = {str(n): kind_of(self.cells[n]) for n in self.cells}
+        elif list(self.cells) != list(self._kinds):
+            msg = (
+                "All folders must have the same columns of cells. Received: "
+                f"{', '.join(map(str, self.cells))} in {name!r}, {', '.join(self._kinds)} before."
+            )
+            raise SourceError(msg)
+        if self._wells is None:
+            wells = [n for n in ("folder", "plate") if n in self._kinds]
+            self._wells = Tally([*wells, "well"], self._names)
+        return check_source(source, self._model.description)
+
+    def take(self, source: Source, positions: range) -> None:
+        """Predict some cells of the source that has begun."""
+        kept, images, masks, rejects = [], [], [], []
+        for position, found in read_crops(source, positions, self._model.description):
+            if isinstance(found, Reject):
+                key = str(self.cells["key"].iloc[position])
+                rejects.append(dataclasses.replace(found, key=key))
+                continue
+            kept.append(position)
+            images.append(found[0])
+            masks.append(found[1])
+        self._add_rejects(rejects)
+        if not kept:
+            return
+        takes_mask = "mask" in self._model.description.inputs
+        outputs = self._model(np.stack(images), np.stack(masks) if takes_mask else None)  # type: ignore[arg-type]
+        self._append(self.cells.iloc[kept], outputs)
+
+    def finish(self, min_fraction: float) -> Predicted:
+        """Write what sums up all cells."""
+        if not self.num_cells:
+            msg = "There must be a cell. Received: none in any field."
+            raise SourceError(msg)
+        wells = self._wells or Tally(["well"], self._names)
+        for tally, name in ((wells, "wells.csv"), (self._proteins, "proteins.csv")):
+            content = tally.table(min_fraction).to_csv(index=False)
+            publish_bytes(self._folder / name, content.encode())
+        if self._rejects:
+            publish_bytes(self._folder / "rejects.jsonl", as_lines(self._rejects))
+        done = Predicted(
+            self.num_cells,
+            len(wells),
+            len(self._proteins),
+            counted(self._rejects),
+            dict(sorted(self._passed_over.items())),
+        )
+        values = {
+            "schema_version": SCHEMA_VERSION,
+            **self._provenance(),
+            "min_fraction": min_fraction,
+            "sources": self._sources,
+            **dataclasses.asdict(done),
+        }
+        publish_json(self._folder / "predict.json", values)
+        return done
+
+    def _append(self, cells: pd.DataFrame, outputs: dict[str, NDArray[np.float32]]) -> None:
+        probabilities = outputs["probabilities"]
+        called = _called(probabilities, self._model.description)
+        said = {
+            "call": ["|".join(np.asarray(self._names, object)[row]) for row in called],
+            "confidence": probabilities.max(axis=1),
+        }
+        rows: dict[str, Any] = {n: values_of(cells[n], kind) for n, kind in self._kinds.items()}
+        rows |= said
+        kinds = {**self._kinds, "call": "text", "confidence": "float32"}
+        if self._writer is None:
+            of_class = {f"probability_{name}": "float32" for name in self._names}
+            writer = CellWriter(self._folder / CELLS_NAME, {**kinds, **of_class})
+            self._writer = self._stack.enter_context(writer)
+        each = zip(self._names, probabilities.T, strict=True)
+        self._writer.append({**rows, **{f"probability_{name}": p for name, p in each}})
+        if self._embedding:
+            self._append_vectors(outputs["embedding"], rows, kinds)
+        self._proteins.add(cells, called, probabilities)
+        if self._wells is not None:
+            self._wells.add(cells, called, probabilities)
+        self.num_cells += len(cells)
+
+    def _append_vectors(
+        self, vectors: NDArray[np.float32], rows: dict[str, Any], kinds: dict[str, str]
+    ) -> None:
+        if self._vectors is None:
+            size, layer = vectors.shape[1], self._model.description.layer
+            names = [f"{layer}_{i:0{len(str(size - 1))}d}" for i in range(size)]
+            table = writing_table(
+                self._folder / EMBEDDINGS_NAME,
+                names,
+                kinds,
+                {"kind": "embeddings", **self._provenance()},
+            )
+            self._vectors = self._stack.enter_context(table)
+        self._vectors.append(vectors, rows)
+
+    def _add_rejects(self, rejects: Sequence[Reject]) -> None:
+        self._rejects += rejects
+        check_rejects(self._rejects, self._max_rejects)
+
+    def _provenance(self) -> dict[str, Any]:
+        of = self._model.description
+        return {
+            "deeploc_tf": __version__,
+            "model_sha256": of.model_sha256,
+            "trained_on_records_digest": of.records_digest,
+            "layer": of.layer,
+            "test_time": of.test_time,
+            "channels": list(of.channels),
+            "class_names": list(of.class_names),
+        }
+
+
+def _called(probabilities: NDArray[np.float32], description: Description) -> NDArray[np.bool_]:
+    """The classes that each cell is said to be of, `(num_cells, num_classes)`."""
+    if description.activation == "sigmoid":
+        called: NDArray[np.bool_] = probabilities > 0.5
+    else:
+        called = np.arange(probabilities.shape[1]) == probabilities.argmax(axis=1)[:, np.newaxis]
+    return called

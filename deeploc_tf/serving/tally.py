@@ -1,0 +1,94 @@
+"""How the cells of each well or protein spread over the compartments."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+MIN_FRACTION = 0.2  # of the cells, for a compartment to count among a protein's; a convention
+
+
+@dataclasses.dataclass
+class _Sums:
+    num_cells: int
+    called: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    confidence: float
+
+
+class Tally:
+    """Counts of calls by group, kept while cells stream by; memory grows with groups alone.
+
+    Args:
+        columns: what names a group, such as plate and well.
+        class_names: the compartments.
+    """
+
+    def __init__(self, columns: Sequence[str], class_names: Sequence[str]) -> None:
+        self.columns = list(columns)
+        self._class_names = list(class_names)
+        self._sums: dict[tuple[str, ...], _Sums] = {}
+
+    def __len__(self) -> int:
+        """How many groups there are."""
+        return len(self._sums)
+
+    def add(
+        self, cells: pd.DataFrame, called: NDArray[np.bool_], probabilities: NDArray[np.floating]
+    ) -> None:
+        """Count some cells; those whose group has no name in its last column count nowhere.
+
+        Args:
+            cells: with the columns of the group.
+            called: `(num_cells, num_classes)`, the compartments that each cell was said to be in.
+            probabilities: `(num_cells, num_classes)`.
+        """
+        names = pd.MultiIndex.from_frame(cells[self.columns].astype(str))
+        codes, groups = names.factorize()
+        for code, group in enumerate(groups):
+            name = tuple(group)
+            if not name[-1]:
+                continue
+            mine = codes == code
+            sums = self._sums.setdefault(name, self._nothing())
+            sums.num_cells += int(mine.sum())
+            sums.called += called[mine].sum(axis=0)
+            sums.probabilities += probabilities[mine].sum(axis=0, dtype=np.float64)
+            sums.confidence += float(probabilities[mine].max(axis=1).sum(dtype=np.float64))
+
+    def table(self, min_fraction: float = MIN_FRACTION) -> pd.DataFrame:
+        """One row a group, sorted by its names.
+
+        Columns: those of the group; `num_cells`; `localizations`, the compartments that hold at
+        least `min_fraction` of the cells, the largest first, divided by ``|``; `mean_confidence`;
+        for each class `fraction_<class>`, the share of the cells that were called there (with
+        several calls a cell they may sum to more than 1), and `probability_<class>`, the mean.
+        """
+        rows = []
+        for name, sums in sorted(self._sums.items()):
+            fractions = sums.called / sums.num_cells
+            order = np.argsort(-fractions, kind="stable")
+            chosen = [self._class_names[i] for i in order if fractions[i] >= min_fraction]
+            means = sums.probabilities / sums.num_cells
+            rows.append(
+                [
+                    *name,
+                    sums.num_cells,
+                    "|".join(chosen),
+                    sums.confidence / sums.num_cells,
+                    *fractions.tolist(),
+                    *means.tolist(),
+                ]
+            )
+        titles = [*self.columns, "num_cells", "localizations", "mean_confidence"]
+        titles += [f"fraction_{name}" for name in self._class_names]
+        titles += [f"probability_{name}" for name in self._class_names]
+        return pd.DataFrame(rows, columns=titles)
+
+    def _nothing(self) -> _Sums:
+        size = len(self._class_names)
+        return _Sums(0, np.zeros(size, np.int64), np.zeros(size), 0.0)
