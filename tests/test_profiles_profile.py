@@ -127,7 +127,8 @@ def test_vectors_are_held_within_the_memory(tmp_path: Path) -> None:
         held.add(len(vectors.base))
         assert set(proteins.codes[rows]) == {protein}
         seen += rows.tolist()
-    assert max(held) <= largest and len(held) > 1
+    assert max(held) <= largest
+    assert len(held) > 1
     assert sorted(seen) == np.flatnonzero(proteins.codes >= 0).tolist()
 
 
@@ -220,10 +221,12 @@ def test_undefined_cells_are_refused_or_left_out(tmp_path: Path, monkeypatch: An
     features[row, 1] = np.inf
     write_table(Path("inf.h5"), VectorTable(features, metadata, {}), list("abcde"))
     done = run("inf.h5", "p.h5")
-    assert done.exit_code == 1 and f"row {row} of inf.h5" in done.stderr
+    assert done.exit_code == 1
+    assert f"row {row} of inf.h5" in done.stderr
     assert not Path("p.h5").exists()
     done = run("inf.h5", "p.h5", "--drop-undefined")
-    assert done.exit_code == 0 and "1 cells are not finite" in done.stderr
+    assert done.exit_code == 0
+    assert "1 cells are not finite" in done.stderr
     assert read_table("p.h5").metadata["num_crops"].sum() <= 199
 
 
@@ -243,7 +246,8 @@ def test_wrong_use_is_told_and_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     cells(Path("cells.h5"))
     done = run("cells.h5", "p.h5", *words)
-    assert done.exit_code == 1 and message in done.stderr
+    assert done.exit_code == 1
+    assert message in done.stderr
     assert [path.name for path in Path().iterdir()] == ["cells.h5"]
 
 
@@ -252,7 +256,8 @@ def test_an_output_that_is_there_is_kept(tmp_path: Path, monkeypatch: Any) -> No
     cells(Path("cells.h5"))
     Path("p.low.h5").write_text("mine")
     assert run("cells.h5", "p.h5", "--intervals").exit_code == 1
-    assert Path("p.low.h5").read_text() == "mine" and not Path("p.h5").exists()
+    assert Path("p.low.h5").read_text() == "mine"
+    assert not Path("p.h5").exists()
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".parquet"])

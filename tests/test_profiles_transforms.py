@@ -98,7 +98,8 @@ def test_sphered_cells_have_the_identity_as_covariance(table: tuple[RowTable, An
     np.testing.assert_allclose(np.cov(found.T), np.eye(NUM_FEATURES), atol=1e-4)
     softened = TransformSettings("center", ("plate",), sphere=True, regularization=0.1)
     variances = np.linalg.eigvalsh(np.cov(transformed(rows, softened, features).T))
-    assert variances.max() < 1 and variances.min() < 0.9
+    assert variances.max() < 1
+    assert variances.min() < 0.9
 
 
 def test_sphering_on_controls_spheres_the_controls(table: tuple[RowTable, Any]) -> None:
@@ -142,7 +143,9 @@ def test_a_constant_feature_becomes_zero_and_is_told(kind: Any, tmp_path: Path) 
     write_table(path, VectorTable(features, metadata, {}), ["a", "b", "c"])
     fitted = fit_transform(open_rows(path), TransformSettings(kind, sphere=True))
     found = fitted.apply(features)
-    assert np.isfinite(found).all() and not found[:, 1].any() and found[:, 0].any()
+    assert np.isfinite(found).all()
+    assert not found[:, 1].any()
+    assert found[:, 0].any()
     assert fitted.notes() == ["1 features are constant where the scale was fitted: they are 0."]
 
 
@@ -153,7 +156,8 @@ def test_medians_of_many_rows_are_of_an_even_sample(
     whole = fit_transform(rows, TransformSettings("mad", ("plate",)))
     monkeypatch.setattr("deeploc_tf.profiles.moments.ROWS_OF_MEDIANS", 900)
     sampled = fit_transform(rows, TransformSettings("mad", ("plate",)))
-    assert whole.normalization is not None and sampled.normalization is not None
+    assert whole.normalization is not None
+    assert sampled.normalization is not None
     away = (sampled.normalization.shift - whole.normalization.shift) / whole.normalization.scale
     assert 0 < np.abs(away).max() < 0.35  # 300 rows a plate: a standard error of .07
 
