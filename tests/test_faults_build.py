@@ -1,10 +1,12 @@
 """Each row of the table of faults that a build must survive, by its number; 1 to 26.
 
-A row that is a subject of its own has its thorough tests elsewhere, which the row names.
+A row that is a subject of its own has its thorough tests elsewhere, which the row names. Row 8 is
+in test_ingest_resume.py; 19, 21, 22, 25 and label images (23) are in test_faults_fields.py.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -22,19 +24,27 @@ import pandas as pd
 import pytest
 import tifffile
 
+import tfrecords.retrying
 import tfrecords.workspace
 import tfrecords.writer
 from deeploc_tf.ingest import build_records
 from deeploc_tf.sources import FolderSource, SourceError, TableSource
-from tfrecords.errors import DuplicateKeyError, LockedError, OutputExistsError, SplitError
+from tfrecords.errors import (
+    DamagedRecordsError,
+    DuplicateKeyError,
+    LockedError,
+    OutputExistsError,
+    SplitError,
+)
 from tfrecords.locking import locked
-from tfrecords.manifest import read_manifest
-from tfrecords.verify import verify_deep
+from tfrecords.manifest import manifest_files, read_manifest
+from tfrecords.verify import verify, verify_deep
 
 PATTERN = "{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif"
 CONDITIONS = {"test": [("field", "4")], "validation": [("field", "3")]}
 BAD = "AAH1/AAH1_2_rfp_1_gfp.tif"
 BAD_KEY = "AAH1/AAH1_2_rfp_1"
+GOOD = "AAH1/AAH1_1_rfp_1_gfp.tif"
 SLOW = """
 import os, sys, time
 import tfrecords.writer
@@ -89,6 +99,11 @@ def refused(error: type[Exception], match: str, run: Callable[[], Any], home: Pa
     text = " ".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
     assert match in text
     assert names(home) == before
+
+
+def table_of(root: Path, rows: list[tuple[str, ...]], columns: list[str]) -> TableSource:
+    pd.DataFrame(rows, columns=columns).to_csv(root / "t.csv", index=False)
+    return TableSource(root / "t.csv", {"gfp": "gfp"})
 
 
 def set_aside(root: Path, home: Path, reason: str, match: str, **options: Any) -> None:
@@ -266,12 +281,6 @@ def test_fault_07_existing_output_is_refused(crops: Path, home: Path) -> None:
     )
 
 
-def test_fault_08_a_worker_that_dies_names_its_batch() -> None:
-    """It is killed in test_ingest_resume.py."""
-    text = (Path(__file__).parent / "test_ingest_resume.py").read_text(encoding="utf-8")
-    assert "def test_a_worker_that_dies_ends_the_build" in text
-
-
 def test_fault_09_a_dangling_link_is_set_aside(crops: Path, home: Path) -> None:
     (crops / BAD).unlink()
     (crops / BAD).symlink_to("nowhere.tif")
@@ -282,6 +291,21 @@ def test_fault_09_a_dangling_link_is_set_aside(crops: Path, home: Path) -> None:
 def test_fault_09_a_file_without_permission_is_set_aside(crops: Path, home: Path) -> None:
     (crops / BAD).chmod(0)
     set_aside(crops, home, "file cannot be read", BAD)
+
+
+def test_fault_09_a_stale_handle_is_told_with_its_file(
+    crops: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def stale(path: Any, *arguments: Any, **options: Any) -> int:
+        if str(path).endswith(BAD):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", stale)
+    monkeypatch.setattr(tfrecords.retrying, "_WAITS", (0, 0, 0))
+    refused(OSError, BAD, lambda: build(crops, home / "records", max_rejects=9), home)
 
 
 def test_fault_10_a_file_that_changes_during_the_build_is_refused(crops: Path, home: Path) -> None:
@@ -314,20 +338,23 @@ def test_fault_11_odd_names_clocks_and_locales(home: Path, tmp_path: Path) -> No
     verify_deep(home / "records")
 
 
-def test_fault_11_keys_that_are_equal_are_refused(crops: Path, home: Path) -> None:
-    """Where a file system takes two names for one, a table may still tell them apart."""
-    rows = [("Cell", BAD, "a"), ("cell", BAD, "b")]
+def test_fault_11_names_that_differ_in_case_alone_are_two(crops: Path, home: Path) -> None:
+    """No name of a user becomes that of a file, so nothing collides on a disk that folds case."""
+    rows = [("Cell", BAD, "a"), ("cell", BAD, "b"), ("c\u0327ell", BAD, "\u00e9")]
     pd.DataFrame(rows, columns=["key", "gfp", "protein"]).to_csv(crops / "t.csv", index=False)
     manifest = build_records(TableSource(crops / "t.csv", {"gfp": "gfp"}), home / "records")
-    assert manifest.num_crops("train") == 2
+    assert manifest.num_crops("train") == 3
+    assert set(manifest.counts["train"]["protein"]) == {"a", "b", "\u00e9"}
+    assert not [name for name in names(home / "records") if "cell" in name.lower()]
 
 
 TABLES = {
-    "empty": (b"", "line"),
-    "header only": (b"key,gfp,protein\n", ""),
-    "missing column": (b"key,protein\na,b\n", "gfp"),
-    "duplicate column": (b"key,gfp,gfp\na,{},{}\n", "gfp"),
-    "wrong delimiter": (b"key;gfp;protein\na;{};b\n", "gfp"),
+    "empty": (b"", "must begin with a header line"),
+    "header only": (b"key,gfp,protein\n", "t.csv, which has only a header"),
+    "missing column": (b"key,protein\na,b\n", "t.csv must be one of the columns key, protein"),
+    "duplicate column": (b"key,gfp,gfp\na,{},{}\n", "t.csv, line 1: 'gfp' twice"),
+    "wrong delimiter": (b"key;gfp;protein\na;{};b\n", "line 1: one column 'key;gfp;protein'"),
+    "other encoding": (b"key,gfp,protein\na,{},b\n\xe4,{},b\n", "t.csv, line 3"),
     "too many fields": (b"key,gfp,protein\na,{},b\na2,{},b,c\n", "line 3"),
     "empty path": (b"key,gfp,protein\na,{},b\na2,,b\n", "line 3"),
 }
@@ -352,9 +379,8 @@ def test_fault_12_byte_order_mark_and_windows_lines_are_read(crops: Path, home: 
 
 
 def test_fault_13_duplicates_and_leaks_are_refused(crops: Path, home: Path) -> None:
-    rows = [("a", BAD, "train"), ("a", BAD, "test")]
-    pd.DataFrame(rows, columns=["key", "gfp", "split"]).to_csv(crops / "t.csv", index=False)
-    table = TableSource(crops / "t.csv", {"gfp": "gfp"})
+    rows = [("a", BAD, "train"), ("a", GOOD, "test")]
+    table = table_of(crops, rows, ["key", "gfp", "split"])
     refused(DuplicateKeyError, "'a'", lambda: build_records(table, home / "records"), home)
     refused(
         SplitError,
@@ -364,10 +390,30 @@ def test_fault_13_duplicates_and_leaks_are_refused(crops: Path, home: Path) -> N
     )
 
 
+def test_fault_13_a_crop_under_two_keys_in_two_splits_is_refused(crops: Path, home: Path) -> None:
+    columns = ["key", "gfp", "split"]
+    once = table_of(crops, [("a", BAD, "train"), ("b", GOOD, "test")], columns)
+    assert build_records(once, home / "once").num_crops("test") == 1
+    twice = table_of(crops, [("a", BAD, "train"), ("b", BAD, "test")], columns)
+    match = f"{BAD} as 'a' in train and as 'b' in test"
+    refused(SplitError, match, lambda: build_records(twice, home / "records"), home)
+
+
+def test_fault_13_only_the_check_stands_against_a_crop_in_two_splits(
+    crops: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = ["key", "gfp", "split"]
+    twice = table_of(crops, [("a", BAD, "train"), ("b", BAD, "test")], columns)
+    monkeypatch.setattr("deeploc_tf.ingest.plan.check_images", lambda *_: None)
+    assert build_records(twice, home / "records").num_crops("test") == 1
+    verify_deep(home / "records")
+
+
 LABELS = {
     "case": (["nucleus", "Nucleus"], {}, "Nucleus"),
     "space": (["nucleus", "nucleus "], {}, "nucleus"),
-    "empty": (["nucleus", ""], {}, "label"),
+    "empty": (["nucleus", ""], {}, "Every crop must have a label"),
+    "missing": (["nucleus", "nan"], {}, "must be a name. Received: 'nan'"),
     "unseen class": (["nucleus", "vacuole"], {"classes": ["nucleus"]}, "vacuole"),
     "nothing among several": (["nucleus|ER", "|"], {"label_separator": "|"}, "must have a label"),
 }
@@ -377,8 +423,7 @@ LABELS = {
 def test_fault_14_bad_labels_are_refused(crops: Path, home: Path, fault: str) -> None:
     labels, options, match = LABELS[fault]
     rows = [(f"{number}", BAD, label) for number, label in enumerate(labels)]
-    pd.DataFrame(rows, columns=["key", "gfp", "where"]).to_csv(crops / "t.csv", index=False)
-    table = TableSource(crops / "t.csv", {"gfp": "gfp"})
+    table = table_of(crops, rows, ["key", "gfp", "where"])
     refused(
         SourceError,
         match,
@@ -388,11 +433,20 @@ def test_fault_14_bad_labels_are_refused(crops: Path, home: Path, fault: str) ->
 
 
 def test_fault_14_a_class_of_one_crop_outside_train_is_refused(crops: Path, home: Path) -> None:
-    rows = [("a", BAD, "x", "train"), ("b", BAD, "y", "test")]
-    columns = ["key", "gfp", "label", "split"]
-    pd.DataFrame(rows, columns=columns).to_csv(crops / "t.csv", index=False)
-    table = TableSource(crops / "t.csv", {"gfp": "gfp"})
+    rows = [("a", BAD, "x", "train"), ("b", GOOD, "y", "test")]
+    table = table_of(crops, rows, ["key", "gfp", "label", "split"])
     refused(SplitError, "'y'", lambda: build_records(table, home / "records", label="label"), home)
+
+
+def test_fault_14_crops_of_no_class_are_left_out_on_request_and_counted(
+    crops: Path, home: Path
+) -> None:
+    rows = [("a", BAD, "nucleus"), ("b", GOOD, ""), ("c", GOOD, "vacuole")]
+    table = table_of(crops, rows, ["key", "gfp", "where"])
+    options = {"label": "where", "classes": ["nucleus"], "unknown": "skip"}
+    manifest = build_records(table, home / "records", **options)
+    assert manifest.num_crops("train") == 1
+    assert manifest.rejects == {"no known label": 2}
 
 
 def truncated(root: Path) -> None:
@@ -486,8 +540,32 @@ def test_fault_17_big_endian_files_hold_the_same_numbers(crops: Path, home: Path
     assert contents(home / "little") == contents(home / "big")
 
 
-def test_fault_18_color_is_set_aside(crops: Path, home: Path) -> None:
-    rewrite(crops, image=np.zeros((6, 5, 3), np.uint8), photometric="rgb")
+def test_fault_17_negative_numbers_of_floats_are_kept(
+    write_crops: Callable[..., Path], home: Path
+) -> None:
+    crops = write_crops(dtype=np.float32)
+    image = np.linspace(-1, 1, 30, dtype=np.float32).reshape(6, 5)
+    rewrite(crops, image=image)
+    manifest = build(crops, home / "records")
+    records = b"".join(path.read_bytes() for path in (home / "records").glob("*.tfrecord-*"))
+    rfp = tifffile.imread(crops / BAD.replace("_gfp", "_rfp"))
+    assert np.stack([image, rfp], axis=-1).astype("<f4").tobytes() in records
+    assert manifest.schema.dtype == "float32"
+
+
+COLORS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "rgb": (np.zeros((6, 5, 3), np.uint8), {"photometric": "rgb"}),
+    "palette": (
+        np.zeros((6, 5), np.uint8),
+        {"photometric": "palette", "colormap": np.zeros((3, 256), np.uint16)},
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", COLORS)
+def test_fault_18_color_is_set_aside(crops: Path, home: Path, fault: str) -> None:
+    image, options = COLORS[fault]
+    rewrite(crops, image=image, **options)
     set_aside(crops, home, "not gray-level", "not gray-level")
 
 
@@ -500,6 +578,24 @@ def test_fault_18_lossy_compression_is_set_aside(crops: Path, home: Path) -> Non
 def test_fault_20_another_number_of_planes_is_set_aside(crops: Path, home: Path) -> None:
     rewrite(crops, image=np.zeros((2, 6, 5), np.uint16), photometric="minisblack")
     set_aside(crops, home, "not one plane", "(2, 6, 5)")
+
+
+def test_fault_20_channels_are_taken_by_name_and_others_are_set_aside(
+    tmp_path: Path, home: Path
+) -> None:
+    channels = {"a": ("gfp", "rfp"), "b": ("rfp", "gfp"), "c": ("gfp", "dic")}
+    for name, order in channels.items():
+        image = np.full((2, 6, 5), 1, np.uint16)
+        image[order.index("gfp")] = ord(name)
+        metadata = {"axes": "CYX", "Channel": {"Name": list(order)}}
+        tifffile.imwrite(tmp_path / f"{name}.ome.tif", image, metadata=metadata)
+    source = FolderSource(tmp_path, "{cell}.ome.tif")
+    refused(SourceError, "gfp, dic", lambda: build_records(source, home / "records"), home)
+    manifest = build_records(source, home / "records", max_rejects=1)
+    assert manifest.num_crops("train") == 2
+    assert manifest.rejects == {"channels differ": 1}
+    (shard,) = (home / "records").glob("*.tfrecord-*")
+    assert np.array([ord("b"), 1] * 30, np.uint16).tobytes() in shard.read_bytes()
 
 
 MASKS = {
@@ -553,3 +649,30 @@ def test_fault_26_paths_that_escape_are_refused(crops: Path, home: Path, tmp_pat
     (crops / BAD).unlink()
     (crops / BAD).symlink_to(tmp_path / "secret.tif")
     refused(SourceError, BAD, lambda: build(crops, home / "records"), home)
+
+
+def test_fault_26_metadata_of_ome_lead_to_no_other_file(tmp_path: Path, home: Path) -> None:
+    """The thorough tests are in test_sources_images.py and test_tfrecords_manifest.py."""
+    tifffile.imwrite(tmp_path / "secret.tif", np.full((6, 5), 7, np.uint16))
+    (tmp_path / "crops").mkdir()
+    path = tmp_path / "crops/cell.ome.tif"
+    tifffile.imwrite(path, np.zeros((6, 5), np.uint16), metadata={"axes": "YX"})
+    xml = tifffile.tiffcomment(path).replace(
+        'IFD="0"', 'IFD="0"><UUID FileName="../secret.tif">urn:uuid:0</UUID></TiffData', 1
+    )
+    tifffile.tiffcomment(path, xml.replace("</TiffData/>", "</TiffData>").encode())
+    assert "../secret.tif" in tifffile.tiffcomment(path)
+    source = FolderSource(tmp_path / "crops", "{cell}.ome.tif", ["gfp"])
+    refused(SourceError, "cell.ome.tif", lambda: build_records(source, home / "records"), home)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "deeploc-train.tfrecord-00000-of-1"])
+def test_fault_26_a_manifest_leads_to_no_other_file(crops: Path, home: Path, name: str) -> None:
+    manifest = build(crops, home / "records")
+    (shard, *_) = manifest.shards("train")
+    bad = dataclasses.replace(shard, name=name)
+    foreign = dataclasses.replace(manifest, splits={**manifest.splits, "train": (bad,)})
+    for file, content in manifest_files(foreign).items():
+        (home / "records" / file).write_bytes(content)
+    with pytest.raises(DamagedRecordsError, match="shards of a split"):
+        verify(home / "records")

@@ -16,6 +16,7 @@ from tfrecords.errors import DamagedRecordsError, DuplicateKeyError, RecordsErro
 from tfrecords.framing import FOOTER_BYTES
 from tfrecords.framing import records as framed_records
 from tfrecords.manifest import Manifest, ShardInfo, check_shards, read_manifest
+from tfrecords.retrying import retried
 from tfrecords.schema import Crop
 
 _REBUILD = "Copy the data set again, or rebuild it."
@@ -66,7 +67,7 @@ def verify_deep(records: str | Path, progress: Callable[[int], None] | None = No
         labels: Counter[str] = Counter()
         proteins: Counter[str] = Counter()
         for shard in manifest.shards(split):
-            content = (Path(records) / shard.name).read_bytes()
+            content = retried((Path(records) / shard.name).read_bytes)
             _check_digest(manifest, shard, content)
             for place, record in _records(shard, content):
                 try:

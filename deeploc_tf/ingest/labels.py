@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Unknown = Literal["refuse", "skip"]
 _NAMED = 5  # values in a message
+_MISSING = ("nan", "NaN", "None", "<NA>")  # what programs write where there is no value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +145,13 @@ def _class_names(
             )
             raise SourceError(msg)
     if classes is None:
+        missing = [name for name in found if name in _MISSING]
+        if missing:
+            msg = (
+                f"A label must be a name. Received: {missing[0]!r}, which programs write where "
+                "there is none. Leave it empty, or give `classes` (--classes) that tell."
+            )
+            raise SourceError(msg)
         if not found:
             msg = "Some crop must have a label. Received: none. Is it the right column?"
             raise SourceError(msg)

@@ -19,6 +19,7 @@ from deeploc_tf.ingest.reading import Rows
 from deeploc_tf.ingest.splits import (
     Conditions,
     check_groups,
+    check_images,
     check_splits,
     split_by_conditions,
     split_by_fractions,
@@ -126,6 +127,9 @@ def plan_records(
     chosen = [labels.indices[row] for row in kept.tolist()]
     # left out crops neither leak nor count
     check_groups(table, split[kept], group_by)
+    if hasattr(source, "image_files"):
+        images = map(source.image_files, positions[kept].tolist())
+        check_images(images, split[kept], table["key"].tolist())
     check_splits(split[kept], wanted.names, chosen, labels.names)
     if not len(kept):
         msg = "A data set must have crops. Received: none, all were left out."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -140,6 +140,24 @@ def check_groups(index: pd.DataFrame, split: NDArray[np.object_], group_by: Sequ
             "grouping."
         )
         raise SplitError(msg)
+
+
+def check_images(
+    images: Iterable[tuple[str, ...]], split: NDArray[np.object_], keys: Sequence[str]
+) -> None:
+    """Raise `SplitError`, which names both crops, if the same files are in two splits (a leak)."""
+    if len(set(split.tolist())) < 2:
+        return
+    first: dict[tuple[str, ...], int] = {}
+    for row, image in enumerate(images):
+        other = first.setdefault(image, row)
+        if split[other] != split[row]:
+            msg = (
+                "A cell must lie in one split, or it leaks from training to test. Received: "
+                f"{', '.join(image)} as {keys[other]!r} in {split[other]} and as {keys[row]!r} in "
+                f"{split[row]}. List it once."
+            )
+            raise SplitError(msg)
 
 
 def check_splits(

@@ -110,6 +110,11 @@ class TableSource:
         """Paths as the table has them, and where in the table they stand."""
         return (*self._paths[position], place(self.path, self._rows[position]))
 
+    def image_files(self, position: int) -> tuple[str, ...]:
+        """The files of the channels alone: rows with the same show the same cell."""
+        paths = self._paths[position]
+        return paths if self.mask_column is None else paths[:-1]
+
     def paths(self, position: int) -> tuple[str, ...]:
         """Paths of the row's files on disk."""
         return tuple(map(self._root.unchecked, self._paths[position]))
@@ -122,10 +127,10 @@ class TableSource:
     def _list(self) -> pd.DataFrame:
         frame = read_table(self.path)
         for column in self._columns:
-            require_column(frame.columns, column, "A path column")
+            require_column(frame.columns, column, f"A path column of {self.path.name}")
         keys = self.key_column or ("key" if "key" in frame.columns else None)
         if keys is not None:
-            require_column(frame.columns, keys, "The key column")
+            require_column(frame.columns, keys, f"The key column of {self.path.name}")
         paths = list(zip(*(self._clean(frame[c], c) for c in self._columns), strict=True))
         names = [row[0] for row in paths] if keys is None else self._keys(frame[keys])
         missing = _missing_files(self.root, paths)
