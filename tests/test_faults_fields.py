@@ -102,6 +102,52 @@ def test_fault_22_coordinates_are_pixels_of_the_image_as_it_is(tmp_path: Path) -
         np.testing.assert_array_equal(image[..., 0], fields[name][8:16, 26:34])
 
 
+def with_labels(folder: Path, labels: dict[str, Any]) -> FieldSource:
+    write_fields(folder, dict.fromkeys(labels, (32, 32)))
+    for name, pixels in labels.items():
+        tifffile.imwrite(folder / f"{name}_labels.tif", pixels)
+    options = {"label_image": "{field}_labels.tif", "crop_size": 8, "border": "pad"}
+    return FieldSource(folder, "{field}-{channel}.tif", ["gfp"], **options)
+
+
+def test_fault_23_numbers_of_objects_may_be_any_and_nothing_is_no_object(tmp_path: Path) -> None:
+    """Gaps, more than 65,535, several objects in a crop: the mask is of the one in the middle."""
+    labels = np.zeros((32, 32), np.uint32)
+    labels[8:11, 8:11], labels[8:11, 11:14], labels[20:24, 20:24] = 3, 70_000, 4_000_000_000
+    source = with_labels(tmp_path, {"f1": labels})
+    assert source.index()["object"].tolist() == [3, 70_000, 4_000_000_000]
+    assert build_records(source, tmp_path / "records").num_crops("train") == 3
+    for position, name in enumerate(source.index()["object"]):
+        mask = source.read(position)[1]
+        assert mask is not None
+        assert mask.sum() == (labels == name).sum()
+
+
+def test_fault_23_bad_label_images_are_set_aside_for_their_reasons(tmp_path: Path) -> None:
+    good = np.zeros((32, 32), np.uint16)
+    good[8:11, 8:11] = 1
+    source = with_labels(
+        tmp_path,
+        {
+            "good": good,
+            "empty": np.zeros((32, 32), np.uint16),
+            "large": np.ones((33, 32), np.uint16),
+            "negative": -np.ones((32, 32), np.int16),
+        },
+    )
+    with pytest.raises(SourceError, match=r"empty|large|negative"):
+        build_records(source, tmp_path / "records")
+    assert not (tmp_path / "records").exists()
+    manifest = build_records(source, tmp_path / "records", max_rejects=3)
+    assert manifest.rejects == {
+        "file does not match the pattern": 4,  # the label images are no fields
+        "label image has another size": 1,
+        "label image has negative numbers": 1,
+        "label image is empty": 1,
+    }
+    assert manifest.num_crops("train") == 1
+
+
 def test_fault_25_a_missing_chunk_is_never_zeros(tmp_path: Path) -> None:
     zarr = pytest.importorskip("zarr", reason="zarr is in the extra zarr")
     path = tmp_path / "f1.zarr"

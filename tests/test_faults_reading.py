@@ -7,6 +7,7 @@ test_embedding_embed.py.
 from __future__ import annotations
 
 import errno
+import gzip
 import shutil
 import struct
 from collections.abc import Callable
@@ -78,6 +79,8 @@ QUICK: dict[str, tuple[Callable[[Path], None], int | None]] = {
     "removed": (lambda records: (records / SECOND).unlink(), None),
     "foreign": (add_shard, 12),
     "doubled": (change(SECOND, lambda c: c + c), 12),
+    "a tail": (change(SECOND, lambda c: c + bytes(5)), None),
+    "compressed": (change(SECOND, gzip.compress), None),
 }
 DEEP: dict[str, Callable[[Path], None]] = {
     "swapped shards": swap_shards,

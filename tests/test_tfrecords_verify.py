@@ -3,17 +3,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfrecords.plan
 import tfrecords.verify
 from tfrecords.errors import DamagedRecordsError, DuplicateKeyError, RecordsError, SplitError
+from tfrecords.framing import records as framed_records
 from tfrecords.manifest import Manifest, ShardInfo, manifest_files, read_manifest
+from tfrecords.schema import Crop, Schema
 from tfrecords.verify import verify, verify_deep
 
 FIRST = "deeploc-train.tfrecord-00000-of-00002"
@@ -181,11 +184,7 @@ def rewrite(records: Path, change: Callable[[Manifest], Manifest]) -> None:
 
 
 def test_a_label_out_of_range_is_named(records: Path) -> None:
-    def fewer(manifest: Manifest) -> Manifest:
-        schema = dataclasses.replace(manifest.schema, label_names=("cytoplasm",))
-        return dataclasses.replace(manifest, schema=schema)
-
-    rewrite(records, fewer)
+    rewrite(records, name_fewer_classes)
     with pytest.raises(
         DamagedRecordsError, match=r"\[0, 1\).*Key: 'AAC.*shard deeploc-.*, record \d, byte \d+"
     ):
@@ -193,12 +192,7 @@ def test_a_label_out_of_range_is_named(records: Path) -> None:
 
 
 def test_another_count_of_records_is_named(records: Path) -> None:
-    def fewer(manifest: Manifest) -> Manifest:
-        (shard,) = manifest.shards("test")
-        shards = (dataclasses.replace(shard, num_crops=5),)
-        return dataclasses.replace(manifest, splits={**manifest.splits, "test": shards})
-
-    rewrite(records, fewer)
+    rewrite(records, promise_more)
     with pytest.raises(DamagedRecordsError, match=f"4 in {TEST}, expected 5"):
         verify_deep(records)
 
@@ -214,7 +208,8 @@ def test_other_counts_of_labels_or_proteins_are_named(records: Path, what: str) 
         verify_deep(records)
 
 
-def test_bytes_that_are_no_crop_are_named(records: Path) -> None:
+def damage_an_example(records: Path) -> None:
+    """A shard of one record, whole and of the digest in the manifest, which is no crop."""
     path = records / TEST
     with tf.io.TFRecordWriter(str(path)) as writer:
         writer.write(tf.train.Example().SerializeToString())
@@ -225,8 +220,66 @@ def test_bytes_that_are_no_crop_are_named(records: Path) -> None:
         return dataclasses.replace(manifest, splits={**manifest.splits, "test": (shard,)})
 
     rewrite(records, fitting)
+
+
+def test_bytes_that_are_no_crop_are_named(records: Path) -> None:
+    damage_an_example(records)
     with pytest.raises(DamagedRecordsError, match=f"every feature.*shard {TEST}, record 0, byte 0"):
         verify_deep(records)
+
+
+def change_counts(manifest: Manifest) -> Manifest:
+    counts = {**manifest.counts["test"], "label": {"cytoplasm": 1}}
+    return dataclasses.replace(manifest, counts={**manifest.counts, "test": counts})
+
+
+def promise_more(manifest: Manifest) -> Manifest:
+    (shard,) = manifest.shards("test")
+    shards = (dataclasses.replace(shard, num_crops=shard.num_crops + 1),)
+    return dataclasses.replace(manifest, splits={**manifest.splits, "test": shards})
+
+
+def name_fewer_classes(manifest: Manifest) -> Manifest:
+    schema = dataclasses.replace(manifest.schema, label_names=("cytoplasm",))
+    return dataclasses.replace(manifest, schema=schema)
+
+
+@pytest.mark.parametrize(
+    ("damage", "takes_out"),
+    [
+        (change_counts, "counts"),
+        (promise_more, "number"),
+        (name_fewer_classes, "crops"),
+        (None, "crops"),
+    ],
+)
+def test_only_their_checks_stand_against_manifests_that_say_something_else(
+    records: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[Manifest], Manifest] | None,
+    takes_out: str,
+) -> None:
+    if damage is None:
+        damage_an_example(records)
+    else:
+        rewrite(records, damage)
+    with pytest.raises(DamagedRecordsError):
+        verify_deep(records)
+
+    def unchecked(shard: ShardInfo, content: bytes) -> Iterator[tuple[str, bytes]]:
+        yield from ((shard.name, content[a:b]) for a, b in framed_records(content))
+
+    def undecoded(record: bytes, _: Schema) -> Crop:
+        return Crop(str(hash(record)), np.zeros((1, 1, 1), np.uint8))
+
+    if takes_out == "number":
+        monkeypatch.setattr(tfrecords.verify, "_records", unchecked)
+    if takes_out == "crops":
+        monkeypatch.setattr(tfrecords.verify, "decode", undecoded)
+        monkeypatch.setattr(tfrecords.verify, "check_one_split", lambda *_: None)
+    if takes_out in ("counts", "crops"):  # without crops there are none to count
+        monkeypatch.setattr(tfrecords.verify, "_check_counts", lambda *_: None)
+    verify_deep(records)
 
 
 def write_doubled(tiny_records: Any, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
