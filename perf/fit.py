@@ -46,6 +46,7 @@ from deeploc_tf.pipeline import batches as pipeline_batches
 from deeploc_tf.training.classification import build_model
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import compile_model, fit
+from deeploc_tf.training.objectives import make_accuracies, make_loss
 from tfrecords.manifest import read_manifest
 from tfrecords.schema import Crop, Schema
 from tfrecords.writer import Entry, write_records
@@ -103,7 +104,7 @@ def ancestor_steps(pairs: Any, width: float, num_classes: int) -> Callable[[], N
 def bare_steps(records: Path, config: FitConfig) -> Callable[[], None]:
     """The train step of our model on one batch, a step a call."""
     model = build_model(config, read_manifest(records).schema)
-    compile_model(model, config, 1000)
+    compile_model(model, config, 1000, make_loss(config), make_accuracies())
     dataset = pipeline_batches.training_batches(records, batch_size=config.batch_size)
     batch = next(iter(dataset))
 

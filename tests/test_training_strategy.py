@@ -20,6 +20,7 @@ from deeploc_tf.training.classification import build_model
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.devices import choose_strategy
 from deeploc_tf.training.fit import compile_model, fit
+from deeploc_tf.training.objectives import make_loss
 from tfrecords.manifest import Manifest, read_manifest
 
 # Nothing random: each replica draws numbers of its own, which one device cannot repeat.
@@ -64,7 +65,7 @@ def train(records: Path, device: str) -> tuple[np.ndarray, list[np.ndarray]]:
     with choose_strategy(device, CONFIG.batch_size).scope():
         model = build_model(CONFIG, schema)
         model.set_weights(beginning)
-        compile_model(model, CONFIG, 3)
+        compile_model(model, CONFIG, 3, make_loss(CONFIG))
     dataset = training_batches(records, batch_size=CONFIG.batch_size, epochs=4)
     model.fit(dataset, epochs=4, steps_per_epoch=3, callbacks=[losses], shuffle=False, verbose=0)
     assert int(model.optimizer.iterations.numpy()) == len(losses.values) == 12

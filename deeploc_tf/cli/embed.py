@@ -25,9 +25,9 @@ Examples:
 )
 @click.option(
     "--layer",
-    default="fc_2",
-    show_default=True,
-    help="Layer to take: fc_2 is the penultimate one; fc_1, conv_1 ... conv_8, logits.",
+    help="Layer to take: fc_2 is the penultimate one; fc_1, conv_1 ... conv_8, logits; of "
+    "inpainting source_conv_1 ... 5. With :max behind it, its maximum over all places.  "
+    "[default: fc_2, of inpainting source_conv_3:max]",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -36,7 +36,7 @@ def embed(
     records: Path,
     output: Path,
     splits: tuple[str, ...],
-    layer: str,
+    layer: str | None,
     batch_size: int,
     quiet: bool,
 ) -> None:
@@ -66,6 +66,6 @@ def embed(
         )
     click.echo(
         f"{written.embeddings}: {written.num_crops} cells, "
-        f"{written.num_features} features of {layer}"
+        f"{written.num_features} features of {written.layer}"
     )
     click.echo(f"{written.profiles}: {written.num_proteins} proteins")

@@ -19,6 +19,8 @@ Examples:
     deeploc-tf fit RECORDS RUN --width 0.25 --dense-units 128,128 --epochs 60
   As published in 2022, choosing the epoch on the validation split:
     deeploc-tf fit RECORDS RUN --preset razdaibiedina2022 --augmentation flips --patience 10
+  Without labels, by Paired Cell Inpainting of Lu et al. 2019, with defaults of its own:
+    deeploc-tf fit RECORDS RUN --method inpainting
   From a run on another screen, holding what it learnt of texture:
     deeploc-tf fit RECORDS NEW_RUN --from RUN --freeze 'conv_*' --dropout 0.5
   Stopped? The same command goes on after the last finished epoch.
@@ -31,13 +33,16 @@ _COLUMNS = (
     "val_accuracy",
     "val_balanced_accuracy",
     "val_macro_ap",
+    "val_explained_variance",
 )
+_OF_PAIRS = ("loss", "explained_variance")
 _OF_ONE: tuple[str, ...] = ("accuracy", "balanced_accuracy", "macro_f1")
 _OF_SEVERAL: tuple[str, ...] = ("macro_ap", "micro_ap", "label_ranking_ap", "macro_f1", "micro_f1")
 _BACKBONES = (
     *("deeploc", "densenet121", "densenet201", "vgg16", "vgg19", "resnet50", "resnet152"),
     "xception",
 )
+_DEFAULT = click.core.ParameterSource.DEFAULT
 _MOST_NAMED = 30  # classes; metrics.json has them all
 
 
@@ -58,6 +63,15 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.command(epilog=EPILOG)
 @click.argument("records", type=click.Path(path_type=Path))
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--method",
+    type=click.Choice(["classification", "inpainting"]),
+    default="classification",
+    show_default=True,
+    help="To tell labels or proteins, or to paint a protein into another cell. Inpainting's "
+    "defaults: augmentation flips, 30 epochs, Adam, learning rate 1e-4, beta-1 0.5, constant, no "
+    "averages.",
+)
 @click.option(
     "--preset",
     type=click.Choice(["kraus2017", "razdaibiedina2022", "pifia2024"]),
@@ -149,6 +163,20 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     help="Equally many crops of each an epoch.  [default: each crop once]",
 )
 @click.option("--label-smoothing", type=float, default=0.0, show_default=True)
+@click.option(
+    "--min-cells",
+    type=int,
+    default=30,
+    show_default=True,
+    help="Inpainting only: leave out proteins of a field with fewer.",
+)
+@click.option(
+    "--pair-by",
+    type=Names(),
+    default=(),
+    help="Inpainting only: columns in which both cells of a pair are equal.  "
+    "[default: protein and field]",
+)
 @click.option("--epochs", type=int, default=40, show_default=True)
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Over all devices.")
 @click.option(
@@ -159,6 +187,7 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     help="sgd has momentum 0.9, Nesterov's.",
 )
 @click.option("--learning-rate", type=float, default=2e-3, show_default=True, help="The highest.")
+@click.option("--beta-1", type=float, default=0.9, show_default=True, help="Not of SGD.")
 @click.option("--weight-decay", type=float, default=1e-2, show_default=True, help="AdamW only.")
 @click.option(
     "--schedule",
@@ -224,7 +253,7 @@ def fit(
     quiet: bool,
     **options: Any,
 ) -> int:
-    """Train DeepLoc on the data set RECORDS and leave model, history and metrics in the folder RUN.
+    """Train a network on the data set RECORDS; leave model, history and metrics in the folder RUN.
 
     Stopped or killed, the same command goes on from the last checkpoint. SIGTERM, as preempted jobs
     get it, saves the state first and exits with 75.
@@ -234,8 +263,10 @@ def fit(
     from deeploc_tf.training.config import FitConfig
     from tfrecords.manifest import read_manifest
 
+    source = click.get_current_context().get_parameter_source
+    given = {name: options[name] for name in options if source(name) is not _DEFAULT}
     try:
-        config = FitConfig(**options)
+        config = FitConfig(**given)  # what was not given depends on the method
     except pydantic.ValidationError as error:
         problem = error.errors()[0]
         msg = f"{problem['msg'].removeprefix('Value error, ')}."
@@ -250,8 +281,10 @@ def fit(
     from deeploc_tf.training.fit import fit as train
     from deeploc_tf.training.interruptions import TrainingStoppedError
 
-    steps = steps_per_epoch(manifest, "train", config.batch_size, config.sampling)
-    total = config.epochs * steps * config.batch_size
+    total = None  # how many pairs there are is known after a look at all crops
+    if config.method == "classification":
+        steps = steps_per_epoch(manifest, "train", config.batch_size, config.sampling)
+        total = config.epochs * steps * config.batch_size
     try:
         with Progress("Training on crops", total) as progress, noting_termination() as terminated:
             metrics = train(
@@ -296,6 +329,11 @@ def _print_metrics(run: Path, metrics: dict[str, Any]) -> None:
         if split not in metrics:
             continue
         scores = metrics[split]
+        if "num_pairs" in scores:
+            numbers = {name: scores[name] for name in _OF_PAIRS if scores[name] is not None}
+            values = ", ".join(f"{n.replace('_', ' ')} {v:.4f}" for n, v in numbers.items())
+            click.echo(f"{split}: {scores['num_pairs']} pairs, {values}")
+            continue
         several = "macro_ap" in scores  # labels a crop
         shown = _OF_SEVERAL if several else _OF_ONE
         values = ", ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in shown)

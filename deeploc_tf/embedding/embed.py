@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deeploc_tf.models.deeploc import FEATURE_LAYER
-from deeploc_tf.models.extractors import feature_extractor, inference_function
+from deeploc_tf.models.extractors import feature_extractor, feature_layer, inference_function
 from deeploc_tf.models.trained import TrainedModel, load_trained
 from deeploc_tf.pipeline.batches import batches, running_on
 from deeploc_tf.profiles.aggregate import MeanProfiles
@@ -39,6 +38,7 @@ class Embedded:
         num_crops: number of rows of the first.
         num_proteins: number of rows of the second.
         num_features: length of the vectors.
+        layer: where they were taken.
     """
 
     embeddings: Path
@@ -46,6 +46,7 @@ class Embedded:
     num_crops: int
     num_proteins: int
     num_features: int
+    layer: str
 
 
 def embed(
@@ -54,7 +55,7 @@ def embed(
     output: str | Path,
     *,
     splits: Sequence[str] = ("test",),
-    layer: str = FEATURE_LAYER,
+    layer: str | None = None,
     batch_size: int = 256,
     progress: Callable[[int], None] | None = None,
     note: Callable[[str], None] | None = None,
@@ -70,7 +71,8 @@ def embed(
         records: data set to embed: the one of the training, or another one with equal crops.
         output: file to write, .h5 or .parquet (see `deeploc_tf.profiles.tables`).
         splits: names of splits, embedded one after the other.
-        layer: name of the layer to take; "fc_2" is the penultimate one.
+        layer: address of the layer to take, see `feature_extractor`; None: the penultimate one,
+            "fc_2", and of inpainting "source_conv_3:max".
         batch_size: crops a step; it changes no value beyond float32 rounding.
         progress: called with the number of crops embedded so far.
         note: called with sentences worth telling.
@@ -95,6 +97,7 @@ def embed(
     trained = load_trained(run)
     for sentence in trained.check_schema(manifest.schema):
         (note or (lambda _: None))(sentence)
+    layer = layer or feature_layer(trained.model)
     extractor = feature_extractor(trained.model, layer)
     num_features = int(extractor.output.shape[-1])
     names = [f"{layer}_{i:0{len(str(num_features - 1))}d}" for i in range(num_features)]
@@ -119,7 +122,7 @@ def embed(
         table = profiles.table(provenance)
         # Before the embeddings get their name, which says that both are done.
         write_table(profiles_path, table, names)
-    return Embedded(output, profiles_path, total, len(table.features), num_features)
+    return Embedded(output, profiles_path, total, len(table.features), num_features, layer)
 
 
 def _batches_of(

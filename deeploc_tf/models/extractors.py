@@ -9,24 +9,40 @@ import keras
 import tensorflow as tf
 
 from deeploc_tf.models.deeploc import FEATURE_LAYER
+from deeploc_tf.models.inpainting import INPAINTING_FEATURES, source_encoder
 from tfrecords.errors import did_you_mean
 
+_MAXIMUM = "max"
 
-def feature_extractor(model: keras.Model, layer: str = FEATURE_LAYER) -> keras.Model:
+
+def feature_layer(model: keras.Model) -> str:
+    """Where the features of a model are taken if nobody says otherwise: see `feature_extractor`."""
+    named = {layer.name for layer in model.layers}
+    return FEATURE_LAYER if FEATURE_LAYER in named else INPAINTING_FEATURES
+
+
+def feature_extractor(model: keras.Model, layer: str | None = None) -> keras.Model:
     """A plain Keras model from the inputs of `model` to the flattened, float32 output of one layer.
 
-    It shares the weights and the preprocessing of `model`; nothing is copied.
+    It shares the weights and the preprocessing of `model`; nothing is copied. Of a
+    `PairedCellInpainting` model it has the source encoder, which takes a crop alone.
 
     Args:
-        model: as `DeepLoc` or `keras.models.load_model` gives it.
-        layer: name of a layer, such as ``fc_2`` (the penultimate one), ``fc_1`` or ``conv_5``.
+        model: as `DeepLoc`, `PairedCellInpainting` or `keras.models.load_model` gives it.
+        layer: name of a layer, such as ``fc_2`` (the penultimate one), ``fc_1`` or ``conv_5``; with
+            ``:max`` behind it the maximum over all places of each of its channels, as in
+            ``source_conv_4:max``. None: ``fc_2``, of inpainting ``source_conv_3:max``.
 
     Returns:
         `keras.Model` with output float32 `(batch_size, num_features)`.
 
     Raises:
-        ValueError: the model has no layer of that name.
+        ValueError: the model has no layer of that name, or one without places.
     """
+    layer = layer or feature_layer(model)
+    if "target" in {tensor.name for tensor in model.inputs}:
+        model = source_encoder(model)
+    address, layer = layer, layer.partition(":")[0]
     names = [candidate.name for candidate in model.layers]
     if layer not in names:
         msg = (
@@ -35,7 +51,15 @@ def feature_extractor(model: keras.Model, layer: str = FEATURE_LAYER) -> keras.M
         )
         raise ValueError(msg)
     output: Any = model.get_layer(layer).output
-    if len(output.shape) > 2:
+    if address != layer:
+        if address != f"{layer}:{_MAXIMUM}" or len(output.shape) != 4:
+            msg = (
+                f"`layer` may end in :{_MAXIMUM}, if it has places to take the maximum of. "
+                f"Received: layer={address!r} of shape {tuple(output.shape[1:])}."
+            )
+            raise ValueError(msg)
+        output = keras.layers.GlobalMaxPooling2D(name="features_max")(output)
+    elif len(output.shape) > 2:
         output = keras.layers.Flatten(name="features_flat")(output)
     output = keras.layers.Activation("linear", dtype="float32", name="features")(output)
     return keras.Model(model.input, output, name=f"{model.name}_{layer}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from deeploc_tf.models import deeploc  # noqa: F401 - registers the layers
+from deeploc_tf.models import deeploc, inpainting  # noqa: F401 - registers the layers
 from tfrecords.errors import RecordsError, SchemaError
 from tfrecords.schema import Schema
 
@@ -24,11 +24,12 @@ class TrainedModel:
     """A model and what it was trained on.
 
     Attributes:
-        model: as `DeepLoc` made it, with trained weights.
+        model: as `DeepLoc` or `PairedCellInpainting` made it, with trained weights.
         schema: of the records it was trained on.
         records_digest: identity of those records.
         model_sha256: digest of the model's file.
-        class_names: of its logits, in their order: labels of the schema, or proteins.
+        class_names: of its logits, in their order: labels of the schema, or proteins; empty if it
+            has none.
         multi_label: a crop may belong to several of them; probabilities are sigmoids of the logits.
     """
 
@@ -42,7 +43,20 @@ class TrainedModel:
     @property
     def takes_mask(self) -> bool:
         """Whether the model has a second input `mask`."""
-        return len(self.model.inputs) > 1
+        return "mask" in {tensor.name for tensor in self.model.inputs}
+
+    def check_tells_classes(self) -> None:
+        """Refuse a model without logits.
+
+        Raises:
+            SchemaError: it is one.
+        """
+        if not self.class_names:
+            msg = (
+                "This needs a model that tells classes. Received: a run of inpainting, which tells "
+                "no classes. Take its features by `deeploc-tf embed`."
+            )
+            raise SchemaError(msg)
 
     def check_schema(self, schema: Schema) -> list[str]:
         """Refuse crops that the model was not made for; return sentences about lesser differences.

@@ -12,12 +12,14 @@ import numpy as np
 
 from deeploc_tf.training.checkpoints import TrainingState, load_arrays, save_arrays, save_state
 from deeploc_tf.training.evaluation import Evaluator
+from deeploc_tf.training.inpainting import PairEvaluator
 from deeploc_tf.training.optimization import averaged_weights
 from deeploc_tf.training.run_folder import Run
 
 EpochReport = Callable[[dict[str, float]], None]
 
-_VALIDATED = ("loss", "accuracy", "balanced_accuracy", "macro_ap")  # in the history, if there
+# In the history, if there.
+_VALIDATED = ("loss", "accuracy", "balanced_accuracy", "macro_ap", "explained_variance")
 
 
 class EndOfEpoch(keras.callbacks.Callback):
@@ -38,7 +40,7 @@ class EndOfEpoch(keras.callbacks.Callback):
         self,
         run: Run,
         state: TrainingState,
-        evaluator: Evaluator | None,
+        evaluator: Evaluator | PairEvaluator | None,
         report: EpochReport | None = None,
     ) -> None:
         super().__init__()

@@ -18,6 +18,8 @@ from deeploc_tf.training.objectives import (
     check_records,
     describe_classes,
     has_known_classes,
+    make_accuracies,
+    make_loss,
 )
 from tfrecords.manifest import Manifest
 from tfrecords.schema import Schema
@@ -52,6 +54,10 @@ class Classification:
         return describe_classes(
             self.heads, count_classes(self.manifest, sampling) if sampling else None
         )
+
+    def objective(self) -> tuple[keras.losses.Loss, list[keras.metrics.Metric]]:
+        """The loss, and the metrics of a training batch."""
+        return make_loss(self.config, *self.heads), make_accuracies(*self.heads)
 
     def build(self) -> keras.Model:
         """The untrained model."""

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pydantic
+
+# As published: Lu et al. 2019. They stand in the place of the defaults below.
+_INPAINTING_DEFAULTS: dict[str, Any] = {
+    "augmentation": "flips",
+    "epochs": 30,
+    "optimizer": "adam",
+    "learning_rate": 1e-4,
+    "beta_1": 0.5,
+    "schedule": "constant",
+    "ema_momentum": 0.0,
+}
+_CLASSIFICATION_ONLY = (
+    *("preset", "backbone", "dense_units", "last_block", "dropout", "mask", "target"),
+    *("protein_weight", "loss", "triplet_margin", "focal_gamma", "class_weights", "sampling"),
+    "label_smoothing",
+)
+_INPAINTING_ONLY = ("min_cells", "pair_by")
 
 
 class FitConfig(pydantic.BaseModel):
@@ -12,10 +29,17 @@ class FitConfig(pydantic.BaseModel):
 
     Two runs with equal settings and records on one machine's CPU give equal models. Fields are
     documented where they stand; the architecture's are those of
-    `deeploc_tf.models.deeploc.DeepLoc`.
+    `deeploc_tf.models.deeploc.DeepLoc`, or with `method="inpainting"` of
+    `deeploc_tf.models.inpainting.PairedCellInpainting`, which has other defaults where Lu et al.
+    2019 trained otherwise.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    method: Literal["classification", "inpainting"] = pydantic.Field(
+        default="classification",
+        description="inpainting: Paired Cell Inpainting, which needs no labels",
+    )
 
     # Architecture: None takes the preset's value.
     preset: Literal["kraus2017", "razdaibiedina2022", "pifia2024"] = "kraus2017"
@@ -72,6 +96,15 @@ class FitConfig(pydantic.BaseModel):
     )
     label_smoothing: float = pydantic.Field(default=0.0, ge=0, lt=1)
 
+    min_cells: int = pydantic.Field(
+        default=30, ge=2, description="inpainting only: groups with fewer cells are left out"
+    )
+    pair_by: tuple[str, ...] = pydantic.Field(
+        default=(),
+        description="inpainting only: columns in which both cells of a pair are equal; none: "
+        "protein and field",
+    )
+
     # Optimization.
     epochs: pydantic.PositiveInt = 40
     batch_size: pydantic.PositiveInt = pydantic.Field(
@@ -81,6 +114,9 @@ class FitConfig(pydantic.BaseModel):
         default="adamw", description="sgd: momentum 0.9, Nesterov's"
     )
     learning_rate: pydantic.PositiveFloat = 2e-3
+    beta_1: float = pydantic.Field(
+        default=0.9, ge=0, lt=1, description="not of SGD: how much of the last mean gradient stays"
+    )
     weight_decay: pydantic.NonNegativeFloat = pydantic.Field(default=1e-2, description="AdamW only")
     schedule: Literal["cosine", "constant", "step"] = pydantic.Field(
         default="cosine", description="step: times 0.96 every 25 steps, continuously"
@@ -116,6 +152,29 @@ class FitConfig(pydantic.BaseModel):
     evaluate_test: bool = pydantic.Field(
         default=True, description="measure on the test split at the end"
     )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _take_defaults_of_method(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("method") == "inpainting":
+            return {**_INPAINTING_DEFAULTS, **values}
+        return values
+
+    @pydantic.model_validator(mode="after")
+    def _check_method(self) -> FitConfig:
+        inpainting = self.method == "inpainting"
+        others = [
+            f"{name}={getattr(self, name)!r}"
+            for name in (_CLASSIFICATION_ONLY if inpainting else _INPAINTING_ONLY)
+            if getattr(self, name) != FitConfig.model_fields[name].default
+        ]
+        if others:
+            msg = (
+                "Settings must be of the method that trains. Received: "
+                f"method={self.method!r} with {', '.join(others)}"
+            )
+            raise ValueError(msg)
+        return self
 
     @pydantic.model_validator(mode="after")
     def _combine(self) -> FitConfig:

@@ -151,6 +151,7 @@ def _check_splits(splits: Sequence[str], manifest: Manifest) -> None:
 def _load_head(run: str | Path, head: Kind | None) -> tuple[TrainedModel, Kind]:
     """The model of a run up to a head, and what that tells."""
     trained, opened = load_trained(run), open_run(run)
+    trained.check_tells_classes()
     known = kinds(opened.config.target)
     head = head or known[0]
     if head not in known:

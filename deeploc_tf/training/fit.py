@@ -1,4 +1,4 @@
-"""Train DeepLoc on records: `fit` makes a run folder, or goes on with one."""
+"""Train a network on records: `fit` makes a run folder, or goes on with one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ import tensorflow as tf
 
 from deeploc_tf.models.heads import head
 from deeploc_tf.pipeline.batches import running_on
-from deeploc_tf.pipeline.classes import Classes
 from deeploc_tf.training.callbacks import EndOfEpoch, EpochReport, Progress, load_best_weights
 from deeploc_tf.training.checkpoints import TrainingState, restore_state
 from deeploc_tf.training.classification import Classification
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.devices import choose_strategy, describe_strategy
 from deeploc_tf.training.evaluation import Evaluator
+from deeploc_tf.training.inpainting import Inpainting, PairEvaluator
 from deeploc_tf.training.interruptions import Checkpoints, FiniteLoss
-from deeploc_tf.training.objectives import make_accuracies, make_loss
 from deeploc_tf.training.optimization import averaged_weights, make_optimizer, make_variables
 from deeploc_tf.training.precision import computing_in, resolve_precision
 from deeploc_tf.training.run_folder import Run, open_for_training
@@ -32,6 +31,8 @@ from tfrecords.publishing import publish_bytes, publish_json, publishing
 from tfrecords.verify import verify
 
 _EVALUATED = ("validation", "test")
+
+Task = Classification | Inpainting
 
 
 def fit(
@@ -93,7 +94,8 @@ def fit(
     config = config or FitConfig()
     note = note or (lambda _: None)
     manifest = verify(records)
-    task = Classification(records, manifest, config)
+    kind = Inpainting if config.method == "inpainting" else Classification
+    task: Task = kind(records, manifest, config)
     keras.utils.set_random_seed(config.seed)
     strategy = choose_strategy(config.device, config.batch_size)
     source = None if initial_run is None else load_source(initial_run, manifest.schema, note)
@@ -115,7 +117,7 @@ def fit(
         with strategy.scope(), computing_in(precision):
             model = task.build()
             begin_with(model, config, source)
-            compile_model(model, config, steps, *task.heads)
+            compile_model(model, config, steps, *task.objective())
             state, damages = restore_state(folder.path / "checkpoint", model)
         for sentence in damages:
             note(sentence)
@@ -153,7 +155,7 @@ def fit(
 
 def _train(
     model: keras.Model,
-    task: Classification,
+    task: Task,
     folder: Run,
     state: TrainingState,
     observers: Sequence[keras.callbacks.Callback],
@@ -169,7 +171,7 @@ def _train(
 
 def _run_epochs(
     model: keras.Model,
-    task: Classification,
+    task: Task,
     state: TrainingState,
     until: int,
     observers: Sequence[keras.callbacks.Callback],
@@ -186,9 +188,7 @@ def _run_epochs(
     )
 
 
-def _batches(
-    task: Classification, state: TrainingState, until: int | None = None
-) -> tf.data.Dataset:
+def _batches(task: Task, state: TrainingState, until: int | None = None) -> tf.data.Dataset:
     """From where `state` stands to the end of epoch `until`, or of its own."""
     dataset = task.batches(
         epochs=until or state.epoch + 1, first_epoch=state.epoch, first_step=state.step
@@ -199,13 +199,19 @@ def _batches(
     return dataset.with_options(options)
 
 
-def compile_model(model: keras.Model, config: FitConfig, steps: int, *classes: Classes) -> None:
+def compile_model(
+    model: keras.Model,
+    config: FitConfig,
+    steps: int,
+    loss: keras.losses.Loss,
+    metrics: Sequence[keras.metrics.Metric] = (),
+) -> None:
     """Give a model its loss and its optimizer, whose variables exist from now on."""
     optimizer = make_optimizer(config, steps)
     model.compile(
         optimizer,
-        make_loss(config, *classes),
-        metrics=make_accuracies(*classes),
+        loss,
+        metrics=list(metrics),
         jit_compile=False,  # XLA was measured to be slower on CPUs, and fails on several
     )
     make_variables(model.optimizer, model.trainable_variables)
@@ -216,7 +222,9 @@ def _is_over(state: TrainingState, config: FitConfig) -> bool:
     return state.epoch >= config.epochs or (stopped and state.best_epoch > 0)
 
 
-def _finish(folder: Run, evaluator: Evaluator, state: TrainingState) -> dict[str, Any]:
+def _finish(
+    folder: Run, evaluator: Evaluator | PairEvaluator, state: TrainingState
+) -> dict[str, Any]:
     """Measure the final model and publish everything; the model itself comes last."""
     metrics: dict[str, Any] = {"epochs": state.epoch}
     for split in evaluator.splits:
@@ -231,5 +239,5 @@ def _finish(folder: Run, evaluator: Evaluator, state: TrainingState) -> dict[str
         with publishing(folder.protein_model_path) as temporary:
             head(evaluator.model, "protein_logits").save(temporary)
     with publishing(folder.model_path) as temporary:
-        head(evaluator.model).save(temporary)
+        (head(evaluator.model) if folder.class_names else evaluator.model).save(temporary)
     return metrics

@@ -59,6 +59,23 @@ class Inpainting:
         """Sentences about the pairs of an epoch, and about the cells left out."""
         return self.pairs.describe()
 
+    def objective(self) -> tuple[keras.losses.Loss, list[keras.metrics.Metric]]:
+        """The mean squared error of the protein's pixels, and no metrics."""
+        return keras.losses.MeanSquaredError(), []
+
+    def build(self) -> keras.Model:
+        """The untrained model."""
+        return PairedCellInpainting(
+            self.manifest.schema.image_shape,
+            image_dtype=self.manifest.schema.dtype,
+            crop_size=self.config.crop_size,
+            normalization=self.config.normalization,
+            augmentation=self.config.augmentation,
+            width=self.config.width,
+            batch_norm_momentum=self.config.batch_norm_momentum,
+            seed=self.config.seed,
+        )
+
     def batches(self, *, epochs: int, first_epoch: int, first_step: int) -> tf.data.Dataset:
         """See `training_pairs`."""
         return training_pairs(
@@ -146,4 +163,3 @@ class PairEvaluator:
             "loss": loss,
             "explained_variance": 1 - loss / variance if variance > 0 else None,
         }
-

@@ -92,6 +92,8 @@ def make_optimizer(config: FitConfig, steps_per_epoch: int, num_replicas: int = 
     kind: Any = addons.lamb_class() if config.optimizer == "lamb" else _KINDS[config.optimizer]
     if config.optimizer == "sgd":
         arguments |= {"momentum": 0.9, "nesterov": True}
+    else:
+        arguments["beta_1"] = config.beta_1
     if config.optimizer == "adamw":
         arguments["weight_decay"] = config.weight_decay
     if config.ema_momentum > 0 and config.ema_warmup:

@@ -26,6 +26,7 @@ import pandas as pd
 import pydantic
 
 from deeploc_tf.models.deeploc import resolve_preset
+from deeploc_tf.models.inpainting import INPAINTING_NORMALIZATIONS
 from deeploc_tf.models.trained import CONFIG_NAME, MODEL_NAME, read_config
 from deeploc_tf.pipeline.classes import count_classes, kinds
 from deeploc_tf.training.config import FitConfig
@@ -47,7 +48,7 @@ class Run:
         config: settings of the training.
         schema: of the records it was trained on: channels, dtype, classes and their order.
         records_digest: identity of those records, wherever they lie.
-        class_names: what the model tells, in the order of its logits.
+        class_names: what the model tells, in the order of its logits; empty if it has none.
         protein_names: what its second head tells, if it has one.
     """
 
@@ -57,7 +58,7 @@ class Run:
         config: FitConfig,
         schema: Schema,
         records_digest: str,
-        class_names: tuple[str, ...],
+        class_names: tuple[str, ...] = (),
         protein_names: tuple[str, ...] = (),
     ) -> None:
         self.path = path
@@ -100,7 +101,8 @@ def open_for_training(
         RecordsError: the folder belongs to other records or other settings.
     """
     path = Path(path)
-    names = [count_classes(manifest, kind).names for kind in kinds(config.target)]
+    told = () if config.method == "inpainting" else kinds(config.target)
+    names = [count_classes(manifest, kind).names for kind in told]
     run = Run(path, config, manifest.schema, manifest.digest, *names)
     if (path / CONFIG_NAME).exists():
         existing = open_run(path)
@@ -166,22 +168,28 @@ def _write_config(run: Run) -> None:
         {
             "deeploc_tf": __version__,
             "config": run.config.model_dump(mode="json"),
-            "resolved": dataclasses.asdict(
-                resolve_preset(
-                    run.config.preset,
-                    mask=run.config.mask,
-                    crop_size=run.config.crop_size,
-                    normalization=run.config.normalization,
-                    augmentation=run.config.augmentation,
-                    dense_units=run.config.dense_units,
-                )
-            ),
+            "resolved": _resolved(run.config),
             "class_names": list(run.class_names),
             **({"protein_names": list(run.protein_names)} if run.protein_names else {}),
             "records_digest": run.records_digest,
             "schema": run.schema.to_json(),
         },
     )
+
+
+def _resolved(config: FitConfig) -> dict[str, Any]:
+    """What became of the settings that are None."""
+    if config.method == "inpainting":
+        return {"normalization": config.normalization or INPAINTING_NORMALIZATIONS[0]}
+    preset = resolve_preset(
+        config.preset,
+        mask=config.mask,
+        crop_size=config.crop_size,
+        normalization=config.normalization,
+        augmentation=config.augmentation,
+        dense_units=config.dense_units,
+    )
+    return dataclasses.asdict(preset)
 
 
 def _is_foreign(path: Path) -> bool:

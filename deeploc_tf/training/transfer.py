@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 
+from deeploc_tf.models.normalization import Normalization
 from deeploc_tf.models.randomness import RandomLayer
 from deeploc_tf.models.trained import TrainedModel, load_trained
 from deeploc_tf.training.config import FitConfig
@@ -70,7 +71,10 @@ def _check_same_network(model: keras.Model, source: keras.Model) -> None:
         for name in [*expected, *(name for name in found if name not in expected)]
         if expected.get(name) != found.get(name)
     ]
-    methods = [network.get_layer("normalization").method for network in (model, source)]
+    methods = [
+        ", ".join(sorted({la.method for la in network.layers if isinstance(la, Normalization)}))
+        for network in (model, source)
+    ]
     if methods[0] != methods[1]:
         differing.append(f"normalization {methods[0]} (there {methods[1]})")
     if len(model.inputs) != len(source.inputs):

@@ -15,8 +15,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from deeploc_tf.models.deeploc import FEATURE_LAYER
-from deeploc_tf.models.extractors import feature_extractor, inference_function
+from deeploc_tf.models.extractors import feature_extractor, feature_layer, inference_function
 from deeploc_tf.pipeline.batches import batches, running_on
 from deeploc_tf.training.run_folder import Run
 from tfrecords.manifest import Manifest
@@ -25,7 +24,10 @@ from tfrecords.publishing import publish_bytes
 _MOST_IMAGES = 16
 _MOST_VECTORS = 2000  # the projector draws them all in a browser
 _COLORS = np.array([[0, 1, 0], [1, 0, 1]], np.float32)  # green and magenta: for everybody's eyes
-_PREPROCESSING = ("apply_mask", "random_orientation", "random_crop", "random_rotation")
+_PREPROCESSING = (
+    *("apply_mask", "random_orientation", "random_crop", "random_rotation", "normalization"),
+    *("source_orientation", "source_crop", "source_normalization"),
+)
 _NEEDED = (
     "No scalars, pictures and vectors for TensorBoard, which is not installed: "
     "pip install 'deeploc-tf[tensorboard]'."
@@ -91,7 +93,7 @@ class TrainingImages(keras.callbacks.Callback):
 def preprocessing(model: keras.Model) -> keras.Model:
     """The model up to what its network sees, float32 `(batch_size, height, width, channels)`."""
     names = {layer.name for layer in model.layers}
-    last = next((name for name in _PREPROCESSING if name in names), "normalization")
+    last = next(name for name in _PREPROCESSING if name in names)
     return keras.Model(model.input, model.get_layer(last).output)
 
 
@@ -125,7 +127,7 @@ def write_projector(
         return
     extractor = feature_extractor(model)
     vectors_of = inference_function(extractor)
-    names = ["image", "mask"] if len(model.inputs) > 1 else ["image"]
+    names = [tensor.name for tensor in extractor.inputs]
     columns = ["key", "protein", *(["label"] if manifest.schema.label_names else [])]
     vectors, rows, count = [], ["\t".join(columns)], 0
     with running_on(records):
@@ -144,7 +146,7 @@ def write_projector(
     described = "".join(f"{row}\n" for row in rows[: len(shown) + 1])
     publish_bytes(logs / "metadata.tsv", described.encode())
     config = (
-        f'embeddings {{\n  tensor_name: "{FEATURE_LAYER} of {split}"\n'
+        f'embeddings {{\n  tensor_name: "{feature_layer(model)} of {split}"\n'
         '  tensor_path: "vectors.tsv"\n  metadata_path: "metadata.tsv"\n}\n'
     )
     publish_bytes(logs / "projector_config.pbtxt", config.encode())
