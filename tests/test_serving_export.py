@@ -12,16 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 from click.testing import CliRunner
 
 from deeploc_tf.cli import main
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import feature_extractor
+from deeploc_tf.models.test_time import views
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.pipeline.batches import batches
+from deeploc_tf.serving.digests import check_digests
 from deeploc_tf.serving.export import export
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
@@ -56,7 +60,13 @@ def run(request: Any, write_screen: Callable[..., Any], tmp_path_factory: Any) -
 
 @pytest.fixture(scope="module")
 def model(run: Path) -> Path:
+    """The SavedModel itself, `model/1`."""
     return export(run, run.with_name("model"))
+
+
+@pytest.fixture(scope="module")
+def loaded(model: Path) -> Any:
+    return tf.saved_model.load(str(model))
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +121,8 @@ def test_a_process_with_tensorflow_alone_gets_the_same_numbers(
             )
 
 
-def test_every_signature_gives_what_it_names(run: Path, model: Path, crops: dict[str, Any]) -> None:
-    signatures = tf.saved_model.load(str(model)).signatures
+def test_every_signature_gives_what_it_names(run: Path, loaded: Any, crops: dict[str, Any]) -> None:
+    signatures = loaded.signatures
     inputs = {name: tf.constant(values[:3]) for name, values in crops.items()}
     whole = signatures["serving_default"](**inputs)
     shapes = {name: tuple(value.shape) for name, value in whole.items()}
@@ -122,22 +132,151 @@ def test_every_signature_gives_what_it_names(run: Path, model: Path, crops: dict
         assert set(outputs) == names
         for name in names:
             np.testing.assert_allclose(outputs[name], whole[name], rtol=0, atol=1e-6)
-    description = {n: v.numpy().tolist() for n, v in signatures["describe"]().items()}
-    assert description == {
+
+
+def test_the_model_describes_itself(run: Path, model: Path, loaded: Any) -> None:
+    told = {n: v.numpy().tolist() for n, v in loaded.signatures["describe"]().items()}
+    training = json.loads(told.pop("training")[0])
+    trained = load_trained(run)
+    assert told == {
         "class_names": [b"cytoplasm", b"mitochondrion", b"nucleus"],
         "channels": [b"gfp", b"rfp"],
+        "image_shape": [14, 14, 2],
+        "dtype": [b"uint16"],
+        "inputs": [b"image", b"mask"] if trained.takes_mask else [b"image"],
+        "crop_size": [12, 12],
         "pixel_size": [pytest.approx(0.1)],
         "normalization": [b"percentile"],
+        "activation": [b"softmax"],
         "layer": [b"fc_2"],
-        "model_sha256": [load_trained(run).model_sha256.encode()],
+        "test_time": [b"none"],
+        "precision": [b"float32"],
+        "model_sha256": [trained.model_sha256.encode()],
+        "records_digest": [trained.records_digest.encode()],
         "deeploc_tf": [__version__.encode()],
     }
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert training["scores"]["test"]["accuracy"] == metrics["test"]["accuracy"]
+    assert training["config"]["width"] == 0.06
+    assert training["packages"]["tensorflow"] == tf.__version__
+    beside = json.loads((model / "assets.extra" / "description.json").read_text("utf-8"))
+    assert beside["training"] == training
+    assert beside["class_names"] == ["cytoplasm", "mitochondrion", "nucleus"]
+    everything = b"".join(path.read_bytes() for path in model.parent.rglob("*") if path.is_file())
+    assert str(run.parent).encode() not in everything  # nothing about this machine
+
+
+def test_the_card_says_what_the_model_is(model: Path) -> None:
+    _, front_matter, page = (model.parent / "README.md").read_text("utf-8").split("---\n", 2)
+    head = yaml.safe_load(front_matter)
+    assert head["library_name"] == "tensorflow"
+    assert head["class_names"] == ["cytoplasm", "mitochondrion", "nucleus"]
+    assert head["channels"] == ["gfp", "rfp"]
+    assert check_digests(model) in page
+    assert "uint16 `(batch_size, 14, 14, 2)`" in page
+    assert "0.1 micrometres" in page
+    assert "majority_accuracy" in page
+
+
+def test_serialized_takes_records_as_they_are(
+    run: Path, loaded: Any, crops: dict[str, Any]
+) -> None:
+    records = serialized_records(run.with_name("unseen"), "test")
+    serve = loaded.signatures["serialized"]
+    outputs = serve(examples=tf.constant(next(iter(records.batch(5)))))
+    expected = loaded.signatures["serving_default"](
+        **{name: tf.constant(values[:5]) for name, values in crops.items()}
+    )
+    for name, values in expected.items():
+        np.testing.assert_allclose(outputs[name], values, rtol=0, atol=1e-6)
+    for bad in ([b"no example"], [tf.train.Example().SerializeToString()], [cut(records)]):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            serve(examples=tf.constant(bad))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at least one crop"):
+        serve(examples=tf.constant([], tf.string))
+
+
+def serialized_records(records: Path, split: str) -> Any:
+    """The bytes of each record, in manifest order."""
+    files = sorted(map(str, records.glob(f"*-{split}.tfrecord-*")))
+    return tf.data.TFRecordDataset(files)
+
+
+def cut(records: Any) -> bytes:
+    """A record whose image lacks a pixel."""
+    example = tf.train.Example.FromString(next(iter(records)).numpy())
+    image = example.features.feature["image"].bytes_list
+    image.value[0] = image.value[0][:-2]
+    return bytes(example.SerializeToString())
+
+
+@pytest.mark.parametrize("test_time", ["crops", "both"])
+def test_averaged_views_are_those_of_evaluate(
+    test_time: str, run: Path, crops: dict[str, Any], tmp_path: Path
+) -> None:
+    few = {name: values[:7] for name, values in crops.items()}
+    loaded = tf.saved_model.load(str(export(run, tmp_path / "model", test_time=test_time)))
+    outputs = loaded.signatures["serving_default"](**{n: tf.constant(v) for n, v in few.items()})
+    chosen = views(load_trained(run).model, test_time)
+    seen = [as_keras_says(run, {n: view(v) for n, v in few.items()}) for view in chosen]
+    assert len(seen) == (5 if test_time == "crops" else 40)
+    for name in ("probabilities", "embedding"):
+        each = np.stack([values[name] for values in seen])
+        assert np.ptp(each, axis=0).max() > 1e-3  # the views differ
+        np.testing.assert_allclose(outputs[name], each.mean(axis=0), rtol=0, atol=1e-5)
+    odds = np.exp(outputs["logits"])
+    np.testing.assert_allclose(odds.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(odds, outputs["probabilities"], atol=1e-5)
+    assert loaded.signatures["describe"]()["test_time"].numpy().tolist() == [test_time.encode()]
+
+
+def test_it_runs_in_a_data_set_and_under_a_gradient_tape(
+    run: Path, loaded: Any, crops: dict[str, Any]
+) -> None:
+    serve = loaded.signatures["serving_default"]
+    many = tf.data.Dataset.from_tensor_slices(crops).batch(100)
+    mapped = [batch["embedding"] for batch in many.map(lambda batch: serve(**batch))]
+    expected = as_keras_says(run, crops)["embedding"]
+    np.testing.assert_allclose(np.concatenate(mapped), expected, rtol=0, atol=1e-5)
+
+    records = serialized_records(run.with_name("unseen"), "test").batch(100)
+    classify = loaded.signatures["serialized"]
+    mapped = [b["embedding"] for b in records.map(lambda examples: classify(examples=examples))]
+    np.testing.assert_allclose(np.concatenate(mapped), expected, rtol=0, atol=1e-5)
+
+    trainable = [variable for variable in serve.variables if variable.trainable]
+    assert len(trainable) == len(load_trained(run).model.trainable_weights)
+    with tf.GradientTape() as tape:
+        few = {name: tf.constant(values[:8]) for name, values in crops.items()}
+        loss = tf.reduce_mean(serve(**few)["probabilities"][:, 0])
+    gradients = tape.gradient(loss, trainable)
+    assert all(gradient is not None for gradient in gradients)
+    assert sum(float(tf.reduce_sum(tf.abs(gradient))) for gradient in gradients) > 1e-3
+
+
+@pytest.mark.skipif(keras.__version__.startswith("2."), reason="Keras 2 has no TFSMLayer")
+def test_another_keras_model_takes_it_as_a_layer(
+    run: Path, model: Path, crops: dict[str, Any]
+) -> None:
+    if "mask" in crops:
+        pytest.skip("a TFSMLayer passes one tensor")
+    image = keras.Input((14, 14, 2), dtype="uint16")
+    vectors = keras.layers.TFSMLayer(str(model), call_endpoint="embed")(image)["embedding"]
+    classifier = keras.Model(image, keras.layers.Dense(2, name="mine")(vectors))
+    classifier.compile("sgd", "mse")
+    before = classifier.get_layer("mine").kernel.numpy()
+    classifier.fit(crops["image"][:16], np.zeros((16, 2)), verbose=0)
+    assert np.abs(classifier.get_layer("mine").kernel.numpy() - before).max() > 0
+    expected = as_keras_says(run, crops)["embedding"]
+    np.testing.assert_allclose(
+        keras.Model(image, vectors).predict(crops["image"], verbose=0), expected, rtol=0, atol=1e-5
+    )
 
 
 def test_crops_that_the_model_was_not_made_for_are_refused_by_name(
-    model: Path, crops: dict[str, Any]
+    loaded: Any, crops: dict[str, Any]
 ) -> None:
-    serve = tf.saved_model.load(str(model)).signatures["serving_default"]
+    serve = loaded.signatures["serving_default"]
     right = {name: values[:4] for name, values in crops.items()}
     image = right["image"]
     wrong: list[tuple[dict[str, Any], str]] = [
@@ -157,9 +296,9 @@ def test_crops_that_the_model_was_not_made_for_are_refused_by_name(
 
 
 def test_numpy_crops_are_cast_without_a_word_as_the_page_warns(
-    model: Path, crops: dict[str, Any]
+    loaded: Any, crops: dict[str, Any]
 ) -> None:
-    classify = tf.saved_model.load(str(model)).signatures["classify"]
+    classify = loaded.signatures["classify"]
     scaled = {**crops, "image": crops["image"] / 65535}  # every pixel becomes 0
     probabilities = classify(**scaled)["probabilities"].numpy()
     assert np.ptp(probabilities, axis=0).max() < 1e-6
@@ -176,13 +315,21 @@ def test_pixels_that_are_not_finite_are_refused(tmp_path: Path, run: Path) -> No
         (14, 14, 2), 3, image_dtype="float32", crop_size=12, width=0.02, dense_units=(4, 4)
     )
     network.save(folder / "model.keras")
-    signatures = tf.saved_model.load(str(export(folder, tmp_path / "model"))).signatures
+    loaded = tf.saved_model.load(str(export(folder, tmp_path / "model")))
+    signatures = loaded.signatures
     image = np.random.default_rng(0).random((4, 14, 14, 2), np.float32)
     assert signatures["embed"](image=tf.constant(image))["embedding"].shape == (4, 4)
     for bad in (np.nan, np.inf):
         image[2, 7, 7, 1] = bad
         with pytest.raises(tf.errors.InvalidArgumentError, match="`image` must be finite"):
             signatures["embed"](image=tf.constant(image))
+    with tf.GradientTape() as tape:  # pixels of float32 have a gradient
+        image[2, 7, 7, 1] = 0.5
+        pixels = tf.Variable(image)
+        sum_of_vectors = tf.reduce_sum(signatures["embed"](image=pixels)["embedding"])
+    saliency = tape.gradient(sum_of_vectors, pixels)
+    assert saliency.shape == image.shape
+    assert np.isfinite(saliency).all()
     pixel_size = signatures["describe"]()["pixel_size"]
     assert (pixel_size.dtype, pixel_size.shape) == (tf.float32, (0,))
 
@@ -229,9 +376,11 @@ def test_an_output_that_cannot_be_written_is_a_sentence_that_names_it(run: Path)
 
 def test_the_command_says_what_it_wrote(run: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    result = CliRunner().invoke(main, ["export", str(run), str(model), "--layer", "conv_5"])
+    options = ["--layer", "conv_5", "--test-time", "crops"]
+    result = CliRunner().invoke(main, ["export", str(run), str(model), *options])
     assert result.exit_code == 0, result.output
-    assert result.stdout == f"{model}: serving_default, classify, embed, describe\n"
-    signatures = tf.saved_model.load(str(model)).signatures
+    assert result.stdout == f"{model}/1: serving_default, classify, embed, serialized, describe\n"
+    assert sorted(path.name for path in model.iterdir()) == ["1", "README.md"]
+    signatures = tf.saved_model.load(str(model / "1")).signatures
     assert signatures["describe"]()["layer"].numpy().tolist() == [b"conv_5"]
     assert signatures["embed"].structured_outputs["embedding"].shape == (None, 15 * 3 * 3)

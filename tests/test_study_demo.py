@@ -41,7 +41,7 @@ def test_every_step_leaves_what_its_command_leaves(made: tuple[Path, list[str]])
         "run/model.keras",
         "cells.parquet",
         "cells.profiles.parquet",
-        "savedmodel/saved_model.pb",
+        "savedmodel/1/saved_model.pb",
         "benchmark/scores.json",
     ):
         assert (folder / name).exists(), name

@@ -1,8 +1,9 @@
 """Writes the golden SavedModels of the stack that runs it: python tests/golden/make_savedmodels.py
 
-Each is a zip in `savedmodel_v1`: `model`, as `export` wrote it; `crops.npz`, inputs by name;
-`expected.npz`, what Keras made of them. Every later version must serve them: make new ones beside
-them when the signatures change, never these again.
+Each is a zip in `savedmodel_v2`: `model`, as `export` wrote it; `crops.npz`, inputs by name, and
+`crops.tfrecord`, the same as records; `expected.npz`, what Keras made of them. Every later version
+must serve them and those of `savedmodel_v1` (no versions, digests, card or signature `serialized`):
+make new ones beside them when the signatures change, never these again.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from deeploc_tf import FitConfig, feature_extractor, fit, load_trained
 from deeploc_tf.serving.export import export
-from tfrecords import Crop, Entry, Schema, write_records
+from tfrecords import Crop, Entry, Schema, encode, write_records
 
-GOLDEN = Path(__file__).parent / "savedmodel_v1"
+GOLDEN = Path(__file__).parent / "savedmodel_v2"
 NUM_CROPS = 24
 
 
@@ -38,11 +40,16 @@ def make_crops(seed: int, *, masked: bool) -> list[Crop]:
     return crops
 
 
-def train(folder: Path, *, masked: bool) -> Path:
-    """A small network, trained until its outputs differ from crop to crop."""
-    schema = Schema(
+def schema_of(*, masked: bool) -> Schema:
+    """Of the crops."""
+    return Schema(
         (14, 14, 2), "uint16", ("gfp", "rfp"), masked, ("cytoplasm", "µ-body"), pixel_size=0.108
     )
+
+
+def train(folder: Path, *, masked: bool) -> Path:
+    """A small network, trained until its outputs differ from crop to crop."""
+    schema = schema_of(masked=masked)
     crops = make_crops(0, masked=masked)
     entries = [Entry(crop.key, "train", crop.labels) for crop in crops]
     write_records(folder / "records", schema, entries, crops)
@@ -75,6 +82,9 @@ def main() -> None:
             crops: dict[str, Any] = {"image": np.stack([crop.image for crop in unseen])}
             if masked:
                 crops["mask"] = np.stack([crop.mask for crop in unseen if crop.mask is not None])
+            with tf.io.TFRecordWriter(str(golden / "crops.tfrecord")) as writer:
+                for crop in unseen:
+                    writer.write(encode(crop, schema_of(masked=masked)))
             model = load_trained(run).model
             inputs = crops if masked else crops["image"]
             logits = model.predict(inputs, verbose=0)

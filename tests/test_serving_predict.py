@@ -1,0 +1,344 @@
+"""Whole fields through a model: a row a cell, and how wells and proteins spread."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import tracemalloc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+import tifffile
+from click.testing import CliRunner
+
+from deeploc_tf import read_table
+from deeploc_tf.cli import main
+from deeploc_tf.models.deeploc import DeepLoc
+from deeploc_tf.serving.cells import Columns
+from deeploc_tf.serving.export import export
+from deeploc_tf.serving.opening import OpenModel, open_model
+from deeploc_tf.serving.predict import predict
+from deeploc_tf.sources import CellTable, FieldSource, SourceError
+from tfrecords.errors import OutputExistsError, SchemaError
+from tfrecords.schema import Schema
+
+GOLDEN = Path(__file__).parent / "golden" / "savedmodel_v2"
+PATTERN, LABELS = "{well}_{field}-{channel}.tif", "{well}_{field}_labels.tif"
+CLASSES = ["cytoplasm", "µ-body"]
+OPTIONS = ["--pattern", PATTERN, "--label-image", LABELS]
+
+
+@pytest.fixture(scope="module", params=["image", "masked"])
+def golden(request: Any, tmp_path_factory: Any) -> Path:
+    """An exported model of crops of 14 x 14, gfp and rfp; with masks or without."""
+    folder: Path = tmp_path_factory.mktemp("golden")
+    shutil.unpack_archive(GOLDEN / f"keras3_{request.param}.zip", folder)
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def model(golden: Path) -> OpenModel:
+    return open_model(golden)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: Any) -> OpenModel:
+    """The one without masks."""
+    folder = tmp_path_factory.mktemp("plain")
+    shutil.unpack_archive(GOLDEN / "keras3_image.zip", folder)
+    return open_model(folder / "model")
+
+
+def write_fields(
+    folder: Path,
+    wells: Sequence[str] = ("A01", "A02", "B01"),
+    *,
+    size: tuple[int, int] = (70, 60),
+    dtype: str = "uint16",
+) -> Path:
+    """Two fields a well with six objects each; two of them are at the border."""
+    folder.mkdir()
+    labels = np.zeros(size, np.uint16)
+    for number, (y, x) in enumerate([(3, 3), (15, 20), (15, 45), (40, 12), (40, 30), (67, 40)], 1):
+        labels[y - 2 : y + 3, x - 2 : x + 3] = number
+    for number, name in enumerate(f"{well}_{field}" for well in wells for field in (1, 2)):
+        random = np.random.default_rng(number)
+        for channel in ("gfp", "rfp"):
+            image = random.integers(20, 100, size).astype(dtype)
+            rows, columns = (slice(None), slice(8, None, 16))[:: 1 if number % 2 else -1]
+            image[rows, columns] += np.asarray(90, dtype)
+            tifffile.imwrite(folder / f"{name}-{channel}.tif", image)
+        tifffile.imwrite(folder / f"{name}_labels.tif", labels)
+    return folder
+
+
+def source_of(folder: Path, **options: Any) -> FieldSource:
+    arguments: dict[str, Any] = {"label_image": LABELS, "crop_size": 14, **options}
+    return FieldSource(folder, PATTERN, ("gfp", "rfp"), **arguments)
+
+
+def test_a_row_a_cell_as_the_model_says_of_its_crop(model: OpenModel, tmp_path: Path) -> None:
+    source = source_of(write_fields(tmp_path / "fields"))
+    told: list[int] = []
+    done = predict(
+        model, source, tmp_path / "out", embedding=True, batch_size=5, progress=told.append
+    )
+    assert (done.num_cells, done.num_wells, done.num_proteins) == (24, 3, 0)
+    assert done.passed_over == {"cell is at the border of its field": 12}
+    assert told == [5, 10, 15, 20, 24]
+
+    cells = pd.read_parquet(tmp_path / "out" / "cells.parquet")
+    index = source.index()
+    assert cells["key"].tolist() == index["key"].tolist()
+    for column in ("well", "field", "x", "y", "object"):
+        assert cells[column].tolist() == index[column].tolist()
+    crops = [source.read(position) for position in range(len(index))]
+    masks = np.stack([mask for _, mask in crops if mask is not None])
+    expected = model(np.stack([image for image, _ in crops]), masks)
+    probabilities = cells[[f"probability_{name}" for name in CLASSES]].to_numpy()
+    np.testing.assert_allclose(probabilities, expected["probabilities"], rtol=0, atol=1e-5)
+    assert np.ptp(probabilities, axis=0).min() > 0.05  # the cells differ
+    assert cells["call"].tolist() == [CLASSES[i] for i in probabilities.argmax(axis=1)]
+    np.testing.assert_array_equal(cells["confidence"], probabilities.max(axis=1))
+
+    vectors = read_table(tmp_path / "out" / "embeddings.parquet")
+    np.testing.assert_allclose(vectors.features, expected["embedding"], rtol=0, atol=1e-5)
+    assert vectors.metadata["key"].tolist() == cells["key"].tolist()
+    assert vectors.metadata["call"].tolist() == cells["call"].tolist()
+    assert vectors.provenance["layer"] == "fc_2"
+    assert vectors.provenance["model_sha256"] == model.description.model_sha256
+    values = json.loads((tmp_path / "out" / "predict.json").read_text("utf-8"))
+    assert values["num_cells"] == 24
+    assert values["class_names"] == CLASSES
+    assert str(tmp_path) not in json.dumps(values)
+
+
+def test_wells_and_proteins_are_counted(plain: OpenModel, tmp_path: Path) -> None:
+    folder = write_fields(tmp_path / "fields")
+    (tmp_path / "wells.csv").write_text("well,protein,plate\nA01,SEC61,7\nB01,SEC61,7\nZ9,ERG6,7\n")
+    columns = Columns(plate_map=tmp_path / "wells.csv")
+    done = predict(plain, source_of(folder), tmp_path / "out", columns=columns, batch_size=7)
+    assert (done.num_wells, done.num_proteins) == (3, 1)
+    cells = pd.read_parquet(tmp_path / "out" / "cells.parquet")
+    assert set(cells.loc[cells["well"] != "A02", "protein"]) == {"SEC61"}
+    assert set(cells.loc[cells["well"] == "A02", "protein"]) == {""}
+    wells = pd.read_csv(tmp_path / "out" / "wells.csv", dtype={"plate": str})
+    assert wells["well"].tolist() == ["A02", "A01", "B01"]  # A02 has no plate
+    proteins = pd.read_csv(tmp_path / "out" / "proteins.csv")
+    for table, column in ((wells, "well"), (proteins, "protein")):
+        for row in table.to_dict("records"):
+            mine = cells[cells[column] == row[column]]
+            assert row["num_cells"] == len(mine)
+            assert row["mean_confidence"] == pytest.approx(mine["confidence"].mean())
+            fractions = {name: (mine["call"] == name).mean() for name in CLASSES}
+            for name, fraction in fractions.items():
+                assert row[f"fraction_{name}"] == pytest.approx(fraction)
+                mean = mine[f"probability_{name}"].mean()
+                assert row[f"probability_{name}"] == pytest.approx(mean, abs=1e-6)
+            largest = sorted(CLASSES, key=lambda name: -fractions[name])
+            chosen = [name for name in largest if fractions[name] >= 0.2]
+            assert row["localizations"] == "|".join(chosen)
+    assert "|" in proteins["localizations"].iloc[0]  # in both compartments
+
+
+def test_cells_at_the_border_are_padded_as_told_and_centers_come_from_a_table(
+    plain: OpenModel, tmp_path: Path
+) -> None:
+    folder = write_fields(tmp_path / "fields", ("A01",))
+    cells = pd.DataFrame({"image": "A01_1-gfp.tif", "x": [2, 30], "y": [30, 30], "protein": "P"})
+    cells.to_csv(tmp_path / "cells.csv", index=False)
+    told = {"cells": CellTable(tmp_path / "cells.csv"), "label_image": None}
+    done = predict(plain, source_of(folder, **told), tmp_path / "dropped")
+    assert done.num_cells == 1
+    assert done.passed_over["cell is at the border of its field"] == 1
+    done = predict(plain, source_of(folder, border="pad", **told), tmp_path / "padded")
+    assert (done.num_cells, done.num_proteins) == (2, 1)
+    both = [pd.read_parquet(tmp_path / n / "cells.parquet") for n in ("dropped", "padded")]
+    assert both[0]["x"].tolist() == [30]
+    assert both[1]["x"].tolist() == [2, 30]
+    np.testing.assert_allclose(both[0]["confidence"][0], both[1]["confidence"][1], atol=1e-6)
+
+
+def test_the_command_takes_several_folders(golden: Path, tmp_path: Path) -> None:
+    plates = [write_fields(tmp_path / name, ("A01",)) for name in ("plate_1", "plate_2")]
+    out = tmp_path / "out"
+    arguments = ["predict", str(golden), *map(str, plates), str(out), *OPTIONS, "--embedding"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert f"{out}: 16 cells" in result.stdout
+    assert "cell is at the border of its field" in result.stdout
+    cells = pd.read_parquet(out / "cells.parquet")
+    assert cells["folder"].tolist() == ["plate_1"] * 8 + ["plate_2"] * 8
+    assert cells["key"].is_unique
+    assert cells["key"].str.startswith("plate_").all()
+    wells = pd.read_csv(out / "wells.csv")
+    assert wells["folder"].tolist() == ["plate_1", "plate_2"]
+    np.testing.assert_allclose(cells["confidence"][:8], cells["confidence"][8:], atol=1e-6)
+
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 1
+    assert "must not exist yet" in again.stderr
+    no_cells = CliRunner().invoke(main, [*arguments[:3], str(tmp_path / "new"), *OPTIONS[:2]])
+    assert no_cells.exit_code == 2
+    assert "--label-image" in no_cells.stderr
+
+
+def test_a_run_and_its_export_say_the_same(tmp_path: Path) -> None:
+    schema = Schema((14, 14, 2), "uint16", ("gfp", "rfp"), False, tuple(CLASSES), pixel_size=0.1)
+    run = tmp_path / "run"
+    run.mkdir()
+    config = {"schema": schema.to_json(), "records_digest": "0", "config": {}}
+    (run / "config.json").write_text(json.dumps(config))
+    DeepLoc((14, 14, 2), 2, crop_size=12, width=0.03, dense_units=(4, 6)).save(run / "model.keras")
+    export(run, tmp_path / "model", layer="fc_1", test_time="crops")
+    source = source_of(write_fields(tmp_path / "fields", ("A01",)))
+    for name, how in (("run", {"layer": "fc_1", "test_time": "crops"}), ("model", {})):
+        opened = open_model(tmp_path / name, **how)
+        predict(opened, source, tmp_path / f"by-{name}", embedding=True)
+    vectors = [read_table(tmp_path / f"by-{n}" / "embeddings.parquet") for n in ("run", "model")]
+    np.testing.assert_allclose(vectors[0].features, vectors[1].features, rtol=0, atol=1e-5)
+    assert vectors[0].provenance == vectors[1].provenance
+    cells = [pd.read_parquet(tmp_path / f"by-{n}" / "cells.parquet") for n in ("run", "model")]
+    pd.testing.assert_frame_equal(cells[0], cells[1], atol=1e-5)
+    with pytest.raises(ValueError, match="settled when it is exported"):
+        open_model(tmp_path / "model", layer="fc_2")
+
+
+def by_brightness(plain: OpenModel, **changes: Any) -> OpenModel:
+    """A model that answers at once: two classes by the mean of the first channel."""
+
+    def signature(image: Any) -> dict[str, Any]:
+        bright = tf.reduce_mean(tf.cast(image[..., 0], tf.float32), axis=(1, 2)) / 120
+        probabilities = tf.stack([bright, 1.2 * bright], axis=1)
+        return {"probabilities": probabilities, "embedding": probabilities}
+
+    return OpenModel(dataclasses.replace(plain.description, **changes), signature)
+
+
+def test_several_calls_a_cell_where_classes_do_not_exclude_each_other(
+    plain: OpenModel, tmp_path: Path
+) -> None:
+    several = by_brightness(plain, activation="sigmoid")
+    predict(several, source_of(write_fields(tmp_path / "fields")), tmp_path / "out")
+    cells = pd.read_parquet(tmp_path / "out" / "cells.parquet")
+    first, second = (cells[f"probability_{name}"] > 0.5 for name in CLASSES)
+    expected = np.select([first & second, first, second], ["|".join(CLASSES), *CLASSES], "")
+    assert len(set(expected)) > 1
+    assert cells["call"].tolist() == expected.tolist()
+    wells = pd.read_csv(tmp_path / "out" / "wells.csv")
+    for name, said in zip(CLASSES, (first, second), strict=True):
+        shares = said.groupby(cells["well"]).mean()
+        np.testing.assert_allclose(wells[f"fraction_{name}"], shares)
+
+
+def test_memory_does_not_grow_with_the_fields(plain: OpenModel, tmp_path: Path) -> None:
+    fast = by_brightness(plain)
+    peaks = []
+    for count in (2, 12):
+        folder = write_fields(
+            tmp_path / f"fields-{count}", [f"A{i:02}" for i in range(count)], size=(600, 600)
+        )
+        tracemalloc.start()
+        predict(fast, source_of(folder), tmp_path / f"out-{count}", embedding=True, batch_size=16)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 600 * 600 * 2 * 2 / 2  # half of one of ten more fields
+
+
+def test_pixels_that_are_not_finite_are_rejects(plain: OpenModel, tmp_path: Path) -> None:
+    folder = write_fields(tmp_path / "fields", ("A01",), dtype="float32")
+    image = tifffile.imread(folder / "A01_1-gfp.tif")
+    image[15, 20] = np.nan
+    tifffile.imwrite(folder / "A01_1-gfp.tif", image)
+    floats = by_brightness(plain, dtype="float32")
+    with pytest.raises(SourceError, match="Pixels must be finite"):
+        predict(floats, source_of(folder), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    done = predict(floats, source_of(folder), tmp_path / "out", max_rejects=1)
+    assert done.num_cells == 7
+    assert done.rejects == {"pixels are not finite": 1}
+    (line,) = (tmp_path / "out" / "rejects.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(line)["key"] == "A01_1:2"
+    assert pd.read_parquet(tmp_path / "out" / "cells.parquet")["object"].tolist().count(2) == 1
+
+
+REFUSED: dict[str, tuple[Callable[[Path], dict[str, Any]], type[Exception], str]] = {
+    "channels in another order": (
+        lambda folder: {"fields": FieldSource(folder, PATTERN, ("rfp", "gfp"), label_image=LABELS)},
+        SchemaError,
+        r"channels=\('rfp', 'gfp'\), the model has \('gfp', 'rfp'\)",
+    ),
+    "crops of another size": (
+        lambda folder: {"fields": source_of(folder, crop_size=12)},
+        SourceError,
+        r"Received: \(12, 12, 2\) of uint16",
+    ),
+    "another dtype": (
+        lambda folder: {"fields": source_of(folder, dtype="float32")},
+        SourceError,
+        r"Received: \(14, 14, 2\) of float32",
+    ),
+    "one folder twice": (
+        lambda folder: {"fields": [("p", source_of(folder)), ("p", source_of(folder))]},
+        SourceError,
+        "'p' twice",
+    ),
+    "a column that is missing": (
+        lambda folder: {"fields": source_of(folder), "columns": Columns(protein="gene")},
+        SourceError,
+        "The column of the protein must be one of",
+    ),
+    "an output that is there": (
+        lambda folder: {"fields": source_of(folder), "output": folder},
+        OutputExistsError,
+        "must not exist yet",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_does_not_fit_is_refused_and_leaves_nothing(
+    what: str, plain: OpenModel, tmp_path: Path
+) -> None:
+    make, error, words = REFUSED[what]
+    arguments = {"output": tmp_path / "out", **make(write_fields(tmp_path / "fields", ("A01",)))}
+    with pytest.raises(error, match=words):
+        predict(plain, **arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["fields"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("row,protein\n1,SEC61\n", "must share a column with the cells"),
+        ("well,protein\nA01,SEC61\nA01,ERG6\n", "'A01' twice in wells.csv"),
+        ("well,protein\nH12,SEC61\n", "none of them in wells.csv, such as 'A01'"),
+        ("well,confidence\nA01,1\n", "must not have names of the output"),
+    ],
+)
+def test_plate_maps_that_do_not_fit_are_refused(
+    text: str, words: str, plain: OpenModel, tmp_path: Path
+) -> None:
+    folder = write_fields(tmp_path / "fields", ("A01",))
+    (tmp_path / "wells.csv").write_text(text)
+    columns = Columns(plate_map=tmp_path / "wells.csv")
+    with pytest.raises(SourceError, match=words):
+        predict(plain, source_of(folder), tmp_path / "out", columns=columns)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_with_masks_needs_label_images(tmp_path: Path) -> None:
+    shutil.unpack_archive(GOLDEN / "keras3_masked.zip", tmp_path)
+    folder = write_fields(tmp_path / "fields", ("A01",))
+    cells = pd.DataFrame({"image": ["A01_1-gfp.tif"], "x": [30], "y": [30]})
+    cells.to_csv(tmp_path / "cells.csv", index=False)
+    source = source_of(folder, cells=CellTable(tmp_path / "cells.csv"), label_image=None)
+    with pytest.raises(SchemaError, match="needs the mask of each cell"):
+        predict(open_model(tmp_path / "model"), source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
