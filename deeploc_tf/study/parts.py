@@ -76,13 +76,34 @@ class RecordsData(Part):
         return list(self.standards)
 
 
+class Transform(Part):
+    """What becomes of profiles before they are compared; it is fitted to all of them.
+
+    Attributes:
+        normalize: each feature to mean 0 and deviation 1, or the same with medians ("mad").
+        sphere: make features uncorrelated.
+        num_components: principal components to keep.
+    """
+
+    normalize: Literal["standardize", "mad"] | None = None
+    sphere: bool = False
+    num_components: pydantic.PositiveInt | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _project_once(self) -> Transform:
+        if self.sphere and self.num_components is not None:
+            msg = "A transform has one projection: name `sphere` or `num_components`"
+            raise ValueError(msg)
+        return self
+
+
 class NetworkMethod(Part):
     """A network that is trained, or with `untrained` only initialized, once for each seed.
 
     Attributes:
         kind: "network".
         fit: settings of `FitConfig`; the seed is the study's.
-        layers: addresses of the features, concatenated.
+        layers: addresses of the features, concatenated; none: the network's own.
         untrained: take the network as it is before its first step.
         shuffled: train on labels that are those of other crops, drawn at random.
         transform: of the profiles.
@@ -90,10 +111,10 @@ class NetworkMethod(Part):
 
     kind: Literal["network"]
     fit: dict[str, Any] = {}
-    layers: tuple[str, ...] = pydantic.Field(default=("fc_2",), min_length=1)
+    layers: tuple[str, ...] = ()
     untrained: bool = False
     shuffled: bool = False
-    transform: tuple[str, ...] = ()
+    transform: Transform = Transform()
 
     @pydantic.model_validator(mode="after")
     def _train_or_not(self) -> NetworkMethod:
@@ -114,7 +135,7 @@ class FeaturesMethod(Part):
 
     kind: Literal["features"]
     features: Literal["cellprofiler", "intensity", "pixels"]
-    transform: tuple[str, ...] = ()
+    transform: Transform = Transform()
 
 
 class CombinedMethod(Part):
@@ -128,7 +149,7 @@ class CombinedMethod(Part):
 
     kind: Literal["combined"]
     of: tuple[str, ...] = pydantic.Field(min_length=2)
-    transform: tuple[str, ...] = ()
+    transform: Transform = Transform()
 
 
 class RandomMethod(Part):

@@ -1,0 +1,222 @@
+"""Methods of a study: from records to profiles, each costly piece of work a step of its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+
+from deeploc_tf.embedding.embed import embed
+from deeploc_tf.features.measure import measure
+from deeploc_tf.models.heads import head
+from deeploc_tf.profiles.reading import read_profiles
+from deeploc_tf.profiles.tables import VectorTable
+from deeploc_tf.study.data import ShowProgress, StudyData
+from deeploc_tf.study.function_by_epoch import FunctionByEpoch
+from deeploc_tf.study.parts import (
+    CombinedMethod,
+    FeaturesMethod,
+    Method,
+    NetworkMethod,
+    RandomMethod,
+)
+from deeploc_tf.study.shuffled_labels import shuffle_labels
+from deeploc_tf.study.steps import Step, Steps
+from deeploc_tf.study.transformed import side_by_side, transformed
+from deeploc_tf.training.classification import Classification
+from deeploc_tf.training.config import FitConfig
+from deeploc_tf.training.fit import fit
+from deeploc_tf.training.run_folder import open_for_training
+from tfrecords.manifest import read_manifest
+from tfrecords.publishing import publishing
+
+_PROFILES = "cells.profiles.parquet"
+CURVE = "function.csv"
+
+
+class Methods:
+    """What methods leave behind, made where it is missing.
+
+    Args:
+        methods: by name.
+        data: what all see.
+        steps: where the work is kept.
+        split: whose cells make the profiles.
+        curves: names of the trained methods that are scored after each epoch.
+        workers: processes that measure.
+        show: shows progress.
+        should_stop: asked after each training step.
+    """
+
+    def __init__(
+        self,
+        methods: dict[str, Method],
+        data: StudyData,
+        steps: Steps,
+        *,
+        split: str,
+        curves: tuple[str, ...],
+        workers: int,
+        show: ShowProgress,
+        should_stop: Callable[[], bool] | None,
+    ) -> None:
+        self.methods = methods
+        self.data = data
+        self.steps = steps
+        self.split = split
+        self.curves = curves
+        self.workers = workers
+        self.show = show
+        self.should_stop = should_stop
+
+    def knows_seeds(self, name: str) -> bool:
+        """Whether another seed gives other profiles."""
+        method = self.methods[name]
+        if isinstance(method, CombinedMethod):
+            return any(self.knows_seeds(part) for part in method.of)
+        return not isinstance(method, FeaturesMethod)
+
+    def steps_of(self, name: str, seed: int) -> tuple[Step, ...]:
+        """The steps that the profiles of a method are read from; made where they are missing."""
+        method = self.methods[name]
+        if isinstance(method, CombinedMethod):
+            return tuple(step for part in method.of for step in self.steps_of(part, seed))
+        if isinstance(method, NetworkMethod):
+            return self._embedded(method, self._run(method, seed, watched=name in self.curves))
+        return (self._measured(method.features),) if isinstance(method, FeaturesMethod) else ()
+
+    def profiles(self, name: str, seed: int) -> VectorTable:
+        """Profiles of a method, transformed, the proteins in alphabetical order."""
+        method = self.methods[name]
+        if isinstance(method, RandomMethod):
+            return self._random(method.dimensions, seed)
+        if isinstance(method, CombinedMethod):
+            table = side_by_side([self.profiles(part, seed) for part in method.of])
+        else:
+            table = _concatenated([read_profiles(s / _PROFILES) for s in self.steps_of(name, seed)])
+        features = transformed(table.features, method.transform)
+        return VectorTable(features, table.metadata, table.provenance)
+
+    def curve(self, name: str, seed: int) -> pd.DataFrame:
+        """Scores after each epoch of a method in `curves`."""
+        method = self.methods[name]
+        if not isinstance(method, NetworkMethod):
+            msg = f"Only networks have curves. Received: {name!r}."
+            raise TypeError(msg)
+        return pd.read_csv(self._run(method, seed, watched=True) / CURVE)
+
+    def _run(self, method: NetworkMethod, seed: int, *, watched: bool) -> Step:
+        """A trained network, or one as it begins."""
+        config = FitConfig(**method.fit, seed=seed)
+        settings = {"fit": config.model_dump(mode="json"), "records": self.data.manifest.digest}
+        if method.untrained:
+            return self.steps.made(
+                f"initialize seed {seed}",
+                settings,
+                lambda folder: initialize(self.data.records, folder / "run", config),
+            )
+        after = (self._shuffled(seed),) if method.shuffled else ()
+        records = after[0] / "records" if after else self.data.records
+        if watched:
+            settings["standards"] = self.data.standards_digest
+        return self.steps.made(
+            f"fit seed {seed}",
+            settings,
+            lambda folder: self._fit(folder, records, config, watched=watched),
+            after=after,
+        )
+
+    def _fit(self, folder: Path, records: Path, config: FitConfig, *, watched: bool) -> None:
+        keras.backend.clear_session()  # what earlier trainings left in memory
+        curve = FunctionByEpoch(self.data.records, self.data.standards, folder / CURVE)
+        with self.show("Training, epochs", config.epochs) as progress:
+            fit(
+                records,
+                folder / "run",
+                config,
+                callbacks=[curve] if watched else [],
+                should_stop=self.should_stop,
+                report=lambda row: progress(int(row["epoch"])),
+            )
+        shutil.rmtree(folder / "run" / "checkpoint", ignore_errors=True)
+
+    def _shuffled(self, seed: int) -> Step:
+        def make(folder: Path) -> None:
+            if not (folder / "records").exists():
+                shuffle_labels(self.data.records, folder / "records", seed)
+
+        settings = {"records": self.data.manifest.digest, "seed": seed}
+        return self.steps.made(f"shuffle labels seed {seed}", settings, make)
+
+    def _embedded(self, method: NetworkMethod, run: Step) -> tuple[Step, ...]:
+        def made(layer: str | None) -> Step:
+            def make(folder: Path) -> None:
+                total = self.data.manifest.num_crops(self.split)
+                with self.show("Embedding crops", total) as progress:
+                    embed(
+                        run / "run",
+                        self.data.records,
+                        folder / "cells.parquet",
+                        splits=[self.split],
+                        layer=layer,
+                        progress=progress,
+                    )
+
+            settings = {"split": self.split, "layer": layer}
+            return self.steps.made(f"embed {run.name}", settings, _once(make), after=(run,))
+
+        return tuple(made(layer) for layer in method.layers or (None,))
+
+    def _measured(self, kind: str) -> Step:
+        def make(folder: Path) -> None:
+            total = self.data.manifest.num_crops(self.split)
+            with self.show("Measuring crops", total) as progress:
+                measure(
+                    self.data.records,
+                    folder / "cells.parquet",
+                    kind,
+                    splits=[self.split],
+                    workers=self.workers,
+                    progress=progress,
+                    note=self.steps.say,
+                )
+
+        settings = {"records": self.data.manifest.digest, "split": self.split}
+        return self.steps.made(f"measure {kind}", settings, _once(make))
+
+    def _random(self, dimensions: int, seed: int) -> VectorTable:
+        proteins = sorted(self.data.manifest.counts[self.split]["protein"])
+        vectors = np.random.default_rng(seed).normal(size=(len(proteins), dimensions))
+        metadata = pd.DataFrame({"protein": proteins})
+        return VectorTable(vectors.astype(np.float32), metadata, {"kind": "random", "seed": seed})
+
+
+def initialize(records: Path, run: Path, config: FitConfig) -> None:
+    """Make a run of a network as it is before its first step of training."""
+    manifest = read_manifest(records)
+    keras.utils.set_random_seed(config.seed)
+    model = Classification(records, manifest, config).build()
+    folder = open_for_training(run, config, manifest)
+    with publishing(folder.model_path) as temporary:
+        head(model).save(temporary)
+
+
+def _once(make: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Make the table of cells unless it is there; it is published last, when all is done."""
+
+    def make_if_absent(folder: Path) -> None:
+        if not (folder / "cells.parquet").exists():
+            make(folder)
+
+    return make_if_absent
+
+
+def _concatenated(tables: list[VectorTable]) -> VectorTable:
+    """Features of several layers of the same cells side by side."""
+    first = tables[0]
+    features = np.hstack([table.features for table in tables])
+    return VectorTable(features, first.metadata, first.provenance)

@@ -1,0 +1,191 @@
+"""The study: every method on the same cells and standards, and a page that compares them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import pandas as pd
+
+from deeploc_tf.benchmark.benchmark import Extent
+from deeploc_tf.features.cellprofiler import cellprofiler_features
+from deeploc_tf.profiles.tables import VectorTable
+from deeploc_tf.report.drawing import check_matplotlib
+from deeploc_tf.study.comparison import (
+    Scored,
+    common_proteins,
+    read_scores,
+    score_table,
+    summary,
+    write_scores,
+)
+from deeploc_tf.study.config import StudyConfig, StudyConfigError, read_study
+from deeploc_tf.study.data import ShowProgress, StudyData, prepare
+from deeploc_tf.study.methods import Methods
+from deeploc_tf.study.parts import FeaturesMethod
+from deeploc_tf.study.steps import Steps
+from deeploc_tf.study.study_page import write_study_page
+from tfrecords.locking import locked
+from tfrecords.publishing import publish_bytes
+
+SCORES, SUMMARY, CURVES, PAGE = "scores.csv", "summary.csv", "curves.csv", "index.html"
+_FEWEST_PROTEINS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What a study found.
+
+    Attributes:
+        folder: everything.
+        scores: a row for each method, seed and standard, as in `scores.csv`.
+        summary: a row for each score, standard and method, as in `summary.csv`.
+        page: the page to open.
+    """
+
+    folder: Path
+    scores: pd.DataFrame
+    summary: pd.DataFrame
+    page: Path
+
+
+def study(
+    config: str | Path,
+    output: str | Path,
+    *,
+    workers: int = 2,
+    say: Callable[[str], None] | None = None,
+    show_progress: ShowProgress | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Study:
+    """Run what is missing of a study, and write its tables, its pictures and its page.
+
+    Stopped at any point and called again, it goes on where it was. Each step lies in a folder
+    of `output/steps` that is named by the digest of all that it depends on; a step whose files are
+    not as they were written is made again.
+
+    Args:
+        config: YAML file, see `StudyConfig`.
+        output: folder to make, or of an earlier call.
+        workers: processes that draw and measure.
+        say: called with a sentence for each step.
+        show_progress: called with what is going on and how many of it there are; gives a context
+            manager that is called with the count.
+        should_stop: asked after each training step.
+
+    Returns:
+        The tables, and where the rest is.
+
+    Raises:
+        StudyConfigError: the file is not what it must be, or the truth is not the frozen one.
+        MissingExtraError: there is no matplotlib; nothing is begun.
+        MissingCpMeasureError: a method needs cp-measure, which is not installed; likewise.
+        LockedError: another process runs the same study.
+        TrainingStoppedError: `should_stop` said so; the same call goes on.
+    """
+    settings = read_study(config)
+    check_extras(settings)
+    say = say or (lambda _: None)
+    show = show_progress or (lambda *_: nullcontext(lambda _: None))
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".lock", str(folder)):
+        steps = Steps(folder / "steps", say)
+        data = prepare(settings.data, steps, workers, show)
+        methods = Methods(
+            settings.methods,
+            data,
+            steps,
+            split=settings.split,
+            curves=settings.curves,
+            workers=workers,
+            show=show,
+            should_stop=should_stop,
+        )
+        tables = _profiles(settings, methods, say)
+        scored = _scored(settings, methods, data, tables)
+        curves = _curves(settings, methods)
+        done = Study(
+            folder, score_table(scored), summary(scored, settings.reference), folder / PAGE
+        )
+        for name, table in ((SCORES, done.scores), (SUMMARY, done.summary), (CURVES, curves)):
+            publish_bytes(folder / name, table.to_csv(index=False).encode())
+        publish_bytes(folder / "study.yaml", Path(config).read_bytes())
+        seed = settings.seeds[0] if settings.map and methods.knows_seeds(settings.map) else None
+        profiles = tables.get((settings.map or "", seed))
+        write_study_page(folder, settings, data, done.scores, done.summary, curves, profiles)
+        for old in steps.unused():
+            say(f"Not of this study any more, and may be removed: {old}")
+    return done
+
+
+def check_extras(config: StudyConfig) -> None:
+    """Raise an error with the line that installs what is missing, before anything is begun."""
+    check_matplotlib()
+    for method in config.methods.values():
+        if isinstance(method, FeaturesMethod) and method.features == "cellprofiler":
+            cellprofiler_features(["gfp"], [1.0], (16, 16))
+
+
+Seeded = tuple[str, int | None]
+
+
+def _profiles(
+    config: StudyConfig, methods: Methods, say: Callable[[str], None]
+) -> dict[Seeded, VectorTable]:
+    """Profiles of each method and seed; those of a method that knows no seed once."""
+    tables: dict[Seeded, VectorTable] = {}
+    for name in config.methods:
+        for seed in config.seeds if methods.knows_seeds(name) else (None,):
+            say(f"{name}{'' if seed is None else f', seed {seed}'}")
+            tables[name, seed] = methods.profiles(name, seed or 0)
+    return tables
+
+
+def _scored(
+    config: StudyConfig, methods: Methods, data: StudyData, tables: dict[Seeded, VectorTable]
+) -> list[Scored]:
+    """Scores of all tables on the proteins that all of them have."""
+    proteins = common_proteins(tables.values())
+    if len(proteins) < _FEWEST_PROTEINS:
+        msg = (
+            "Methods must have proteins in common. Received: "
+            f"{len(proteins)} that all of them have a usable profile of."
+        )
+        raise StudyConfigError(msg)
+    extent = Extent(num_draws=config.draws, num_resamples=config.resamples)
+    digest = hashlib.sha256(json.dumps(proteins).encode()).hexdigest()
+    scored = []
+    for (name, seed), table in tables.items():
+        settings = {
+            "method": config.methods[name].model_dump(mode="json"),
+            "seed": seed,
+            "proteins": digest,
+            "standards": data.standards_digest,
+            "extent": dataclasses.asdict(extent),
+        }
+        step = methods.steps.made(
+            "score",
+            settings,
+            lambda folder, table=table: write_scores(  # type: ignore[misc]
+                folder / "scores.json", table, proteins, data.standards, extent
+            ),
+            after=methods.steps_of(name, seed or 0),
+        )
+        scored.append(read_scores(step / "scores.json", name, seed))
+    return scored
+
+
+def _curves(config: StudyConfig, methods: Methods) -> pd.DataFrame:
+    """Average precision of the validation profiles after each epoch."""
+    found = [
+        methods.curve(name, seed).assign(method=name, seed=seed)
+        for name in config.curves
+        for seed in config.seeds
+    ]
+    columns = ["method", "seed", "epoch", "standard", "average_precision"]
+    return pd.concat(found)[columns] if found else pd.DataFrame(columns=columns)

@@ -1,0 +1,165 @@
+"""Pictures of a study, and the page that holds them and its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from deeploc_tf.profiles.tables import VectorTable
+from deeploc_tf.report.comparison import comparison
+from deeploc_tf.report.densities import density_map
+from deeploc_tf.report.drawing import Form
+from deeploc_tf.report.function_curves import function_curves
+from deeploc_tf.report.map import protein_map
+from deeploc_tf.report.page import Section, write_page
+from deeploc_tf.study.config import StudyConfig
+from deeploc_tf.study.data import StudyData
+from tfrecords.publishing import publish_bytes
+
+_TITLES = {
+    "average_precision": "Average precision of all pairs",
+    "mean_average_precision": "Average precision of a protein's ranking, mean over proteins",
+    "adjusted_mutual_information": "Adjusted mutual information of the best clustering",
+    "cluster_f1": "F-score of the same clustering",
+}
+
+
+def write_study_page(
+    folder: Path,
+    config: StudyConfig,
+    data: StudyData,
+    scores: pd.DataFrame,
+    summary: pd.DataFrame,
+    curves: pd.DataFrame,
+    profiles: VectorTable | None,
+) -> None:
+    """Write `figure`, `curves`, `map` and `densities` (.png and .svg) and `index.html`.
+
+    Args:
+        folder: of the study.
+        config: of the study.
+        data: what its methods saw.
+        scores: as `score_table` gives them.
+        summary: as `summary` gives it.
+        curves: scores by epoch; none if empty.
+        profiles: of the map; None leaves it out.
+    """
+    drawings: dict[str, Callable[[Form], bytes]] = {
+        "figure": lambda form: comparison(scores, config.reference, form)
+    }
+    if not curves.empty:
+        drawings["curves"] = lambda form: function_curves(curves, form)
+    if profiles is not None:
+        drawings["map"] = lambda form: protein_map(profiles, data.compartments, form)
+        terms = {s.name: s.terms for s in data.standards}.get(config.densities or "")
+        if terms is not None:
+            drawings["densities"] = lambda form: density_map(profiles, terms, form)
+    pictures = {}
+    for name, draw in drawings.items():
+        pictures[name] = draw("png")
+        publish_bytes(folder / f"{name}.png", pictures[name])
+        publish_bytes(folder / f"{name}.svg", draw("svg"))
+    sections = [
+        _methods(config, data),
+        Section(
+            "Methods against standards",
+            picture=pictures["figure"],
+            alt="Three scores of each method on each standard",
+            caption="Mean over seeds, their standard deviation, and each seed. Dark lines: the "
+            "same profiles, given to the proteins at random.",
+        ),
+        *_tables(summary, config.reference),
+    ]
+    if "curves" in pictures:
+        sections.append(
+            Section(
+                "What is learned when",
+                picture=pictures["curves"],
+                alt="Average precision of validation profiles against the epoch",
+                caption="Profiles of validation cells. Epoch 0 is the untrained network.",
+            )
+        )
+    if "map" in pictures:
+        sections.append(
+            Section(
+                f"The map of {config.map}",
+                picture=pictures["map"],
+                alt="Proteins in the plane, colored by compartment",
+                caption="t-SNE of the profiles of the first seed by cosine distance.",
+            )
+        )
+    if "densities" in pictures:
+        sections.append(
+            Section(
+                "",
+                picture=pictures["densities"],
+                alt=f"Where the proteins of the largest terms of {config.densities} gather",
+                caption=f"The same map: the largest terms of {config.densities}, and the density "
+                "of their proteins.",
+            )
+        )
+    write_page(folder / "index.html", config.title, sections)
+
+
+def _methods(config: StudyConfig, data: StudyData) -> Section:
+    counts = data.manifest.counts[config.split]["protein"]
+    rows = [
+        {"method": name, "kind": method.kind, "settings": _settings(method)}
+        for name, method in config.methods.items()
+    ]
+    splits = ", ".join(f"{data.manifest.num_crops(s):,} {s}" for s in data.manifest.split_names)
+    return Section(
+        "What is compared",
+        f"{len(counts):,} proteins; crops: {splits}. A protein's profile is the mean over its "
+        f"{config.split} cells; two proteins are similar by the cosine of their profiles. Seeds "
+        f"of what is learned: {', '.join(map(str, config.seeds))}. Records "
+        f"{data.manifest.digest[:12]}, standards {data.standards_digest[:12]}.",
+        table=pd.DataFrame(rows),
+    )
+
+
+def _settings(method: object) -> str:
+    values = method.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})  # type: ignore[attr-defined]
+    return ", ".join(f"{name}: {value}" for name, value in values.items()).replace("'", "")
+
+
+def _tables(summary: pd.DataFrame, reference: str | None) -> Iterator[Section]:
+    for score, title in _TITLES.items():
+        rows = summary[summary["score"] == score]
+        resampled = rows["low"].notna().any()
+        caption = "Mean over seeds" + (
+            ", [95% interval over draws of proteins]" if resampled else " ± standard deviation"
+        )
+        yield Section(
+            "" if score != next(iter(_TITLES)) else "Numbers",
+            title,
+            _wide(rows),
+            caption=f"{caption}.",
+        )
+        if resampled and reference is not None:
+            others = rows[rows["method"] != reference]
+            yield Section(
+                "",
+                table=_wide(others, "difference"),
+                caption=f"{reference} less the method, paired: the same draws of proteins.",
+            )
+
+
+def _wide(rows: pd.DataFrame, value: str = "mean") -> pd.DataFrame:
+    """A row a method, a column a standard, with intervals as text."""
+    bounds = ("low", "high") if value == "mean" else (f"{value}_low", f"{value}_high")
+    methods = list(dict.fromkeys(rows["method"]))
+    columns: dict[str, list[str]] = {"method": methods}
+    for standard in dict.fromkeys(rows["standard"]):
+        found = rows[rows["standard"] == standard].set_index("method")
+        columns[standard] = [_number(found.loc[method], value, bounds) for method in methods]
+    return pd.DataFrame(columns)
+
+
+def _number(row: pd.Series[float], value: str, bounds: tuple[str, str]) -> str:
+    text = f"{row[value]:.3f}"
+    if pd.notna(row[bounds[0]]):
+        return f"{text} [{row[bounds[0]]:.3f}, {row[bounds[1]]:.3f}]"
+    return f"{text} ± {row['sd']:.3f}" if value == "mean" and pd.notna(row["sd"]) else text
