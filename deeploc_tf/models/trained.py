@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from deeploc_tf.models import deeploc, inpainting  # noqa: F401 - registers the layers
+from deeploc_tf.models.archives import check_archive
 from tfrecords.errors import RecordsError, SchemaError
 from tfrecords.schema import Schema
 
@@ -114,22 +114,12 @@ def load_trained(run: str | Path) -> TrainedModel:
 
 
 def load_model(path: Path) -> keras.Model:
-    """A `.keras` file as `fit` saved it, in safe mode: no code is read from it.
+    """A `.keras` file, of ours or of others, in safe mode: no code is read from it.
 
     Raises:
-        ValueError: the file is damaged.
+        ValueError: the file is damaged, or one that `check_archive` refuses.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except Exception as error:  # which one depends on the byte that is wrong
-        damaged = str(error)
-    if damaged is not None:
-        msg = (
-            f"A model must be a whole .keras file. Received: {str(path)!r}, damaged at {damaged}. "
-            "Restore it or train again."
-        )
-        raise ValueError(msg)
+    check_archive(path)
     return keras.models.load_model(path, compile=False, safe_mode=True)
 
 

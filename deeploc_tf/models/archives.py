@@ -1,0 +1,162 @@
+"""What is in a `.keras` archive, looked at before Keras opens it.
+
+Keras' safe mode keeps stored code out. It neither counts what an archive unpacks to nor asks what
+else is in it, and any class of Keras may be made. Here an archive holds the three files that Keras
+writes, of a size they may have, layers that compute and nothing else, and weights of its own.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
+_MOST_BYTES = {"metadata.json": 1 << 20, _CONFIG: 64 << 20, _WEIGHTS: 4 << 30}
+_MOST_UNPACKED = 20  # times the size of the archive; Keras does not compress at all
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_DEPTH = 100  # of nested objects
+
+# Where the classes of a network come from, in Keras 3 and 2: they compute or hold settings.
+_MODULES = (
+    "keras",
+    "keras.constraints",
+    "keras.initializers",
+    "keras.layers",
+    "keras.mixed_precision",
+    "keras.regularizers",
+    "keras.src.engine.functional",
+    "keras.src.models.functional",
+)
+_OURS = "deeploc_tf.models.", "deeploc_tf>"
+_UNNAMED = ("__keras_tensor__",)  # the only one without a module
+# Layers that run code of the archive's maker, load further files, or call whatever they name.
+_REFUSED = (
+    "FlaxLayer",
+    "JaxLayer",
+    "Lambda",
+    "TFSMLayer",
+    "TorchModuleWrapper",
+)
+
+
+def check_archive(path: str | Path) -> None:
+    """Refuse a model that may be more than layers and weights; nothing of it is run or unpacked.
+
+    Args:
+        path: of a `.keras` file.
+
+    Raises:
+        ValueError: it is no `.keras` archive, damaged, or one that Keras must not open: other files
+            in it, names that lead elsewhere, more bytes than it may have, classes that run code or
+            of other packages, or weights that lie in other files.
+        FileNotFoundError: there is none.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        if file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC or path.suffix in (".h5", ".hdf5"):
+            _refuse(path, "an HDF5 file, which may hold code. Save it as .keras")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_members(path, archive)
+            damaged = archive.testzip()
+            if damaged is None:
+                _check_classes(path, json.loads(archive.read(_CONFIG)))
+                _check_weights(path, archive)
+    except _RefusedError:
+        raise
+    except Exception as error:  # which one depends on the byte that is wrong
+        damaged = str(error)
+    if damaged is not None:
+        msg = (
+            f"A model must be a whole .keras file. Received: {str(path)!r}, damaged at {damaged}. "
+            "Restore it or train again."
+        )
+        raise ValueError(msg)
+
+
+class _RefusedError(ValueError):
+    """The archive is readable and not wanted."""
+
+
+def _refuse(path: Path, what: str) -> None:
+    msg = (
+        "A model must be a .keras archive of layers and weights alone. Received: "
+        f"{str(path)!r} with {what}."
+    )
+    raise _RefusedError(msg)
+
+
+def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
+    members = archive.infolist()
+    names = sorted(member.filename for member in members)
+    if names != sorted(_MOST_BYTES):
+        _refuse(path, f"{', '.join(map(repr, names))} instead of {', '.join(sorted(_MOST_BYTES))}")
+    for member in members:
+        mode = member.external_attr >> 16
+        if mode and not stat.S_ISREG(mode) and stat.S_IFMT(mode):
+            _refuse(path, f"{member.filename}, which is no file")
+        if member.flag_bits & 1:
+            _refuse(path, f"{member.filename}, which is encrypted")
+        if member.file_size > _MOST_BYTES[member.filename]:
+            _refuse(path, f"{member.filename} of {member.file_size} bytes")
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > _MOST_UNPACKED * path.stat().st_size:
+        _refuse(path, f"{unpacked} bytes packed into {path.stat().st_size}")
+
+
+def _check_classes(path: Path, config: dict[str, Any]) -> None:
+    # How it was compiled is not read back: models are loaded with compile=False.
+    model = {name: value for name, value in config.items() if name != "compile_config"}
+    for described in _objects(model):
+        name, module = str(described["class_name"]), described.get("module")
+        registered = str(described.get("registered_name") or "")
+        ours = str(module).startswith(_OURS[0]) and registered == f"{_OURS[1]}{name}"
+        theirs = module in _MODULES and registered in ("", name) and name not in _REFUSED
+        if not (ours or theirs or (module is None and name in _UNNAMED)):
+            _refuse(path, f"an object of the class {name!r} of {module!r}")
+
+
+def _objects(values: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
+    """Everything in a configuration that names a class."""
+    if depth > _DEPTH:
+        msg = f"{_CONFIG}, nested more than {_DEPTH} deep"
+        raise ValueError(msg)
+    if isinstance(values, dict):
+        if "class_name" in values:
+            yield values
+        for value in values.values():
+            yield from _objects(value, depth + 1)
+    elif isinstance(values, list):
+        for value in values:
+            yield from _objects(value, depth + 1)
+
+
+def _check_weights(path: Path, archive: zipfile.ZipFile) -> None:
+    """HDF5 can read other files, and claim more numbers than it has bytes."""
+    size = archive.getinfo(_WEIGHTS).file_size
+    with h5py.File(io.BytesIO(archive.read(_WEIGHTS)), "r") as file:
+        claimed = 0
+        for name, item in _items(path, file):
+            if isinstance(item, h5py.Dataset):
+                claimed += item.nbytes
+                if item.external or item.is_virtual:
+                    _refuse(path, f"weights {name!r} that lie in another file")
+        if claimed > size:
+            _refuse(path, f"weights of {claimed} bytes in a file of {size}")
+
+
+def _items(path: Path, group: h5py.Group) -> Iterator[tuple[str, Any]]:
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            _refuse(path, f"weights {name!r} that are a link")
+        item = group[name]
+        yield item.name, item
+        if isinstance(item, h5py.Group):
+            yield from _items(path, item)
