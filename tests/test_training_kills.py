@@ -36,24 +36,31 @@ CONFIG = FitConfig(
     warmup_epochs=1,
     ema_momentum=0.5,
     learning_rate=0.02,
-    patience=1000,
+    patience=1000,  # so that the best epoch's weights are kept as well
     seed=5,
 )
 STEPS = CONFIG.epochs * 3
 
-# Killed some milliseconds after a step; each step writes a checkpoint, so some kills hit one.
+# Killed some milliseconds after a step, or (delay -1) while its checkpoint is written.
 CHILD = """
-import os, signal, sys, threading
+import os, pathlib, signal, sys, threading, time
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 
 steps, delay = int(sys.argv[3]), float(sys.argv[4])
+folder = pathlib.Path(sys.argv[2], "checkpoint")
 calls = []
+
+def kill():
+    time.sleep(max(delay, 0))
+    while delay < 0 and not any(".partial-" in name for name in os.listdir(folder)):
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
 
 def progress(done):
     calls.append(done)
     if len(calls) == steps:
-        threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        threading.Thread(target=kill, daemon=True).start()
 
 config = FitConfig.model_validate_json(sys.stdin.read())
 fit(sys.argv[1], sys.argv[2], config, checkpoint_steps=1, progress=progress)
@@ -87,16 +94,18 @@ def digest(run: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_killed_at_random_points_a_training_ends_with_the_same_bits(
+def test_fault_31_killed_at_random_points_a_training_ends_with_the_same_bits(
     records: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     points = random.Random(7)
-    for _ in range(KILLS):
+    half_written = 0
+    for number in range(KILLS):
         # A checkpoint may be lost with the process, so steps may come again: that is the point.
         command = [sys.executable, "-c", CHILD, str(records), str(run)]
+        delay = points.uniform(0, 0.03) if number % 2 else -1
         result = subprocess.run(
-            [*command, str(points.randint(1, 4)), str(points.uniform(0, 0.03))],
+            [*command, str(points.randint(1, 4)), str(delay)],
             input=CONFIG.model_dump_json(),
             text=True,
             capture_output=True,
@@ -104,8 +113,11 @@ def test_killed_at_random_points_a_training_ends_with_the_same_bits(
         )
         assert result.returncode == -signal.SIGKILL, result.stderr
         assert not (run / "model.keras").exists()
+        half_written += bool(list((run / "checkpoint").glob(".*.partial-*")))
+    assert half_written >= KILLS // 4
     notes: list[str] = []
     fit(records, run, CONFIG, note=notes.append)
+    assert not list(run.glob("**/.*.partial-*"))
     assert any(note.startswith("Going on after epoch") for note in notes)
     assert digest(run) == digest(undisturbed)
 
@@ -164,7 +176,9 @@ def test_a_restart_that_forgets_something_is_seen(
 
 
 @pytest.mark.slow
-def test_changed_settings_go_on_only_where_that_is_told(records: Path, tmp_path: Path) -> None:
+def test_fault_33_changed_settings_go_on_only_where_that_is_told(
+    records: Path, tmp_path: Path
+) -> None:
     from tfrecords.errors import RecordsError
 
     interrupted(records, tmp_path / "run", after=5)
@@ -178,7 +192,7 @@ def test_changed_settings_go_on_only_where_that_is_told(records: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_stops_the_training_and_names_the_crops(
+def test_fault_35_a_loss_that_is_no_number_stops_the_training_and_names_the_crops(
     records: Path, tmp_path: Path
 ) -> None:
     import keras
@@ -226,7 +240,7 @@ def test_a_loss_that_is_no_number_stops_the_training_and_names_the_crops(
 
 
 @pytest.mark.slow
-def test_weights_that_are_no_numbers_are_not_saved(records: Path, tmp_path: Path) -> None:
+def test_fault_35_weights_that_are_no_numbers_are_not_saved(records: Path, tmp_path: Path) -> None:
     import keras
 
     from deeploc_tf.training.checkpoints import NotFiniteError

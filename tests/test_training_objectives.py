@@ -132,6 +132,7 @@ def test_metrics_of_several_labels_are_those_of_naive_loops(seed: int) -> None:
     [
         ({"loss": "focal", "label_smoothing": 0.1}, "focal loss takes no label smoothing"),
         ({"class_weights": "balanced", "sampling": "label"}, "balanced once"),
+        ({"xla": True}, "XLA cannot turn crops by any angle"),
         ({"focal_gamma": 0}, "focal_gamma"),
         ({"clip_norm": 0}, "clip_norm"),
     ],

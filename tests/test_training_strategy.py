@@ -30,7 +30,7 @@ CONFIG = FitConfig(
     crop_size=0,
     augmentation="none",
     dropout=0.0,
-    epochs=4,
+    epochs=7,
     batch_size=8,
     warmup_epochs=1,
     learning_rate=1e-3,
@@ -46,29 +46,37 @@ def records(write_screen: Callable[..., Manifest], tmp_path_factory: Any) -> Pat
 
 
 class Losses(keras.callbacks.Callback):
-    """The running loss after each batch."""
+    """The loss of each batch, out of the means over the epoch so far that Keras tells."""
 
     def __init__(self) -> None:
         super().__init__()
         self.values: list[float] = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.values.append(float((logs or {})["loss"]))
+        mean = float((logs or {})["loss"])
+        before = self.mean if batch else 0.0
+        self.values.append((batch + 1) * mean - batch * before)
+        self.mean = mean
 
 
-def train(records: Path, device: str) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Losses and weights of 12 steps from the same beginning."""
+def train(
+    records: Path, device: str, config: FitConfig = CONFIG
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Losses and weights of three steps an epoch from the same beginning."""
     schema = read_manifest(records).schema
     keras.utils.set_random_seed(1)
-    beginning = build_model(CONFIG, schema).get_weights()
+    beginning = build_model(config, schema).get_weights()
     losses = Losses()
-    with choose_strategy(device, CONFIG.batch_size).scope():
-        model = build_model(CONFIG, schema)
+    with choose_strategy(device, config.batch_size).scope():
+        model = build_model(config, schema)
         model.set_weights(beginning)
-        compile_model(model, CONFIG, 3, make_loss(CONFIG))
-    dataset = training_batches(records, batch_size=CONFIG.batch_size, epochs=4)
-    model.fit(dataset, epochs=4, steps_per_epoch=3, callbacks=[losses], shuffle=False, verbose=0)
-    assert int(model.optimizer.iterations.numpy()) == len(losses.values) == 12
+        compile_model(model, config, 3, make_loss(config))
+    epochs = config.epochs
+    dataset = training_batches(records, batch_size=config.batch_size, epochs=epochs)
+    model.fit(
+        dataset, epochs=epochs, steps_per_epoch=3, callbacks=[losses], shuffle=False, verbose=0
+    )
+    assert int(model.optimizer.iterations.numpy()) == len(losses.values) == 3 * epochs
     # Not the biases before batch normalization: that takes them out again, so their gradients are
     # rounding errors, which Adam makes steps of.
     weights = [
@@ -111,6 +119,31 @@ def test_without_synchronized_batch_norm_they_do_not(
     assert largest_difference(weights, one_device[1]) > 5e-3
 
 
+@pytest.mark.slow
+def test_without_batch_norm_they_differ_by_rounding_alone(
+    records: Path, two_cpus: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        deeploc, "_batch_norm", lambda name, *_, **__: keras.layers.Activation("linear", name=name)
+    )
+    (losses, weights), (found, others) = (
+        train(records, device) for device in ("cpu:0", ",".join(two_cpus))
+    )
+    np.testing.assert_allclose(found, losses, atol=1e-5)
+    assert largest_difference(others, weights) < 1e-5
+
+
+@pytest.mark.slow
+def test_a_step_that_xla_compiles_is_the_same_step(records: Path) -> None:
+    config = CONFIG.model_copy(
+        update={"last_block": False, "epochs": 2, "ema_momentum": 0.0, "width": 0.02}
+    )
+    losses, weights = train(records, "cpu", config)
+    found, others = train(records, "cpu", config.model_copy(update={"xla": True}))
+    np.testing.assert_allclose(found, losses, atol=1e-3)
+    assert largest_difference(others, weights) < 5e-3
+
+
 def test_replicas_draw_different_numbers_and_count_draws_once(two_cpus: list[str]) -> None:
     strategy = choose_strategy(",".join(two_cpus))
     place = np.arange(64, dtype=np.float32).reshape(1, 8, 8, 1)
@@ -147,7 +180,7 @@ def on_two(records: Path, two_cpus: list[str], tmp_path_factory: Any) -> dict[st
 
 
 @pytest.mark.slow
-def test_fit_on_two_devices_leaves_an_ordinary_model(records: Path, on_two: Any) -> None:
+def test_fault_37_a_remainder_is_counted_once_on_two_devices(records: Path, on_two: Any) -> None:
     assert "Training on 2 devices under MirroredStrategy, in float32." in on_two["notes"]
     manifest = read_manifest(records)
     for split in ("validation", "test"):  # each crop once, although 11 is odd

@@ -216,6 +216,10 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     show_default=True,
     help="Of the arithmetic in training; auto: bfloat16 where the device has it.",
 )
+@click.option("--xla", is_flag=True, help="Compile the whole step; on one device only.")
+@click.option(
+    "--deterministic", is_flag=True, help="Equal bits on a GPU as well; slower. A CPU has them."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--device",
@@ -238,7 +242,9 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 )
 @click.option("--checkpoint-steps", type=click.IntRange(min=1), help="The same, in steps.")
 @click.option(
-    "--allow-changed", is_flag=True, help="Go on although settings or records have changed."
+    "--allow-changed",
+    is_flag=True,
+    help="Go on although settings, records or versions have changed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress.")

@@ -93,7 +93,7 @@ def restore_state(folder: Path, model: keras.Model) -> tuple[TrainingState, list
             if len(arrays) != len(variables) or any(
                 tuple(v.shape) != a.shape for v, a in zip(variables, values, strict=True)
             ):
-                raise ValueError("the variables are those of another model")  # noqa: EM101
+                raise ValueError("the variables are those of another model or optimizer")  # noqa: EM101
         except (OSError, ValueError, KeyError, TypeError) as error:
             damages.append(f"{path.name} is damaged ({error}); falling back to the one before")
             continue

@@ -94,7 +94,7 @@ class Classification:
     def evaluator(
         self, model: keras.Model, splits: Sequence[str], note: Callable[[str], None]
     ) -> Evaluator:
-        """Of those of the splits that have crops of a known class; says which of them do not."""
+        """Of those of the splits that have crops of a known class; says which classes they lack."""
         known = [s for s in splits if has_known_classes(self.manifest, self.heads[0], s)]
         for split in splits:
             if split in self.manifest.splits and split not in known:
@@ -102,6 +102,14 @@ class Classification:
                     f"The {split} split is not evaluated: none of its crops is of a class trained "
                     "on."
                 )
+            for classes in self.heads if split in known else ():
+                counts = self.manifest.counts[split][classes.kind]
+                absent = [name for name in classes.names if not counts.get(name)]
+                if absent and classes.kind == "label":  # of proteins, splits may share a few only
+                    note(
+                        f"The {split} split has no crop of {', '.join(absent)}: averages leave it "
+                        "out."
+                    )
         return Evaluator(
             model,
             self.records,

@@ -145,6 +145,12 @@ class FitConfig(pydantic.BaseModel):
         default="float32",
         description="of the arithmetic in training; auto: bfloat16 where the device has it",
     )
+    xla: bool = pydantic.Field(
+        default=False, description="compile the whole step; on one device, and worth it on GPUs"
+    )
+    deterministic: bool = pydantic.Field(
+        default=False, description="equal bits on a GPU as well, slower; a CPU gives them anyway"
+    )
     seed: int = pydantic.Field(default=0, ge=0, lt=2**31)
     device: str = pydantic.Field(
         default="auto", description="auto, cpu, gpu, or a list such as gpu:0,gpu:1"
@@ -187,6 +193,12 @@ class FitConfig(pydantic.BaseModel):
         if self.loss == "triplet" and self.target == "label+protein":
             msg = (
                 f"Triplets need one class a crop. Received: loss='triplet', target={self.target!r}"
+            )
+            raise ValueError(msg)
+        if self.xla and self.augmentation == "rotations":
+            msg = (
+                "XLA cannot turn crops by any angle. Received: xla=True, "
+                f"augmentation={self.augmentation!r}. Use 'orientations' with it"
             )
             raise ValueError(msg)
         if self.class_weights and self.sampling in self.target.split("+"):

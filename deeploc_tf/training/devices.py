@@ -19,13 +19,16 @@ from deeploc_tf.training.workers import this_worker
 _DEVICE = re.compile(r"(cpu|gpu)(?::(\d+))?")
 
 
-def choose_strategy(device: str = "auto", batch_size: int | None = None) -> tf.distribute.Strategy:
+def choose_strategy(
+    device: str = "auto", batch_size: int | None = None, *, xla: bool = False
+) -> tf.distribute.Strategy:
     """The strategy for `--device`: a request that cannot be met is an error, never a silent CPU.
 
     Args:
         device: "auto" (every visible GPU, else the CPU), "cpu", "gpu" (every visible GPU), or a
             list such as "gpu:0,gpu:1" or "cpu:0,cpu:1".
         batch_size: of all replicas together; checked to be divisible.
+        xla: the step will be compiled by XLA, which fails on several devices.
 
     Returns:
         `MultiWorkerMirroredStrategy` for several workers; `MirroredStrategy` for several devices;
@@ -33,7 +36,8 @@ def choose_strategy(device: str = "auto", batch_size: int | None = None) -> tf.d
         `OneDeviceStrategy` for another single one.
 
     Raises:
-        ValueError: the device does not exist, or the batch cannot be shared out evenly.
+        ValueError: the device does not exist, the batch cannot be shared out evenly, or XLA is to
+            compile for several.
     """
     for gpu in tf.config.list_physical_devices("GPU"):
         with contextlib.suppress(RuntimeError):  # too late: this process has used it already
@@ -41,10 +45,10 @@ def choose_strategy(device: str = "auto", batch_size: int | None = None) -> tf.d
     if this_worker().num_workers > 1:
         workers = _of_workers(device)
         replicas = [f"worker:{i}" for i in range(workers.num_replicas_in_sync)]
-        _check_divisible(batch_size, replicas)
+        _check_replicas(replicas, batch_size, xla)
         return workers
     names = _device_names(device)
-    _check_divisible(batch_size, names)
+    _check_replicas(names, batch_size, xla)
     if len(names) > 1:
         return _mirrored(tuple(names))
     if names[0] == "gpu:0" or device == "auto":
@@ -103,7 +107,13 @@ def _of_workers(device: str) -> tf.distribute.Strategy:
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
-def _check_divisible(batch_size: int | None, names: list[str]) -> None:
+def _check_replicas(names: list[str], batch_size: int | None, xla: bool) -> None:
+    if xla and len(names) > 1:
+        msg = (
+            "XLA compiles for one device. Received: xla=True, "
+            f"devices={','.join(names)}. Name one of them, or train without XLA."
+        )
+        raise ValueError(msg)
     if batch_size is not None and batch_size % len(names):
         msg = (
             "The batch size must be divisible by the number of devices. Received: "

@@ -70,7 +70,8 @@ def fit(
         checkpoint_steps: steps from one checkpoint within an epoch to the next; None: by time only.
             There is one after each epoch anyway.
         checkpoint_minutes: minutes from one to the next.
-        allow_changed: go on although records or settings are not those the run began with.
+        allow_changed: go on although records, settings or versions are not those the run began
+            with.
         should_stop: asked after each step; if it says so, the state is saved and the training ends
             with `TrainingStoppedError`.
         progress: called with the number of crops trained on, all epochs together.
@@ -84,10 +85,12 @@ def fit(
     Raises:
         DamagedRecordsError: the shards are not those of the manifest.
         SplitError: a split is too small, or a class has no crop to train on.
-        RecordsError: the run belongs to other records or settings, or the one to begin with is not
-            finished.
+        RecordsError: the run belongs to other records, settings or versions, or the one to begin
+            with is not finished.
+        LockedError: another process trains in this folder.
         SchemaError: the run to begin with is of other crops or another network.
         ValueError: a setting cannot be met.
+        MemoryError: the device has too little memory for the batch.
         NotFiniteError: the loss or a weight became NaN or infinite; the checkpoints are finite.
         TrainingStoppedError: `should_stop` said so; the same call goes on.
     """
@@ -97,7 +100,9 @@ def fit(
     kind = Inpainting if config.method == "inpainting" else Classification
     task: Task = kind(records, manifest, config)
     keras.utils.set_random_seed(config.seed)
-    strategy = choose_strategy(config.device, config.batch_size)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy = choose_strategy(config.device, config.batch_size, xla=config.xla)
     source = None if initial_run is None else load_source(initial_run, manifest.schema, note)
     if source is not None:
         config = config.model_copy(update={"initial_model": source.model_sha256})
@@ -114,43 +119,58 @@ def fit(
             return metrics
         note(f"Training on {describe_strategy(strategy)}, in {precision}.")
         note(task.describe())
-        with strategy.scope(), computing_in(precision):
-            model = task.build()
-            begin_with(model, config, source)
-            compile_model(model, config, steps, *task.objective())
-            state, damages = restore_state(folder.path / "checkpoint", model)
-        for sentence in damages:
-            note(sentence)
-        if state.epoch or state.step:
-            after = f", step {state.step} of {steps}" if state.step else ""
-            note(f"Going on after epoch {state.epoch} of {config.epochs}{after}.")
-        evaluator = task.evaluator(twin, _EVALUATED, note)
-        validated = evaluator if "validation" in evaluator.splits else None
-        observers = [
-            FiniteLoss(state, task.keys_of_batch),
-            Checkpoints(
-                folder,
-                state,
-                steps,
-                every_steps=checkpoint_steps,
-                every_minutes=checkpoint_minutes,
-                should_stop=should_stop,
-                together=this_worker().num_workers > 1,
-            ),
-            EndOfEpoch(folder, state, validated, report),
-            *([Progress(progress, state, config.batch_size, steps)] if progress else []),
-            *watchers(folder, twin, lambda: next(iter(_batches(task, state)))[0], note),
-            *callbacks,
-        ]
-        with running_on(records):
+        with folder.alone(), running_on(records):
+            with strategy.scope(), computing_in(precision):
+                model = task.build()
+                begin_with(model, config, source)
+                compile_model(model, config, steps, *task.objective())
+            state = _take_up(folder, model, steps, note)
+            evaluator = task.evaluator(twin, _EVALUATED, note)
+            validated = evaluator if "validation" in evaluator.splits else None
+            observers = [
+                FiniteLoss(state, task.keys_of_batch),
+                Checkpoints(
+                    folder,
+                    state,
+                    steps,
+                    every_steps=checkpoint_steps,
+                    every_minutes=checkpoint_minutes,
+                    should_stop=should_stop,
+                    together=this_worker().num_workers > 1,
+                ),
+                EndOfEpoch(folder, state, validated, report),
+                *([Progress(progress, state, config.batch_size, steps)] if progress else []),
+                *watchers(folder, twin, lambda: next(iter(_batches(task, state)))[0], note),
+                *callbacks,
+            ]
             _train(model, task, folder, state, observers)
-        if config.patience and state.best_epoch:
-            twin.set_weights(load_best_weights(folder, state.best_epoch))
-        else:
-            twin.set_weights(averaged_weights(model))
-        shown = next(split for split in (*_EVALUATED, "train") if split in manifest.splits)
-        write_projector(folder, twin, records, manifest, shown)
-        return _finish(folder, evaluator, state)
+            if config.patience and state.best_epoch:
+                twin.set_weights(load_best_weights(folder, state.best_epoch))
+            else:
+                twin.set_weights(averaged_weights(model))
+            shown = next(split for split in (*_EVALUATED, "train") if split in manifest.splits)
+            write_projector(folder, twin, records, manifest, shown)
+            return _finish(folder, evaluator, state)
+
+
+def _take_up(
+    folder: Run, model: keras.Model, steps: int, note: Callable[[str], None]
+) -> TrainingState:
+    """Bring a compiled model to where an earlier start stopped, if there was one."""
+    with model.distribute_strategy.scope():
+        state, damages = restore_state(folder.path / "checkpoint", model)
+    for sentence in damages:
+        note(sentence)
+    if folder.changes:
+        note(f"Going on although the run began otherwise: {folder.changes}.")
+        folder.write_config()  # not before: a state that does not fit leaves the folder as it was
+        if state.step >= steps:
+            note(f"Epoch {state.epoch + 1} has {steps} steps now, and begins again.")
+            state.step, state.running_metrics = 0, []
+    if state.epoch or state.step:
+        after = f", step {state.step} of {steps}" if state.step else ""
+        note(f"Going on after epoch {state.epoch} of {folder.config.epochs}{after}.")
+    return state
 
 
 def _train(
@@ -212,7 +232,7 @@ def compile_model(
         optimizer,
         loss,
         metrics=list(metrics),
-        jit_compile=False,  # XLA was measured to be slower on CPUs, and fails on several
+        jit_compile=config.xla,  # never Keras' "auto": XLA is slower on CPUs, and fails on several
     )
     make_variables(model.optimizer, model.trainable_variables)
 

@@ -15,9 +15,12 @@ Every file is old or new, never a mixture; the model comes last.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import platform
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,12 +35,14 @@ from deeploc_tf.pipeline.classes import count_classes, kinds
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.version import __version__
 from tfrecords.errors import OutputExistsError, RecordsError
+from tfrecords.locking import locked
 from tfrecords.manifest import Manifest
 from tfrecords.publishing import publish_bytes, publish_json
 from tfrecords.schema import Schema
 
 ENVIRONMENT_NAME = "environment.json"
 _PACKAGES = ("tensorflow", "keras", "tensorflow-addons", "numpy", "pandas", "scikit-learn", "h5py")
+_COMPUTING = ("tensorflow", "keras")  # another version of these, or of ours, may give other bits
 
 
 class Run:
@@ -50,6 +55,7 @@ class Run:
         records_digest: identity of those records, wherever they lie.
         class_names: what the model tells, in the order of its logits; empty if it has none.
         protein_names: what its second head tells, if it has one.
+        changes: what is no more as it was at the start, in words; empty if nothing.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class Run:
         self.records_digest = records_digest
         self.class_names = class_names
         self.protein_names = protein_names
+        self.changes = ""
 
     @property
     def model_path(self) -> Path:
@@ -83,6 +90,23 @@ class Run:
         """Whether the training reached its end."""
         return self.model_path.exists()
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from training here; what killed ones left half written is removed.
+
+        Raises:
+            LockedError: another process trains here.
+        """
+        with locked(self.path / ".lock", "a run folder"):
+            for path in self.path.rglob(".*.partial-*"):
+                path.unlink()
+            yield
+
+    def write_config(self) -> None:
+        """Publish `environment.json` and `config.json`, in this order."""
+        publish_json(self.path / ENVIRONMENT_NAME, _environment())
+        _write_config(self)
+
     def write_history(self, history: list[dict[str, float]]) -> None:
         """Publish `history.csv`, one row an epoch."""
         publish_bytes(self.path / "history.csv", pd.DataFrame(history).to_csv(index=False).encode())
@@ -93,12 +117,12 @@ def open_for_training(
 ) -> Run:
     """Make a run folder, or find the one that an earlier start made.
 
-    With `allow_changed`, a run may go on with other records of the same schema or other settings;
-    `config.json` then has the new ones.
+    With `allow_changed`, a run may go on with other records of the same schema, other settings or
+    another version of the code. Its files stay as they are until `write_config` is called.
 
     Raises:
         OutputExistsError: the folder holds something else.
-        RecordsError: the folder belongs to other records or other settings.
+        RecordsError: the folder belongs to other records, other settings or another version.
     """
     path = Path(path)
     told = () if config.method == "inpainting" else kinds(config.target)
@@ -106,28 +130,8 @@ def open_for_training(
     run = Run(path, config, manifest.schema, manifest.digest, *names)
     if (path / CONFIG_NAME).exists():
         existing = open_run(path)
-        same = all(
-            getattr(existing, name) == getattr(run, name)
-            for name in ("schema", "class_names", "protein_names")
-        )
-        if allow_changed and same and not existing.is_finished:
-            _write_config(run)
-            return run
-        if existing.records_digest != manifest.digest:
-            msg = (
-                "A run must go on with the records it began with. Received: records of digest "
-                f"{manifest.digest[:12]}, run {str(path)!r} of {existing.records_digest[:12]}. "
-                "Name another run folder, or go on with --allow-changed."
-            )
-            raise RecordsError(msg)
-        if existing.config != config:
-            changed = _differences(existing.config, config)
-            msg = (
-                f"A run must go on with the settings it began with. Received: {changed} in run "
-                f"{str(path)!r}. Name another run folder, or repeat the first settings."
-            )
-            raise RecordsError(msg)
-        return existing
+        _check_unchanged(existing, run, allow_changed=allow_changed)
+        return existing if existing.is_finished else run
     if path.exists() and (not path.is_dir() or any(map(_is_foreign, path.iterdir()))):
         msg = (
             f"`run` must be a new or empty folder, or a run. Received: run={str(path)!r}. "
@@ -135,9 +139,54 @@ def open_for_training(
         )
         raise OutputExistsError(msg)
     path.mkdir(parents=True, exist_ok=True)
-    publish_json(path / ENVIRONMENT_NAME, _environment())
-    _write_config(run)
+    run.write_config()
     return run
+
+
+def _check_unchanged(existing: Run, run: Run, *, allow_changed: bool) -> None:
+    """Refuse to go on otherwise than a run began; with `allow_changed`, say so in `run.changes`."""
+    changes = []
+    if existing.records_digest != run.records_digest:
+        digests = run.records_digest[:12], existing.records_digest[:12]
+        changes.append(("records", "records of digest {} (was {})".format(*digests)))
+    if existing.config != run.config:
+        changes.append(("settings", _differences(existing.config, run.config)))
+    versions = "" if existing.is_finished else _other_versions(existing.path)
+    if versions:
+        changes.append(("versions", versions))
+    if not changes:
+        return
+    what, found = (", ".join(parts) for parts in zip(*changes, strict=True))
+    same = all(
+        getattr(existing, name) == getattr(run, name)
+        for name in ("schema", "class_names", "protein_names")
+    )
+    if not same or existing.is_finished:
+        mend = "Name another run folder."
+    elif allow_changed:
+        run.changes = found
+        return
+    else:
+        mend = "Name another run folder, or go on with --allow-changed."
+    msg = (
+        f"A run must go on with the {what} it began with. Received: {found} in run "
+        f"{str(run.path)!r}. {mend}"
+    )
+    raise RecordsError(msg)
+
+
+def _other_versions(path: Path) -> str:
+    """Versions that are no more those of the start, in words."""
+    before = {"deeploc-tf": read_config(path).get("deeploc_tf")}
+    now = {"deeploc-tf": __version__, **{name: _version(name) for name in _COMPUTING}}
+    with contextlib.suppress(OSError, ValueError):  # it is for people to read, and may be gone
+        packages = json.loads((path / ENVIRONMENT_NAME).read_text("utf-8")).get("packages", {})
+        before |= {name: packages.get(name) for name in _COMPUTING}
+    return ", ".join(
+        f"{name} {now[name]} (was {version})"
+        for name, version in before.items()
+        if version is not None and version != now[name]
+    )
 
 
 def open_run(path: str | Path) -> Run:
@@ -207,16 +256,17 @@ def _differences(old: FitConfig, new: FitConfig) -> str:
 
 
 def _environment() -> dict[str, Any]:
-    versions: dict[str, str | None] = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
     return {
         "deeploc_tf": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": versions,
+        "packages": {package: _version(package) for package in _PACKAGES},
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,212 @@
+"""Rows of the table of faults that a training must survive, by their numbers; 31 to 41.
+
+Those that need more stand with their subjects: `grep -rn test_fault_3 tests`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeploc_tf.models.trained import load_trained
+from deeploc_tf.training.checkpoints import NotFiniteError
+from deeploc_tf.training.config import FitConfig
+from deeploc_tf.training.fit import fit
+from deeploc_tf.training.interruptions import TrainingStoppedError
+from tfrecords.errors import RecordsError
+from tfrecords.manifest import Manifest
+
+CONFIG = FitConfig(
+    width=0.06, dense_units=(8, 6), last_block=False, crop_size=0, augmentation="orientations",
+    epochs=2, batch_size=9, warmup_epochs=1, ema_momentum=0.5,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def records(write_screen: Callable[..., Manifest], tmp_path_factory: Any) -> Path:
+    folder: Path = tmp_path_factory.mktemp("faults") / "records"
+    write_screen(folder, size=12)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stopped(records: Path, tmp_path_factory: Any) -> Path:
+    """A run that stopped after the fourth step, the first of the second epoch."""
+    run: Path = tmp_path_factory.mktemp("faults") / "run"
+    done: list[int] = []
+    with pytest.raises(TrainingStoppedError):
+        fit(records, run, CONFIG, progress=done.append, should_stop=lambda: len(done) >= 3)
+    return run
+
+
+@pytest.fixture
+def run(stopped: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    shutil.copytree(stopped, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_fault_33_other_versions_are_refused(run: Path, records: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    environment = json.loads((run / "environment.json").read_text())
+    config["deeploc_tf"] = "0.0.9"
+    environment["packages"]["keras"] = "1.2.3"
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "environment.json").write_text(json.dumps(environment))
+    before = contents(run)
+    changed = rf"deeploc-tf \S+ \(was 0\.0\.9\), keras {keras.__version__} \(was 1\.2\.3\)"
+    with pytest.raises(RecordsError, match=f"the versions it began with.*{changed}.*allow-changed"):
+        fit(records, run, CONFIG)
+    assert contents(run) == before
+    notes: list[str] = []
+    fit(records, run, CONFIG, allow_changed=True, note=notes.append)
+    assert any("although the run began otherwise: deeploc-tf" in note for note in notes)
+    assert "Going on after epoch 1 of 2, step 1 of 3." in notes
+    # From now on they are the versions of this run; a finished one may be read by any.
+    config["deeploc_tf"] = "0.0.9"
+    (run / "config.json").write_text(json.dumps(config))
+    assert fit(records, run, CONFIG)["epochs"] == 2
+
+
+def test_fault_33_other_records_are_refused(
+    run: Path, tmp_path: Path, write_screen: Callable[..., Manifest]
+) -> None:
+    splits = {"train": (5, 5, 5), "validation": (4, 3, 2)}
+    write_screen(tmp_path / "other", splits, size=12, seed=1)
+    before = contents(run)
+    with pytest.raises(RecordsError, match=r"the records it began with.*--allow-changed"):
+        fit(tmp_path / "other", run, CONFIG)
+    assert contents(run) == before
+    notes: list[str] = []
+    fit(tmp_path / "other", run, CONFIG, allow_changed=True, note=notes.append)
+    # One step an epoch now, so there is none after the first to go on from.
+    assert "Epoch 2 has 1 steps now, and begins again." in notes
+    assert "Going on after epoch 1 of 2." in notes
+
+
+def test_fault_33_another_network_is_refused_whatever_is_told(run: Path, records: Path) -> None:
+    before = contents(run)
+    other = CONFIG.model_copy(update={"width": 0.1})
+    with pytest.raises(ValueError, match="those of another model or optimizer"):
+        fit(records, run, other, allow_changed=True)
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_fault_35_a_training_that_explodes_keeps_what_was_finite(
+    records: Path, tmp_path: Path, precision: str
+) -> None:
+    config = CONFIG.model_copy(
+        update={
+            "optimizer": "sgd", "schedule": "constant", "learning_rate": 1e25, "epochs": 9,
+            "precision": precision, "ema_momentum": 0.0,
+        }
+    )  # fmt: skip
+    with pytest.raises(NotFiniteError, match="must stay finite"):
+        fit(records, tmp_path / "run", config, checkpoint_steps=1)
+    for path in (tmp_path / "run").glob("checkpoint/epoch-*"):
+        with np.load(path) as arrays:
+            assert all(np.isfinite(arrays[name]).all() for name in arrays.files if name != "state")
+
+
+def test_fault_36_too_little_memory_is_told_with_what_helps(records: Path, tmp_path: Path) -> None:
+    class Greedy(keras.callbacks.Callback):
+        """Asks the device for more than there is."""
+
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            tf.zeros((1 << 50,))
+
+    with pytest.raises(MemoryError, match="Use a smaller batch size"):
+        fit(records, tmp_path / "run", CONFIG, callbacks=[Greedy()])
+    # The command ends with 3 then: tests/test_cli_group.py.
+
+
+def test_fault_37_a_class_that_cannot_be_measured_is_told(
+    tmp_path: Path, write_screen: Callable[..., Manifest]
+) -> None:
+    splits = {"train": (4, 4, 4), "validation": (2, 2, 0), "test": (1, 1, 1)}
+    write_screen(tmp_path / "records", splits, size=12)
+    notes: list[str] = []
+    config = CONFIG.model_copy(update={"epochs": 1, "batch_size": 4})
+    metrics = fit(tmp_path / "records", tmp_path / "run", config, note=notes.append)
+    assert "The validation split has no crop of nucleus: averages leave it out." in notes
+    of_class = metrics["validation"]["per_class"]
+    assert of_class["nucleus"]["recall"] is None
+    recalls = [of_class[name]["recall"] for name in ("cytoplasm", "mitochondrion")]
+    assert metrics["validation"]["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+
+
+@pytest.mark.slow
+def test_fault_38_a_preempted_job_saves_its_state_and_goes_on(
+    records: Path, tmp_path: Path
+) -> None:
+    options = [
+        *("--width", "0.06", "--dense-units", "8,6", "--crop-size", "0", "--epochs", "200"),
+        *("--batch-size", "9", "--patience", "1000"),
+    ]
+    command = [sys.executable, "-m", "deeploc_tf", "fit", str(records), str(tmp_path / "run")]
+    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    history = tmp_path / "run" / "history.csv"
+    deadline = time.monotonic() + 300
+    while not history.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGTERM)
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 75, told
+    assert "the same command goes on from there" in told.splitlines()[-1]
+    newest = max(path.name for path in (tmp_path / "run" / "checkpoint").glob("epoch-*"))
+    epoch, step = int(newest[6:11]), int(newest[17:24])
+    assert epoch >= 1
+    done = epoch * 3 + step
+    again: list[int] = []
+    config = FitConfig(
+        width=0.06, dense_units=(8, 6), crop_size=0, epochs=200, batch_size=9, patience=1000
+    )
+    with pytest.raises(TrainingStoppedError):
+        fit(
+            records,
+            tmp_path / "run",
+            config,
+            progress=again.append,
+            should_stop=lambda: bool(again),
+        )
+    assert again == [9 * (done + 1)]
+
+
+@pytest.mark.slow
+def test_fault_41_the_same_seed_gives_the_same_bits(records: Path, tmp_path: Path) -> None:
+    from tensorflow.python.framework import config as tensorflow_config
+
+    config = CONFIG.model_copy(update={"deterministic": True, "augmentation": "rotations"})
+    try:
+        for name in ("first", "second"):
+            fit(records, tmp_path / name, config)
+            assert tensorflow_config.is_op_determinism_enabled()
+    finally:
+        tensorflow_config.disable_op_determinism()
+    fit(records, tmp_path / "other", config.model_copy(update={"seed": 1, "deterministic": False}))
+    first, second, other = (
+        np.concatenate([w.numpy().ravel() for w in load_trained(tmp_path / name).model.weights])
+        for name in ("first", "second", "other")
+    )
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, other)
