@@ -494,6 +494,13 @@ def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
         source_of(root, label_image=LABELS).index()
     with pytest.raises(SourceError, match="must lie inside"):
         source_of(root, label_image="../secret.tif").index()
+    source = source_of(root, write_table(tmp_path, "image,x,y\np/1,22,11\n"))
+    source.index()
+    path = root / "p" / "1-rfp.tif"
+    path.rename(tmp_path / "secret.tif")
+    path.symlink_to(tmp_path / "secret.tif")
+    with pytest.raises(SourceError, match=r"1-rfp\.tif, a link to .*secret"):
+        source.read(0)
 
 
 def test_fields_become_records(tmp_path: Path) -> None:

@@ -274,6 +274,19 @@ def test_links_out_of_the_folder_are_refused(
         FolderSource(root, PATTERN, CHANNELS).index()
 
 
+def test_a_file_that_became_a_link_after_it_was_listed_is_refused(
+    write_crops: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = write_crops()
+    source = FolderSource(root, PATTERN, CHANNELS)
+    source.index()
+    path = root / "AAC1" / "AAC1_1_rfp_1_rfp.tif"
+    path.rename(tmp_path / "secret.tif")
+    path.symlink_to(tmp_path / "secret.tif")
+    with pytest.raises(SourceError, match=r"AAC1_1_rfp_1_rfp\.tif, a link to .*secret\.tif"):
+        source.read(0)
+
+
 def test_links_inside_the_folder_and_to_it_are_followed(
     write_crops: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -124,6 +124,7 @@ class FieldImages:
 
     def read(self, number: int) -> NDArray[Any]:
         """The pixels of a field, `(height, width, channels)`."""
+        self._folder.root.forget()
         names = self._folder.files(self._stems[number])
         return self._reader.read([*map(self._folder.root.inside, names)], names)[0]
 

@@ -127,6 +127,7 @@ class FolderSource:
         self._rejects, self._passed_over = listing.rejects, listing.passed_over
         firsts = (self._folder.files(stem)[0] for stem in listing.stems)
         self._files.settle((self._folder.root.inside(name), name) for name in firsts)
+        self._folder.root.forget()
         self.channels, self.pixel_size = self._files.channels, self._files.pixel_size
         frame = {"key": [self._folder.key(stem) for stem in listing.stems]}
         return pd.DataFrame(frame | listing.fields)

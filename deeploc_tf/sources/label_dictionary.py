@@ -177,6 +177,7 @@ class LabelDictionarySource:
         for number, name in enumerate(names):
             columns[name] = [values[number] for values in fields.values()]
         self._cells.settle((self._root.inside(path), path) for path in self._paths)
+        self._root.forget()
         self.pixel_size = self._cells.pixel_size
         return pd.DataFrame(columns)
 

@@ -48,6 +48,10 @@ class Root:
         path = f"{real}/{base}"  # twice per crop; Path is ten times slower
         return self._resolve(path) if base in links else path
 
+    def forget(self) -> None:
+        """Look for links anew from now on: a file may have become one since it was listed."""
+        self._folders.clear()
+
     def _look_into(self, folder: str) -> tuple[str, frozenset[str]] | None:
         """Real path of a folder and the links in it; None if it lies outside."""
         real = self._resolve(self.path / folder)

@@ -143,6 +143,7 @@ class TableSource:
             (self._inside(row[0], number), row[0])
             for number, row in zip(self._rows, self._paths, strict=True)
         )
+        self._root.forget()
         self.channels, self.pixel_size = self._files.channels, self._files.pixel_size
         free = frame.drop(columns=[*self._columns, *([keys] if keys is not None else [])])
         free.insert(0, "key", names)
