@@ -1,9 +1,4 @@
-"""Features computed part by part: by several processes, and going on after a stop.
-
-OUTPUT.partial-0a1b2c3d/
-  000000.part    features of the first batch of crops, with a checksum
-  000001.part    and so on; the folder is removed when the table has its name
-"""
+"""Features computed part by part: by several processes, and going on after a stop."""
 
 from __future__ import annotations
 
@@ -13,21 +8,19 @@ import io
 import itertools
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.features.crops import CropBatch
+from deeploc_tf.profiles.unfinished import Unfinished
 from tfrecords.framing import masked_checksum
-from tfrecords.locking import locked
 from tfrecords.publishing import publish_chunks
 
 Vectors = NDArray[np.float32]
@@ -35,53 +28,13 @@ VectorsOf = Callable[[NDArray[Any], NDArray[np.uint8] | None], Vectors]
 """Features of images and their masks; it is pickled where several processes compute."""
 
 
-class Parts:
-    """What has been computed of a table so far; it belongs to one process at a time.
-
-    Args:
-        output: the name that the table will have; its folder must exist.
-        identity: name of what is computed. The same identity goes on where another process stopped;
-            the remains of others are removed.
-    """
-
-    def __init__(self, output: Path, identity: str) -> None:
-        self.output = output
-        self.folder = output.with_name(f"{output.name}.partial-{identity[:16]}")
-
-    @property
-    def started(self) -> bool:
-        """Something is left of the same computation."""
-        return self.folder.is_dir()
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[None]:
-        """Hold the folder while the block runs; after an error it stays, if there is a part in it.
-
-        Raises:
-            LockedError: another process computes the same output.
-        """
-        with locked(self.output.with_name(f".{self.output.name}.lock"), str(self.output)):
-            for other in self.output.parent.glob(f"{_escaped(self.output.name)}.partial-*"):
-                if other != self.folder and _holds_parts_only(other):
-                    shutil.rmtree(other)
-            self.folder.mkdir(exist_ok=True)
-            try:
-                yield
-            except BaseException as error:
-                if any(self.folder.glob("*.part")):
-                    error.add_note(
-                        f"What was computed is kept in {str(self.folder)!r}: give the same command "
-                        "again to go on from there, or remove it."
-                    )
-                else:
-                    shutil.rmtree(self.folder)
-                raise
-            shutil.rmtree(self.folder)
+class Parts(Unfinished):
+    """What has been computed of a table so far: vectors of batches, each with a checksum."""
 
     def load(self, number: int) -> Vectors | None:
         """A part, or None where it is not there or not as it was written."""
         try:
-            content = self._path(number).read_bytes()
+            content = self.part(number).read_bytes()
         except FileNotFoundError:
             return None
         if content[:4] != masked_checksum(content[4:]):
@@ -94,10 +47,7 @@ class Parts:
         content = io.BytesIO()
         np.save(content, vectors, allow_pickle=False)
         chunks = masked_checksum(content.getvalue()), content.getvalue()
-        publish_chunks(self._path(number), chunks, durable=False)
-
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number:06d}.part"
+        publish_chunks(self.part(number), chunks, durable=False)
 
 
 def computed(
@@ -190,13 +140,3 @@ def _end_with(parent: Any) -> None:
     """A process that was killed cannot stop its workers, which would wait for ever."""
     parent.join()
     os._exit(1)
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
-
-
-def _holds_parts_only(folder: Path) -> bool:
-    return folder.is_dir() and all(
-        path.suffix == ".part" or path.name.startswith(".") for path in folder.iterdir()
-    )

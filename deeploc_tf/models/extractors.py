@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -12,7 +12,7 @@ from deeploc_tf.models.deeploc import FEATURE_LAYER
 from deeploc_tf.models.inpainting import INPAINTING_FEATURES, source_encoder
 from tfrecords.errors import did_you_mean
 
-_MAXIMUM = "max"
+POOLINGS = ("flatten", "max", "mean")
 
 
 def feature_layer(model: keras.Model) -> str:
@@ -21,28 +21,44 @@ def feature_layer(model: keras.Model) -> str:
     return FEATURE_LAYER if FEATURE_LAYER in named else INPAINTING_FEATURES
 
 
-def feature_extractor(model: keras.Model, layer: str | None = None) -> keras.Model:
-    """A plain Keras model from the inputs of `model` to the flattened, float32 output of one layer.
+def feature_extractor(model: keras.Model, layers: str | Sequence[str] | None = None) -> keras.Model:
+    """A plain Keras model from the inputs of `model` to vectors of one layer, or of several.
 
     It shares the weights and the preprocessing of `model`; nothing is copied. Of a
     `PairedCellInpainting` model it has the source encoder, which takes a crop alone.
 
     Args:
         model: as `DeepLoc`, `PairedCellInpainting` or `keras.models.load_model` gives it.
-        layer: name of a layer, such as ``fc_2`` (the penultimate one), ``fc_1`` or ``conv_5``; with
-            ``:max`` behind it the maximum over all places of each of its channels, as in
-            ``source_conv_4:max``. None: ``fc_2``, of inpainting ``source_conv_3:max``.
+        layers: an address, or several that are computed in one pass. An address is the name of a
+            layer, such as ``fc_2`` (the penultimate one), ``fc_1`` or ``conv_5``. Where the layer
+            has places, each channel's maximum (``conv_5:max``) or mean (``conv_5:mean``) over them
+            may be taken instead of all of them (``conv_5:flatten``, as without a suffix). None:
+            ``fc_2``, of inpainting ``source_conv_3:max``.
 
     Returns:
-        `keras.Model` with output float32 `(batch_size, num_features)`.
+        `keras.Model` with output float32 `(batch_size, num_features)`; of a sequence of addresses a
+        dict of such outputs by address.
 
     Raises:
-        ValueError: the model has no layer of that name, or one without places.
+        ValueError: the model has no layer of that name, or one without places; or an address is
+            there twice, or none.
     """
-    layer = layer or feature_layer(model)
     if "target" in {tensor.name for tensor in model.inputs}:
         model = source_encoder(model)
-    address, layer = layer, layer.partition(":")[0]
+    if layers is None or isinstance(layers, str):
+        address = layers or feature_layer(model)
+        name = f"{model.name}_{address.partition(':')[0]}"
+        return keras.Model(model.input, _vectors(model, address), name=name)
+    if not layers or len(set(layers)) != len(layers):
+        msg = f"Each layer must be named once, at least one. Received: layers={list(layers)}."
+        raise ValueError(msg)
+    outputs = {address: _vectors(model, address) for address in layers}
+    return keras.Model(model.input, outputs, name=f"{model.name}_features")
+
+
+def _vectors(model: keras.Model, address: str) -> Any:
+    """The symbolic float32 vectors at an address."""
+    layer, _, pooling = address.partition(":")
     names = [candidate.name for candidate in model.layers]
     if layer not in names:
         msg = (
@@ -51,18 +67,22 @@ def feature_extractor(model: keras.Model, layer: str | None = None) -> keras.Mod
         )
         raise ValueError(msg)
     output: Any = model.get_layer(layer).output
-    if address != layer:
-        if address != f"{layer}:{_MAXIMUM}" or len(output.shape) != 4:
-            msg = (
-                f"`layer` may end in :{_MAXIMUM}, if it has places to take the maximum of. "
-                f"Received: layer={address!r} of shape {tuple(output.shape[1:])}."
-            )
-            raise ValueError(msg)
-        output = keras.layers.GlobalMaxPooling2D(name="features_max")(output)
+    name = f"{address.replace(':', '_')}_features"
+    if pooling and (pooling not in POOLINGS or len(output.shape) != 4):
+        msg = (
+            f"`layer` may end in :{', :'.join(POOLINGS)}, if it has places to do so over. "
+            f"Received: layer={address!r} of shape {tuple(output.shape[1:])}."
+        )
+        raise ValueError(msg)
+    if pooling in ("max", "mean"):
+        # In float32 whatever the layer computes in: a mean of many small numbers needs the digits.
+        pool = keras.layers.GlobalMaxPooling2D
+        if pooling == "mean":
+            pool = keras.layers.GlobalAveragePooling2D
+        output = pool(dtype="float32", name=f"{name}_pool")(output)
     elif len(output.shape) > 2:
-        output = keras.layers.Flatten(name="features_flat")(output)
-    output = keras.layers.Activation("linear", dtype="float32", name="features")(output)
-    return keras.Model(model.input, output, name=f"{model.name}_{layer}")
+        output = keras.layers.Flatten(name=f"{name}_flat")(output)
+    return keras.layers.Activation("linear", dtype="float32", name=name)(output)
 
 
 def inference_function(model: keras.Model) -> Callable[[Any], Any]:

@@ -1,0 +1,73 @@
+"""What has been computed of a table that is not finished, kept beside the name it will have.
+
+OUTPUT.partial-0a1b2c3d/
+  000000.part    what was computed first
+  000001.part    and so on; the folder is removed when the table has its name
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfrecords.locking import locked
+
+
+class Unfinished:
+    """The folder of the parts of a table; it belongs to one process at a time.
+
+    Args:
+        output: the name that the table will have; its folder must exist.
+        identity: name of what is computed. The same identity goes on where another process stopped;
+            the remains of others are removed.
+    """
+
+    def __init__(self, output: Path, identity: str) -> None:
+        self.output = output
+        self.folder = output.with_name(f"{output.name}.partial-{identity[:16]}")
+
+    @property
+    def started(self) -> bool:
+        """Something is left of the same computation."""
+        return self.folder.is_dir()
+
+    def part(self, number: int) -> Path:
+        """Name of a part."""
+        return self.folder / f"{number:06d}.part"
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Hold the folder while the block runs; after an error it stays, if there is a part in it.
+
+        Raises:
+            LockedError: another process computes the same output.
+        """
+        with locked(self.output.with_name(f".{self.output.name}.lock"), str(self.output)):
+            for other in self.output.parent.glob(f"{_escaped(self.output.name)}.partial-*"):
+                if other != self.folder and _holds_parts_only(other):
+                    shutil.rmtree(other)
+            self.folder.mkdir(exist_ok=True)
+            try:
+                yield
+            except BaseException as error:
+                if any(self.folder.glob("*.part")):
+                    error.add_note(
+                        f"What was computed is kept in {str(self.folder)!r}: give the same command "
+                        "again to go on from there, or remove it."
+                    )
+                else:
+                    shutil.rmtree(self.folder)
+                raise
+            shutil.rmtree(self.folder)
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def _holds_parts_only(folder: Path) -> bool:
+    return folder.is_dir() and all(
+        path.suffix == ".part" or path.name.startswith(".") for path in folder.iterdir()
+    )
