@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from deeploc_tf.profiles.rows import Groups, RowTable
+from deeploc_tf.profiles.rows import Groups
 from deeploc_tf.profiles.transforms import robust_scale
 
 ROWS_OF_MEDIANS = 200_000
 
 
+class Vectors(Protocol):
+    """Vectors that are read in chunks, as those of a `RowTable`."""
+
+    @property
+    def num_features(self) -> int:
+        """Length of the vectors."""
+
+    def used_chunks(
+        self, used: NDArray[np.bool_]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Numbers of the used vectors, and these, float32 `(rows, num_features)`."""
+
+
+def means_by_group(
+    vectors: Vectors, groups: Groups, chosen: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Mean of the chosen vectors of each group, in one pass; 0 where there are none."""
+    sums = np.zeros((len(groups.names), vectors.num_features))
+    for rows, chunk in vectors.used_chunks(chosen):
+        sums += _members(groups, rows) @ chunk.astype(np.float64)
+    counts = np.bincount(groups.codes[chosen], minlength=len(groups.names))
+    return sums / np.maximum(counts, 1)[:, None]
+
+
 def moments_by_group(
-    table: RowTable, groups: Groups, chosen: NDArray[np.bool_]
+    table: Vectors, groups: Groups, chosen: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation (of n, as scikit-learn) by group, in one pass."""
     shape = (len(groups.names), table.num_features)
@@ -27,10 +51,7 @@ def moments_by_group(
         if not counts.any():  # near the mean, so that squares lose nothing
             about = vectors.mean(axis=0, dtype=np.float64)
         centered = vectors - about
-        members = scipy.sparse.csr_matrix(
-            (np.ones(len(rows)), (groups.codes[rows], np.arange(len(rows)))),
-            (len(groups.names), len(rows)),
-        )
+        members = _members(groups, rows)
         sums += members @ centered
         squares += members @ np.square(centered)
         counts += members.sum(axis=1)
@@ -42,7 +63,7 @@ def moments_by_group(
 
 
 def robust_by_group(
-    table: RowTable, groups: Groups, chosen: NDArray[np.bool_], seed: int
+    table: Vectors, groups: Groups, chosen: NDArray[np.bool_], seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Median and MAD by group, of as many rows as are held at once."""
     sampled = _sampled(groups, chosen, ROWS_OF_MEDIANS, np.random.default_rng(seed))
@@ -77,7 +98,7 @@ def _sampled(
 
 
 def covariance_of(
-    table: RowTable,
+    table: Vectors,
     transformed: Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[Any]],
     chosen: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -101,3 +122,11 @@ def covariance_of(
     count = int(chosen.sum())
     mean = total / count
     return mean + about, (products - count * np.outer(mean, mean)) / (count - 1)
+
+
+def _members(groups: Groups, rows: NDArray[np.int64]) -> scipy.sparse.csr_matrix:
+    """1 where a row is of a group, `(num_groups, num_rows)`: its products are sums by group."""
+    return scipy.sparse.csr_matrix(
+        (np.ones(len(rows)), (groups.codes[rows], np.arange(len(rows)))),
+        (len(groups.names), len(rows)),
+    )

@@ -1,0 +1,126 @@
+"""`deeploc-tf change`: which proteins moved between two screens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deeploc_tf.cli.parameters import Names
+
+if TYPE_CHECKING:
+    from deeploc_tf.profiles.change import Changes
+
+EPILOG = """\b
+Examples:
+  deeploc-tf change untreated.parquet treated.parquet changes.csv --replicate field
+  deeploc-tf change untreated.h5 treated.h5 changes.tsv --replicate plate --fdr 0.01
+  deeploc-tf change untreated.h5 treated.h5 changes.csv --replicate field --by plate --json
+"""
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_SHOWN = 10
+
+
+@click.command(epilog=EPILOG)
+@click.argument("untreated", type=_FILE)
+@click.argument("treated", type=_FILE)
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option(
+    "--replicate",
+    metavar="COLUMN",
+    help="Average its cells of a protein, such as by field, and permute these. Else cells are "
+    "permuted, as if those of one image were independent.",
+)
+@click.option(
+    "--by",
+    type=Names(),
+    default=(),
+    help="Columns, such as plate: a shift of all there is no move.",
+)
+@click.option(
+    "--dimensions",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Of the space in which moves are looked for.",
+)
+@click.option(
+    "--fdr",
+    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    default=0.05,
+    show_default=True,
+    help="Share of false ones among the proteins called moved.",
+)
+@click.option(
+    "--permutations",
+    type=click.IntRange(min=20),
+    default=200,
+    show_default=True,
+    help="Of the vectors of each protein.",
+)
+@click.option(
+    "--no-bulk",
+    is_flag=True,
+    help="Take replicates at their word, also where the bulk of the proteins says that screens "
+    "differ in more.",
+)
+@click.option("--drop-undefined", is_flag=True, help="Leave out rows with NaN or infinity.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def change(untreated: Path, treated: Path, output: Path, as_json: bool, **given: Any) -> None:
+    """Write which proteins moved from the screen UNTREATED to TREATED to OUTPUT (.csv or .tsv).
+
+    Both are tables of cells by one model, or of profiles with several rows, replicates, a protein.
+    The summary goes to NAME.json beside OUTPUT. docs/profiles.md has the test.
+    """
+    from deeploc_tf.profiles.change import ChangeSettings
+    from deeploc_tf.profiles.change import change as compare
+
+    settings = ChangeSettings(
+        replicate=given["replicate"],
+        by=given["by"],
+        num_dimensions=given["dimensions"],
+        false_discovery_rate=given["fdr"],
+        num_permutations=given["permutations"],
+        correct_bulk=not given["no_bulk"],
+        drop_undefined=given["drop_undefined"],
+        seed=given["seed"],
+    )
+    found = compare(untreated, treated, output, settings)
+    for sentence in _notes(found):
+        click.echo(sentence, err=True)
+    if as_json:
+        click.echo(json.dumps(found.summary, indent=1, ensure_ascii=False))
+        return
+    click.echo(f"{output}: {found.summary['moved']} of {found.summary['proteins']} proteins moved")
+    moved = found.table[found.table["moved"]]
+    shown = moved[["protein", "distance", "z_score", "q_value"]].head(_SHOWN)
+    if len(shown):
+        click.echo(shown.to_string(index=False, float_format="{:.3g}".format))
+    if len(moved) > _SHOWN:
+        click.echo(f"... {len(moved) - _SHOWN} more")
+
+
+def _notes(found: Changes) -> list[str]:
+    """Sentences on what was left out, and on how far the screens differ as a whole."""
+    words = {
+        "only_untreated": "only in the untreated screen",
+        "only_treated": "only in the treated screen",
+        "too_few": "with one vector in a screen",
+    }
+    notes = []
+    for reason, names in found.summary["left_out"].items():
+        if names:
+            shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+            notes.append(f"{len(names)} proteins are {words[reason]} and were left out: {shown}.")
+    center, width = found.summary["bulk_center"], found.summary["bulk_width"]
+    if found.summary["settings"]["correct_bulk"] and (center > 0.5 or width > 1.25):
+        notes.append(
+            "The screens differ in more than their replicates do: the bulk of the proteins has a "
+            f"z-score of {center:.1f} and a width of {width:.1f}. Both were taken off; p-values "
+            "are as good as this correction is."
+        )
+    return notes

@@ -1,0 +1,284 @@
+"""What changed between two screens: `change` says which proteins moved, and how sure that is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deeploc_tf.profiles.moved import Shifts, permuted_pseudo_f, pseudo_f, shifts
+from deeploc_tf.profiles.rows import RowTable, check_same_features, open_rows, origin
+from deeploc_tf.profiles.screens import FEWEST_VECTORS, Projected, Screen, projected, screen
+from deeploc_tf.version import __version__
+from tfrecords.publishing import check_absent, publish_bytes, publish_json
+
+FEWEST_PROTEINS = 10
+"""In each group of proteins by which shifts are taken."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ChangeSettings:
+    """How two screens are compared.
+
+    Attributes:
+        replicate: column, such as `field` or `plate`, whose cells (of one protein) are averaged to
+            one vector; vectors, not cells, are then what the null permutes. None takes cells.
+        by: columns, such as `plate`: what all proteins of one plate have in common is no move.
+        num_dimensions: of the space in which moves are looked for.
+        false_discovery_rate: share of false ones among the proteins called moved, on average.
+        num_permutations: of the vectors of each protein.
+        correct_bulk: see `deeploc_tf.profiles.moved.shifts`.
+        drop_undefined: whether to leave out rows that are not finite; otherwise they are refused.
+        seed: of the permutations.
+    """
+
+    replicate: str | None = None
+    by: tuple[str, ...] = ()
+    num_dimensions: int = 32
+    false_discovery_rate: float = 0.05
+    num_permutations: int = 200
+    correct_bulk: bool = True
+    drop_undefined: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        if (
+            not 0 < self.false_discovery_rate < 1
+            or self.num_permutations < 20
+            or self.num_dimensions < 1
+        ):
+            msg = (
+                "`false_discovery_rate` must lie between 0 and 1, `num_permutations` be 20 or "
+                "more, `num_dimensions` 1 or more. Received: "
+                f"{self.false_discovery_rate}, {self.num_permutations}, {self.num_dimensions}."
+            )
+            raise ValueError(msg)
+
+
+@dataclasses.dataclass(frozen=True)
+class Changes:
+    """What `change` found.
+
+    Attributes:
+        table: a row a protein, the surest first; docs/profiles.md has the columns.
+        summary: JSON-ready; counts, the bulk, settings and where the tables came from.
+    """
+
+    table: pd.DataFrame
+    summary: dict[str, Any]
+
+
+def change(
+    untreated: str | Path,
+    treated: str | Path,
+    output: str | Path | None = None,
+    settings: ChangeSettings | None = None,
+) -> Changes:
+    """Compare two screens of the same proteins, embedded by one model.
+
+    Args:
+        untreated: table of cells, .h5 or .parquet; or of profiles with several rows a protein,
+            each of them a replicate.
+        treated: likewise.
+        output: .csv or .tsv to write the table to, with the summary beside it as .json; None
+            writes nothing.
+        settings: how they are compared.
+
+    Raises:
+        OutputExistsError: a file of one of the names is there already.
+        ValueError: the tables have other features, no protein is in both with two vectors or more,
+            a column is missing, or a value is not finite.
+    """
+    settings = settings or ChangeSettings()
+    paths = None if output is None else _paths(Path(output))
+    tables = open_rows(untreated), open_rows(treated)
+    must = "Both screens must have the same features."
+    check_same_features(origin(tables[0]), origin(tables[1]), must)
+    first, second = (_screen(table, settings) for table in tables)
+    names, left_out = _in_both(first, second, settings)
+    spaces = projected((first, second), names, settings.num_dimensions)
+    groups = _groups_of_proteins(first, second, names, settings.by)
+    found, differences = _test(spaces, groups, settings)
+    table = _table(names, (first, second), spaces, differences, found, settings)
+    summary = _summary(tables, table, left_out, found, settings, len(set(groups.tolist())))
+    if paths is not None:
+        separator = "\t" if paths[0].suffix == ".tsv" else ","
+        publish_json(paths[1], summary)
+        publish_bytes(paths[0], table.to_csv(index=False, sep=separator).encode())
+    return Changes(table, summary)
+
+
+def _paths(output: Path) -> tuple[Path, Path]:
+    if output.suffix not in (".csv", ".tsv"):
+        msg = (
+            f"`output` must end in .csv or .tsv. Received: {output.name!r}. Name it, for example, "
+            f"{output.stem}.csv."
+        )
+        raise ValueError(msg)
+    paths = output, output.with_suffix(".json")
+    for path in paths:
+        check_absent(path)
+    return paths
+
+
+def _screen(table: RowTable, settings: ChangeSettings) -> Screen:
+    used = table.defined() if settings.drop_undefined else np.ones(table.num_rows, np.bool_)
+    return screen(table, used, settings.replicate, settings.by)
+
+
+def _in_both(
+    first: Screen, second: Screen, settings: ChangeSettings
+) -> tuple[list[str], dict[str, Any]]:
+    """Proteins to compare, and why others are not."""
+    enough = [
+        {
+            n
+            for n, count in zip(s.proteins.names, s.proteins.counts(), strict=True)
+            if count >= FEWEST_VECTORS
+        }
+        for s in (first, second)
+    ]
+    known = [set(s.proteins.names) for s in (first, second)]
+    names = sorted(enough[0] & enough[1])
+    left_out = {
+        "only_untreated": sorted(known[0] - known[1]),
+        "only_treated": sorted(known[1] - known[0]),
+        "too_few": sorted((known[0] & known[1]) - set(names)),
+    }
+    if not names:
+        unit = "rows" if settings.replicate is None else f"replicates (by {settings.replicate})"
+        what = "in common" if not known[0] & known[1] else f"in common, none with so many {unit}"
+        msg = (
+            f"Some protein must have {FEWEST_VECTORS} {unit} or more in both screens. Received: "
+            f"{len(known[0] & known[1])} proteins {what}, in {first.path} and {second.path}. Bring "
+            "tables of cells and not of profiles, with the same names of proteins."
+        )
+        raise ValueError(msg)
+    return names, left_out
+
+
+def _groups_of_proteins(
+    first: Screen, second: Screen, names: Sequence[str], by: tuple[str, ...]
+) -> NDArray[np.int64]:
+    """Number of each protein's group: those that lie on the same plates, in both screens."""
+    members: dict[Any, list[int]] = defaultdict(list)
+    places = [dict(zip(s.proteins.names, s.places, strict=True)) for s in (first, second)]
+    for index, name in enumerate(names):
+        members[places[0][name], places[1][name]].append(index)
+    groups = np.zeros(len(names), np.int64)
+    for number, (key, inside) in enumerate(members.items()):
+        groups[inside] = number
+        if len(inside) < FEWEST_PROTEINS:
+            where = " and ".join("+".join(sorted(part)) for part in key) if by else "both screens"
+            msg = (
+                f"There must be {FEWEST_PROTEINS} proteins or more"
+                + (f" in each group by {', '.join(by)}" if by else "")
+                + ", or what all have in common cannot be told from the moves of a few. Received: "
+                f"{len(inside)} proteins in {where}."
+                + (" Leave `by` out, or take a column with larger groups." if by else "")
+            )
+            raise ValueError(msg)
+    return groups
+
+
+def _test(
+    spaces: tuple[Projected, Projected], groups: NDArray[np.int64], settings: ChangeSettings
+) -> tuple[Shifts, NDArray[np.float64]]:
+    """The tests of all proteins, and the moves: differences less the shift of their group."""
+    differences = spaces[1].means - spaces[0].means
+    for group in np.unique(groups):
+        inside = groups == group
+        differences[inside] -= np.median(differences[inside], axis=0)
+    counts = spaces[0].counts, spaces[1].counts
+    parts = [space.of_each_protein() for space in spaces]
+    within = np.array([_squares(a) + _squares(b) for a, b in zip(*parts, strict=True)])
+    statistics = pseudo_f(differences, within, counts)
+    generator = np.random.default_rng(settings.seed)
+    null = [
+        permuted_pseudo_f(
+            np.concatenate([_unshrunk(a), _unshrunk(b)]),
+            len(a),
+            settings.num_permutations,
+            generator,
+        )
+        for a, b in zip(*parts, strict=True)
+    ]
+    # proteins with about as many vectors, to a factor of two in the smaller screen
+    kinds = np.log2(np.minimum(*counts)).astype(np.int64)
+    found = shifts(statistics, null, kinds, correct_bulk=settings.correct_bulk)
+    return found, differences
+
+
+def _squares(residuals: NDArray[np.float32]) -> float:
+    return float(np.square(residuals).sum(dtype=np.float64))
+
+
+def _unshrunk(residuals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Residuals as long as if the mean were known and not taken from them."""
+    return residuals * np.float32(np.sqrt(len(residuals) / (len(residuals) - 1)))
+
+
+def _table(
+    names: list[str],
+    screens: tuple[Screen, Screen],
+    spaces: tuple[Projected, Projected],
+    differences: NDArray[np.float64],
+    found: Shifts,
+    settings: ChangeSettings,
+) -> pd.DataFrame:
+    columns: dict[str, Any] = {"protein": names}
+    for which, one, space in zip(("untreated", "treated"), screens, spaces, strict=True):
+        cells = dict(zip(one.proteins.names, one.num_cells, strict=True))
+        columns[f"cells_{which}"] = [int(cells[name]) for name in names]
+        if settings.replicate is not None:
+            columns[f"replicates_{which}"] = space.counts
+    squares = np.square(differences).sum(axis=1)
+    # the squared length that chance alone would give is taken off
+    with np.errstate(divide="ignore", invalid="ignore"):
+        by_chance = np.where(found.statistic > 0, squares / found.statistic, 0.0)
+    columns |= {
+        "distance": np.sqrt(np.maximum(squares - by_chance, 0)),
+        "statistic": found.statistic,
+        "z_score": found.z_score,
+        "p_value": found.p_value,
+        "q_value": found.q_value,
+        "moved": found.q_value <= settings.false_discovery_rate,
+    }
+    table = pd.DataFrame(columns)
+    order = ["q_value", "p_value", "z_score", "protein"]
+    return table.sort_values(order, ascending=[True, True, False, True], ignore_index=True)
+
+
+def _summary(
+    tables: tuple[RowTable, RowTable],
+    table: pd.DataFrame,
+    left_out: dict[str, Any],
+    found: Shifts,
+    settings: ChangeSettings,
+    num_groups: int,
+) -> dict[str, Any]:
+    return {
+        "deeploc_tf": __version__,
+        "proteins": len(table),
+        "moved": int(table["moved"].sum()),
+        "left_out": left_out,
+        "groups_of_proteins": num_groups,
+        "bulk_center": found.bulk_center,
+        "bulk_width": found.bulk_width,
+        "settings": dataclasses.asdict(settings),
+        "screens": {
+            which: {
+                "file": one.path.name,
+                "rows": one.num_rows,
+                "provenance": dict(one.provenance),
+            }
+            for which, one in zip(("untreated", "treated"), tables, strict=True)
+        },
+    }

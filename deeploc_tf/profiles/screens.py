@@ -1,0 +1,189 @@
+"""Two screens of the same proteins, brought into one space in which proteins are told apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeploc_tf.profiles.moments import Vectors, covariance_of, means_by_group
+from deeploc_tf.profiles.moved import discriminants
+from deeploc_tf.profiles.rows import Groups, RowTable
+
+FEWEST_VECTORS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """Vectors in memory, such as the means of replicates.
+
+    Attributes:
+        values: float32 `(num_rows, num_features)`.
+    """
+
+    values: NDArray[np.float32]
+
+    @property
+    def num_features(self) -> int:
+        """Length of the vectors."""
+        return int(self.values.shape[1])
+
+    def used_chunks(
+        self, used: NDArray[np.bool_]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """All used vectors at once."""
+        yield np.flatnonzero(used), self.values[used]
+
+
+@dataclasses.dataclass(frozen=True)
+class Screen:
+    """The vectors of one screen, of cells or of replicates, and the protein of each.
+
+    Attributes:
+        path: of the table.
+        vectors: to be read.
+        proteins: of each vector.
+        num_cells: of each protein, as in `proteins.names`.
+        places: for each protein the groups by which shifts are taken, such as its plates.
+    """
+
+    path: Path
+    vectors: Vectors
+    proteins: Groups
+    num_cells: NDArray[np.int64]
+    places: tuple[frozenset[str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Projected:
+    """One screen in the common space.
+
+    Attributes:
+        means: float64 `(num_proteins, num_dimensions)`.
+        residuals: float32 `(num_vectors, num_dimensions)`, protein after protein.
+        counts: vectors of each protein.
+    """
+
+    means: NDArray[np.float64]
+    residuals: NDArray[np.float32]
+    counts: NDArray[np.int64]
+
+    def of_each_protein(self) -> list[NDArray[np.float32]]:
+        """The residuals of one protein after another."""
+        return np.split(self.residuals, np.cumsum(self.counts)[:-1])
+
+
+def screen(
+    table: RowTable, used: NDArray[np.bool_], replicate: str | None, by: tuple[str, ...]
+) -> Screen:
+    """The screen in a table; cells of one replicate are averaged.
+
+    Args:
+        table: of cells, or of profiles with several rows a protein.
+        used: bool `(num_rows,)`, rows that count.
+        replicate: column whose cells, of one protein, are one vector; None: cells are.
+        by: columns by which shifts are taken.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    proteins = table.groups("protein")
+    codes = np.where(used, proteins.codes, np.int32(-1))
+    proteins = Groups(proteins.names, codes)
+    places = _places(table, proteins, by)
+    if replicate is None:
+        return Screen(table.path, table, proteins, proteins.counts(), places)
+    units = table.groups(replicate)
+    pairs = codes.astype(np.int64) * max(1, len(units.names)) + units.codes
+    known = (codes >= 0) & (units.codes >= 0)
+    found, inverse = np.unique(pairs[known], return_inverse=True)
+    unit_of_row = np.full(table.num_rows, -1, np.int32)
+    unit_of_row[known] = inverse
+    groups = Groups(tuple(map(str, found)), unit_of_row)
+    means = means_by_group(table, groups, known).astype(np.float32)
+    protein_of_unit = (found // max(1, len(units.names))).astype(np.int32)
+    counted = np.bincount(codes[known], minlength=len(proteins.names)).astype(np.int64)
+    return Screen(table.path, Held(means), Groups(proteins.names, protein_of_unit), counted, places)
+
+
+def projected(
+    screens: tuple[Screen, Screen], names: list[str], num_dimensions: int
+) -> tuple[Projected, Projected]:
+    """Both screens in the directions in which proteins differ most for how much their vectors do.
+
+    The directions come from the scatter of vectors around the mean of their protein and screen, and
+    from the means of proteins over both screens: neither knows who moved.
+
+    Args:
+        screens: the two.
+        names: proteins that both have with two vectors or more.
+        num_dimensions: of the space, at most.
+
+    Returns:
+        The two screens, as `Projected`.
+    """
+    taken = [_renumbered(screen, names) for screen in screens]
+    counts = [np.bincount(codes[codes >= 0], minlength=len(names)) for codes in taken]
+    means = []
+    within: NDArray[np.float64] | float = 0.0
+    for one, codes in zip(screens, taken, strict=True):
+        groups = Groups(tuple(names), codes)
+        center = means_by_group(one.vectors, groups, codes >= 0)
+        means.append(center)
+        within = within + _scatter(one.vectors, codes, center)
+    degrees = int(sum(count.sum() for count in counts)) - 2 * len(names)
+    both = (means[0] + means[1]) / 2
+    between = np.atleast_2d(np.cov(both.T)) if len(names) > 1 else np.eye(both.shape[1])
+    directions = discriminants(np.asarray(within) / degrees, between, num_dimensions)
+    first, second = (
+        Projected(center @ directions, _residuals(one.vectors, codes, center, directions), count)
+        for one, codes, center, count in zip(screens, taken, means, counts, strict=True)
+    )
+    return first, second
+
+
+def _places(table: RowTable, proteins: Groups, by: tuple[str, ...]) -> tuple[frozenset[str], ...]:
+    if not by:
+        return (frozenset(),) * len(proteins.names)
+    groups = table.groups(*by)
+    known = (proteins.codes >= 0) & (groups.codes >= 0)
+    pairs = np.unique(np.stack([proteins.codes[known], groups.codes[known]], 1), axis=0)
+    found: list[set[str]] = [set() for _ in proteins.names]
+    for protein, group in pairs:
+        found[protein].add(groups.names[group])
+    return tuple(map(frozenset, found))
+
+
+def _renumbered(one: Screen, names: list[str]) -> NDArray[np.int32]:
+    """Index in `names` of each vector's protein, -1 for others."""
+    place = {name: index for index, name in enumerate(names)}
+    table = np.array([*(place.get(name, -1) for name in one.proteins.names), -1], np.int32)
+    return table[one.proteins.codes]
+
+
+def _scatter(
+    vectors: Vectors, codes: NDArray[np.int32], means: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Sum over vectors of the outer product of what is left less the protein's mean."""
+    chosen = codes >= 0
+    _, covariance = covariance_of(vectors, lambda v, rows: v - means[codes[rows]], chosen)
+    return covariance * (int(chosen.sum()) - 1)
+
+
+def _residuals(
+    vectors: Vectors,
+    codes: NDArray[np.int32],
+    means: NDArray[np.float64],
+    directions: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    order = np.argsort(codes, kind="stable")
+    order = order[np.searchsorted(codes[order], 0) :]
+    place = np.empty(len(codes), np.int64)
+    place[order] = np.arange(len(order))
+    held = np.empty((len(order), directions.shape[1]), np.float32)
+    for rows, chunk in vectors.used_chunks(codes >= 0):
+        held[place[rows]] = (chunk - means[codes[rows]]) @ directions
+    return held

@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from click.testing import CliRunner
+
+from deeploc_tf.cli import main
+from deeploc_tf.profiles.change import ChangeSettings, change
+from deeploc_tf.profiles.moved import discriminants, permuted_pseudo_f, pseudo_f, shifts
+from deeploc_tf.profiles.tables import VectorTable, read_table, write_table
+
+WIDTH = 12
+NAMES = [f"fc_2_{i:02d}" for i in range(WIDTH)]
+
+
+def write_screens(
+    folder: Path,
+    *,
+    num_proteins: int = 120,
+    num_moved: int = 0,
+    effect: float = 2.5,
+    fields: int = 5,
+    field_effect: float = 0.0,
+    plate_effect: float = 0.0,
+    seed: int = 0,
+    suffix: str = "h5",
+    heavy: bool = False,
+) -> tuple[Path, Path]:
+    """Two screens of proteins P000 ...; the first `num_moved` moved. Twenty cells of each."""
+    random = np.random.default_rng(seed)
+    places = random.normal(size=(num_proteins, WIDTH)) * np.linspace(3, 0.3, WIDTH)
+    moves = random.normal(size=(num_moved, WIDTH))
+    moves *= effect / np.linalg.norm(moves, axis=1, keepdims=True)
+    plates = np.arange(num_proteins) % 3 + 1
+    paths = []
+    for treated, name in enumerate(("untreated", "treated")):
+        number = 20 + 4 * treated
+        protein = np.repeat(np.arange(num_proteins), number)
+        field = np.tile(np.arange(number) % fields + 1, num_proteins)
+        draws = random.standard_t(4, (len(protein), WIDTH)) / np.sqrt(2)
+        noise = draws if heavy else random.normal(size=(len(protein), WIDTH))
+        of_field = random.normal(0, field_effect, (num_proteins, fields, WIDTH))
+        of_plate = random.normal(0, plate_effect, (4, WIDTH))
+        features = places[protein] + noise + of_field[protein, field - 1]
+        features += of_plate[plates[protein]] + treated * random.normal(size=WIDTH)
+        if treated:
+            chosen = protein < num_moved
+            features[chosen] += moves[protein[chosen]]
+        metadata = pd.DataFrame(
+            {
+                "key": [f"{name}{i}" for i in range(len(protein))],
+                "protein": [f"P{i:03d}" for i in protein],
+                "plate": plates[protein],
+                "field": field,
+            }
+        )
+        order = random.permutation(len(protein))
+        paths.append(folder / f"{name}{seed}.{suffix}")
+        table = VectorTable(
+            features[order].astype(np.float32),
+            metadata.iloc[order].reset_index(drop=True),
+            {"kind": "embeddings", "layer": "fc_2"},
+        )
+        write_table(paths[-1], table, NAMES)
+    return paths[0], paths[1]
+
+
+def false_and_true(paths: tuple[Path, Path], num_moved: int, **settings: Any) -> tuple[int, int]:
+    table = change(*paths, settings=ChangeSettings(num_permutations=100, **settings)).table
+    called = table["protein"][table["moved"]].str[1:].astype(int)
+    return int((called >= num_moved).sum()), int((called < num_moved).sum())
+
+
+def test_pseudo_f_is_that_of_permanova() -> None:
+    """Anderson's own form: sums of squared distances between pairs, no mean anywhere."""
+    random = np.random.default_rng(0)
+    first, second = random.normal(size=(7, 4)), random.normal(0.3, 1, size=(5, 4))
+
+    def squares(points: Any) -> float:
+        pairs = itertools.combinations(points, 2)
+        return sum(float(np.sum((a - b) ** 2)) for a, b in pairs) / len(points)
+
+    within = squares(first) + squares(second)
+    wanted = (squares([*first, *second]) - within) / (within / 10)
+    difference = (second.mean(axis=0) - first.mean(axis=0))[None]
+    found = pseudo_f(difference, np.array([within]), (np.array([7]), np.array([5])))
+    np.testing.assert_allclose(found, wanted)
+
+
+def test_permutations_are_those_of_a_naive_loop() -> None:
+    """All 252 ways to divide ten vectors: the same distribution, moment by moment."""
+    residuals = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
+    residuals[:5] -= residuals[:5].mean(axis=0)
+    residuals[5:] -= residuals[5:].mean(axis=0)
+    every = []
+    exact = residuals.astype(float)
+    for inside in itertools.combinations(range(10), 5):
+        mask = np.isin(np.arange(10), inside)
+        a, b = exact[mask], exact[~mask]
+        within = ((a - a.mean(axis=0)) ** 2).sum() + ((b - b.mean(axis=0)) ** 2).sum()
+        squares = 2.5 * ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum()
+        every.append(squares / (within / 8))
+    drawn = permuted_pseudo_f(residuals, 5, 20_000, np.random.default_rng(1))
+    assert np.abs(drawn[:500, None] - np.array(every)).min(axis=1).max() < 1e-4
+    np.testing.assert_allclose(
+        np.quantile(drawn, [0.1, 0.5, 0.9]), np.quantile(every, [0.1, 0.5, 0.9]), rtol=0.05
+    )
+
+
+def test_discriminants_make_the_scatter_round_and_put_the_best_first() -> None:
+    random = np.random.default_rng(0)
+    within = np.cov(random.normal(size=(50, 6)).T)
+    between = np.diag([9.0, 4, 1, 0.1, 0.1, 0.1])
+    directions = discriminants(within, between, 3)
+    np.testing.assert_allclose(directions.T @ within @ directions, np.eye(3), atol=5e-3)
+    ratios = np.diag(directions.T @ between @ directions)
+    assert ratios[0] > ratios[1] > ratios[2]
+    wanted = np.sort(np.linalg.eigvals(np.linalg.solve(within, between)).real)[::-1]
+    np.testing.assert_allclose(ratios, wanted[:3], rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("screens", "settings"),
+    [
+        ({}, {}),
+        ({"heavy": True}, {}),
+        ({"field_effect": 0.5}, {"replicate": "field"}),
+        ({"field_effect": 0.5, "fields": 3}, {"replicate": "field"}),
+        ({"plate_effect": 1.0}, {"by": ("plate",)}),
+    ],
+    ids=["cells", "heavy tails", "fields", "three fields", "plates"],
+)
+def test_where_nothing_moved_hardly_anything_is_called(
+    screens: Any, settings: Any, tmp_path: Path
+) -> None:
+    called = [
+        false_and_true(write_screens(tmp_path, seed=seed, **screens), 0, **settings)[0]
+        for seed in range(6)
+    ]
+    # of six screens a call is expected in a third of one; three or more come in two of a thousand
+    assert sum(number > 0 for number in called) < 3
+    assert sum(called) < 6
+
+
+@pytest.mark.parametrize(
+    ("screens", "settings", "fewest"),
+    [
+        ({"effect": 3.0}, {}, 0.8),
+        ({"effect": 3.0, "field_effect": 0.5}, {"replicate": "field"}, 0.8),
+        ({"effect": 3.0, "plate_effect": 1.0}, {"by": ("plate",)}, 0.8),
+    ],
+    ids=["cells", "fields", "plates"],
+)
+def test_proteins_that_moved_are_found_and_few_others(
+    screens: Any, settings: Any, fewest: float, tmp_path: Path
+) -> None:
+    false = true = 0
+    for seed in range(4):
+        paths = write_screens(tmp_path, num_moved=12, seed=seed, **screens)
+        wrong, right = false_and_true(paths, 12, **settings)
+        false, true = false + wrong, true + right
+    assert true >= fewest * 48
+    assert false <= 0.15 * (false + true)  # .05 on average; 48 moved ones leave it some scatter
+
+
+def test_cells_of_one_field_are_no_replicates_and_the_bulk_tells(tmp_path: Path) -> None:
+    paths = write_screens(tmp_path, field_effect=1.0)
+    believed, _ = false_and_true(paths, 0, correct_bulk=False)
+    corrected, _ = false_and_true(paths, 0)
+    by_field, _ = false_and_true(paths, 0, replicate="field", correct_bulk=False)
+    assert believed > 60
+    assert corrected <= 3
+    assert by_field <= 3
+
+
+def test_p_values_are_uniform_where_nothing_moved(tmp_path: Path) -> None:
+    p_values = np.concatenate(
+        [
+            change(
+                *write_screens(tmp_path, seed=seed),
+                settings=ChangeSettings(num_permutations=50, correct_bulk=False),
+            ).table["p_value"]
+            for seed in range(5)
+        ]
+    )
+    assert scipy.stats.kstest(p_values, "uniform").pvalue > 0.001
+
+
+def test_the_correction_makes_no_p_value_smaller() -> None:
+    random = np.random.default_rng(0)
+    null = [random.chisquare(8, 100) for _ in range(80)]
+    kinds = np.zeros(80, np.int64)
+    for scale in (0.3, 1.0, 4.0):
+        statistics = scale * random.chisquare(8, 80)
+        plain = shifts(statistics, null, kinds, correct_bulk=False)
+        corrected = shifts(statistics, null, kinds)
+        assert (corrected.p_value >= plain.p_value).all()
+        if scale == 1:
+            assert abs(corrected.bulk_center) < 0.4
+        np.testing.assert_allclose(
+            plain.q_value, scipy.stats.false_discovery_control(plain.p_value)
+        )
+
+
+def test_formats_and_order_of_rows_change_nothing(tmp_path: Path) -> None:
+    paths = write_screens(tmp_path, num_moved=5)
+    first = change(*paths).table
+    turned = []
+    for path in paths:
+        table = read_table(path)
+        order = np.random.default_rng(5).permutation(len(table.features))
+        order = order[np.argsort(table.metadata["protein"].to_numpy()[order], kind="stable")]
+        turned.append(path.with_suffix(".parquet"))
+        metadata = table.metadata.iloc[order].reset_index(drop=True)
+        write_table(
+            turned[-1], VectorTable(table.features[order], metadata, table.provenance), NAMES
+        )
+    second = change(*turned).table.set_index("protein").loc[first["protein"]]
+    np.testing.assert_allclose(second["statistic"], first["statistic"], rtol=1e-4)
+    pd.testing.assert_frame_equal(change(*paths).table, first)
+
+
+def test_means_of_replicates_are_a_screen_too(tmp_path: Path) -> None:
+    """Profiles with several rows a protein give what `replicate` gives from the cells."""
+    paths = write_screens(tmp_path, num_moved=5, field_effect=0.5)
+    means = []
+    for path in paths:
+        table = read_table(path)
+        frame = pd.DataFrame(table.features.astype(float))
+        grouped = frame.groupby([table.metadata["protein"], table.metadata["field"]]).mean()
+        metadata = pd.DataFrame({"protein": grouped.index.get_level_values(0)})
+        means.append(path.with_name(f"means-{path.name}"))
+        features = grouped.to_numpy(np.float32)
+        write_table(means[-1], VectorTable(features, metadata, table.provenance), NAMES)
+    first = change(*paths, settings=ChangeSettings(replicate="field")).table
+    second = change(*means).table
+    np.testing.assert_allclose(second["statistic"], first["statistic"], rtol=1e-4)
+    assert (first["replicates_untreated"] == 5).all()
+    assert (first["cells_treated"] == 24).all()
+    assert (second["cells_treated"] == 5).all()
+
+
+def test_distance_is_the_length_of_the_move_in_cells_spread(tmp_path: Path) -> None:
+    paths = write_screens(tmp_path, num_moved=12, effect=4.0)
+    table = change(*paths, settings=ChangeSettings(num_dimensions=WIDTH)).table
+    moved = table[table["protein"] < "P012"]
+    np.testing.assert_allclose(moved["distance"].mean(), 4.0, atol=0.25)
+    assert table[table["protein"] >= "P012"]["distance"].median() < 0.5
+
+
+def run(*words: str) -> Any:
+    return CliRunner().invoke(main, ["change", *words])
+
+
+def test_the_command_writes_a_table_and_a_summary(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_screens(Path(), num_moved=12, effect=4.0)
+    done = run("untreated0.h5", "treated0.h5", "changes.tsv", "--replicate", "field")
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv("changes.tsv", sep="\t")
+    assert set(table["protein"][:12]) == {f"P{i:03d}" for i in range(12)}
+    assert table["moved"][:12].all()
+    summary = json.loads(Path("changes.json").read_text())
+    assert summary["moved"] == table["moved"].sum()
+    assert summary["settings"]["replicate"] == "field"
+    assert f"changes.tsv: {summary['moved']} of 120 proteins moved" in done.stdout
+    again = run("untreated0.h5", "treated0.h5", "changes.tsv")
+    assert again.exit_code == 1
+    assert "must not exist yet" in again.stderr
+    as_json = run("untreated0.h5", "treated0.h5", "more.csv", "--json", "--replicate", "field")
+    assert json.loads(as_json.stdout) == summary
+
+
+def test_screens_that_differ_as_a_whole_are_told(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_screens(Path(), field_effect=1.0)
+    done = run("untreated0.h5", "treated0.h5", "changes.csv")
+    assert "differ in more than their replicates do" in done.stderr
+
+
+def test_proteins_of_one_screen_or_one_cell_are_left_out_and_told(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = write_screens(Path())
+    for path, lost in zip(paths, ("P003", "P004"), strict=True):
+        table = read_table(path)
+        protein = table.metadata["protein"]
+        kept = (protein != lost) & ~((protein == "P005") & protein.duplicated())
+        metadata = table.metadata[kept].reset_index(drop=True)
+        write_table(path, VectorTable(table.features[kept], metadata, table.provenance), NAMES)
+    done = run(*map(str, paths), "changes.csv")
+    assert done.exit_code == 0, done.output
+    for told in (
+        "only in the untreated screen and were left out: P004.",
+        "only in the treated screen and were left out: P003.",
+        "with one vector in a screen and were left out: P005.",
+    ):
+        assert told in done.stderr
+    assert len(pd.read_csv("changes.csv")) == 117
+
+
+def table_of(path: Path, proteins: list[str], width: int = WIDTH, layer: str = "fc_2") -> str:
+    features = np.random.default_rng(0).normal(size=(len(proteins), width)).astype(np.float32)
+    table = VectorTable(features, pd.DataFrame({"protein": proteins}), {"layer": layer})
+    write_table(path, table, [f"{layer}_{i:02d}" for i in range(width)])
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("other", "words", "message"),
+    [
+        ({"width": 5}, [], "num_features=12 and num_features=5"),
+        ({"layer": "fc_1"}, [], "layer='fc_2' and layer='fc_1'"),
+        ({"proteins": ["Q"] * 4}, [], "0 proteins in common"),
+        ({"proteins": [f"P{i:03d}" for i in range(50)]}, [], "50 proteins in common, none with so"),
+        ({"proteins": [f"P{i:03d}" for i in range(9)] * 3}, [], "9 proteins in both screens"),
+        ({}, ["--replicate", "feld"], "Did you mean 'field'"),
+        ({}, ["--by", "plat"], "Did you mean 'plate'"),
+    ],
+)
+def test_screens_that_cannot_be_compared_are_told(
+    other: Any, words: list[str], message: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_screens(Path())
+    given = {"proteins": [f"P{i:03d}" for i in range(20)] * 3, **other}
+    done = run("untreated0.h5", table_of(Path("other.h5"), **given), "changes.csv", *words)
+    assert done.exit_code == 1
+    assert message in done.stderr
+    assert not Path("changes.csv").exists()
+
+
+def test_other_bad_input_is_told(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = write_screens(Path())
+    table = read_table(paths[1])
+    table.features[7, 3] = np.nan
+    write_table(paths[1], table, NAMES)
+    words = [*map(str, paths), "changes.csv"]
+    assert "fc_2_03=nan in row 7 of treated0.h5" in run(*words).stderr
+    assert run(*words, "--drop-undefined").exit_code == 0
+    Path("changes.csv").unlink()
+    Path("changes.json").unlink()
+    done = run(*words, "--drop-undefined", "--by", "field")
+    assert "must be 10 proteins or more in each group by field" not in done.stderr
+    done = run(*map(str, paths), "other.csv", "--drop-undefined", "--by", "key")
+    assert "must be 10 proteins or more in each group by key" in done.stderr
+    assert "must end in .csv or .tsv" in run(*map(str, paths), "changes.parquet").stderr
+    with pytest.raises(ValueError, match="20 or more"):
+        ChangeSettings(num_permutations=3)
