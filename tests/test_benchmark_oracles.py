@@ -152,15 +152,18 @@ def test_modules_drawn_do_not_overlap() -> None:
     assert len(draws) > 1
 
 
-@given(st.integers(0, 10**6), st.sampled_from([2, 1000]))
+@given(st.integers(0, 10**6), st.sampled_from([1, 2, 1000]), st.sampled_from([7, 100, 10**6]))
 @settings(max_examples=20, deadline=None)
-def test_a_resample_is_the_score_with_weights_of_pairs(seed: int, levels: int) -> None:
+def test_a_resample_is_the_score_with_weights_of_pairs(seed: int, levels: int, chunk: int) -> None:
     generator = np.random.default_rng(seed)
     similarities = matrix_of(generator.integers(-levels, levels + 1, (COUNT, COUNT)) / levels)
     shared = shared_of(generator)
     weights = intervals.resampled_weights(COUNT, 3, generator)
     matrix = cast("np.ndarray[Any, Any]", similarities.matrix)
-    found = intervals.resampled_average_precisions(matrix, shared, weights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intervals, "_CHUNK", chunk)  # runs of ties go over the edges of chunks
+        found = intervals.resampled_average_precisions(similarities, shared, weights)
+    assert found is not None
     rows, columns = np.triu_indices(COUNT, 1)
     for value, weight in zip(found, weights, strict=True):
         expected = average_precision_score(

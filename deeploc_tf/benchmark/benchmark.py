@@ -24,7 +24,7 @@ from deeploc_tf.benchmark.per_query import (
     permutation_p_values,
     query_scores,
 )
-from deeploc_tf.benchmark.pooled import fits, pooled_curve, positive_scores, rank_pairs
+from deeploc_tf.benchmark.pooled import pooled_curves
 from deeploc_tf.benchmark.scores import (
     DEFAULT_KS,
     PrecisionRecallCurve,
@@ -128,7 +128,7 @@ def benchmark(
     # What is wrong with the last standard is told before the first is scored.
     annotations = [annotate(s, kept, min_size=min_size, max_size=max_size) for s in standards]
     shared = [shared_terms(annotation) for annotation in annotations]
-    similarities = similarities_of(features, similarity)
+    similarities = similarities_of(features, similarity, extent.memory)
     left_out = {"profiles_left_out": len(proteins) - len(kept)}
     results = []
     for annotation, pairs in zip(annotations, shared, strict=True):
@@ -151,7 +151,9 @@ def _score(
     extent: Extent,
 ) -> StandardScores:
     queries = query_scores(similarities, shared, ks, annotation.members)
-    curve, shuffled = _pooled(similarities, shared, extent)
+    generator = np.random.default_rng(extent.seed)
+    orders = [generator.permutation(len(similarities)) for _ in range(extent.num_shuffles)]
+    curve, shuffled = pooled_curves(similarities, shared, orders, extent.memory)
     values = {
         **annotation.coverage,
         **_numbers_of_curve(curve, len(similarities), shared.nnz // 2),
@@ -169,27 +171,6 @@ def _score(
             values[f"{name}_low"], values[f"{name}_high"] = interval(draws)
     terms = term_table(annotation, queries.term_precision)
     return StandardScores(annotation.standard, values, curve, terms, resampled)
-
-
-def _pooled(
-    similarities: Similarities, shared: scipy.sparse.csr_matrix, extent: Extent
-) -> tuple[PrecisionRecallCurve, list[float]]:
-    """The curve of all pairs, and average precisions with the proteins shuffled."""
-    generator = np.random.default_rng(extent.seed)
-    count = len(similarities)
-    orders = (generator.permutation(count) for _ in range(extent.num_shuffles))
-    if not fits(count, extent.memory):
-        curve = pooled_curve(similarities, shared, extent.memory)
-        curves = (pooled_curve(similarities.among(o), shared, extent.memory) for o in orders)
-        return curve, [curve.average_precision for curve in curves]
-    upper = scipy.sparse.triu(shared, 1).tocsr()
-    ranking, positives = rank_pairs(similarities, upper)
-    curve = ranking.curve(positives)
-    shuffled = [
-        ranking.curve(positive_scores(similarities.among(order), upper)).average_precision
-        for order in orders
-    ]
-    return curve, shuffled
 
 
 def _numbers_of_curve(
@@ -243,12 +224,9 @@ def _resample(
     queries: QueryScores,
     extent: Extent,
 ) -> dict[str, NDArray[np.float64]]:
-    """Scores of draws of proteins, by name; that of all pairs only where a matrix is kept."""
+    """Scores of draws of proteins, by name; that of all pairs only where memory allows it."""
     generator = np.random.default_rng(extent.seed)
     weights = resampled_weights(len(similarities), extent.num_resamples, generator)
     found = {"mean_average_precision": resampled_means(queries.precision, weights)}
-    if similarities.matrix is not None:
-        found["average_precision"] = resampled_average_precisions(
-            similarities.matrix, shared, weights
-        )
-    return found
+    pooled = resampled_average_precisions(similarities, shared, weights, extent.memory)
+    return found if pooled is None else {**found, "average_precision": pooled}

@@ -16,9 +16,13 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
+from deeploc_tf.benchmark.pooled import Positives, keys_of, num_threads, scores_by_rows
+from deeploc_tf.benchmark.similarity import Similarities
+
 LEVEL = 0.95
 
-_NUM_THREADS = 2
+_MOST_PROTEINS = 1 << 15
+_CHUNK = 1 << 16  # pairs; with weights below 256 their sum stays below 2^32
 
 
 def resampled_weights(
@@ -30,39 +34,92 @@ def resampled_weights(
 
 
 def resampled_average_precisions(
-    matrix: NDArray[np.float32], shared: scipy.sparse.csr_matrix, weights: NDArray[np.int64]
-) -> NDArray[np.float64]:
+    similarities: Similarities,
+    shared: scipy.sparse.csr_matrix,
+    weights: NDArray[np.int64],
+    memory: int | None = None,
+) -> NDArray[np.float64] | None:
     """Pooled average precision of each resample; NaN where it holds no positive pair.
 
+    All pairs are put in order once, eight bytes each.
+
     Args:
-        matrix: similarities `(num_proteins, num_proteins)`.
+        similarities: of the proteins.
         shared: bool, sparse: which proteins share a term.
         weights: as `resampled_weights` gives them.
+        memory: bytes that the pairs may take; None has no bound.
+
+    Returns:
+        A score a resample, or None where the pairs take more memory, or the proteins are more than
+        32,768.
     """
-    rows, columns = (part.astype(np.int32) for part in np.triu_indices(len(matrix), 1))
-    scores = matrix[rows, columns]
-    order = np.argsort(scores)[::-1]
-    rows, columns, scores = rows[order], columns[order], scores[order]
-    positive = np.asarray(shared[rows, columns], bool).ravel()
-    # the last of each run of ties, in those runs that hold a positive
-    ends = np.append(np.flatnonzero(scores[1:] != scores[:-1]), len(scores) - 1)
-    trues = np.cumsum(positive)[ends]
-    ends = ends[np.diff(trues, prepend=0) > 0]
-    positives = np.flatnonzero(positive)
-    before_end = np.searchsorted(positives, ends, side="right") - 1
+    num_pairs = len(similarities) * (len(similarities) - 1) // 2
+    if len(similarities) > _MOST_PROTEINS or (memory is not None and 8 * num_pairs > memory):
+        return None
+    ordered = _ordered_pairs(similarities, shared, num_pairs)
+    groups = np.array_split(weights.astype(np.uint32), min(num_threads(), len(weights)))
+    with ThreadPoolExecutor(len(groups)) as pool:
+        return np.concatenate(list(pool.map(lambda group: _scores(ordered, group), groups)))
 
-    def score(weight: NDArray[np.int64]) -> float:
-        weight = weight.astype(np.int32)
-        total = np.cumsum(weight[rows] * weight[columns], dtype=np.int64)[ends]
-        chosen = weight[rows[positives]] * weight[columns[positives]]
-        true = np.cumsum(chosen, dtype=np.int64)[before_end]
-        if true[-1] == 0:
-            return float("nan")
-        precision = true / np.maximum(total, 1)
-        return float(np.diff(true, prepend=0) @ precision / true[-1])
 
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        return np.array(list(pool.map(score, weights)))
+def _ordered_pairs(
+    similarities: Similarities, shared: scipy.sparse.csr_matrix, num_pairs: int
+) -> NDArray[np.uint64]:
+    """Each pair in 64 bits, the most similar first: 32 of score, 15 of row, 15 of column, 0, label.
+
+    The bits of the score are turned, so that a higher one comes first.
+    """
+    pairs = np.empty(num_pairs, np.uint64)
+    positives = Positives(shared)
+    end = start = 0
+    count = len(similarities)
+    for block, _ in scores_by_rows(similarities, [positives]):
+        first, width = end, len(block)
+        stop = start
+        while end < first + width:  # whole rows
+            end += count - 1 - stop
+            stop += 1
+        rows = np.arange(start, stop)
+        lengths = count - 1 - rows
+        columns = np.concatenate([np.arange(row + 1, count) for row in rows])
+        low = np.repeat(rows << 17, lengths) | columns << 2
+        begins = np.cumsum(lengths) - lengths
+        of_row, of_column = positives.in_rows(start, stop)
+        low[begins[of_row] + of_column - of_row - 1] |= 1
+        pairs[first:end] = (~keys_of(block)).astype(np.uint64) << np.uint64(32)
+        pairs[first:end] |= low.astype(np.uint64)
+        start = stop
+    pairs.sort()
+    return pairs
+
+
+def _scores(ordered: NDArray[np.uint64], weights: NDArray[np.uint32]) -> NDArray[np.float64]:
+    """Average precision of some resamples, from pairs in order, a chunk after the other."""
+    pairs, true, at_end = (np.zeros(len(weights), np.int64) for _ in range(3))
+    sums = np.zeros(len(weights))
+    waiting = 0  # positives since the last run of ties that came to its end
+    for start in range(0, len(ordered), _CHUNK):
+        chunk = ordered[start : start + _CHUNK + 1] >> np.uint64(32)
+        changes = chunk[1:] != chunk[:-1]
+        low = ordered[start : start + _CHUNK].astype(np.uint32)
+        ends = np.flatnonzero(changes if len(chunk) > len(low) else np.append(changes, True))
+        rows, columns = (low >> 17).astype(np.intp), (low >> 2 & 0x7FFF).astype(np.intp)
+        positive = np.flatnonzero(low & 1)
+        seen = np.cumsum(low & 1)[ends].astype(np.int64)
+        gaining = np.diff(seen, prepend=-waiting) > 0
+        waiting = len(positive) - (int(seen[-1]) if len(seen) else -waiting)
+        ends, seen = ends[gaining], seen[gaining]
+        for k, weight in enumerate(weights):
+            of_pair = weight[rows] * weight[columns]
+            reached = np.cumsum(of_pair, dtype=np.uint32)
+            found = np.append(0, np.cumsum(of_pair[positive], dtype=np.int64))
+            at_ends = true[k] + found[seen]
+            gained = np.diff(at_ends, prepend=at_end[k])
+            sums[k] += float(gained @ (at_ends / np.maximum(pairs[k] + reached[ends], 1)))
+            at_end[k] = at_ends[-1] if len(at_ends) else at_end[k]
+            pairs[k] += int(reached[-1])
+            true[k] += int(found[-1])
+    return np.divide(sums, true, out=np.full(len(weights), np.nan), where=true > 0)
 
 
 def resampled_means(values: NDArray[np.float64], weights: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -15,6 +15,8 @@ Kind = Literal["cosine", "pearson", "spearman", "euclidean"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _LARGEST_MATRIX = 8192  # proteins; 256 MiB
+_BLOCK = 512  # rows
+_NOTHING = 1e-12  # of the sum of two squares: what is left of the distance of equal vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +24,7 @@ class Similarities:
     """Similarities of every two proteins, kept as a matrix where it is small enough.
 
     Attributes:
-        vectors: `(num_proteins, num_features)`, whose products are the similarities; of float64
-            where distances are wanted, else of float32.
+        vectors: `(num_proteins, num_features)`, whose products are the similarities.
         squares: float64 `(num_proteins,)`, squared lengths of the vectors where distances are
             wanted, else None.
         matrix: float32 `(num_proteins, num_proteins)`, exactly symmetric, or None: too large.
@@ -43,8 +44,10 @@ class Similarities:
         products = self.vectors[rows] @ self.vectors[columns].T
         if self.squares is None:
             return np.asarray(products, np.float32)
-        squares = self.squares[rows, None] + self.squares[columns] - 2 * products
-        distances: NDArray[np.float32] = np.sqrt(np.maximum(squares, 0)).astype(np.float32)
+        sums = self.squares[rows, None] + self.squares[columns]
+        squares = sums - 2 * products
+        squares[squares < _NOTHING * sums] = 0
+        distances: NDArray[np.float32] = np.sqrt(squares).astype(np.float32)
         return -distances
 
     def among(self, proteins: NDArray[np.int64]) -> Similarities:
@@ -87,12 +90,19 @@ def usable_profiles(
     return usable
 
 
-def similarities_of(features: NDArray[np.float32], kind: Kind = "cosine") -> Similarities:
+def similarities_of(
+    features: NDArray[np.float32], kind: Kind = "cosine", memory: int | None = None
+) -> Similarities:
     """Similarities of every two rows.
+
+    Scores that are equal in theory must tie, or the order of the rows would decide; so products
+    are of float64 and rounded to float32 at last. Only of more than 8,192 different rows, whose
+    products take their time, are they of float32.
 
     Args:
         features: `(num_proteins, num_features)`, all usable, see `usable_profiles`.
         kind: cosine; Pearson's or Spearman's correlation; or minus the Euclidean distance.
+        memory: bytes that a matrix may take; None keeps one of up to 8,192 proteins.
 
     Raises:
         ValueError: the kind is none of these.
@@ -100,19 +110,37 @@ def similarities_of(features: NDArray[np.float32], kind: Kind = "cosine") -> Sim
     if kind not in KINDS:
         msg = f"`similarity` must be one of {', '.join(KINDS)}. Received: similarity={kind!r}."
         raise ValueError(msg)
+    count = len(features)
     if kind == "euclidean":
         # around their mean, so that the difference of large squares loses least
         vectors = features - features.mean(axis=0, dtype=np.float64)
         made = Similarities(vectors, np.einsum("ij,ij->i", vectors, vectors), None)
     else:
         centered = _centered(features, kind)
-        lengths = np.linalg.norm(centered, axis=1, keepdims=True)
-        made = Similarities((centered / lengths).astype(np.float32), None, None)
-    if len(features) > _LARGEST_MATRIX:
+        vectors = centered / np.linalg.norm(centered, axis=1, keepdims=True)
+        if count > _LARGEST_MATRIX:
+            short = vectors.astype(np.float32)
+            if len({row.tobytes() for row in short}) == count:
+                vectors = short
+        made = Similarities(vectors, None, None)
+    if count > _LARGEST_MATRIX or (memory is not None and 4 * count**2 > memory):
         return made
-    # Each score is computed once: the two triangles of a product may differ in the last bit.
-    upper = np.triu(made.block(slice(None), slice(None)), 1)
-    return dataclasses.replace(made, matrix=upper + upper.T)
+    return dataclasses.replace(made, matrix=_matrix(made))
+
+
+def _matrix(similarities: Similarities) -> NDArray[np.float32]:
+    """The whole matrix; each score is computed once, as that of a product may differ in a bit."""
+    count = len(similarities)
+    matrix = np.empty((count, count), np.float32)
+    for start in range(0, count, _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        block = similarities.block(rows, slice(start, None))
+        width = len(block)
+        upper = np.triu(block[:, :width], 1)
+        matrix[rows, rows] = upper + upper.T
+        matrix[rows, start + width :] = block[:, width:]
+        matrix[start + width :, rows] = block[:, width:].T
+    return matrix
 
 
 def cosine_similarities(features: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
@@ -127,11 +155,7 @@ def cosine_similarities(features: NDArray[np.float32], names: Sequence[str]) -> 
         msg = f"Profiles must be finite and not zero everywhere. Received: {bad[:3]}."
         raise ValueError(msg)
     made = similarities_of(features)
-    if made.matrix is not None:
-        return made.matrix
-    upper = np.triu(made.block(slice(None), slice(None)), 1)
-    symmetric: NDArray[np.float32] = upper + upper.T
-    return symmetric
+    return _matrix(made) if made.matrix is None else made.matrix
 
 
 def _centered(features: NDArray[np.float32], kind: Kind) -> NDArray[np.float64]:
