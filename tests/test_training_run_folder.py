@@ -9,7 +9,7 @@ import pytest
 
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.run_folder import open_for_training, open_run
-from tfrecords.errors import OutputExistsError, RecordsError
+from tfrecords.errors import LockedError, OutputExistsError, RecordsError
 from tfrecords.manifest import Manifest
 
 
@@ -79,6 +79,24 @@ def test_a_start_that_was_killed_at_once_can_be_repeated(
     assert open_run(tmp_path).config == CONFIG
 
 
+def test_one_process_at_a_time_trains_in_a_folder_and_clears_up(
+    tmp_path: Path, manifests: list[Manifest]
+) -> None:
+    run = open_for_training(tmp_path / "run", CONFIG, manifests[0])
+    (run.path / "checkpoint").mkdir()
+    left = [run.path / ".model.partial-7.keras", run.path / "checkpoint" / ".epoch.partial-7.npz"]
+    for path in left:
+        path.write_bytes(b"half")
+    with run.alone():
+        assert not any(path.exists() for path in left)
+        again = open_for_training(tmp_path / "run", CONFIG, manifests[0])
+        with pytest.raises(LockedError, match="One process at a time may write a run folder"):
+            again.alone().__enter__()
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        "checkpoint", "config.json", "environment.json",
+    ]  # fmt: skip
+
+
 def test_settings_that_this_version_does_not_know_are_refused(
     tmp_path: Path, manifests: list[Manifest]
 ) -> None:
@@ -95,7 +113,7 @@ def test_settings_that_this_version_does_not_know_are_refused(
 @pytest.mark.parametrize(
     "values",
     [
-        {"epochs": 0}, {"batch_size": 0}, {"width": 0}, {"dense_units": (8,)}, {"crop_size": -1},
+        {"epochs": -1}, {"batch_size": 0}, {"width": 0}, {"dense_units": (8,)}, {"crop_size": -1},
         {"dropout": 1.0}, {"ema_momentum": 1.0}, {"label_smoothing": 1.0}, {"learning_rate": 0},
         {"weight_decay": -1}, {"patience": 0}, {"seed": -1}, {"seed": 2**31}, {"preset": "vgg16"},
         {"normalization": "none"}, {"augmentation": "all"}, {"optimizer": "sag"}, {"epoch": 3},

@@ -33,7 +33,9 @@ CONFIG = FitConfig(
     epochs=7,
     batch_size=8,
     warmup_epochs=1,
-    learning_rate=1e-3,
+    # Not Adam: of a gradient that is a rounding error it makes a step of full length.
+    optimizer="sgd",
+    learning_rate=0.02,
     ema_momentum=0.5,
 )
 

@@ -23,7 +23,7 @@ Examples:
     deeploc-tf fit RECORDS RUN --method inpainting
   From a run on another screen, holding what it learnt of texture:
     deeploc-tf fit RECORDS NEW_RUN --from RUN --freeze 'conv_*' --dropout 0.5
-  Stopped? The same command goes on after the last finished epoch.
+  Stopped? The same command goes on from the last checkpoint.
 """
 
 _COLUMNS = (
