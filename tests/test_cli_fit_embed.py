@@ -113,7 +113,7 @@ def test_an_interrupted_fit_says_that_it_goes_on(
 @pytest.mark.parametrize(
     "options",
     [
-        ["--epochs", "0"], ["--epochs", "many"], ["--batch-size", "0"], ["--width", "-1"],
+        ["--epochs", "-1"], ["--epochs", "many"], ["--batch-size", "0"], ["--width", "-1"],
         ["--width", "nan"], ["--dense-units", "8"], ["--dense-units", "8,x"],
         ["--dense-units", "0,8"], ["--dropout", "1"], ["--preset", "vgg16"], ["--patience", "0"],
         ["--seed", "-1"], ["--seed", "4294967296"], ["--label-smoothing", "2"],

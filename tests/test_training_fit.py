@@ -384,3 +384,21 @@ def test_a_configuration_makes_one_architecture(records: Path, finished: Finishe
     model = build_model(CONFIG, trained.schema)
     assert [layer.name for layer in model.layers] == [layer.name for layer in trained.model.layers]
     assert model.get_layer("random_rotation").seed == CONFIG.seed
+
+
+def test_without_epochs_it_is_the_network_as_a_training_begins(
+    records: Path, tmp_path: Path
+) -> None:
+    class Begin(keras.callbacks.Callback):
+        def on_train_begin(self, logs: Any = None) -> None:
+            del logs
+            self.weights = [weight.numpy() for weight in self.model.trainable_weights]
+
+    begin = Begin()
+    fit(records, tmp_path / "run", CONFIG.model_copy(update={"epochs": 1}), callbacks=[begin])
+    metrics = fit(records, tmp_path / "untrained", CONFIG.model_copy(update={"epochs": 0}))
+    assert metrics["epochs"] == 0
+    assert metrics["test"]["num_crops"] == 11
+    found = load_trained(tmp_path / "untrained").model.trainable_weights
+    for weight, expected in zip(found, begin.weights, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), expected)

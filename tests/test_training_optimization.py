@@ -177,3 +177,10 @@ def test_without_averaging_the_weights_are_the_models() -> None:
     model, _ = trained(FitConfig(ema_momentum=0), 1)
     for value, weight in zip(averaged_weights(model), model.weights, strict=True):
         np.testing.assert_array_equal(value, weight.numpy())
+
+
+def test_before_the_first_step_the_average_is_what_the_model_has() -> None:
+    model, history = trained(FitConfig(ema_momentum=0.5), 0)
+    assert len(history) == 1
+    for value, weight in zip(averaged_weights(model), model.weights, strict=True):
+        np.testing.assert_array_equal(value, weight.numpy())

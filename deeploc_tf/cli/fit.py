@@ -177,7 +177,13 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     help="Inpainting only: columns in which both cells of a pair are equal.  "
     "[default: protein and field]",
 )
-@click.option("--epochs", type=int, default=40, show_default=True)
+@click.option(
+    "--epochs",
+    type=int,
+    default=40,
+    show_default=True,
+    help="0: the network as it begins, to compare others with.",
+)
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Over all devices.")
 @click.option(
     "--optimizer",

@@ -106,7 +106,9 @@ class FitConfig(pydantic.BaseModel):
     )
 
     # Optimization.
-    epochs: pydantic.PositiveInt = 40
+    epochs: int = pydantic.Field(
+        default=40, ge=0, description="0: the network as it begins, to compare others with"
+    )
     batch_size: pydantic.PositiveInt = pydantic.Field(
         default=64, description="crops, over all replicas"
     )

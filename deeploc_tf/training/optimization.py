@@ -144,13 +144,15 @@ def optimizer_variables(optimizer: Any) -> list[Any]:
 def averaged_weights(model: keras.Model) -> list[NDArray[Any]]:
     """Values of `model.weights`, the trainable ones replaced by moving averages if there are any.
 
+    Before the first step there are none: Keras 3 has zeros there.
+
     The averages live in the optimizer, whose attribute for them is private in both Keras versions;
     Keras' own `SwapEMAWeights` reads it too.
     """
     # float16 training has another optimizer around it, which scales the loss
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     averages: dict[int, Any] = {}
-    if getattr(optimizer, "use_ema", False):
+    if getattr(optimizer, "use_ema", False) and int(optimizer.iterations.numpy()):
         moving = optimizer._model_variables_moving_average
         averages = {
             id(variable): average
