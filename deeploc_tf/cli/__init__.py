@@ -22,6 +22,7 @@ COMMANDS = {
     "embed": "deeploc_tf.cli.embed:embed",
     "measure": "deeploc_tf.cli.measure:measure",
     "profile": "deeploc_tf.cli.profile:profile",
+    "neighbors": "deeploc_tf.cli.neighbors:neighbors",
     "change": "deeploc_tf.cli.change:change",
     "export": "deeploc_tf.cli.export:export",
     "predict": "deeploc_tf.cli.predict:predict",

@@ -1,0 +1,141 @@
+"""`deeploc-tf neighbors`: the proteins most like a given one, and what they share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from deeploc_tf.benchmark.standards import Standard
+    from deeploc_tf.profiles.index import ApproximateIndex
+    from deeploc_tf.profiles.neighbors import Space
+
+EPILOG = """\b
+Examples:
+  deeploc-tf neighbors cells.profiles.parquet AAC1 AAH1 -k 5
+  deeploc-tf neighbors profiles.h5 AAC1 --standard complexes.gmt --standard go_cc.gmt --center
+  deeploc-tf neighbors cells.h5 AAC1_1_003 --index cells.usearch --json
+"""
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(epilog=EPILOG)
+@click.argument("profiles", type=_FILE)
+@click.argument("proteins", nargs=-1, required=True)
+@click.option("-k", "--number", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option(
+    "--similarity",
+    type=click.Choice(["cosine", "pearson", "euclidean"]),
+    default="cosine",
+    show_default=True,
+    help="Of two profiles; euclidean: minus the distance.",
+)
+@click.option("--center", is_flag=True, help="Take the mean of all rows off first.")
+@click.option(
+    "--standard",
+    "standards",
+    multiple=True,
+    type=_FILE,
+    help="Show the terms that both are in. Of any form that `standards` reads. Repeatable.",
+)
+@click.option(
+    "--index",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Search approximately, by this index (usearch, extra `search`); made where there is none. "
+    "For many queries of more than 200,000 rows.",
+)
+@click.option("--json", "as_json", is_flag=True)
+def neighbors(
+    profiles: Path,
+    proteins: tuple[str, ...],
+    number: int,
+    similarity: Any,
+    center: bool,
+    standards: tuple[Path, ...],
+    index: Path | None,
+    as_json: bool,
+) -> None:
+    """List the rows of PROFILES that are most like each of PROTEINS.
+
+    PROFILES is a table of profiles (.h5, .parquet, or text), or one of cells, which go by their
+    key. Without --index the search is exact.
+    """
+    from deeploc_tf.benchmark.standards import read_standard
+    from deeploc_tf.profiles.neighbors import nearest, read_space
+
+    read = [read_standard(path) for path in standards]
+    space = read_space(profiles, similarity, center=center)
+    queries = space.rows_of(proteins)
+    if space.left_out:
+        shown = ", ".join(space.left_out[:3]) + (" ..." if len(space.left_out) > 3 else "")
+        click.echo(
+            f"{len(space.left_out)} rows are not finite or have no length and were left out: "
+            f"{shown}.",
+            err=True,
+        )
+    approximate = None if index is None else _index(space, index)
+    if approximate is None:
+        rows, likeness = nearest(space, queries, number)
+    else:
+        rows, likeness = approximate.nearest(queries, number)
+    found = [
+        {
+            "query": name,
+            "neighbors": [
+                {
+                    "name": space.names[row],
+                    "protein": space.proteins[row],
+                    "similarity": round(float(score), 6),
+                    "shared": _shared(read, space.proteins[query], space.proteins[row]),
+                }
+                for row, score in zip(near, scores, strict=True)
+            ],
+        }
+        for name, query, near, scores in zip(proteins, queries, rows, likeness, strict=True)
+    ]
+    if as_json:
+        settings = {"similarity": similarity, "center": center, "exact": approximate is None}
+        if approximate is not None:
+            settings["recall_at_10"] = approximate.recall
+        click.echo(json.dumps({**settings, "queries": found}, indent=1, ensure_ascii=False))
+        return
+    click.echo("\n\n".join(_text(answer) for answer in found))
+
+
+def _index(space: Space, path: Path) -> ApproximateIndex:
+    from deeploc_tf.profiles.index import WORTH_AN_INDEX, build_index, index_exists, load_index
+
+    if len(space.names) < WORTH_AN_INDEX:
+        click.echo(
+            f"Of {len(space.names)} rows an exact search is as quick: leave --index out.", err=True
+        )
+    made = load_index(space, path) if index_exists(path) else build_index(space, path)
+    click.echo(f"{path} finds {made.recall:.1%} of the true 10 nearest rows.", err=True)
+    return made
+
+
+def _shared(standards: list[Standard], first: str, second: str) -> dict[str, list[str]]:
+    """Terms, by standard, that have both proteins as members."""
+    found = {}
+    for standard in standards:
+        terms = [t for t, members in standard.terms.items() if {first, second} <= members]
+        if terms:
+            found[standard.name] = sorted(standard.descriptions.get(t) or t for t in terms)
+    return found
+
+
+def _text(answer: dict[str, Any]) -> str:
+    """One query and its neighbors as lines."""
+    near = answer["neighbors"]
+    width = max(len(other["name"]) for other in near)
+    lines = [answer["query"]]
+    for other in near:
+        shared = "; ".join(
+            f"{standard}: {', '.join(terms)}" for standard, terms in other["shared"].items()
+        )
+        lines.append(f"  {other['name']:<{width}}  {other['similarity']:7.4f}  {shared}".rstrip())
+    return "\n".join(lines)
