@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -21,7 +22,8 @@ from click.testing import CliRunner
 
 from deeploc_tf.cli import main
 from deeploc_tf.models.deeploc import DeepLoc
-from deeploc_tf.models.extractors import feature_extractor
+from deeploc_tf.models.extractors import feature_extractor, inference_function
+from deeploc_tf.models.folding import fast_precision
 from deeploc_tf.models.test_time import views
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.pipeline.batches import batches
@@ -78,12 +80,17 @@ def crops(run: Path) -> dict[str, Any]:
     return {name: batch[name].numpy() for name in names}
 
 
+@functools.cache
+def keras_models(run: Path) -> tuple[Any, Any]:
+    """The run's own model, and its features, as functions of a batch."""
+    model = load_trained(run).model
+    return inference_function(model), inference_function(feature_extractor(model))
+
+
 def as_keras_says(run: Path, crops: dict[str, Any]) -> dict[str, Any]:
     """The outputs of the signatures, from the run's own model."""
-    trained = load_trained(run)
-    inputs: Any = crops if trained.takes_mask else crops["image"]
-    logits = trained.model.predict(inputs, verbose=0)
-    embedding = feature_extractor(trained.model).predict(inputs, verbose=0)
+    inputs: Any = crops if "mask" in crops else crops["image"]
+    logits, embedding = (model(inputs).numpy() for model in keras_models(run))
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     odds /= odds.sum(axis=1, keepdims=True)
     return {"logits": logits, "embedding": embedding, "probabilities": odds}
@@ -210,10 +217,10 @@ def cut(records: Any) -> bytes:
     return bytes(example.SerializeToString())
 
 
-@pytest.mark.parametrize("test_time", ["crops", "both"])
 def test_averaged_views_are_those_of_evaluate(
-    test_time: str, run: Path, crops: dict[str, Any], tmp_path: Path
+    run: Path, crops: dict[str, Any], tmp_path: Path
 ) -> None:
+    test_time = "both" if "mask" in crops else "crops"
     few = {name: values[:7] for name, values in crops.items()}
     loaded = tf.saved_model.load(str(export(run, tmp_path / "model", test_time=test_time)))
     outputs = loaded.signatures["serving_default"](**{n: tf.constant(v) for n, v in few.items()})
@@ -228,6 +235,23 @@ def test_averaged_views_are_those_of_evaluate(
     np.testing.assert_allclose(odds.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(odds, outputs["probabilities"], atol=1e-5)
     assert loaded.signatures["describe"]()["test_time"].numpy().tolist() == [test_time.encode()]
+
+
+def test_a_fast_model_says_nearly_the_same(
+    run: Path, crops: dict[str, Any], tmp_path: Path
+) -> None:
+    loaded = tf.saved_model.load(str(export(run, tmp_path / "model", fast=True)))
+    precision = fast_precision()
+    assert loaded.signatures["describe"]()["precision"].numpy().tolist() == [precision.encode()]
+    serve = loaded.signatures["serving_default"]
+    weights = load_trained(run).model.weights
+    assert len(serve.variables) < len(weights)  # batch normalizations are gone
+    outputs = serve(**{name: tf.constant(values) for name, values in crops.items()})
+    tolerance = 1e-4 if precision == "float32" else 0.1
+    for name, values in as_keras_says(run, crops).items():
+        assert outputs[name].dtype == tf.float32
+        difference = np.abs(outputs[name] - values).max() / np.ptp(values)
+        assert difference < tolerance, (name, difference)
 
 
 def test_it_runs_in_a_data_set_and_under_a_gradient_tape(
@@ -261,16 +285,18 @@ def test_another_keras_model_takes_it_as_a_layer(
     if "mask" in crops:
         pytest.skip("a TFSMLayer passes one tensor")
     image = keras.Input((14, 14, 2), dtype="uint16")
-    vectors = keras.layers.TFSMLayer(str(model), call_endpoint="embed")(image)["embedding"]
-    classifier = keras.Model(image, keras.layers.Dense(2, name="mine")(vectors))
-    classifier.compile("sgd", "mse")
-    before = classifier.get_layer("mine").kernel.numpy()
-    classifier.fit(crops["image"][:16], np.zeros((16, 2)), verbose=0)
-    assert np.abs(classifier.get_layer("mine").kernel.numpy() - before).max() > 0
     expected = as_keras_says(run, crops)["embedding"]
-    np.testing.assert_allclose(
-        keras.Model(image, vectors).predict(crops["image"], verbose=0), expected, rtol=0, atol=1e-5
-    )
+    for trainable in (False, True):
+        layer = keras.layers.TFSMLayer(str(model), call_endpoint="embed", trainable=trainable)
+        vectors = layer(image)["embedding"]
+        classifier = keras.Model(image, keras.layers.Dense(2, name="mine")(vectors))
+        classifier.compile("sgd", "mse")
+        before = classifier.get_layer("mine").kernel.numpy()
+        classifier.fit(crops["image"][:16], np.zeros((16, 2)), verbose=0)
+        assert np.abs(classifier.get_layer("mine").kernel.numpy() - before).max() > 0
+        found = keras.Model(image, vectors).predict(crops["image"], verbose=0)
+        # as the page says: only with trainable=False it stays as it was
+        assert bool(np.abs(found - expected).max() < 1e-5) is not trainable
 
 
 def test_crops_that_the_model_was_not_made_for_are_refused_by_name(

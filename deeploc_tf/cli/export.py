@@ -27,7 +27,12 @@ Examples:
     show_default=True,
     help="Average 5 windows of each crop, its 8 flips and turns, or the 40 of both.",
 )
-def export(run: Path, model: Path, layer: str, test_time: str) -> None:
+@click.option(
+    "--fast",
+    is_flag=True,
+    help="Fold batch norms away; convolutions in bfloat16 where this machine has it in hardware.",
+)
+def export(run: Path, model: Path, layer: str, test_time: str, fast: bool) -> None:
     """Write the model in RUN as a TensorFlow SavedModel that takes raw crops.
 
     It carries its preprocessing and needs nothing but TensorFlow. MODEL, a new folder, is what
@@ -37,5 +42,5 @@ def export(run: Path, model: Path, layer: str, test_time: str) -> None:
     start_tensorflow()
     from deeploc_tf.serving.export import export as export_run
 
-    version = export_run(run, model, layer=layer, test_time=test_time)
+    version = export_run(run, model, layer=layer, test_time=test_time, fast=fast)
     click.echo(f"{version}: serving_default, classify, embed, serialized, describe")

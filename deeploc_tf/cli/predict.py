@@ -51,6 +51,11 @@ Examples:
     help="Of a run: average 5 windows of each crop, its 8 flips and turns, or 40.  [default: none]",
 )
 @click.option(
+    "--fast",
+    is_flag=True,
+    help="Of a run: batch norms folded away, convolutions in bfloat16 where there is hardware.",
+)
+@click.option(
     "--min-fraction",
     type=click.FloatRange(0, 1),
     default=0.2,
@@ -77,6 +82,7 @@ def predict(
     embedding: bool,
     layer: str | None,
     test_time: str | None,
+    fast: bool,
     min_fraction: float,
     trust: bool,
     max_rejects: int,
@@ -103,7 +109,7 @@ def predict(
     from deeploc_tf.serving.opening import open_model
     from deeploc_tf.serving.predict import predict as predict_fields
 
-    model = open_model(run, layer=layer, test_time=test_time, trust=trust)
+    model = open_model(run, layer=layer, test_time=test_time, fast=fast, trust=trust)
     sources = _sources(fields, options, model)
     single = next(sources)[1] if len(fields) == 1 else None
     with Progress("Predicting cells", len(single.index()) if single else None) as progress:

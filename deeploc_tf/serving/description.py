@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from deeploc_tf.models.folding import fast_precision
 from deeploc_tf.models.test_time import window_size
 from deeploc_tf.models.trained import TrainedModel, read_config
 from deeploc_tf.version import __version__
@@ -37,7 +38,7 @@ class Description:
             have several.
         layer: of the embedding.
         test_time: the views that are averaged; see `views`.
-        precision: "float32", or what the fast graph computes convolutions in.
+        precision: what convolutions compute in, "float32" or "bfloat16"; all else is float32.
         model_sha256: digest of the Keras file that was exported.
         records_digest: identity of the records it was trained on.
         deeploc_tf: version that exported.
@@ -104,7 +105,7 @@ class Description:
 
 
 def describe(
-    trained: TrainedModel, run: str | Path, *, layer: str, test_time: str, precision: str
+    trained: TrainedModel, run: str | Path, *, layer: str, test_time: str, fast: bool
 ) -> Description:
     """The description of a finished run, exported in a certain way.
 
@@ -113,7 +114,7 @@ def describe(
         run: its folder.
         layer: of the embedding.
         test_time: the views that are averaged.
-        precision: of the convolutions.
+        fast: whether its graph is made cheaper; see `fast_model`.
     """
     schema = trained.schema
     normalization: keras.layers.Layer = trained.model.get_layer("normalization")
@@ -129,7 +130,7 @@ def describe(
         activation="sigmoid" if trained.multi_label else "softmax",
         layer=layer,
         test_time=test_time,
-        precision=precision,
+        precision=fast_precision() if fast else "float32",
         model_sha256=trained.model_sha256,
         records_digest=trained.records_digest,
         deeploc_tf=__version__,

@@ -18,7 +18,12 @@ VERSION = "1"
 
 
 def export(
-    run: str | Path, output: str | Path, *, layer: str = FEATURE_LAYER, test_time: str = "none"
+    run: str | Path,
+    output: str | Path,
+    *,
+    layer: str = FEATURE_LAYER,
+    test_time: str = "none",
+    fast: bool = False,
 ) -> Path:
     """Write the model of a run as a SavedModel that carries its own preprocessing.
 
@@ -45,6 +50,8 @@ def export(
         layer: of the embedding; "fc_2" is the penultimate one.
         test_time: views of each crop whose probabilities and embeddings are averaged: "none",
             "crops" (five windows), "orientations" or "both"; see `views`. The cost is a pass each.
+        fast: fold batch normalizations away, and compute convolutions in bfloat16 if this machine
+            does that in hardware; `describe` tells the precision. See `fast_model`.
 
     Returns:
         The SavedModel, `output/1`.
@@ -60,8 +67,8 @@ def export(
     with publishing_folder(output) as folder:
         trained = load_trained(run)
         trained.check_tells_classes()
-        description = describe(trained, run, layer=layer, test_time=test_time, precision="float32")
-        module = Signatures(trained, description)
+        description = describe(trained, run, layer=layer, test_time=test_time, fast=fast)
+        module = Signatures(trained, description, fast=fast)
         version = folder / VERSION
         tf.saved_model.save(module, str(version), signatures=module.endpoints)
         (version / DESCRIPTION_NAME).parent.mkdir()

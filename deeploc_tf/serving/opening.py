@@ -56,6 +56,7 @@ def open_model(
     *,
     layer: str | None = None,
     test_time: str | None = None,
+    fast: bool = False,
     trust: bool = False,
 ) -> OpenModel:
     """The model of a finished run, or a SavedModel, which may lie in versions below its folder.
@@ -66,6 +67,7 @@ def open_model(
         path: folder of a run, a SavedModel, or a folder of its numbered versions.
         layer: of the embedding of a run; None: "fc_2".
         test_time: views of each crop that are averaged, of a run; None: "none". See `views`.
+        fast: make the graph of a run cheaper; see `fast_model`.
         trust: load a SavedModel although its files are not those of its list of digests.
 
     Raises:
@@ -83,15 +85,15 @@ def open_model(
             path,
             layer=layer or FEATURE_LAYER,
             test_time=test_time or "none",
-            precision="float32",
+            fast=fast,
         )
-        signature = Signatures(trained, description).endpoints[SIGNATURE]
+        signature = Signatures(trained, description, fast=fast).endpoints[SIGNATURE]
         return OpenModel(description, signature)
-    if layer is not None or test_time is not None:
+    if layer is not None or test_time is not None or fast:
         msg = (
-            "Layer and views of a SavedModel are settled when it is exported. Received: "
-            f"layer={layer!r}, test_time={test_time!r} for {str(path)!r}. Leave them out, or name "
-            "the run."
+            "Layer, views and precision of a SavedModel are settled when it is exported. Received: "
+            f"layer={layer!r}, test_time={test_time!r}, fast={fast} for {str(path)!r}. Leave them "
+            "out, or name the run."
         )
         raise ValueError(msg)
     return _load(folder, trust=trust)

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from deeploc_tf.models.extractors import feature_extractor, input_specs
+from deeploc_tf.models.folding import fast_model
 from deeploc_tf.models.test_time import View, views
 from deeploc_tf.models.trained import TrainedModel
 from deeploc_tf.serving.description import Description
@@ -27,15 +28,20 @@ class Signatures(tf.Module):
 
     Args:
         trained: the model.
-        description: layer, views and the rest of what `describe` returns.
+        description: layer, views, precision and the rest of what `describe` returns.
+        fast: fold batch normalizations away; see `fast_model`.
 
     Attributes:
         endpoints: TensorFlow function by the name of its signature; see `export`.
     """
 
-    def __init__(self, trained: TrainedModel, description: Description) -> None:
+    def __init__(
+        self, trained: TrainedModel, description: Description, *, fast: bool = False
+    ) -> None:
         super().__init__()
         network = _network(trained.model, description)
+        if fast:
+            network = fast_model(network, description.precision)
         # Plain tf.Variables: of a Keras object, TensorFlow would save much more than its values.
         keras_2 = keras.__version__.startswith("2.")
         self.weights = [weight if keras_2 else weight.value for weight in network.weights]
