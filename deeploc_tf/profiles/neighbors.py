@@ -107,7 +107,7 @@ def read_space(
     else:
         read = read_profiles(path)
         names = proteins = read.metadata["protein"].tolist()
-        vectors = read.features
+        vectors = np.array(read.features)  # ours to change
     return search_space(vectors, names, proteins, similarity, center=center)
 
 
