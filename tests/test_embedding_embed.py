@@ -13,10 +13,13 @@ import pytest
 
 from deeploc_tf.embedding import embed as module
 from deeploc_tf.embedding.embed import embed
+from deeploc_tf.models import folding
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import feature_extractor
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.pipeline.batches import batches
+from deeploc_tf.pipeline.shards import shard_batches
+from deeploc_tf.profiles import whole
 from deeploc_tf.profiles.tables import read_table
 from tfrecords.errors import (
     DamagedRecordsError,
@@ -106,7 +109,7 @@ def test_rows_are_the_crops_in_manifest_order(screen: Screen, suffix: str, tmp_p
     pd.testing.assert_frame_equal(table.metadata, metadata, check_dtype=False)
     assert np.ptp(table.features, axis=0).max() > 1e-3  # the crops differ
     assert (written.num_crops, written.num_features) == (11, 12)
-    assert done == [4, 8, 11]
+    assert done == [4, 6, 10, 11]  # shards of 6 and 5: no batch spans them
     assert table.provenance["records_digest"] == screen.manifest.digest
     assert table.provenance["layer"] == "fc_2"
     assert table.provenance["splits"] == ["test"]
@@ -252,14 +255,86 @@ def test_an_existing_output_is_not_touched(plain: Screen, name: str, tmp_path: P
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_killed_between_its_two_files_it_starts_again(plain: Screen, tmp_path: Path) -> None:
-    written = embed(plain.run, plain.records, tmp_path / "cells.h5")
-    whole = read_table(written.embeddings)
-    written.embeddings.unlink()  # its name comes last, so profiles alone are what a kill leaves
-    with pytest.raises(OutputExistsError, match=r"cells\.profiles\.h5"):
-        embed(plain.run, plain.records, tmp_path / "cells.h5", layer="fc_1")
-    again = embed(plain.run, plain.records, tmp_path / "cells.h5")
-    np.testing.assert_array_equal(read_table(again.embeddings).features, whole.features)
+def test_several_layers_stand_side_by_side(plain: Screen, tmp_path: Path) -> None:
+    layers = ["conv_5:max", "fc_1", "conv_5:mean", "conv_8"]
+    written = embed(plain.run, plain.records, tmp_path / "cells.parquet", layer=layers)
+    table = read_table(written.embeddings)
+    places = expected(plain, "test", "conv_5")[0].reshape(11, -1, 15)
+    wanted = [
+        places.max(axis=1),
+        expected(plain, "test", "fc_1")[0],
+        places.mean(axis=1),
+        expected(plain, "test", "conv_8")[0],
+    ]
+    np.testing.assert_allclose(table.features, np.concatenate(wanted, axis=1), atol=1e-5)
+    assert written.layer == table.provenance["layer"] == "conv_5:max+fc_1+conv_5:mean+conv_8"
+    assert table.feature_names[14:16] == ("conv_5_max_14", "fc_1_0")
+    assert len(set(table.feature_names)) == written.num_features == table.features.shape[1]
+    assert read_table(written.profiles).feature_names == table.feature_names
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_test_time_averages_over_views(
+    masked: bool, write_screen: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    manifest = write_screen(tmp_path / "records", {"test": (3, 2, 2)}, size=14, has_mask=masked)
+    screen = make_screen(tmp_path, manifest, mask=masked)
+    written = embed(
+        screen.run, screen.records, tmp_path / "cells.h5", test_time="orientations", batch_size=3
+    )
+    (batch,) = batches(screen.records, "test").as_numpy_iterator()
+    extractor = feature_extractor(load_trained(screen.run).model)
+    seen = []
+    for turn in range(4):
+        for flip in (False, True):
+            views = {}
+            for name in ("image", "mask") if masked else ("image",):
+                turned = np.rot90(batch[name], turn, axes=(1, 2))
+                views[name] = turned[:, ::-1] if flip else turned
+            seen.append(extractor(views if masked else views["image"], training=False).numpy())
+    assert np.ptp(seen, axis=0).max() > 1e-4  # the views differ
+    np.testing.assert_allclose(
+        read_table(written.embeddings).features, np.mean(seen, axis=0), atol=1e-5
+    )
+    assert read_table(written.profiles).provenance["test_time"] == "orientations"
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.05)])
+def test_fast_is_nearly_the_same(
+    precision: str,
+    tolerance: float,
+    plain: Screen,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    has = precision == "bfloat16"
+    monkeypatch.setattr(folding, "cpu_has_bfloat16", lambda: has)
+    notes: list[str] = []
+    written = embed(plain.run, plain.records, tmp_path / "cells.h5", fast=True, note=notes.append)
+    table, (features, _) = read_table(written.embeddings), expected(plain, "test")
+    assert 0 < np.abs(table.features - features).max() < tolerance * np.abs(features).max()
+    assert table.provenance["fast"] == precision
+    assert notes == [f"Batch norm is folded into the layers before it, in {precision}."]
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5ad"])
+def test_tables_that_fit_into_memory_are_converted(
+    suffix: str, plain: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if suffix == ".h5ad":
+        pytest.importorskip("anndata")
+    written = embed(plain.run, plain.records, tmp_path / f"cells{suffix}")
+    features, metadata = expected(plain, "test")
+    found = read_table(written.embeddings)
+    np.testing.assert_allclose(found.features, features, atol=1e-5)
+    pd.testing.assert_frame_equal(found.metadata, metadata, check_dtype=False)
+    assert read_table(written.profiles).metadata["protein"].tolist() == sorted(
+        set(metadata["protein"])
+    )
+    monkeypatch.setattr(whole, "MOST_BYTES", 11 * 12 * 4 - 1)
+    with pytest.raises(ValueError, match="11 rows of 12 float32 features"):
+        embed(plain.run, plain.records, tmp_path / f"other{suffix}")
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_metadata_columns_with_our_own_names_are_kept_beside_them(
@@ -292,8 +367,8 @@ def test_metadata_columns_with_our_own_names_are_kept_beside_them(
 def test_fewer_rows_than_the_manifest_are_never_published(
     plain: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "batches", lambda *a, **k: batches(*a, **k).take(1))
-    with pytest.raises(DamagedRecordsError, match="Received: 4 rows, expected 11"):
+    monkeypatch.setattr(module, "shard_batches", lambda *a, **k: shard_batches(*a, **k).take(1))
+    with pytest.raises(DamagedRecordsError, match=r"Received: 4 rows of .*, expected 6"):
         embed(plain.run, plain.records, tmp_path / "cells.h5", batch_size=4)
     assert list(tmp_path.iterdir()) == []
 

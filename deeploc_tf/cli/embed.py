@@ -12,7 +12,8 @@ from deeploc_tf.cli.tensorflow_start import start_tensorflow
 EPILOG = """\b
 Examples:
   deeploc-tf embed RUN RECORDS cells.parquet
-  deeploc-tf embed RUN RECORDS cells.h5 --split train --split test --layer conv_5
+  deeploc-tf embed RUN RECORDS cells.h5 --split train --split test --layer conv_5:max --layer fc_1
+  deeploc-tf embed RUN RECORDS cells.h5ad --test-time crops --fast
 """
 
 
@@ -25,9 +26,24 @@ Examples:
 )
 @click.option(
     "--layer",
+    "layers",
+    multiple=True,
     help="Layer to take: fc_2 is the penultimate one; fc_1, conv_1 ... conv_8, logits; of "
-    "inpainting source_conv_1 ... 5. With :max behind it, its maximum over all places.  "
+    "inpainting source_conv_1 ... 5. With :max or :mean behind it, each channel's maximum or mean "
+    "over all places. Repeatable: vectors side by side, in one pass.  "
     "[default: fc_2, of inpainting source_conv_3:max]",
+)
+@click.option(
+    "--test-time",
+    type=click.Choice(["none", "crops", "orientations", "both"]),
+    default="none",
+    show_default=True,
+    help="Average over views of each crop: five windows, eight flips and turns, or all forty.",
+)
+@click.option(
+    "--fast",
+    is_flag=True,
+    help="Batch norm folded away, and bfloat16 where the device multiplies it in hardware.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -36,14 +52,17 @@ def embed(
     records: Path,
     output: Path,
     splits: tuple[str, ...],
-    layer: str | None,
+    layers: tuple[str, ...],
+    test_time: str,
+    fast: bool,
     batch_size: int,
     quiet: bool,
 ) -> None:
-    """Write the vectors of the crops of RECORDS, by the model in RUN, to OUTPUT (.h5 or .parquet).
+    """Write the vectors of the crops of RECORDS, by the model in RUN, to OUTPUT.
 
-    A row a cell, in the records' order. The profiles, a row a protein (the mean of its cells), go
-    to NAME.profiles.SUFFIX beside it.
+    A row a cell, in the records' order, as .h5 or .parquet, or, where it fits into memory, .npz or
+    .h5ad. The profiles, a row a protein (the mean of its cells), go to NAME.profiles.SUFFIX beside
+    it. Stopped and started again, it goes on after the last finished shard.
     """
     from tfrecords.manifest import read_manifest
 
@@ -59,7 +78,9 @@ def embed(
             records,
             output,
             splits=splits,
-            layer=layer,
+            layer=layers or None,
+            test_time=test_time,
+            fast=fast,
             batch_size=batch_size,
             progress=None if quiet else progress,
             note=lambda sentence: click.echo(sentence, err=True),

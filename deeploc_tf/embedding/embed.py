@@ -1,31 +1,46 @@
-"""Cells to vectors: `embed` runs every crop of a split through the model up to a named layer."""
+"""Cells to vectors: `embed` runs every crop of some splits through the model up to named layers."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
 
+from deeploc_tf.embedding.columns import column_types, column_values, record_features
+from deeploc_tf.embedding.parts import read_part, rows_of_part, writing_part
 from deeploc_tf.models.extractors import feature_extractor, feature_layer, inference_function
+from deeploc_tf.models.folding import fast_model, fast_precision
+from deeploc_tf.models.test_time import View, views
 from deeploc_tf.models.trained import TrainedModel, load_trained
-from deeploc_tf.pipeline.batches import batches, running_on
+from deeploc_tf.pipeline.batches import running_on
+from deeploc_tf.pipeline.shards import shard_batches
 from deeploc_tf.profiles.aggregate import MeanProfiles
+from deeploc_tf.profiles.rows import open_rows
 from deeploc_tf.profiles.tables import (
-    TableWriter,
-    check_suffix,
+    SUFFIXES,
+    VectorTable,
+    check_table,
     read_table,
     write_table,
     writing_table,
 )
+from deeploc_tf.profiles.unfinished import Unfinished
 from deeploc_tf.version import __version__
 from tfrecords.errors import DamagedRecordsError, SplitError
-from tfrecords.manifest import Manifest
+from tfrecords.manifest import Manifest, ShardInfo
 from tfrecords.publishing import check_absent
-from tfrecords.schema import Schema
 from tfrecords.verify import verify
+
+Vectors = NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +53,7 @@ class Embedded:
         num_crops: number of rows of the first.
         num_proteins: number of rows of the second.
         num_features: length of the vectors.
-        layer: where they were taken.
+        layer: where they were taken; of several layers their addresses, joined by `+`.
     """
 
     embeddings: Path
@@ -55,24 +70,33 @@ def embed(
     output: str | Path,
     *,
     splits: Sequence[str] = ("test",),
-    layer: str | None = None,
+    layer: str | Sequence[str] | None = None,
+    test_time: str = "none",
+    fast: bool = False,
     batch_size: int = 256,
     progress: Callable[[int], None] | None = None,
     note: Callable[[str], None] | None = None,
 ) -> Embedded:
     """Write the vectors of all crops of some splits, in manifest order, and profiles by protein.
 
-    Batches are streamed to the file, so that memory does not grow with the number of crops. The
-    profile of a protein is the mean over its cells; it goes to `NAME.profiles.SUFFIX` beside
-    `NAME.SUFFIX`.
+    Batches are streamed to disk, so that memory does not grow with the number of crops. Stopped and
+    called again in the same way, it goes on after the last finished shard and ends in the same
+    bytes. The profile of a protein is the mean over its cells; it goes to `NAME.profiles.SUFFIX`
+    beside `NAME.SUFFIX`.
 
     Args:
         run: folder of a finished training.
         records: data set to embed: the one of the training, or another one with equal crops.
-        output: file to write, .h5 or .parquet (see `deeploc_tf.profiles.tables`).
+        output: file to write: .h5 or .parquet, or for a table that fits into memory .npz or .h5ad
+            (see `deeploc_tf.profiles.tables`).
         splits: names of splits, embedded one after the other.
-        layer: address of the layer to take, see `feature_extractor`; None: the penultimate one,
-            "fc_2", and of inpainting "source_conv_3:max".
+        layer: address of the layer to take, or of several, whose vectors stand side by side: see
+            `feature_extractor`. None: the penultimate one, "fc_2", and of inpainting
+            "source_conv_3:max".
+        test_time: views of each crop over which vectors are averaged: "none", "crops",
+            "orientations" or "both"; see `views`.
+        fast: with batch norm folded away, and in bfloat16 where the device multiplies it in
+            hardware; see `fast_model`.
         batch_size: crops a step; it changes no value beyond float32 rounding.
         progress: called with the number of crops embedded so far.
         note: called with sentences worth telling.
@@ -82,98 +106,183 @@ def embed(
 
     Raises:
         OutputExistsError: a file of either name is there already.
+        LockedError: another process writes the same output.
         RecordsError: the run is not finished, or the records are damaged.
-        SchemaError: the model was made for other crops.
+        SchemaError: the model was made for other crops, or has no such views.
         SplitError: there is no such split.
+        ValueError: there is no such layer, or the table does not fit into memory.
+        MissingAnnDataError: .h5ad without the extra `anndata`.
     """
-    output = Path(output)
-    check_suffix(output)
-    check_absent(output)
+    output, tell = Path(output), note or (lambda _: None)
+    check_table(output)
     if len(set(splits)) != len(splits):
         msg = f"Each split must be named once. Received: splits={list(splits)}."
         raise SplitError(msg)
     manifest = verify(records)
-    total = sum(manifest.num_crops(split) for split in splits)
+    shards = [(split, shard) for split in splits for shard in manifest.shards(split)]
+    total = sum(shard.num_crops for _, shard in shards)
     trained = load_trained(run)
     for sentence in trained.check_schema(manifest.schema):
-        (note or (lambda _: None))(sentence)
-    layer = layer or feature_layer(trained.model)
-    extractor = feature_extractor(trained.model, layer)
-    num_features = int(extractor.output.shape[-1])
-    names = [f"{layer}_{i:0{len(str(num_features - 1))}d}" for i in range(num_features)]
-    provenance = _provenance(trained, manifest, splits, layer)
+        tell(sentence)
+    network = _Network(trained, layer, test_time, fast)
+    if network.precision:
+        tell(f"Batch norm is folded into the layers before it, in {network.precision}.")
+    check_table(output, total, network.num_features)
+    provenance = _provenance(trained, manifest, splits, network)
+    columns = column_types(manifest.schema)
+    table: dict[str, Any] = {
+        "feature_names": network.names,
+        "columns": columns,
+        "provenance": provenance,
+    }
+    parts = Unfinished(output, _identity(table, batch_size))
     profiles_path = output.with_name(f"{output.stem}.profiles{output.suffix}")
-    if not _is_leftover(profiles_path, provenance):
-        check_absent(profiles_path)
-    profiles = MeanProfiles(num_features)
-    extract = inference_function(extractor)
-    with (
-        running_on(records),
-        writing_table(output, names, _columns(manifest.schema), provenance) as writer,
-    ):
-        for split, batch in _batches_of(records, manifest, splits, batch_size, trained.takes_mask):
-            vectors = extract(_inputs(batch, trained.takes_mask)).numpy()
-            columns = _describe(batch, manifest.schema, split)
-            writer.append(vectors, columns)
-            profiles.add(vectors, columns["protein"])
-            if progress is not None:
-                progress(writer.num_rows)
-        _check_rows(writer, total)
-        table = profiles.table(provenance)
-        # Before the embeddings get their name, which says that both are done.
-        write_table(profiles_path, table, names)
-    return Embedded(output, profiles_path, total, len(table.features), num_features, layer)
+    for path in (output, profiles_path):
+        if not (parts.started and _is_of(path, provenance)):
+            check_absent(path)
+    with parts.opened():
+        with running_on(records):
+            _compute(network, records, manifest, shards, parts, batch_size, columns, progress)
+        profiles = MeanProfiles(network.num_features)
+        with writing_table(output, **table) as writer:
+            for number in range(len(shards)):
+                for vectors, described in read_part(parts.part(number)):
+                    writer.append(vectors, described)
+                    profiles.add(vectors, described["protein"])
+            _check_rows(writer.num_rows, total, str(records))
+            found = profiles.table(provenance)
+            # Before the embeddings get their name, which says that both are done.
+            write_table(profiles_path, found, network.names)
+    return Embedded(
+        output, profiles_path, total, len(found.features), network.num_features, network.layer
+    )
 
 
-def _batches_of(
+class _Network:
+    """From a batch of records to vectors."""
+
+    def __init__(
+        self, trained: TrainedModel, layer: str | Sequence[str] | None, test_time: str, fast: bool
+    ) -> None:
+        wanted = layer or feature_layer(trained.model)
+        self.addresses = [wanted] if isinstance(wanted, str) else list(wanted)
+        self.layer = "+".join(self.addresses)
+        self.test_time = test_time
+        self.precision = fast_precision() if fast else ""
+        self.inputs = ["image", "mask"] if trained.takes_mask else ["image"]
+        self._views = views(trained.model, test_time)
+        extractor = feature_extractor(trained.model, self.addresses)
+        self.names = [
+            name
+            for address in self.addresses
+            for name in _feature_names(address, int(extractor.output[address].shape[-1]))
+        ]
+        self.num_features = len(self.names)
+        joined = [extractor.output[address] for address in self.addresses]
+        if len(joined) > 1:
+            joined = [keras.layers.Concatenate(dtype="float32", name="joined")(joined)]
+        network = keras.Model(extractor.input, joined[0])
+        self._vectors_of = inference_function(fast_model(network) if fast else network)
+
+    def __call__(self, batch: dict[str, Any]) -> Any:
+        """Float32 tensor `(batch_size, num_features)`: the mean over the views."""
+        vectors = [self._of_view(view, batch) for view in self._views]
+        return vectors[0] if len(vectors) == 1 else tf.add_n(vectors) / len(vectors)
+
+    def _of_view(self, view: View, batch: dict[str, Any]) -> Any:
+        seen = {name: view.of_tensor(batch[name]) for name in self.inputs}
+        return self._vectors_of(seen if "mask" in seen else seen["image"])
+
+
+def _feature_names(address: str, count: int) -> Iterator[str]:
+    prefix, digits = address.replace(":", "_"), len(str(count - 1))
+    return (f"{prefix}_{i:0{digits}d}" for i in range(count))
+
+
+def _compute(
+    network: _Network,
     records: str | Path,
     manifest: Manifest,
-    splits: Sequence[str],
+    shards: Sequence[tuple[str, ShardInfo]],
+    parts: Unfinished,
     batch_size: int,
-    takes_mask: bool,
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Batches of the splits, one after the other, with the split's name."""
-    schema = manifest.schema
-    names = ["image", *(["mask"] if takes_mask else []), "key", "protein"]
-    names += ["label"] if schema.label_names else []
-    names += [f"meta/{name}" for name in schema.metadata]
-    for split in splits:
-        for batch in batches(
-            records, split, batch_size=batch_size, features=names, manifest=manifest
-        ):
-            yield split, batch
+    columns: Mapping[str, str],
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Make the parts that are not there yet, one a shard."""
+    rows = [rows_of_part(parts.part(number)) for number in range(len(shards))]
+    left = [n for n, (_, shard) in enumerate(shards) if rows[n] != shard.num_crops]
+    done = sum(shard.num_crops for n, (_, shard) in enumerate(shards) if n not in left)
+    batches = shard_batches(
+        records,
+        manifest,
+        [shards[number][1] for number in left],
+        batch_size=batch_size,
+        features=[*network.inputs, *record_features(manifest.schema)],
+    )
+    for index, of_shard in itertools.groupby(_computed(network, batches), lambda item: item[0]):
+        number = left[index]
+        split, shard = shards[number]
+        rows[number] = 0
+        with writing_part(parts.part(number), columns, network.num_features) as append:
+            for _, batch, vectors in of_shard:
+                append(vectors, column_values(batch, manifest.schema, split))
+                rows[number] += len(vectors)
+                if progress is not None:
+                    progress(done + rows[number])
+            _check_rows(rows[number], shard.num_crops, shard.name)
+        done += rows[number]
+    for number in left:
+        _check_rows(rows[number], shards[number][1].num_crops, shards[number][1].name)
 
 
-def _inputs(batch: dict[str, Any], takes_mask: bool) -> Any:
-    return {name: batch[name] for name in ("image", "mask")} if takes_mask else batch["image"]
+def _computed(
+    network: _Network, batches: Iterable[tuple[Any, dict[str, Any]]]
+) -> Iterator[tuple[int, dict[str, Any], Vectors]]:
+    """Each batch with its vectors: a GPU computes those of the next while the last are written."""
+    waiting: Any = None
+    for index, batch in batches:
+        computed = int(index), batch, network(batch)
+        if waiting is not None:
+            yield *waiting[:2], waiting[2].numpy()
+        waiting = computed
+    if waiting is not None:
+        yield *waiting[:2], waiting[2].numpy()
 
 
-def _is_leftover(profiles: Path, provenance: Mapping[str, Any]) -> bool:
-    """Whether the same `embed`, killed before its end, left these profiles: it makes them again."""
-    if not profiles.exists():
-        return False
-    try:
-        found = read_table(profiles).provenance
-    except ValueError:
-        return False
-    return all(found.get(name) == provenance[name] for name in provenance if name != "kind")
-
-
-def _check_rows(writer: TableWriter, total: int) -> None:
-    if writer.num_rows != total:
+def _check_rows(rows: int, expected: int, where: str) -> None:
+    if rows != expected:
         msg = (
-            f"Every crop of the manifest must become one row. Received: {writer.num_rows} rows, "
-            f"expected {total}. Run `deeploc-tf verify --deep` on the records."
+            f"Every crop of the manifest must become one row. Received: {rows} rows of {where}, "
+            f"expected {expected}. Run `deeploc-tf verify --deep` on the records."
         )
         raise DamagedRecordsError(msg)
 
 
+def _identity(table: Mapping[str, Any], batch_size: int) -> str:
+    """Name of what is computed, to the last bit: the size of a batch may change that."""
+    versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
+    return hashlib.sha256(json.dumps([table, batch_size, versions]).encode()).hexdigest()
+
+
+def _is_of(path: Path, provenance: Mapping[str, Any]) -> bool:
+    """Whether the same `embed`, killed at its very end, left this table: it makes it again."""
+    try:
+        table: VectorTable | Any = (open_rows if path.suffix in SUFFIXES else read_table)(path)
+    except (ValueError, OSError):
+        return False
+    kept = (name for name in provenance if name != "kind")
+    return all(table.provenance.get(name) == provenance[name] for name in kept)
+
+
 def _provenance(
-    trained: TrainedModel, manifest: Manifest, splits: Sequence[str], layer: str
+    trained: TrainedModel, manifest: Manifest, splits: Sequence[str], network: _Network
 ) -> dict[str, Any]:
     return {
         "kind": "embeddings",
-        "layer": layer,
+        "layer": network.layer,
+        **({"test_time": network.test_time} if network.test_time != "none" else {}),
+        **({"fast": network.precision} if network.precision else {}),
         "splits": list(splits),
         "channels": list(manifest.schema.channels),
         "records_digest": manifest.digest,
@@ -181,40 +290,3 @@ def _provenance(
         "model_sha256": trained.model_sha256,
         "deeploc_tf": __version__,
     }
-
-
-def _columns(schema: Schema) -> dict[str, str]:
-    label = {"label": "text"} if schema.label_names else {}
-    columns = {"key": "text", "protein": "text", **label, "split": "text"}
-    return columns | {_column(name): kind for name, kind in schema.metadata.items()}
-
-
-def _column(name: str) -> str:
-    """The table's name of a metadata column: four names are taken."""
-    return f"meta_{name}" if name in ("key", "protein", "label", "split") else name
-
-
-def _describe(batch: dict[str, Any], schema: Schema, split: str) -> dict[str, list[Any]]:
-    """The metadata columns of a batch as plain values."""
-    columns: dict[str, list[Any]] = {
-        "key": _texts(batch["key"]),
-        "protein": _texts(batch["protein"]),
-        "split": [split] * len(batch["key"]),
-    }
-    if schema.label_names:
-        columns["label"] = _label_texts(batch["label"].numpy(), schema)
-    for name, kind in schema.metadata.items():
-        values = batch[f"meta/{name}"]
-        columns[_column(name)] = _texts(values) if kind == "text" else values.numpy().tolist()
-    return columns
-
-
-def _texts(values: Any) -> list[str]:
-    return [value.decode() for value in values.numpy().tolist()]
-
-
-def _label_texts(labels: np.ndarray[Any, Any], schema: Schema) -> list[str]:
-    names = schema.label_names
-    if not schema.multi_label:
-        return [names[label] for label in labels]
-    return ["|".join(names[i] for i in np.flatnonzero(row)) for row in labels]

@@ -58,7 +58,7 @@ def feature_extractor(model: keras.Model, layers: str | Sequence[str] | None = N
 
 def _vectors(model: keras.Model, address: str) -> Any:
     """The symbolic float32 vectors at an address."""
-    layer, _, pooling = address.partition(":")
+    layer, colon, pooling = address.partition(":")
     names = [candidate.name for candidate in model.layers]
     if layer not in names:
         msg = (
@@ -68,7 +68,7 @@ def _vectors(model: keras.Model, address: str) -> Any:
         raise ValueError(msg)
     output: Any = model.get_layer(layer).output
     name = f"{address.replace(':', '_')}_features"
-    if pooling and (pooling not in POOLINGS or len(output.shape) != 4):
+    if colon and (pooling not in POOLINGS or len(output.shape) != 4):
         msg = (
             f"`layer` may end in :{', :'.join(POOLINGS)}, if it has places to do so over. "
             f"Received: layer={address!r} of shape {tuple(output.shape[1:])}."
