@@ -7,14 +7,15 @@ The crops are 64 x 64 x 2 uint16 of noise, in the page cache; the network is tha
 razdaibiedina2022, Adam. Contestants:
 
 - fit: `deeploc_tf.fit` from records, with all it does beside: order, parsing, checks of the loss
-- bare: the compiled train step of the same model, again and again on one batch in memory
+- bare_step: the compiled train step of the same model, again and again on one batch in memory
 - ancestor: the published training code's way, written anew: a subclassed model, a step under
   `@tf.function`, crops read one file at a time through Python (perf/pipeline.py has the loader)
 
 They take turns within one `fit`: a callback stops it for a while and lets the others run, so that a
 busy machine hits all alike. After each turn's first steps, which eat what was prefetched, a few
 are timed; each ratio is the median over the rounds. On a CPU the network is most of the time, so
-that a slow loader shows less than on a GPU.
+that a slow loader shows less than on a GPU. CPU time (all threads, `per_cpu_second`) is steadier
+while others use the cores, but counts what is prefetched meanwhile as if somebody waited for it.
 
 Then the cost of many crops: records of 4 x 4 pixels, 10,000 and `--index-crops` of them, with as
 many crops in the shuffle buffer as of whole ones. `many_over_few` is the CPU time a crop of an
@@ -40,6 +41,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from pipeline import ancestor_batches, make_records, write_pairs
 
 from deeploc_tf.pipeline import batches as pipeline_batches
@@ -54,6 +56,14 @@ from tfrecords.writer import Entry, write_records
 WARM, TIMED = 4, 8  # steps of a turn
 FEW = 10_000
 CROPS_IN_BUFFER = 2048  # as many 64 x 64 x 2 uint16 as fit into SHUFFLE_BYTES
+
+
+Seconds = dict[str, list[NDArray[np.float64]]]
+
+
+def now() -> NDArray[np.float64]:
+    """Seconds of the clock, and of CPU time of all threads."""
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 class Ancestor(keras.Model):
@@ -121,7 +131,7 @@ class Turns(keras.callbacks.Callback):
     def __init__(self, others: dict[str, Callable[[], None]]) -> None:
         super().__init__()
         self.others = others
-        self.seconds: dict[str, list[float]] = {name: [] for name in ("fit", *others)}
+        self.seconds: Seconds = {name: [] for name in ("fit", *others)}
         self.steps = 0
 
     def on_train_batch_end(
@@ -132,20 +142,20 @@ class Turns(keras.callbacks.Callback):
         """Count; after its own steps, those of the others."""
         self.steps += 1
         if self.steps == WARM:
-            self.started = time.perf_counter()
+            self.started = now()
         if self.steps == WARM + TIMED:
-            self.seconds["fit"].append(time.perf_counter() - self.started)
+            self.seconds["fit"].append(now() - self.started)
             for name, step in self.others.items():
                 for _ in range(WARM):
                     step()
-                started = time.perf_counter()
+                started = now()
                 for _ in range(TIMED):
                     step()
-                self.seconds[name].append(time.perf_counter() - started)
+                self.seconds[name].append(now() - started)
             self.steps = 0
 
 
-def compare(folder: Path, width: float, batch_size: int, rounds: int) -> dict[str, list[float]]:
+def compare(folder: Path, width: float, batch_size: int, rounds: int) -> Seconds:
     """Seconds of the timed steps of each contestant in each round but the first, which traces."""
     records = folder / "records"
     steps = (rounds + 1) * (WARM + TIMED)
@@ -164,7 +174,7 @@ def compare(folder: Path, width: float, batch_size: int, rounds: int) -> dict[st
     )
     pairs = write_pairs(records, folder / "pairs", (WARM + TIMED) * batch_size)
     turns = Turns(
-        {"bare": bare_steps(records, config), "ancestor": ancestor_steps(pairs, width, 3)}
+        {"bare_step": bare_steps(records, config), "ancestor": ancestor_steps(pairs, width, 3)}
     )
     fit(records, folder / "run", config, callbacks=[turns])
     return {name: seconds[1:] for name, seconds in turns.seconds.items()}
@@ -189,6 +199,22 @@ def index_cost(folder: Path, num_crops: int, batch_size: int) -> tuple[float, fl
     return waited, (time.process_time() - cpu) / timed
 
 
+def ratios(seconds: Seconds, batch_size: int, clock: int) -> dict[str, float]:
+    """How many crops `fit` does while each of the others does one, by a clock of `now`."""
+    scale = {"bare_step": 1.0, "ancestor": batch_size / 128}  # whose batches have 128 crops
+    return {
+        f"fit_over_{other}": round(
+            factor
+            * statistics.median(
+                theirs[clock] / ours[clock]
+                for ours, theirs in zip(seconds["fit"], seconds[other], strict=True)
+            ),
+            3,
+        )
+        for other, factor in scale.items()
+    }
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -204,23 +230,20 @@ def main() -> None:
             crops: index_cost(folder / f"index-{crops}", crops, arguments.batch_size)
             for crops in (min(FEW, arguments.index_crops), arguments.index_crops)
         }
-    print(f"{'crops per second':20}{'median':>10}{'highest':>10}")
+    print(f"{'crops per second':20}{'median':>10}{'highest':>10}{'per CPU s':>12}")
     for contestant, values in seconds.items():
-        rates = [TIMED * (128 if contestant == "ancestor" else arguments.batch_size) / v
-                 for v in values]  # fmt: skip
-        print(f"{contestant:20}{statistics.median(rates):10,.0f}{max(rates):10,.0f}")
-    scale = arguments.batch_size / 128  # the ancestors' batches have 128 crops
+        crops = TIMED * (128 if contestant == "ancestor" else arguments.batch_size)
+        rates = crops / np.array(values)
+        median, per_cpu = np.median(rates, axis=0)
+        print(f"{contestant:20}{median:10,.0f}{rates[:, 0].max():10,.0f}{per_cpu:12,.0f}")
     (few, of_few), (many, of_many) = costs.items()
     print(f"\n{'crops of an index':20}{'first batch':>12}{'CPU a crop':>12}")
     for crops, (waited, cpu) in costs.items():
         print(f"{crops:20,}{waited:10.2f} s{cpu * 1e6:9.1f} us")
-    ratio = {
-        other: statistics.median(b / a for a, b in zip(seconds["fit"], seconds[other], strict=True))
-        for other in ("bare", "ancestor")
-    }
+    wall, per_cpu = (ratios(seconds, arguments.batch_size, clock) for clock in (0, 1))
     result = {
-        "fit_over_bare_step": round(ratio["bare"], 3),
-        "fit_over_ancestor": round(ratio["ancestor"] * scale, 3),
+        **wall,
+        "per_cpu_second": per_cpu,
         "many_over_few": round(of_many[1] / of_few[1], 3),
         "seconds_to_first_batch": {str(few): round(of_few[0], 2), str(many): round(of_many[0], 2)},
     }
