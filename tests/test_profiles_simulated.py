@@ -1,0 +1,42 @@
+"""Two simulated screens, drawn as images, in which known proteins moved."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from deeploc_tf.profiles.change import ChangeSettings, change
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    path = Path(__file__).parents[1] / "docs" / "change_study.py"
+    spec = importlib.util.spec_from_file_location("change_study", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    # small, with little noise and with nearly all of the light moved
+    for name, value in {"NUM_FIELDS": 2, "CELLS_OF_A_FIELD": 4, "DIFFICULTY": 0.1}.items():
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(module, "MOVED_SHARE", 0.9)
+    return module
+
+
+@pytest.mark.slow
+def test_a_protein_that_moved_in_the_images_is_found(study: ModuleType, tmp_path: Path) -> None:
+    proteins = study.make_proteins(34, study.DIFFICULTY, 0)[::3]
+    moved = [proteins[3].name, proteins[7].name]
+    names = (*study.SCREENS, *study.TREATED)
+    paths = {name: tmp_path / f"{name}.h5" for name in ("untreated-1", "untreated-2", "treated-1")}
+    for name, path in paths.items():
+        study.draw_screen((path, proteins, moved, 1, names.index(name)))
+    settings = ChangeSettings(num_dimensions=8)
+    before, again, after = paths.values()
+    table = change(before, after, settings=settings).table
+    assert sorted(table["protein"][:2]) == sorted(moved)
+    assert sorted(table["protein"][table["moved"]]) == sorted(moved)
+    assert not change(before, again, settings=settings).table["moved"].any()
