@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,66 +18,20 @@ from deeploc_tf.profiles.change import ChangeSettings, change
 from deeploc_tf.profiles.moved import discriminants, permuted_pseudo_f, pseudo_f, shifts
 from deeploc_tf.profiles.tables import VectorTable, read_table, write_table
 
-WIDTH = 12
-NAMES = [f"fc_2_{i:02d}" for i in range(WIDTH)]
+
+def _calibration() -> ModuleType:
+    path = Path(__file__).parents[1] / "docs" / "change_calibration.py"
+    spec = importlib.util.spec_from_file_location("change_calibration", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def write_screens(
-    folder: Path,
-    *,
-    num_proteins: int = 120,
-    num_moved: int = 0,
-    effect: float = 2.5,
-    fields: int = 5,
-    field_effect: float = 0.0,
-    plate_effect: float = 0.0,
-    seed: int = 0,
-    suffix: str = "h5",
-    heavy: bool = False,
-) -> tuple[Path, Path]:
-    """Two screens of proteins P000 ...; the first `num_moved` moved. Twenty cells of each."""
-    random = np.random.default_rng(seed)
-    places = random.normal(size=(num_proteins, WIDTH)) * np.linspace(3, 0.3, WIDTH)
-    moves = random.normal(size=(num_moved, WIDTH))
-    moves *= effect / np.linalg.norm(moves, axis=1, keepdims=True)
-    plates = np.arange(num_proteins) % 3 + 1
-    paths = []
-    for treated, name in enumerate(("untreated", "treated")):
-        number = 20 + 4 * treated
-        protein = np.repeat(np.arange(num_proteins), number)
-        field = np.tile(np.arange(number) % fields + 1, num_proteins)
-        draws = random.standard_t(4, (len(protein), WIDTH)) / np.sqrt(2)
-        noise = draws if heavy else random.normal(size=(len(protein), WIDTH))
-        of_field = random.normal(0, field_effect, (num_proteins, fields, WIDTH))
-        of_plate = random.normal(0, plate_effect, (4, WIDTH))
-        features = places[protein] + noise + of_field[protein, field - 1]
-        features += of_plate[plates[protein]] + treated * random.normal(size=WIDTH)
-        if treated:
-            chosen = protein < num_moved
-            features[chosen] += moves[protein[chosen]]
-        metadata = pd.DataFrame(
-            {
-                "key": [f"{name}{i}" for i in range(len(protein))],
-                "protein": [f"P{i:03d}" for i in protein],
-                "plate": plates[protein],
-                "field": field,
-            }
-        )
-        order = random.permutation(len(protein))
-        paths.append(folder / f"{name}{seed}.{suffix}")
-        table = VectorTable(
-            features[order].astype(np.float32),
-            metadata.iloc[order].reset_index(drop=True),
-            {"kind": "embeddings", "layer": "fc_2"},
-        )
-        write_table(paths[-1], table, NAMES)
-    return paths[0], paths[1]
-
-
-def false_and_true(paths: tuple[Path, Path], num_moved: int, **settings: Any) -> tuple[int, int]:
-    table = change(*paths, settings=ChangeSettings(num_permutations=100, **settings)).table
-    called = table["protein"][table["moved"]].str[1:].astype(int)
-    return int((called >= num_moved).sum()), int((called < num_moved).sum())
+_module = _calibration()
+WIDTH, NAMES = _module.WIDTH, _module.NAMES
+write_screens, false_and_true = _module.write_screens, _module.false_and_true
 
 
 def test_pseudo_f_is_that_of_permanova() -> None:

@@ -23,7 +23,7 @@ from deeploc_tf.profiles.summaries import (
     half_widths,
     standard_errors,
 )
-from deeploc_tf.profiles.tables import TableWriter, check_suffix, writing_table
+from deeploc_tf.profiles.tables import TableWriter, check_table, writing_table
 from deeploc_tf.profiles.transforms import Transform, load_transform, save_transform
 from deeploc_tf.version import __version__
 from tfrecords.errors import did_you_mean
@@ -129,7 +129,7 @@ def profile(
 
     Args:
         cells: table of `embed` or `measure`, of any number of rows.
-        output: file to write, .h5 or .parquet.
+        output: file to write, .h5, .parquet, .npz or .h5ad.
         settings: how vectors become profiles.
         fit: transform to fit to these cells.
         transform: file of a transform that was fitted before, instead.
@@ -189,7 +189,7 @@ def _paths(
             "fit. Ask for one (--normalize, --sphere, --components)."
         )
         raise ValueError(msg)
-    check_suffix(output)
+    check_table(output)
     paths = {"profiles": output}
     if settings.intervals:
         for end in ("low", "high"):
