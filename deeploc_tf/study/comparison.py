@@ -73,8 +73,11 @@ def write_scores(
     results = benchmark(features, proteins, standards, extent=extent)
     values = {
         result.standard: {
-            "numbers": _json_ready(result.numbers),
-            "resampled": {name: draws.tolist() for name, draws in result.resampled.items()},
+            "numbers": {name: _json_ready(value) for name, value in result.numbers.items()},
+            "resampled": {
+                name: [_json_ready(draw) for draw in draws]
+                for name, draws in result.resampled.items()
+            },
         }
         for result in results
     }
@@ -89,7 +92,9 @@ def read_scores(file: Path, method: str, seed: int | None) -> Scored:
         seed,
         {standard: found["numbers"] for standard, found in values.items()},
         {
-            standard: {name: np.array(draws) for name, draws in found["resampled"].items()}
+            standard: {
+                name: np.array(draws, np.float64) for name, draws in found["resampled"].items()
+            }
             for standard, found in values.items()
         },
     )
@@ -164,7 +169,7 @@ class _Mean:
         return {names.get(name, name): value for name, value in found.items()}
 
 
-def _json_ready(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.item() if hasattr(value, "item") else value for name, value in numbers.items()
-    }
+def _json_ready(value: Any) -> Any:
+    """A number that JSON has: a draw without a positive pair scores NaN, for which it has null."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -30,6 +30,7 @@ from deeploc_tf.study.transformed import side_by_side, transformed
 from deeploc_tf.training.classification import Classification
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
+from deeploc_tf.training.inpainting import Inpainting
 from deeploc_tf.training.run_folder import open_for_training
 from tfrecords.manifest import read_manifest
 from tfrecords.publishing import publishing
@@ -199,10 +200,11 @@ def initialize(records: Path, run: Path, config: FitConfig) -> None:
     """Make a run of a network as it is before its first step of training."""
     manifest = read_manifest(records)
     keras.utils.set_random_seed(config.seed)
-    model = Classification(records, manifest, config).build()
+    task = Inpainting if config.method == "inpainting" else Classification
+    model = task(records, manifest, config).build()
     folder = open_for_training(run, config, manifest)
     with publishing(folder.model_path) as temporary:
-        head(model).save(temporary)
+        (head(model) if folder.class_names else model).save(temporary)
 
 
 def _once(make: Callable[[Path], None]) -> Callable[[Path], None]:
