@@ -25,7 +25,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo install install-addons install-matrix test test-addons test-serving test-beam reliability test-gpu lint format types \
+.PHONY: help demo study study-small install install-addons install-matrix test test-addons test-serving test-beam reliability test-gpu lint format types \
 	layers docs cli-reference wheel check clean
 
 help: ## print these targets
@@ -51,6 +51,13 @@ $(INSTALLED_ADDONS): setup.cfg pyproject.toml
 
 demo: $(INSTALLED) ## the whole way on a simulated screen, some minutes; ends in demo/index.html
 	$(BIN)/deeploc-tf demo demo
+
+study: $(INSTALLED) ## all methods on the simulated proteome, up to two hours; ends in study/index.html
+	$(BIN)/deeploc-tf study docs/study.yaml study
+
+study-small: $(INSTALLED) ## the study in small, some minutes, and a test of what it must find
+	$(BIN)/deeploc-tf study docs/study-small.yaml study-small
+	DEEPLOC_TF_STUDY='$(CURDIR)/study-small' $(BIN)/python -m pytest tests/test_study_finding.py $(PYTEST_ARGS)
 
 install: $(INSTALLED) ## default stack with everything for development, in .venv
 

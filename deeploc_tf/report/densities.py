@@ -75,7 +75,7 @@ def _contours(
     if np.linalg.matrix_rank(members - members.mean(axis=0)) < 2:
         return  # on a line, or in a point: there is no density in the plane
     low, high = everywhere.min(axis=0), everywhere.max(axis=0)
-    margin = 0.1 * (high - low)
+    margin = 0.2 * (high - low)
     grid = np.meshgrid(*np.linspace(low - margin, high + margin, _GRID).T)
     kernel = gaussian_kde(members.T, bw_method=_BANDWIDTH)
     density = kernel(np.stack([part.ravel() for part in grid])).reshape(_GRID, _GRID)

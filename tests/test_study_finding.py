@@ -1,0 +1,48 @@
+"""What the small study must find: `make study-small` runs it and then this.
+
+The study's folder is named by DEEPLOC_TF_STUDY; without it there is nothing to look at, since the
+study takes minutes.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from deeploc_tf.study.config import read_study
+
+CONFIG = Path(__file__).resolve().parents[1] / "docs" / "study-small.yaml"
+
+
+@pytest.fixture(scope="module")
+def summary() -> pd.DataFrame:
+    folder = os.environ.get("DEEPLOC_TF_STUDY")
+    if not folder:
+        pytest.skip("no study to look at: `make study-small` makes one and looks")
+    assert (Path(folder) / "study.yaml").read_bytes() == CONFIG.read_bytes(), "of another file"
+    table = pd.read_csv(Path(folder) / "summary.csv")
+    return table.set_index(["score", "standard", "method"])
+
+
+@pytest.mark.parametrize("standard", ["compartments", "processes", "pathways", "complexes"])
+@pytest.mark.parametrize("other", ["untrained", "intensity", "shuffled labels", "random"])
+def test_deeploc_beats_what_has_not_learned(
+    summary: pd.DataFrame, other: str, standard: str
+) -> None:
+    """By every ranking score: the interval of the paired difference lies above zero."""
+    for score in ("average_precision", "mean_average_precision"):
+        row = summary.loc[(score, standard, other)]
+        assert row["difference_low"] > 0, (score, row.to_dict())
+
+
+def test_the_methods_of_the_paper_are_all_there(summary: pd.DataFrame) -> None:
+    config = read_study(CONFIG)
+    assert set(summary.index.get_level_values("method")) == set(config.methods)
+    for name in ("DeepLoc", "inpainting", "CellProfiler", "CellProfiler + PCA"):
+        assert name in config.methods
+    assert (summary.xs("DeepLoc", level="method")["seeds"] == len(config.seeds)).all()
+    assert config.data.kind == "simulated"
+    assert config.data.truth is not None
