@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from sklearn.metrics import average_precision_score
 
 from deeploc_tf.cli import main
 from deeploc_tf.profiles.tables import VectorTable, write_table
@@ -50,6 +51,7 @@ def test_two_standards_and_either_form_of_profiles(files: Path) -> None:
             "terms",
             "prevalence",
             "AP",
+            "95%",
             "shuffled",
             "lift",
             "mAP",
@@ -181,7 +183,7 @@ def test_the_curves_are_drawn(files: Path) -> None:
     assert (code, err) == (0, "")
     assert sorted(path.name for path in (files / "r").iterdir()) == [
         *("precision_recall.csv", "precision_recall.png", "precision_recall.svg"),
-        *("scores.csv", "scores.json", "terms.csv"),
+        *("scores.csv", "scores.json", "scores.png", "scores.svg", "terms.csv"),
     ]
     assert (files / "r" / "precision_recall.png").read_bytes().startswith(b"\x89PNG")
 
@@ -206,12 +208,13 @@ def test_methods_beside_each_other(files: Path) -> None:
     noisy.iloc[0] = np.nan  # P23 is then scored for nobody
     noisy.to_csv(files / "noisy.tsv", sep="\t")
     code, out, err = run(
-        *(files / "p.tsv", files / "groups.gmt", files / "r", "--random", 8, "--draws", 2),
-        *("--against", f"noisy={files / 'noisy.tsv'}", "--against", f"p={files / 'p.parquet'}"),
+        *(files / "p.tsv", f"noisy={files / 'noisy.tsv'}", files / "p.parquet", files / "r"),
+        *("--standard", files / "groups.gmt", "--random", 8, "--draws", 2),
     )
     assert (code, err) == (0, "")
-    heads = [line.split("  ")[0] for line in out.splitlines()[1:]]
+    heads = [line.split("  ")[0] for line in out.splitlines()[1:5]]
     assert heads == ["p: groups", "noisy: groups", "p: groups", "random: groups"]
+    assert "  coverage: 23 of 23 profiles and of 24 proteins; 4 of 4 terms" in out.splitlines()
     values = json.loads((files / "r" / "scores.json").read_text())
     assert values["schema_version"] == 2
     assert [m["name"] for m in values["methods"]] == ["p", "noisy", "p", "random"]
@@ -221,13 +224,19 @@ def test_methods_beside_each_other(files: Path) -> None:
     assert ours["average_precision"] < ours["average_precision_high"]
     assert ours["adjusted_mutual_information"] > 0.5 > ours["shuffled_adjusted_mutual_information"]
     found = {(d["other"], d["score"]): d for d in values["differences"]}
-    assert found["p", "average_precision"]["difference"] == 0
-    assert found["p", "average_precision"]["p_value"] == 1
+    assert {other for other, _ in found} == {"noisy", "random"}  # the other p is a seed of p
     assert found["random", "average_precision"]["low"] > 0
     assert found["random", "average_precision"]["p_value"] < 0.05
     assert values["seeds"][0]["method"] == "p"
     assert values["seeds"][0]["average_precision_sd"] == 0
-    assert (files / "r" / "average_precision.svg").exists()
+    terms = values["methods"][0]["terms"]["groups"]
+    best, worst = (terms[f"{which}_terms"][0]["average_precision"] for which in ("best", "worst"))
+    assert best >= worst
+    assert values["standard_files"]["groups"]["sha256"]
+    # one table of profiles and one figure, a bar a method
+    texts = (files / "r" / "scores.svg").read_text()
+    assert all(f"<!-- {name} -->" in texts for name in ("p", "noisy", "random", "chance"))
+    assert "<!-- adjusted mutual information" in texts
 
 
 def test_tables_of_cells_are_refused(files: Path) -> None:
@@ -249,3 +258,103 @@ def test_the_command_never_imports_tensorflow(files: Path) -> None:
     arguments = ["benchmark", files / "p.tsv", files / "groups.gmt", files / "r"]
     subprocess.run([sys.executable, "-c", script, *map(str, arguments)], check=True)
     assert (files / "r" / "precision_recall.svg").exists()
+
+
+CHEAP = ("--shuffles", 0, "--resamples", 0, "--permutations", 0)
+
+
+def test_profiles_that_end_as_tables_of_ours_need_no_option(files: Path) -> None:
+    code, out, _ = run(
+        *(f"a={files / 'p.tsv'}", f"b={files / 'p.parquet'}", f"g={files / 'groups.gmt'}"),
+        *(files / "r", *CHEAP),
+    )
+    assert code == 0
+    assert [line.split("  ")[0] for line in out.splitlines()[1:3]] == ["a: g", "b: g"]
+    code, _, err = run(files / "p.tsv", files / "p.parquet", files / "r2")
+    assert (code, "Name a standard" in err) == (2, True)
+
+
+def test_formats_aspects_and_identifiers_are_those_of_standards(files: Path) -> None:
+    lines = [
+        f"Y{i:02}\tS{i:02}\tX\t{aspect}\tt{i % k}\tGO:000000{i % k}\tORF"
+        for aspect, k in (("C", 4), ("P", 3))
+        for i in range(24)
+    ]
+    (files / "slim.tab").write_text("\n".join(lines))
+    names = [f"P{i:02}\tS{i:02}\n" for i in range(23)] + ["P23\tS22\n"]  # the last is one too many
+    (files / "names.tsv").write_text("".join(names))
+    base = [files / "p.tsv", files / "slim.tab", "--identifiers", files / "names.tsv", *CHEAP]
+    code, out, _ = run(*base, files / "r", "--json")
+    assert code == 0
+    values = json.loads(out)
+    assert list(values["standards"]) == ["slim C", "slim P"]
+    assert values["standards"]["slim C"]["proteins_scored"] == 23
+    report = values["profiles"]["identifiers"]
+    assert report["merged"] == {"S22": ["P22", "P23"]}
+    assert report["profiles_merged_away"] == 1
+    assert values["standard_files"]["slim P"]["options"] == {"aspect": "P"}
+    assert values["standard_files"]["slim C"]["format"] == "sgd-slim"
+    best = values["methods"][0]["terms"]["slim C"]["best_terms"][0]
+    assert best["description"].startswith("t")
+    code, out, _ = run(*base, files / "r3", "--aspect", "P")
+    assert out.splitlines()[1].startswith("slim ")
+    assert "  merged: 1, S22 (P22, P23)" in out.splitlines()
+    is_refused(files, "read as sgd-slim", *base, files / "r4", "--slim", "x")
+
+
+def test_pairs_on_request_hold_what_was_ranked(files: Path) -> None:
+    (files / "some.gmt").write_text("a\t\tP00\tP01\tP05\nb\t\tP05\tP06\n")
+    standards = [files / "groups.gmt", files / "some.gmt"]
+    code, _, _ = run(files / "p.tsv", *standards, files / "r", "--pairs", *CHEAP)
+    assert code == 0
+    table = pd.read_csv(files / "r" / "pairs.csv.gz")
+    assert list(table.columns) == ["protein_1", "protein_2", "similarity", "groups", "some"]
+    assert len(table) == 24 * 23 // 2
+    scores = pd.read_csv(files / "r" / "scores.csv", index_col="standard")
+    for name in ("groups", "some"):
+        known = table[table[name].notna()]
+        assert len(known) == scores.loc[name, "pairs"]
+        theirs = average_precision_score(known[name].astype(int), known["similarity"])
+        assert theirs == pytest.approx(scores.loc[name, "average_precision"], abs=1e-9)
+    some = table[table["some"] == 1][["protein_1", "protein_2"]].to_numpy().tolist()
+    assert some == [["P00", "P01"], ["P00", "P05"], ["P01", "P05"], ["P05", "P06"]]
+
+
+def test_cells_are_scored_by_label_and_group(files: Path) -> None:
+    generator = np.random.default_rng(0)
+    labels, groups = np.arange(120) % 3, np.arange(120) // 3 % 4
+    vectors = np.eye(3)[labels] * 4 + generator.normal(size=(120, 3))
+    metadata = pd.DataFrame(
+        {
+            "key": [str(i) for i in range(120)],
+            "protein": [f"P{g}" for g in groups],
+            "label": [f"l{n}" for n in labels],
+        }
+    )
+    table = VectorTable(vectors.astype(np.float32), metadata, {"kind": "embeddings"})
+    write_table(files / "cells.parquet", table, ["a", "b", "c"])
+    cells = f"net={files / 'cells.parquet'}"
+    base = [files / "p.tsv", files / "groups.gmt", "--cells", cells, *CHEAP]
+    code, out, _ = run(*base, files / "r")
+    assert code == 0
+    head, row = out.splitlines()[-2:]
+    assert head.startswith("cells")
+    assert row.split()[:4] == ["net", "120", "3", "4"]
+    (found,) = json.loads((files / "r" / "scores.json").read_text())["cells"]
+    assert found["linear_balanced_accuracy"] > 0.9 > found["chance_balanced_accuracy"]
+    is_refused(files, "without field; it has key", *base, files / "r2", "--group", "field")
+
+
+def test_memory_bounds_the_ranking_and_changes_no_score(files: Path) -> None:
+    base = [files / "p.tsv", files / "groups.gmt", "--resamples", 5]
+    code, _, _ = run(*base, files / "r")
+    assert code == 0
+    code, _, err = run(*base, files / "r2", "--memory", "1K")
+    assert (code, "No interval of AP" in err) == (0, True)
+    whole, bounded = (
+        json.loads((files / name / "scores.json").read_text())["standards"]["groups"]
+        for name in ("r", "r2")
+    )
+    assert whole.keys() - bounded.keys() == {"average_precision_low", "average_precision_high"}
+    for name, value in bounded.items():
+        assert value == pytest.approx(whole[name], abs=1e-12), name

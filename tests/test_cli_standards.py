@@ -88,7 +88,7 @@ def test_sizes_terms_and_identifiers(files: Path) -> None:
     [
         (["groups.gmt", "--aspect", "C"], 1, "read as gmt"),
         (["groups.gmt", "groups.gmt", "--aspect", "C"], 2, "takes --aspect"),
-        (["groups.gmt", "slim.tab", "--gmt", "x.gmt"], 2, "one file at a time"),
+        (["groups.gmt", "slim.tab", "--gmt", "x.gmt"], 2, "one file, and one aspect, at a time"),
         (["slim.tab", "--gmt", "x.gmt"], 1, "Choose one"),
         (["slim.tab", "--format", "sgd_slim"], 1, "Did you mean 'sgd-slim'"),
         (["slim.tab", "--format", "pairs"], 1, "line 1"),

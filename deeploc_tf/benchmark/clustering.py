@@ -23,6 +23,8 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 from scipy.special import gammaln
 
+from deeploc_tf.benchmark.cells import cluster_score, finite_or_none
+
 LINKAGES = ("average", "single", "complete")
 METRICS = ("euclidean", "cosine")
 NUM_THRESHOLDS = 500
@@ -48,6 +50,8 @@ def cluster_scores(
 ) -> dict[str, Any]:
     """AMI and pairwise F1 of the best cuts, mean and standard deviation over draws, JSON-ready.
 
+    Beside them stands the mean `cluster_score` of the modules themselves.
+
     Args:
         features: `(num_proteins, num_features)`.
         members: sparse `(num_proteins, num_terms)`.
@@ -57,6 +61,7 @@ def cluster_scores(
     """
     distances = {metric: _distances(features, metric) for metric in METRICS}
     best, null = [], []
+    apart: tuple[list[float], list[float]] = ([], [])
     for _ in range(num_draws):
         proteins, modules = draw_modules(members, generator)
         shuffled = generator.permutation(modules)
@@ -71,8 +76,11 @@ def cluster_scores(
                     found.append(dataclasses.replace(cut, linkage=name, metric=metric))
         best.append(max(cuts[0], key=lambda cut: cut.ami))
         null.append(max(cuts[1], key=lambda cut: cut.ami))
+        for labels, found_scores in zip((modules, shuffled), apart, strict=True):
+            found_scores.append(cluster_score(features[proteins], labels))
     values: dict[str, Any] = {}
-    for prefix, chosen in (("", best), ("shuffled_", null)):
+    for prefix, chosen, scores in (("", best, apart[0]), ("shuffled_", null, apart[1])):
+        values[f"{prefix}cluster_score"] = finite_or_none(float(np.mean(scores)))
         for field, name in (("ami", "adjusted_mutual_information"), ("f1", "cluster_f1")):
             numbers = np.array([getattr(cut, field) for cut in chosen])
             values[prefix + name] = float(numbers.mean())

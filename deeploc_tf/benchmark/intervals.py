@@ -119,7 +119,9 @@ def _scores(ordered: NDArray[np.uint64], weights: NDArray[np.uint32]) -> NDArray
             at_end[k] = at_ends[-1] if len(at_ends) else at_end[k]
             pairs[k] += int(reached[-1])
             true[k] += int(found[-1])
-    return np.divide(sums, true, out=np.full(len(weights), np.nan), where=true > 0)
+    scores = np.full(len(weights), np.nan)
+    np.divide(sums, true, out=scores, where=true > 0)
+    return scores
 
 
 def resampled_means(values: NDArray[np.float64], weights: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import platform
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deeploc_tf.benchmark.benchmark import StandardScores
 from deeploc_tf.benchmark.intervals import paired_difference
+from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.version import __version__
 from tfrecords.errors import OutputExistsError
 from tfrecords.publishing import publish_bytes, publish_json
@@ -28,6 +32,8 @@ DEFINITIONS = {
     "maximal_f1": "highest F1 along the curve of all pairs; not cluster_f1",
     "mean_average_precision": "mean over proteins of the AP of their ranking of all others",
     "mean_query_prevalence": "mean over proteins of the share of positives among the others",
+    "mean_normalized_average_precision": "mean over proteins of normalized_average_precision of "
+    "their ranking",
     "mean_auroc": "mean over proteins of the area under the ROC curve, ties count half",
     "precision_at_k, recall_at_k": "positives among the first k, over k and over all positives; "
     "positives that tie with negatives are ranked behind them",
@@ -36,11 +42,25 @@ DEFINITIONS = {
     "adjusted_mutual_information, cluster_f1": "AMI, and pairwise F1, of the cut with the highest "
     "AMI, of {average, single, complete} x {euclidean, cosine} x 500 heights; mean over draws of "
     "terms that do not overlap",
+    "cluster_score": "standard deviation of the medians of modules (of cells: of labels) over the "
+    "median distance of their members from these; mean over draws",
     "shuffled_*": "the same with the proteins shuffled",
+    "*_sd": "standard deviation over shuffles, draws or seeds",
     "*_low, *_high": "95% interval, bootstrap over proteins",
+    "knn_*, linear_*": "cells: label by the ten nearest by cosine, and by logistic regression, "
+    "learned from other groups; macro-F1 and balanced accuracy",
+    "best_terms, worst_terms": "by the mean over members of the AP of their ranking of all others, "
+    "the term's members as positives",
 }
 
 _CURVE_POINTS = 1000
+_SHOWN_TERMS = 5
+_SPREAD = (
+    "average_precision",
+    "mean_average_precision",
+    "adjusted_mutual_information",
+    "cluster_f1",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,18 +72,22 @@ class Method:
         results: as `benchmark` gives them.
         file: of the profiles; None for random vectors.
         provenance: of the profiles.
+        identifiers: what a table of identifiers did to their names.
     """
 
     name: str
     results: Sequence[StandardScores]
     file: Path | None
     provenance: Mapping[str, Any]
+    identifiers: Mapping[str, Any] | None = None
 
 
 def write_results(
     folder: str | Path,
     methods: Sequence[Method],
     settings: Mapping[str, Any],
+    standards: Sequence[Standard] = (),
+    cells: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Write `scores.json`, `scores.csv`, `precision_recall.csv` and `terms.csv` into a folder.
 
@@ -72,6 +96,8 @@ def write_results(
         methods: the first is the one that the others are compared with; all scored on the same
             standards.
         settings: similarity, seed and the like, JSON-ready.
+        standards: that were scored, for what their files were.
+        cells: scores of single cells, JSON-ready.
 
     Returns:
         The content of `scores.json`.
@@ -85,15 +111,26 @@ def write_results(
         raise OutputExistsError(msg)
     values = {
         "schema_version": SCHEMA_VERSION,
-        "deeploc_tf": __version__,
-        "numpy": np.__version__,
+        "versions": {
+            "deeploc_tf": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "scipy", "scikit-learn")},
+        },
         "definitions": DEFINITIONS,
         **settings,
         "profiles": _origin(methods[0]),
         "standards": _numbers(methods[0]),
         "methods": [
-            {"name": m.name, "profiles": _origin(m), "standards": _numbers(m)} for m in methods
+            {
+                "name": m.name,
+                "profiles": _origin(m),
+                "standards": _numbers(m),
+                "terms": {r.standard: _extremes(r.terms) for r in m.results},
+            }
+            for m in methods
         ],
+        "standard_files": {s.name: dict(s.report) for s in standards},
+        "cells": list(cells),
         "seeds": spread_over_seeds(methods),
         "differences": differences(methods),
     }
@@ -129,32 +166,60 @@ def spread_over_seeds(methods: Sequence[Method]) -> list[dict[str, Any]]:
                 "standard": results[0].standard,
                 "tables": len(tables),
             }
-            for score in ("average_precision", "mean_average_precision"):
-                numbers = [result.numbers[score] for result in results]
-                row[score] = float(np.mean(numbers))
-                row[f"{score}_sd"] = float(np.std(numbers, ddof=1))
+            for score in _SPREAD:
+                if all(score in result.numbers for result in results):
+                    numbers = [result.numbers[score] for result in results]
+                    row[score] = float(np.mean(numbers))
+                    row[f"{score}_sd"] = float(np.std(numbers, ddof=1))
             rows.append(row)
     return rows
 
 
 def differences(methods: Sequence[Method]) -> list[dict[str, Any]]:
-    """The first method less each other one, where both were resampled, JSON-ready."""
+    """The first method less each other one, JSON-ready; tables of one name are taken by their mean.
+
+    Every table is resampled by the same draws, so a mean over seeds is one of each draw.
+    """
+    first, *others = dict.fromkeys(method.name for method in methods)
     rows = []
-    for other in methods[1:]:
-        for ours, theirs in zip(methods[0].results, other.results, strict=True):
-            for score in ours.resampled.keys() & theirs.resampled.keys():
-                resampled = ours.resampled[score], theirs.resampled[score]
-                found = paired_difference(ours.numbers[score], theirs.numbers[score], resampled)
-                where = {"method": methods[0].name, "other": other.name}
-                rows.append({**where, "standard": ours.standard, "score": score, **found})
+    for other in others:
+        sides = [[m for m in methods if m.name == name] for name in (first, other)]
+        for place, result in enumerate(methods[0].results):
+            for score in result.resampled:
+                (ours, our_draws), (theirs, their_draws) = (
+                    _mean_over_seeds([method.results[place] for method in side], score)
+                    for side in sides
+                )
+                found = paired_difference(ours, theirs, [our_draws, their_draws])
+                where = {"method": first, "other": other, "standard": result.standard}
+                rows.append({**where, "score": score, **found})
     return sorted(rows, key=lambda row: (row["score"], row["other"], row["standard"]))
 
 
+def _mean_over_seeds(
+    results: Sequence[StandardScores], score: str
+) -> tuple[float, NDArray[np.float64]]:
+    draws = np.mean([result.resampled[score] for result in results], axis=0)
+    return float(np.mean([result.numbers[score] for result in results])), draws
+
+
+def _extremes(terms: pd.DataFrame) -> dict[str, Any]:
+    """The terms that are known best, and worst, JSON-ready."""
+    shown = terms[["term", "description", "members", "average_precision", "prevalence"]]
+    return {
+        "best_terms": shown.head(_SHOWN_TERMS).to_dict("records"),
+        "worst_terms": shown.tail(_SHOWN_TERMS)[::-1].to_dict("records"),
+    }
+
+
 def _origin(method: Method) -> dict[str, Any]:
-    if method.file is None:
-        return {"file": None, "provenance": dict(method.provenance)}
-    digest = hashlib.sha256(method.file.read_bytes()).hexdigest()
-    return {"file": method.file.name, "sha256": digest, "provenance": dict(method.provenance)}
+    origin: dict[str, Any] = {"file": None, "provenance": dict(method.provenance)}
+    if method.file is not None:
+        digest = hashlib.sha256(method.file.read_bytes()).hexdigest()
+        origin = {**origin, "file": method.file.name, "sha256": digest}
+    if method.identifiers is not None:
+        origin["identifiers"] = dict(method.identifiers)
+    return origin
 
 
 def _numbers(method: Method) -> dict[str, dict[str, Any]]:

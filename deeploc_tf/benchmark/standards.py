@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ class Annotation:
         members: bool `(num_proteins, num_terms)`, sparse.
         terms: names of the kept terms.
         coverage: how many proteins and terms there were, and how many take part.
+        descriptions: of the standard's terms.
     """
 
     standard: str
@@ -69,6 +71,7 @@ class Annotation:
     members: scipy.sparse.csr_matrix
     terms: tuple[str, ...]
     coverage: Mapping[str, int]
+    descriptions: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def read_standard(
@@ -104,6 +107,8 @@ def read_standard(
     """
     path = Path(path)
     check_aspect(aspect)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     chosen, form = format_of(path, format)
     options = {
         "aspect": aspect,
@@ -125,6 +130,7 @@ def read_standard(
     excluded = _excluded(path, members, descriptions, exclude_terms)
     report: dict[str, Any] = {
         "file": path.name,
+        "sha256": digest,
         "format": chosen,
         "options": {**given, **({"exclude_terms": sorted(exclude_terms)} if excluded else {})},
         "left_out": {**left_out, **({"excluded term": len(excluded)} if excluded else {})},
@@ -243,7 +249,9 @@ def annotate(
         "terms_too_large": too_large,
         "terms_scored": len(kept),
     }
-    return Annotation(standard.name, taking_part, members_matrix, tuple(kept), coverage)
+    return Annotation(
+        standard.name, taking_part, members_matrix, tuple(kept), coverage, standard.descriptions
+    )
 
 
 def _check_options(path: Path, chosen: str, given: Mapping[str, Any]) -> None:

@@ -20,7 +20,8 @@ def term_table(annotation: Annotation, term_precision: NDArray[np.float64]) -> p
         term_precision: as `QueryScores` has it, an AP a membership.
 
     Returns:
-        A row a term: `standard`, `term`, `members`, `average_precision`, `prevalence`.
+        A row a term: `standard`, `term`, `description`, `members`, `average_precision`,
+        `prevalence`.
     """
     terms = annotation.members.indices
     sizes = np.bincount(terms, minlength=len(annotation.terms))
@@ -29,6 +30,7 @@ def term_table(annotation: Annotation, term_precision: NDArray[np.float64]) -> p
         {
             "standard": annotation.standard,
             "term": annotation.terms,
+            "description": [annotation.descriptions.get(term, "") for term in annotation.terms],
             "members": sizes,
             "average_precision": sums / sizes,
             "prevalence": (sizes - 1) / (annotation.members.shape[0] - 1),

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from deeploc_tf.cli.method_tables import MethodTable, method_tables
+from deeploc_tf.cli.standard_files import Reading, reading_options, told
+
 if TYPE_CHECKING:
     from deeploc_tf.benchmark.benchmark import Extent
+    from deeploc_tf.benchmark.identifiers import IdentifierMap
     from deeploc_tf.benchmark.results import Method
     from deeploc_tf.benchmark.standards import Standard
-    from deeploc_tf.profiles.tables import VectorTable
 
 EPILOG = """\b
 Examples:
   deeploc-tf benchmark cells.profiles.parquet go_cc.gmt complexes.gmt RESULTS
-  deeploc-tf benchmark features.tsv compartments.tsv RESULTS --shuffles 100
-  deeploc-tf benchmark deeploc.parquet go_cc.gmt RESULTS --against cellprofiler=cp.tsv \\
-      --against deeploc=seed2.parquet --random 64
+  deeploc-tf benchmark features.tsv go_slim_mapping.tab.gz --aspect C RESULTS --shuffles 100
+  deeploc-tf benchmark deeploc=seed1.parquet deeploc=seed2.parquet cellprofiler=cp.tsv \\
+      --standard go_cc.gmt --standard kegg.gmt RESULTS --draws 10 --random 64
 """
 
 _SHOWN = {
@@ -29,11 +33,24 @@ _SHOWN = {
     "terms_scored": ("terms", "d"),
     "prevalence": ("prevalence", ".4f"),
     "average_precision": ("AP", ".4f"),
+    "interval": ("95%", ""),
     "shuffled_average_precision": ("shuffled", ".4f"),
     "lift": ("lift", ".2f"),
     "mean_average_precision": ("mAP", ".4f"),
     "precision_at_10": ("P@10", ".4f"),
     "recall_at_10": ("R@10", ".4f"),
+    "adjusted_mutual_information": ("AMI", ".4f"),
+    "cluster_f1": ("F1", ".4f"),
+}
+_OF_CELLS = {
+    "cells_scored": ("cells", "d"),
+    "labels": ("labels", "d"),
+    "groups": ("groups", "d"),
+    "knn_macro_f1": ("kNN F1", ".4f"),
+    "knn_balanced_accuracy": ("kNN acc.", ".4f"),
+    "linear_macro_f1": ("probe F1", ".4f"),
+    "linear_balanced_accuracy": ("probe acc.", ".4f"),
+    "chance_balanced_accuracy": ("chance", ".4f"),
 }
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
@@ -55,42 +72,45 @@ class Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """NAME=FILE, or FILE, which is then named as it is without its suffix."""
 
-    name = "name=file"
+    name = "[name=]file"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, Path]:
+    ) -> tuple[str | None, Path]:
         """Divide, and check that the file is there."""
         name, sign, rest = str(value).partition("=")
-        path = _FILE.convert(rest if sign else value, param, ctx)
-        return (name if sign else Path(path).name.split(".")[0]), Path(path)
+        named = bool(sign) and not Path(str(value)).exists()
+        path = Path(_FILE.convert(rest if named else value, param, ctx))
+        return (name if named else None), path
 
 
 @click.command(epilog=EPILOG)
-@click.argument("profiles", type=_FILE)
-@click.argument("standards", nargs=-1, required=True, type=_FILE)
+@click.argument(
+    "files", nargs=-1, required=True, type=NamedFile(), metavar="PROFILES... [STANDARDS...]"
+)
 @click.argument("results", type=click.Path(path_type=Path))
-@click.option("--name", help="Of the method of PROFILES; else the file's.")
 @click.option(
-    "--against",
+    "--standard",
+    "-s",
+    "standards",
     multiple=True,
     type=NamedFile(),
-    help="Profiles of another method, or under a name that is there, of another seed. Repeatable.",
+    help="Repeatable; then all the other files are PROFILES.",
 )
+@reading_options
 @click.option("--random", type=click.IntRange(min=1), help="Add random vectors of so many numbers.")
 @click.option(
     "--similarity",
     type=click.Choice(["cosine", "pearson", "spearman", "euclidean"]),
     default="cosine",
     show_default=True,
-    help="Of two profiles.",
 )
 @click.option(
     "--min-size",
     type=click.IntRange(min=2),
     default=2,
     show_default=True,
-    help="Leave out terms with fewer members that have a profile.",
+    help="Leave out terms of which fewer members have a profile.",
 )
 @click.option("--max-size", type=click.IntRange(min=2), help="Leave out terms with more.")
 @click.option(
@@ -98,7 +118,7 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     type=click.IntRange(min=0),
     default=10,
     show_default=True,
-    help="How often proteins are shuffled to show chance.",
+    help="How often proteins are shuffled, to show chance.",
 )
 @click.option(
     "--permutations",
@@ -121,15 +141,26 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     show_default=True,
     help="Draws of terms for AMI and cluster F1, 10 are usual; 0: none.",
 )
+@click.option(
+    "--cells",
+    multiple=True,
+    type=NamedFile(),
+    help="Embeddings of single cells, scored by their labels. Repeatable.",
+)
+@click.option(
+    "--group",
+    default="protein",
+    show_default=True,
+    help="Column of --cells: cells of a group are predicted from other groups only.",
+)
+@click.option("--pairs", is_flag=True, help="Write pairs.csv.gz, a row a pair of proteins.")
 @click.option("--memory", type=Bytes(), help="Bound of the ranking of all pairs, such as 1GB.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def benchmark(
-    profiles: Path,
-    standards: tuple[Path, ...],
+    files: tuple[tuple[str | None, Path], ...],
     results: Path,
-    name: str | None,
-    against: tuple[tuple[str, Path], ...],
+    standards: tuple[tuple[str | None, Path], ...],
     random: int | None,
     similarity: Any,
     min_size: int,
@@ -138,76 +169,81 @@ def benchmark(
     permutations: int,
     resamples: int,
     draws: int,
+    cells: tuple[tuple[str | None, Path], ...],
+    group: str,
+    pairs: bool,
     memory: int | None,
     seed: int,
     as_json: bool,
+    **reading: Any,
 ) -> None:
-    """Score PROFILES, a row a protein, against STANDARDS, also beside other methods.
+    """Score PROFILES, a row a protein, against STANDARDS, one method or several.
 
-    Standards are of any form that `standards` reads. Writes scores.json, scores.csv, terms.csv,
-    precision_recall.csv and, with the extra report, pictures into the new folder RESULTS. Several
-    methods are scored on the proteins that all of them have; docs/metrics.md has the formulas.
+    PROFILES are the first file and each that ends in .h5 or .parquet; the others are STANDARDS, of
+    any form that `standards` reads. Each may be NAME=FILE; profiles of one name are seeds of a
+    method. Several methods are scored on the proteins that all of them have.
+
+    Writes scores.json, scores.csv, terms.csv, precision_recall.csv and, with the extra report,
+    pictures into the new folder RESULTS. docs/metrics.md has the formulas.
     """
     from deeploc_tf.benchmark.benchmark import Extent
     from deeploc_tf.benchmark.results import write_results
-    from deeploc_tf.benchmark.standards import read_standard
     from tfrecords.publishing import publishing_folder
 
+    named, chosen = _divide(files, standards)
     extent = Extent(shuffles, permutations, draws, resamples, memory, seed)
     options = {"similarity": similarity, "min_size": min_size, "max_size": max_size}
     with publishing_folder(results) as folder:
-        named = [(name or profiles.name.split(".")[0], profiles), *against]
-        methods = _score(
-            _tables(named, random, similarity, seed),
-            [read_standard(path) for path in standards],
-            options,
-            extent,
-        )
+        read = Reading(**reading)
+        names = read.names()
+        found = _standards(read, chosen, names)
+        tables = method_tables(named, names, random, similarity, seed)
+        methods = _score(tables, found, options, extent)
+        of_cells = [_cells(name, path, group, seed) for name, path in cells]
         settings = {**options, "seed": seed, "extent": vars(extent)}
-        values = write_results(folder, methods, settings)
-        _draw(folder, several=len(methods) > 1)
-    click.echo(json.dumps(values, indent=1) if as_json else _table(methods))
+        values = write_results(folder, methods, settings, found, of_cells)
+        if pairs:
+            _write_pairs(folder, tables, found, options)
+        _draw(folder)
+    if as_json:
+        click.echo(json.dumps(values, indent=1))
+    else:
+        click.echo("\n".join(_lines(methods, found, of_cells)))
 
 
-def _tables(
-    named: Sequence[tuple[str, Path]], random: int | None, similarity: Any, seed: int
-) -> list[tuple[str, Path | None, VectorTable]]:
-    """Profiles of each method; of several, those of the proteins that all have usable ones of."""
-    import numpy as np
+def _divide(
+    files: Sequence[tuple[str | None, Path]], standards: Sequence[tuple[str | None, Path]]
+) -> tuple[list[tuple[str, Path]], Sequence[tuple[str | None, Path]]]:
+    """Which files are profiles, by name, and which are standards."""
+    from deeploc_tf.profiles.tables import SUFFIXES
 
-    from deeploc_tf.benchmark.similarity import usable_profiles
-    from deeploc_tf.profiles.reading import read_profiles
-    from deeploc_tf.profiles.tables import VectorTable
-
-    tables: list[tuple[str, Path | None, VectorTable]] = [
-        (name, path, read_profiles(path)) for name, path in named
+    tables = [
+        file
+        for number, file in enumerate(files)
+        if standards or number == 0 or file[1].suffix in SUFFIXES
     ]
-    if random is not None:
-        metadata = tables[0][2].metadata[["protein"]]
-        vectors = np.random.default_rng(seed).normal(size=(len(metadata), random))
-        made = VectorTable(vectors.astype(np.float32), metadata, {"kind": "random", "seed": seed})
-        tables.append(("random", None, made))
-    if len(tables) == 1:
-        return tables
-    common: set[str] | None = None
-    for _, _, table in tables:
-        proteins = table.metadata["protein"].tolist()
-        usable = usable_profiles(table.features, proteins, similarity)
-        here = {protein for protein, good in zip(proteins, usable, strict=True) if good}
-        common = here if common is None else common & here
-    chosen = []
-    for name, path, table in tables:
-        order = table.metadata.reset_index(drop=True).sort_values("protein")
-        rows = order.index[order["protein"].isin(common or set())]
-        kept = VectorTable(
-            table.features[rows], table.metadata.iloc[rows].reset_index(drop=True), table.provenance
-        )
-        chosen.append((name, path, kept))
-    return chosen
+    others = list(standards) or [file for file in files if file not in tables]
+    if not others:
+        msg = "Name a standard after the profiles, such as go_cc.gmt, or with --standard."
+        raise click.UsageError(msg)
+    return [(name or path.name.split(".")[0], path) for name, path in tables], others
+
+
+def _standards(
+    read: Reading, files: Sequence[tuple[str | None, Path]], names: IdentifierMap | None
+) -> list[Standard]:
+    """All standards; those of one file differ in the aspect that is added to their name."""
+    found = []
+    groups = read.standards([path for _, path in files], names)
+    for (name, _), group in zip(files, groups, strict=True):
+        for standard in group:
+            aspect = f" {standard.report['options']['aspect']}" if len(group) > 1 else ""
+            found.append(dataclasses.replace(standard, name=f"{name or standard.name}{aspect}"))
+    return found
 
 
 def _score(
-    tables: Sequence[tuple[str, Path | None, VectorTable]],
+    tables: Sequence[MethodTable],
     standards: list[Standard],
     options: dict[str, Any],
     extent: Extent,
@@ -216,41 +252,114 @@ def _score(
     from deeploc_tf.benchmark.results import Method
 
     methods = []
-    for name, path, table in tables:
-        proteins = table.metadata["protein"].tolist()
-        results = score(table.features, proteins, standards, extent=extent, **options)
-        methods.append(Method(name, results, path, table.provenance))
+    for table in tables:
+        vectors = table.vectors
+        proteins = vectors.metadata["protein"].tolist()
+        results = score(vectors.features, proteins, standards, extent=extent, **options)
+        missing = extent.num_resamples and "average_precision" not in results[0].resampled
+        if missing:
+            click.echo("No interval of AP: all pairs in order do not fit into --memory.", err=True)
+        methods.append(
+            Method(table.name, results, table.path, vectors.provenance, table.identifiers)
+        )
     return methods
 
 
-def _draw(folder: Path, *, several: bool) -> None:
+def _cells(name: str | None, path: Path, group: str, seed: int) -> dict[str, Any]:
+    """Scores of single cells, and what they are of."""
+    from deeploc_tf.benchmark.cells import cell_scores
+    from deeploc_tf.profiles.tables import read_table
+
+    table = read_table(path)
+    missing = [column for column in ("key", "label", group) if column not in table.metadata]
+    if missing:
+        msg = (
+            f"A table of cells must have the columns key, label and {group}. Received: {path} "
+            f"without {', '.join(missing)}; it has {', '.join(map(str, table.metadata))}."
+        )
+        raise ValueError(msg)
+    labels, groups = (table.metadata[column].astype(str).tolist() for column in ("label", group))
+    scores = cell_scores(table.features, labels, groups, seed=seed)
+    return {"name": name or path.name.split(".")[0], "file": path.name, "group": group, **scores}
+
+
+def _write_pairs(
+    folder: Path, tables: Sequence[MethodTable], standards: list[Standard], options: dict[str, Any]
+) -> None:
+    """A file of pairs a table; of several, with the number of the table in its name."""
+    from deeploc_tf.benchmark.pairs import write_pairs
+
+    for number, table in enumerate(tables, start=1):
+        name = "pairs.csv.gz" if len(tables) == 1 else f"pairs-{number}.csv.gz"
+        proteins = table.vectors.metadata["protein"].tolist()
+        write_pairs(folder / name, table.vectors.features, proteins, standards, **options)
+
+
+def _draw(folder: Path) -> None:
     """Add pictures as PNG and SVG, or say what they need."""
-    from deeploc_tf.report.curves import methods_compared, precision_recall
+    from deeploc_tf.report.curves import precision_recall
     from deeploc_tf.report.drawing import MissingExtraError
+    from deeploc_tf.report.methods import methods_compared
     from tfrecords.publishing import publish_bytes
 
-    pictures = {"precision_recall": precision_recall}
-    if several:
-        pictures["average_precision"] = methods_compared
     try:
-        for name, draw in pictures.items():
+        for name, draw in (("precision_recall", precision_recall), ("scores", methods_compared)):
             publish_bytes(folder / f"{name}.png", draw(folder))
             publish_bytes(folder / f"{name}.svg", draw(folder, "svg"))
     except MissingExtraError as error:
         click.echo(f"No picture of the curves. {error}", err=True)
 
 
-def _table(methods: Sequence[Method]) -> str:
-    """The main numbers, a row a standard of a method."""
-    rows = [(method.name, result) for method in methods for result in method.results]
+def _lines(
+    methods: Sequence[Method], standards: Sequence[Standard], cells: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """The main numbers, a row a standard of a method; then coverage; then cells."""
     several = len(methods) > 1
-    heads = [f"{name}: {r.standard}" if several else r.standard for name, r in rows]
-    width = max(len("standard"), *map(len, heads))
-    lines = ["standard".ljust(width) + "".join(title.rjust(11) for title, _ in _SHOWN.values())]
-    for head, (_, result) in zip(heads, rows, strict=True):
+    heads = [
+        f"{method.name}: {r.standard}" if several else r.standard
+        for method in methods
+        for r in method.results
+    ]
+    numbers = [_with_interval(r.numbers) for method in methods for r in method.results]
+    yield from _columns("standard", heads, numbers, _SHOWN)
+    for standard, result in zip(standards, methods[0].results, strict=True):
+        n = result.numbers
+        yield (
+            f"\n{standard.name}\n  coverage: {n['proteins_scored']} of "
+            f"{n['proteins_with_profile']} profiles and of {n['proteins_in_standard']} proteins; "
+            f"{n['terms_scored']} of {n['terms_in_standard']} terms"
+        )
+        yield from (f"  {line}" for line in told(standard.report))
+    for method in methods:
+        if method.identifiers is not None:
+            yield f"\n{method.name}"
+            report = {"left_out": {}, "notes": {}, "identifiers": method.identifiers}
+            yield from (f"  {line}" for line in told(report))
+    if cells:
+        yield ""
+        yield from _columns("cells", [str(c["name"]) for c in cells], cells, _OF_CELLS)
+
+
+def _with_interval(numbers: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "average_precision_low" not in numbers:
+        return numbers
+    low, high = numbers["average_precision_low"], numbers["average_precision_high"]
+    return {**numbers, "interval": f"{low:.3f}-{high:.3f}"}
+
+
+def _columns(
+    title: str,
+    heads: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    shown: Mapping[str, tuple[str, str]],
+) -> Iterator[str]:
+    """A table of text, with those columns that a row has."""
+    columns = {name: how for name, how in shown.items() if any(name in row for row in rows)}
+    width = max(map(len, [title, *heads]))
+    yield title.ljust(width) + "".join(column.rjust(13) for column, _ in columns.values())
+    for head, row in zip(heads, rows, strict=True):
         cells = [
-            format(result.numbers[name], form).rjust(11) if name in result.numbers else " " * 11
-            for name, (_, form) in _SHOWN.items()
+            format(row[name], form).rjust(13) if name in row else " " * 13
+            for name, (_, form) in columns.items()
         ]
-        lines.append(head.ljust(width) + "".join(cells))
-    return "\n".join(lines)
+        yield head.ljust(width) + "".join(cells)

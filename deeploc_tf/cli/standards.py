@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import Names
+from deeploc_tf.cli.standard_files import Reading, reading_options, told
 
 if TYPE_CHECKING:
     from deeploc_tf.benchmark.standards import Standard
@@ -27,7 +26,6 @@ Examples:
 """
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_SHOWN_NAMES = 5
 
 
 @click.command(epilog=EPILOG)
@@ -38,30 +36,7 @@ _SHOWN_NAMES = 5
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the standard of the one file as GMT; nothing may have this name.",
 )
-@click.option("--format", "form", help="Of all files; else it is seen from each. docs/standards.md")
-@click.option(
-    "--aspect",
-    type=click.Choice(["C", "F", "P"]),
-    help="Of the Gene Ontology: component, function, process. Else each is listed.",
-)
-@click.option("--ontology", type=_FILE, help="OBO: GAF's terms are propagated to those above.")
-@click.option("--slim", help="OBO file of a slim, or a subset of --ontology: keep its terms only.")
-@click.option(
-    "--exclude-evidence",
-    type=Names(),
-    default=(),
-    help="Evidence codes of GAF to leave out, such as IEA,RCA.",
-)
-@click.option(
-    "--exclude-term", "exclude_terms", multiple=True, help="Term to leave out. Repeatable."
-)
-@click.option(
-    "--identifiers",
-    multiple=True,
-    type=_FILE,
-    help="SGD_features.tab, uniprot and gene_id, or two columns: one name a protein. Repeatable: "
-    "a later table is read through the ones before.",
-)
+@reading_options
 @click.option(
     "--min-size",
     type=click.IntRange(min=1),
@@ -74,16 +49,10 @@ _SHOWN_NAMES = 5
 def standards(
     files: tuple[Path, ...],
     output: Path | None,
-    form: str | None,
-    aspect: str | None,
-    ontology: Path | None,
-    slim: str | None,
-    exclude_evidence: tuple[str, ...],
-    exclude_terms: tuple[str, ...],
-    identifiers: tuple[Path, ...],
     min_size: int,
     max_size: int | None,
     as_json: bool,
+    **reading: Any,
 ) -> None:
     """List what FILES of gold standards hold, what was left out of them, or convert one to GMT.
 
@@ -91,73 +60,22 @@ def standards(
     GAF, KEGG links and tables, ComplexTAB, compartments of Huh et al. All may be .gz.
     """
     from deeploc_tf.benchmark.formats.gmt import gmt_bytes
-    from deeploc_tf.benchmark.identifiers import read_identifiers
     from deeploc_tf.benchmark.standards import sized
     from tfrecords.publishing import check_absent, publish_bytes
 
     if output is not None:
-        if len(files) > 1:
-            msg = "--gmt takes one file at a time: the terms of several would be mixed."
+        if len(files) > 1 or len(reading["aspects"]) > 1:
+            msg = "--gmt takes one file, and one aspect, at a time: terms would be mixed."
             raise click.UsageError(msg)
         check_absent(output)
-    names = read_identifiers(*identifiers) if identifiers else None
-    given = {
-        "aspect": aspect,
-        "ontology": ontology,
-        "slim": slim,
-        "exclude_evidence": exclude_evidence,
-    }
-    forms = _forms(files, form, {option for option, value in given.items() if value})
-    found: list[Standard] = []
-    for path, (name, options) in zip(files, forms, strict=True):
-        keywords = {
-            **{option: given[option] for option in options},
-            "format": name,
-            "identifiers": names,
-            "exclude_terms": exclude_terms,
-        }
-        found += _read(path, keywords, each_aspect=output is None and aspect is None)
-    found = [sized(standard, min_size, max_size) for standard in found]
+    read = Reading(**reading)
+    groups = read.standards(files, read.names(), every_aspect=output is None)
+    found = [sized(standard, min_size, max_size) for group in groups for standard in group]
     if output is not None:
         publish_bytes(output, gmt_bytes(found[0].terms, found[0].descriptions))
     summaries = [_summary(standard) for standard in found]
     text = json.dumps({"standards": summaries}, indent=1, ensure_ascii=False) if as_json else ""
     click.echo(text or "\n".join(_lines(summaries)))
-
-
-def _forms(
-    files: Sequence[Path], form: str | None, given: set[str]
-) -> list[tuple[str, frozenset[str]]]:
-    """The format of each file, and which of its options are given."""
-    from deeploc_tf.benchmark.formats.registry import format_of
-
-    forms = [format_of(path, form) for path in files]
-    # With one file the library says what is wrong; of several, each takes what it knows.
-    if len(files) == 1:
-        return [(forms[0][0], frozenset(given))]
-    taken = [(name, frozenset(given) & found.options) for name, found in forms]
-    left = given.difference(*(options for _, options in taken))
-    if left:
-        msg = f"None of the files has a format that takes --{min(left).replace('_', '-')}."
-        raise click.UsageError(msg)
-    return taken
-
-
-def _read(path: Path, keywords: Mapping[str, Any], *, each_aspect: bool) -> list[Standard]:
-    """The standard of a file, or those of its aspects where it has several."""
-    from deeploc_tf.benchmark.formats.aspects import ASPECTS, AspectError
-    from deeploc_tf.benchmark.standards import read_standard
-
-    try:
-        return [read_standard(path, **keywords)]
-    except AspectError:
-        if not each_aspect:
-            raise
-    found = []
-    for aspect in ASPECTS:
-        with contextlib.suppress(AspectError):  # the file has not this one
-            found.append(read_standard(path, **{**keywords, "aspect": aspect}))
-    return found
 
 
 def _summary(standard: Standard) -> dict[str, Any]:
@@ -193,26 +111,8 @@ def _lines(summaries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         cells = zip(row, widths, strict=True)
         yield "  ".join(f"{c:<{w}}" if i < 3 else f"{c:>{w}}" for i, (c, w) in enumerate(cells))
     for summary in summaries:
-        told = list(_told(summary["report"]))
-        if told:
+        lines = list(told(summary["report"]))
+        if lines:
             aspect = f" {summary['aspect']}" if summary["aspect"] else ""
             yield f"\n{summary['name']}{aspect}"
-            yield from (f"  {line}" for line in told)
-
-
-def _told(report: Mapping[str, Any]) -> Iterator[str]:
-    """What happened to a standard on its way from the file."""
-    for title in ("left_out", "notes"):
-        for reason, count in report[title].items():
-            yield f"{title.replace('_', ' ')}: {count} {reason}"
-    if "identifiers" not in report:
-        return
-    found = report["identifiers"]
-    yield f"identifiers: {found['mapped']} of {found['names']} names mapped"
-    ambiguous = [f"{name} ({' or '.join(found['ambiguous'][name])})" for name in found["ambiguous"]]
-    merged = [f"{name} ({', '.join(came)})" for name, came in found["merged"].items()]
-    shown = {"unmapped": found["unmapped"], "ambiguous": ambiguous, "merged": merged}
-    for what, names in shown.items():
-        if names:
-            more = " ..." if len(names) > _SHOWN_NAMES else ""
-            yield f"{what}: {len(names)}, {', '.join(names[:_SHOWN_NAMES])}{more}"
+            yield from (f"  {line}" for line in lines)

@@ -127,20 +127,20 @@ def precision_recall(results: str | Path, form: Form = "png") -> bytes:
     curves = _read_csv(
         Path(results) / "precision_recall.csv", ["standard", "recall", "precision"], dtype=_AS_TEXT
     )
-    scores = _scores(results)
+    scores = scores_of(results)
     with new_figure(5.5, 4.2 + 0.2 * (len(scores) // 2)) as figure:
         axes = figure.add_subplot()
         for number, (name, numbers) in enumerate(scores.items()):
             color = COLORS[number % len(COLORS)]
             chosen = curves["standard"] == name
-            if "method" in curves:  # the others of a comparison are in `methods_compared`
+            if "method" in curves:  # the others of a comparison are in methods.py
                 chosen &= curves["method"] == curves["method"].iloc[0]
             curve = curves[chosen]
             axes.step(
                 [0, *curve["recall"]],
                 [*curve["precision"][:1], *curve["precision"]],
                 color=color,
-                label=f"{name}, AP {numbers['average_precision']:.3f}",
+                label=f"{name}, AP {numbers['average_precision']:.3f}{_interval(numbers)}",
                 linewidth=1.3,
             )
             axes.axhline(numbers["prevalence"], color=color, linestyle="--", linewidth=1)
@@ -164,7 +164,7 @@ def average_precisions(results: str | Path, form: Form = "png") -> bytes:
         ValueError: the file is not what `benchmark` writes.
         OSError: it cannot be read.
     """
-    scores = _scores(results)
+    scores = scores_of(results)
     places = np.arange(len(scores))[::-1]
     numbers = list(scores.values())
     values = [n["average_precision"] for n in numbers]
@@ -208,68 +208,15 @@ def average_precisions(results: str | Path, form: Form = "png") -> bytes:
         return picture(figure, form)
 
 
-def methods_compared(results: str | Path, form: Form = "png") -> bytes:
-    """Average precision of each method on each standard, with intervals and the prevalence.
-
-    Tables of one method, its seeds, are one bar at their mean; then the whiskers are a standard
-    deviation over them, else the 95% interval over proteins where it was computed.
-
-    Args:
-        results: folder that `benchmark` wrote; `scores.json` is read.
-        form: of the picture.
-
-    Raises:
-        ValueError: the file is not what `benchmark` writes.
-        OSError: it cannot be read.
-    """
-    standards = _scores(results)
-    methods = json.loads((Path(results) / "scores.json").read_text(encoding="utf-8"))["methods"]
-    names = list(dict.fromkeys(method["name"] for method in methods))
-    width = 0.8 / len(names)
-    with new_figure(max(5.0, 1.6 + len(standards) * (0.5 + 0.3 * len(names))), 3.6) as figure:
-        axes = figure.add_subplot()
-        for number, name in enumerate(names):
-            tables = [method["standards"] for method in methods if method["name"] == name]
-            bars = np.array([_bar([table[s] for table in tables]) for s in standards])
-            axes.bar(
-                np.arange(len(standards)) - 0.4 + (number + 0.5) * width,
-                bars[:, 0],
-                width,
-                yerr=bars[:, 1:].T,
-                color=COLORS[number % len(COLORS)],
-                error_kw={"elinewidth": 1, "capsize": 2},
-                label=name,
-            )
-        for place, numbers in enumerate(standards.values()):
-            axes.hlines(
-                numbers["prevalence"],
-                place - 0.45,
-                place + 0.45,
-                color=GRAY,
-                linestyle="--",
-                label="" if place else "prevalence",
-            )
-        axes.set_xticks(range(len(standards)), list(standards))
-        axes.set_ylabel("average precision of all pairs")
-        figure.legend(loc="outside lower center", ncols=3)
-        return picture(figure, form)
-
-
-def _bar(tables: list[dict[str, Any]]) -> tuple[float, float, float]:
-    """Height of a bar, and how far its whiskers reach down and up."""
-    values = [numbers["average_precision"] for numbers in tables]
-    height = float(np.mean(values))
-    if len(values) > 1:
-        return height, float(np.std(values, ddof=1)), float(np.std(values, ddof=1))
-    low = tables[0].get("average_precision_low", height)
-    high = tables[0].get("average_precision_high", height)
-    return height, max(0.0, height - low), max(0.0, high - height)
+def _interval(numbers: dict[str, Any]) -> str:
+    low, high = (numbers.get(f"average_precision_{end}") for end in ("low", "high"))
+    return "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
 
 
 _AS_TEXT: Any = {"standard": str, "method": str}
 
 
-def _scores(results: str | Path) -> dict[str, dict[str, Any]]:
+def scores_of(results: str | Path) -> dict[str, dict[str, Any]]:
     """Numbers of each standard, in the order in which they were scored."""
     path = Path(results) / "scores.json"
     try:

@@ -1,0 +1,108 @@
+"""Bars of several methods beside each other, as in the study's figure: AP, mAP, AMI and F."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeploc_tf.report.curves import scores_of
+from deeploc_tf.report.drawing import COLORS, GRAY, Form, new_figure, picture
+
+
+@dataclasses.dataclass(frozen=True)
+class _Panel:
+    """A score, the number that chance gives, and what both are called."""
+
+    score: str
+    chance: str
+    title: str
+    chance_title: str
+
+
+_PANELS = (
+    _Panel("average_precision", "prevalence", "average precision of all pairs", "prevalence"),
+    _Panel(
+        "mean_average_precision",
+        "mean_query_prevalence",
+        "mean average precision of queries",
+        "mean prevalence",
+    ),
+    _Panel(
+        "adjusted_mutual_information",
+        "shuffled_adjusted_mutual_information",
+        "adjusted mutual information",
+        "proteins shuffled",
+    ),
+    _Panel("cluster_f1", "shuffled_cluster_f1", "F1 of clusters", "proteins shuffled"),
+)
+
+
+def methods_compared(results: str | Path, form: Form = "png") -> bytes:
+    """Scores of each method on each standard, a panel a score, with intervals and chance dashed.
+
+    Tables of one method, its seeds, are one bar at their mean; then the whiskers are a standard
+    deviation over them. Else they are the 95% interval over proteins or, for scores of clusters, a
+    standard deviation over draws; where neither was computed there is none.
+
+    Args:
+        results: folder that `benchmark` wrote; `scores.json` is read.
+        form: of the picture.
+
+    Raises:
+        ValueError: the file is not what `benchmark` writes.
+        OSError: it cannot be read.
+    """
+    standards = scores_of(results)
+    methods = json.loads((Path(results) / "scores.json").read_text(encoding="utf-8"))["methods"]
+    names = list(dict.fromkeys(method["name"] for method in methods))
+    panels = [panel for panel in _PANELS if all(panel.score in n for n in standards.values())]
+    width = max(3.6, 0.9 + len(standards) * (0.4 + 0.25 * len(names)))
+    with new_figure(width * min(2, len(panels)), 3.2 * -(-len(panels) // 2) + 0.3) as figure:
+        for place, panel in enumerate(panels, start=1):
+            axes = figure.add_subplot(-(-len(panels) // 2), min(2, len(panels)), place)
+            for number, name in enumerate(names):
+                tables = [method["standards"] for method in methods if method["name"] == name]
+                bars = np.array(
+                    [_bar([table[s] for table in tables], panel.score) for s in standards]
+                )
+                axes.bar(
+                    np.arange(len(standards)) - 0.4 + 0.8 * (number + 0.5) / len(names),
+                    bars[:, 0],
+                    0.8 / len(names),
+                    yerr=bars[:, 1:].T,
+                    color=COLORS[number % len(COLORS)],
+                    error_kw={"elinewidth": 1, "capsize": 2},
+                    label=name,
+                )
+            for number, numbers in enumerate(standards.values()):
+                axes.hlines(
+                    numbers[panel.chance],
+                    number - 0.45,
+                    number + 0.45,
+                    color=GRAY,
+                    linestyle="--",
+                    label="" if number else "chance",
+                )
+            axes.set_xticks(range(len(standards)), list(standards), rotation=20, ha="right")
+            axes.set_title(f"{panel.title}\n(dashed: {panel.chance_title})")
+            if place == 1:
+                figure.legend(
+                    *axes.get_legend_handles_labels(), loc="outside lower center", ncols=4
+                )
+        return picture(figure, form)
+
+
+def _bar(tables: list[dict[str, Any]], score: str) -> tuple[float, float, float]:
+    """Height of a bar, and how far its whiskers reach down and up."""
+    values = [numbers[score] for numbers in tables]
+    height = float(np.mean(values))
+    if len(values) > 1:
+        return height, float(np.std(values, ddof=1)), float(np.std(values, ddof=1))
+    spread = tables[0].get(f"{score}_sd", 0.0)
+    low = tables[0].get(f"{score}_low", height - spread)
+    high = tables[0].get(f"{score}_high", height + spread)
+    return height, max(0.0, height - low), max(0.0, high - height)
