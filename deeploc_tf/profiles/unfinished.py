@@ -8,6 +8,7 @@ OUTPUT.partial-0a1b2c3d/
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,8 +46,10 @@ class Unfinished:
             LockedError: another process computes the same output.
         """
         with locked(self.output.with_name(f".{self.output.name}.lock"), str(self.output)):
-            for other in self.output.parent.glob(f"{_escaped(self.output.name)}.partial-*"):
-                if other != self.folder and _holds_parts_only(other):
+            for other in self.output.parent.iterdir():
+                if self._is_temporary(other.name):
+                    other.unlink()
+                elif self._is_of_another(other):
                     shutil.rmtree(other)
             self.folder.mkdir(exist_ok=True)
             try:
@@ -62,12 +65,16 @@ class Unfinished:
                 raise
             shutil.rmtree(self.folder)
 
+    def _is_temporary(self, name: str) -> bool:
+        """Whether a killed process was writing this file, the table or that of its profiles."""
+        stem, suffix = re.escape(self.output.stem), re.escape(self.output.suffix)
+        return re.fullmatch(rf"\.{stem}(\.profiles)?\.partial-\d+{suffix}", name) is not None
 
-def _escaped(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
-
-
-def _holds_parts_only(folder: Path) -> bool:
-    return folder.is_dir() and all(
-        path.suffix == ".part" or path.name.startswith(".") for path in folder.iterdir()
-    )
+    def _is_of_another(self, folder: Path) -> bool:
+        """Whether it holds parts of another computation of the same output, and nothing else."""
+        mine = folder.name.startswith(f"{self.output.name}.partial-") and folder.is_dir()
+        return (
+            mine
+            and folder != self.folder
+            and all(path.suffix == ".part" or path.name[0] == "." for path in folder.iterdir())
+        )
