@@ -146,7 +146,7 @@ def _sources(
         )
         raise ValueError(msg)
     ours = {"source_kind": "fields", "crop_size": height, "channels": options["channels"]}
-    if not options["channels"] and "{channel}" in options["pattern"]:
+    if not options["channels"] and "{channel}" in (options["pattern"] or ""):
         ours["channels"] = of.channels
     for folder in folders:
         yield folder.resolve().name, source_of(folder, {**options, **ours})

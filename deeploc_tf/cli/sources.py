@@ -18,7 +18,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 _FIELD_OPTIONS = (
-    click.option("--pattern", help="Paths below the folder CROPS, with {names} and {channel}."),
+    click.option("--pattern", help="Paths below the folder, with {names} and {channel}."),
     click.option("--channels", type=Names(), help="Channels in the stored order, as in gfp,rfp."),
     click.option(
         "--axes", type=click.Choice(["YX", "CYX", "YXC"]), help="Of files that do not say theirs."
