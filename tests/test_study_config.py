@@ -17,6 +17,7 @@ methods:
   intensity: {kind: features, features: intensity}
   both: {kind: combined, of: [DeepLoc, intensity]}
   random: {kind: random, dimensions: 8}
+map: DeepLoc
 densities: processes
 reference: DeepLoc
 curves: [DeepLoc]
@@ -37,7 +38,7 @@ def test_a_study_is_read(tmp_path: Path) -> None:
     assert list(config.methods) == ["DeepLoc", "intensity", "both", "random"]
     deeploc, intensity = config.methods["DeepLoc"], config.methods["intensity"]
     assert isinstance(deeploc, NetworkMethod)
-    assert (deeploc.fit, deeploc.layers) == ({"width": 0.25}, ("fc_2",))
+    assert (deeploc.fit, deeploc.layers) == ({"width": 0.25}, ())
     assert isinstance(intensity, FeaturesMethod)
     assert config.seeds == (4, 5)
 
@@ -73,6 +74,13 @@ def test_paths_start_at_the_file(tmp_path: Path) -> None:
         ("dimensions", "dimension", "`methods.random.dimension` is .* Did you mean 'dimensions'?"),
         ("kind: simulated", "knid: simulated", "`data` must say its `kind`"),
         ("densities: processes", "densities: procesess", "name a standard.* mean 'processes'?"),
+        ("map: DeepLoc\n", "", "`densities` are drawn on a map"),
+        ("intensity}", "intensity, transform: {shpere: true}}", "transform.shpere` .* 'sphere'?"),
+        (
+            "intensity}",
+            "intensity, transform: {sphere: true, num_components: 2}}",
+            "one projection",
+        ),
         ("fit: {", "untrained: true, shuffled: true, fit: {", "`untrained` or `shuffled`"),
         ("  intensity: {", "  DeepLoc: {", "the key 'DeepLoc' must be there once"),
         ("seeds: [4, 5]", "seeds: []", "`seeds`: Tuple should have at least 1 item"),

@@ -17,6 +17,7 @@ from deeploc_tf.study.parts import (
     NetworkMethod,
     Part,
     RecordsData,
+    Transform,
 )
 from tfrecords.errors import did_you_mean
 
@@ -82,6 +83,9 @@ class StudyConfig(Part):
             for name in names:
                 _check_known(place, "method", name, self.methods)
         if self.densities is not None:
+            if self.map is None:
+                msg = "`densities` are drawn on a map: name the method of `map`"
+                raise ValueError(msg)
             _check_known("densities", "standard", self.densities, self.data.standard_names)
         for name in self.curves:
             method = self.methods[name]
@@ -163,7 +167,8 @@ def _sentence(
     keys, kind = _place(problem["loc"])
     where = ".".join((*place, *keys))
     if problem["type"] == "extra_forbidden":
-        known = (model or KINDS.get(kind, StudyConfig)).model_fields
+        part = Transform if "transform" in keys[:-1] else KINDS.get(kind, StudyConfig)
+        known = (model or part).model_fields
         hint = did_you_mean(keys[-1], known)
         return f"`{where}` is no key of a study.{hint or ' Known: ' + ', '.join(sorted(known))}"
     if problem["type"] == "union_tag_not_found":

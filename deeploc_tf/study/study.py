@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +29,7 @@ from deeploc_tf.study.methods import Methods
 from deeploc_tf.study.parts import FeaturesMethod
 from deeploc_tf.study.steps import Steps
 from deeploc_tf.study.study_page import write_study_page
+from deeploc_tf.training.interruptions import TrainingStoppedError
 from tfrecords.locking import locked
 from tfrecords.publishing import publish_bytes
 
@@ -75,7 +76,7 @@ def study(
         say: called with a sentence for each step.
         show_progress: called with what is going on and how many of it there are; gives a context
             manager that is called with the count.
-        should_stop: asked after each training step.
+        should_stop: asked after each training step, and whenever something is counted.
 
     Returns:
         The tables, and where the rest is.
@@ -84,18 +85,21 @@ def study(
         StudyConfigError: the file is not what it must be, or the truth is not the frozen one.
         MissingExtraError: there is no matplotlib; nothing is begun.
         MissingCpMeasureError: a method needs cp-measure, which is not installed; likewise.
+        SplitError: the records have no such split.
         LockedError: another process runs the same study.
         TrainingStoppedError: `should_stop` said so; the same call goes on.
     """
     settings = read_study(config)
     check_extras(settings)
     say = say or (lambda _: None)
-    show = show_progress or (lambda *_: nullcontext(lambda _: None))
+    show = _stopping(show_progress or (lambda *_: nullcontext(lambda _: None)), should_stop)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", str(folder)):
         steps = Steps(folder / "steps", say)
         data = prepare(settings.data, steps, workers, show)
+        for split in (settings.split, *(["validation"] if settings.curves else [])):
+            data.manifest.shards(split)  # refused now rather than after the first training
         methods = Methods(
             settings.methods,
             data,
@@ -129,6 +133,24 @@ def check_extras(config: StudyConfig) -> None:
     for method in config.methods.values():
         if isinstance(method, FeaturesMethod) and method.features == "cellprofiler":
             cellprofiler_features(["gfp"], [1.0], (16, 16))
+
+
+def _stopping(show: ShowProgress, should_stop: Callable[[], bool] | None) -> ShowProgress:
+    """Progress that ends in `TrainingStoppedError` once it is time to stop."""
+
+    @contextmanager
+    def shown(what: str, total: int) -> Iterator[Callable[[int], None]]:
+        with show(what, total) as progress:
+
+            def count(done: int) -> None:
+                progress(done)
+                if should_stop is not None and should_stop():
+                    msg = f"Stopped as asked, after {done} of {total}. The same command goes on."
+                    raise TrainingStoppedError(msg)
+
+            yield count
+
+    return shown
 
 
 Seeded = tuple[str, int | None]
