@@ -116,11 +116,11 @@ def _notes(found: Changes) -> list[str]:
         if names:
             shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
             notes.append(f"{len(names)} proteins are {words[reason]} and were left out: {shown}.")
-    center, width = found.summary["bulk_center"], found.summary["bulk_width"]
-    if found.summary["settings"]["correct_bulk"] and (center > 0.5 or width > 1.25):
+    inflation, width = found.summary["bulk_inflation"], found.summary["bulk_width"]
+    if inflation > 1.25 or width > 1.25:
         notes.append(
-            "The screens differ in more than their replicates do: the bulk of the proteins has a "
-            f"z-score of {center:.1f} and a width of {width:.1f}. Both were taken off; p-values "
-            "are as good as this correction is."
+            "The screens differ in more than their replicates do: the median statistic is "
+            f"{inflation:.2f} times that of the permutations, and z-scores are {width:.2f} times "
+            "as wide. Both were taken off; p-values are as good as this correction is."
         )
     return notes

@@ -270,7 +270,7 @@ def _summary(
         "moved": int(table["moved"].sum()),
         "left_out": left_out,
         "groups_of_proteins": num_groups,
-        "bulk_center": found.bulk_center,
+        "bulk_inflation": found.bulk_inflation,
         "bulk_width": found.bulk_width,
         "settings": dataclasses.asdict(settings),
         "screens": {

@@ -30,16 +30,17 @@ class Shifts:
         z_score: the cube root of the statistic, standardized by permutations.
         p_value: share of all proteins' permutations that are as extreme, the bulk considered.
         q_value: p-values after Benjamini-Hochberg.
-        bulk_center: median z-score of the proteins; 0 where screens differ in nothing but the
-            proteins that moved.
-        bulk_width: their spread below the median, against that of the permutations.
+        bulk_inflation: median statistic of the proteins against that of the permutations, at least
+            1: where screens differ in nothing but the proteins that moved.
+        bulk_width: spread of z-scores below their median, against that of the permutations, at
+            least 1, after the inflation was taken off.
     """
 
     statistic: NDArray[np.float64]
     z_score: NDArray[np.float64]
     p_value: NDArray[np.float64]
     q_value: NDArray[np.float64]
-    bulk_center: float
+    bulk_inflation: float
     bulk_width: float
 
 
@@ -147,9 +148,11 @@ def shifts(
     those of one would not reach far enough.
 
     Two screens differ in more than their replicates do (another day, other plates). With
-    `correct_bulk` the bulk of the proteins tells how much: where their z-scores are above, or wider
-    below their median, than those of the permutations, z-scores are brought back. This assumes that
-    fewer than half of the proteins moved, and never makes a p-value smaller.
+    `correct_bulk` the bulk of the proteins tells how much: where their median statistic is above
+    that of the permutations it is divided by the ratio, and where z-scores are then still wider
+    below their median, they are scaled. This assumes that fewer than half of the proteins moved,
+    and never makes a p-value smaller. Proteins that are called are then taken out of the bulk, and
+    it is looked at again.
 
     Args:
         statistics: `(num_proteins,)`.
@@ -158,30 +161,34 @@ def shifts(
         correct_bulk: see above.
 
     References:
-        Efron 2004, J. Am. Stat. Assoc. 99:96 (the empirical null); Benjamini & Hochberg 1995,
+        Devlin & Roeder 1999, Biometrics 55:997 (the ratio of medians); Benjamini & Hochberg 1995,
         J. R. Stat. Soc. B 57:289; Tusher, Tibshirani & Chu 2001, PNAS 98:5116 (pooling).
     """
-    scores = np.power(statistics, _NORMALIZING_POWER)
+    roots = np.power(statistics, _NORMALIZING_POWER)
     permuted = [np.power(values, _NORMALIZING_POWER) for values in null]
+    middles, spreads = np.empty(len(roots)), np.empty(len(roots))
     for kind in np.unique(kinds):
         members = np.flatnonzero(kinds == kind)
         together = np.concatenate([permuted[i] for i in members])
-        middle, spread = together.mean(), max(float(together.std()), 1e-12)
-        scores[members] = (scores[members] - middle) / spread
-        for i in members:
-            permuted[i] = (permuted[i] - middle) / spread
-    tail = np.sort(np.concatenate(permuted))
+        middles[members] = together.mean()
+        spreads[members] = max(float(together.std()), 1e-12)
+    ratios = zip(permuted, middles, spreads, strict=True)
+    tail = np.sort(np.concatenate([(root - m) / spread for root, m, spread in ratios]))
+    scores = (roots - middles) / spreads
     p_values = _p_values(scores, tail)
     q_values = scipy.stats.false_discovery_control(p_values)
-    center, width = 0.0, 1.0
+    inflation, width = 1.0, 1.0
     bulk = np.ones(len(scores), np.bool_)
     for _ in range(_ROUNDS if correct_bulk else 0):
-        center, width = _bulk(scores[bulk], tail)
-        corrected = (scores - max(center, 0.0)) / max(width, 1.0)
-        p_values = _p_values(np.minimum(scores, corrected), tail)
+        inflation = max(1.0, float(np.median((roots / middles)[bulk])))
+        corrected = (roots / inflation - middles) / spreads
+        width = max(1.0, _spread_below(corrected[bulk]) / _spread_below(tail))
+        p_values = _p_values(np.minimum(scores, corrected / width), tail)
         q_values = scipy.stats.false_discovery_control(p_values)
         bulk = q_values > _SURELY_BULK
-    return Shifts(statistics, scores, p_values, q_values, center, width)
+    return Shifts(
+        statistics, scores, p_values, q_values, inflation ** (1 / _NORMALIZING_POWER), width
+    )
 
 
 def _p_values(scores: NDArray[np.float64], tail: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -190,8 +197,7 @@ def _p_values(scores: NDArray[np.float64], tail: NDArray[np.float64]) -> NDArray
     return found
 
 
-def _bulk(scores: NDArray[np.float64], tail: NDArray[np.float64]) -> tuple[float, float]:
-    """How far the median of scores lies above that of the null, and how much wider they are."""
+def _spread_below(scores: NDArray[np.float64]) -> float:
+    """How far the sixteenth hundredth lies below the median: moved proteins lie above it."""
     middle, low = np.quantile(scores, [0.5, _SIXTEENTH])
-    null_middle, null_low = np.quantile(tail, [0.5, _SIXTEENTH])
-    return float(middle - null_middle), float((middle - low) / (null_middle - null_low))
+    return float(middle - low)
