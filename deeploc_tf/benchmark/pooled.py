@@ -181,14 +181,15 @@ def _bounded_curves(
 
 def _ranges(weights: NDArray[np.int64], limit: int) -> Iterator[tuple[int, int]]:
     """Runs of bins `[low, high)` from the last down, each of at most `limit` bytes or one bin."""
-    high, inside = len(weights), 0
-    for low in range(len(weights) - 1, -1, -1):
-        if inside and inside + weights[low] > limit:
-            yield low + 1, high
-            high, inside = low + 1, 0
-        inside += int(weights[low])
-    if inside:
-        yield 0, high
+    low = high = inside = 0
+    for this in np.flatnonzero(weights)[::-1].tolist():
+        if inside and inside + weights[this] > limit:
+            yield low, high
+            inside = 0
+        high = high if inside else this + 1
+        low = this
+        inside += int(weights[this])
+    yield low, high
 
 
 _Steps = tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]

@@ -16,6 +16,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _LARGEST_MATRIX = 8192  # proteins; 256 MiB
 _BLOCK = 512  # rows
+_COARSE = 1024.0  # added and taken away, it leaves multiples of 2e-13: no noise around zero
 _NOTHING = 1e-12  # of the sum of two squares: what is left of the distance of equal vectors
 
 
@@ -43,6 +44,8 @@ class Similarities:
             return self.matrix[rows, columns]
         products = self.vectors[rows] @ self.vectors[columns].T
         if self.squares is None:
+            if products.dtype == np.float64:
+                products = (products + _COARSE) - _COARSE
             return np.asarray(products, np.float32)
         sums = self.squares[rows, None] + self.squares[columns]
         squares = sums - 2 * products

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -217,12 +218,10 @@ def _divide(
     """Which files are profiles, by name, and which are standards."""
     from deeploc_tf.profiles.tables import SUFFIXES
 
-    tables = [
-        file
-        for number, file in enumerate(files)
-        if standards or number == 0 or file[1].suffix in SUFFIXES
-    ]
-    others = list(standards) or [file for file in files if file not in tables]
+    are_tables = [bool(standards) or path.suffix in SUFFIXES for _, path in files]
+    are_tables[0] = True
+    tables = list(itertools.compress(files, are_tables))
+    others = [f for f, table in zip(files, are_tables, strict=True) if not table] + [*standards]
     if not others:
         msg = "Name a standard after the profiles, such as go_cc.gmt, or with --standard."
         raise click.UsageError(msg)
