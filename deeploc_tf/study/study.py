@@ -27,8 +27,8 @@ from deeploc_tf.study.config import StudyConfig, StudyConfigError, read_study
 from deeploc_tf.study.data import ShowProgress, StudyData, prepare
 from deeploc_tf.study.methods import Methods
 from deeploc_tf.study.parts import FeaturesMethod
-from deeploc_tf.study.steps import Steps
-from deeploc_tf.study.study_page import write_study_page
+from deeploc_tf.study.steps import Step, Steps
+from deeploc_tf.study.study_page import PICTURES, draw_pictures, write_study_page
 from deeploc_tf.training.interruptions import TrainingStoppedError
 from tfrecords.locking import locked
 from tfrecords.publishing import publish_bytes
@@ -117,11 +117,10 @@ def study(
             folder, score_table(scored), summary(scored, settings.reference), folder / PAGE
         )
         for name, table in ((SCORES, done.scores), (SUMMARY, done.summary), (CURVES, curves)):
-            publish_bytes(folder / name, table.to_csv(index=False).encode())
+            publish_bytes(folder / name, _csv(table))
         publish_bytes(folder / "study.yaml", Path(config).read_bytes())
-        seed = settings.seeds[0] if settings.map and methods.knows_seeds(settings.map) else None
-        profiles = tables.get((settings.map or "", seed))
-        write_study_page(folder, settings, data, done.scores, done.summary, curves, profiles)
+        pictures = _shown(folder, _drawn(settings, methods, data, tables, done.scores, curves))
+        write_study_page(done.page, settings, data, done.summary, pictures)
         for old in steps.unused():
             say(f"Not of this study any more, and may be removed: {old}")
     return done
@@ -200,6 +199,51 @@ def _scored(
         )
         scored.append(read_scores(step / "scores.json", name, seed))
     return scored
+
+
+def _drawn(
+    config: StudyConfig,
+    methods: Methods,
+    data: StudyData,
+    tables: dict[Seeded, VectorTable],
+    scores: pd.DataFrame,
+    curves: pd.DataFrame,
+) -> Step:
+    """The pictures; a map takes as long as a small training."""
+    name = config.map or ""
+    seed = config.seeds[0] if name and methods.knows_seeds(name) else None
+    settings = {
+        "tables": [hashlib.sha256(_csv(table)).hexdigest() for table in (scores, curves)],
+        "reference": config.reference,
+        "map": name and [name, seed, config.methods[name].model_dump(mode="json")],
+        "densities": config.densities,
+        "standards": data.standards_digest,
+        "compartments": sorted(data.compartments.items()),
+    }
+    return methods.steps.made(
+        "draw",
+        settings,
+        lambda folder: draw_pictures(
+            folder, config, data, scores, curves, tables.get((name, seed))
+        ),
+        after=methods.steps_of(name, seed or 0) if name else (),
+    )
+
+
+def _shown(folder: Path, drawn: Step) -> dict[str, bytes]:
+    """Put the pictures beside the tables, in place of earlier ones; gives the PNGs by name."""
+    for name in PICTURES:
+        for form in (".png", ".svg"):
+            path = drawn / f"{name}{form}"
+            if path.exists():
+                publish_bytes(folder / path.name, path.read_bytes())
+            else:
+                (folder / path.name).unlink(missing_ok=True)
+    return {path.stem: path.read_bytes() for path in drawn.folder.glob("*.png")}
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False).encode()
 
 
 def _curves(config: StudyConfig, methods: Methods) -> pd.DataFrame:

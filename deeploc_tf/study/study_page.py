@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +18,7 @@ from deeploc_tf.study.config import StudyConfig
 from deeploc_tf.study.data import StudyData
 from tfrecords.publishing import publish_bytes
 
+PICTURES = ("figure", "curves", "map", "densities")
 _TITLES = {
     "average_precision": "Average precision of all pairs",
     "mean_average_precision": "Average precision of a protein's ranking, mean over proteins",
@@ -26,23 +27,21 @@ _TITLES = {
 }
 
 
-def write_study_page(
+def draw_pictures(
     folder: Path,
     config: StudyConfig,
     data: StudyData,
     scores: pd.DataFrame,
-    summary: pd.DataFrame,
     curves: pd.DataFrame,
     profiles: VectorTable | None,
 ) -> None:
-    """Write `figure`, `curves`, `map` and `densities` (.png and .svg) and `index.html`.
+    """Write `figure` and, where there is something to draw, `curves`, `map` and `densities`.
 
     Args:
-        folder: of the study.
+        folder: receives each as .png and .svg.
         config: of the study.
         data: what its methods saw.
         scores: as `score_table` gives them.
-        summary: as `summary` gives it.
         curves: scores by epoch; none if empty.
         profiles: of the map; None leaves it out.
     """
@@ -56,11 +55,27 @@ def write_study_page(
         terms = {s.name: s.terms for s in data.standards}.get(config.densities or "")
         if terms is not None:
             drawings["densities"] = lambda form: density_map(profiles, terms, form)
-    pictures = {}
     for name, draw in drawings.items():
-        pictures[name] = draw("png")
-        publish_bytes(folder / f"{name}.png", pictures[name])
+        publish_bytes(folder / f"{name}.png", draw("png"))
         publish_bytes(folder / f"{name}.svg", draw("svg"))
+
+
+def write_study_page(
+    path: Path,
+    config: StudyConfig,
+    data: StudyData,
+    summary: pd.DataFrame,
+    pictures: Mapping[str, bytes],
+) -> None:
+    """Write the page.
+
+    Args:
+        path: of the page.
+        config: of the study.
+        data: what its methods saw.
+        summary: as `summary` gives it.
+        pictures: by name, as `draw_pictures` names them.
+    """
     sections = [
         _methods(config, data),
         Section(
@@ -100,7 +115,7 @@ def write_study_page(
                 "of their proteins.",
             )
         )
-    write_page(folder / "index.html", config.title, sections)
+    write_page(path, config.title, sections)
 
 
 def _methods(config: StudyConfig, data: StudyData) -> Section:
