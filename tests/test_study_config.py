@@ -75,7 +75,7 @@ def test_paths_start_at_the_file(tmp_path: Path) -> None:
         ("kind: simulated", "knid: simulated", "`data` must say its `kind`"),
         ("densities: processes", "densities: procesess", "name a standard.* mean 'processes'?"),
         ("map: DeepLoc\n", "", "`densities` are drawn on a map"),
-        ("intensity}", "intensity, transform: {shpere: true}}", "transform.shpere` .* 'sphere'?"),
+        ("intensity}", "intensity, transform: {spheres: true}}", "transform.spheres` .* 'sphere'?"),
         (
             "intensity}",
             "intensity, transform: {sphere: true, num_components: 2}}",
