@@ -31,7 +31,6 @@ SETTINGS = [
     *("--width", "0.125", "--dense-units", "64,64", "--batch-size", "16", "--epochs", "24"),
     *("--learning-rate", "0.001", "--label-smoothing", "0.1", "--class-weights", "balanced"),
 ]
-TRAINED_ON = "01"
 RESAMPLES = 10_000
 
 
@@ -51,13 +50,13 @@ def tables(data: Path, out: Path) -> tuple[Path, Path]:
     return paths
 
 
-def predict(data: Path, out: Path, seed: int) -> pd.DataFrame:
+def predict(data: Path, out: Path, trained_on: str, seed: int) -> pd.DataFrame:
     """Every cell of both fields as the network that saw one of them calls it."""
     every, large = tables(data, out)
-    records, run = out / f"records-{TRAINED_ON}", out / f"run-{TRAINED_ON}-{seed}"
-    calls = out / f"calls-{TRAINED_ON}-{seed}"
+    records, run = out / f"records-{trained_on}", out / f"run-{trained_on}-{seed}"
+    calls = out / f"calls-{trained_on}-{seed}"
     if not records.exists():
-        train = ["--label", "localization", "--train", f"field={TRAINED_ON}"]
+        train = ["--label", "localization", "--train", f"field={trained_on}"]
         run_command("build-records", data, records, *FIELDS, "--cells", large, *train)
     if not (run / "model.keras").exists():
         run_command("fit", records, run, *SETTINGS, "--seed", str(seed))
@@ -66,7 +65,7 @@ def predict(data: Path, out: Path, seed: int) -> pd.DataFrame:
     return pd.read_parquet(calls / "cells.parquet")
 
 
-def forest(data: Path, out: Path) -> pd.DataFrame:
+def forest(data: Path, out: Path, trained_on: str) -> pd.DataFrame:
     """The same of a random forest on eight intensities of each crop."""
     source = FieldSource(
         data, PATTERN, CHANNELS, cells=CellTable(tables(data, out)[1]), border="pad"
@@ -75,15 +74,15 @@ def forest(data: Path, out: Path) -> pd.DataFrame:
     pixels = np.stack([source.read(i)[0] for i in range(len(cells))]).reshape(len(cells), -1, 2)
     numbers = [pixels.mean(1), pixels.std(1), *np.percentile(pixels, [50, 99], axis=1)]
     features = np.concatenate(numbers, axis=1)
-    train = (cells["field"] == TRAINED_ON).to_numpy()
+    train = (cells["field"] == trained_on).to_numpy()
     model = RandomForestClassifier(500, class_weight="balanced", random_state=0)
     model.fit(features[train], cells["localization"][train])
     return cells.assign(call=model.predict(features))
 
 
-def measured(cells: pd.DataFrame) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+def measured(cells: pd.DataFrame, trained_on: str) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
     """Labels and calls of the cells of the two classes in the field that was not trained on."""
-    chosen = (cells["field"] != TRAINED_ON) & cells["localization"].isin(CLASSES)
+    chosen = (cells["field"] != trained_on) & cells["localization"].isin(CLASSES)
     return cells["localization"][chosen].to_numpy(str), cells["call"][chosen].to_numpy(str)
 
 
@@ -127,12 +126,16 @@ def main() -> None:
         "| | cells | accuracy | balanced accuracy | 95 % interval of it | recall, periphery | "
         "recall, cytoplasm |\n|---|---|---|---|---|---|---|"
     )
-    runs = [predict(data, out, int(seed)) for seed in arguments.seeds.split(",")]
-    labels, _ = measured(runs[0])
-    print_row("always Cell Periphery", labels, [np.full(len(labels), CLASSES[0])])
-    labels_of_forest, calls = measured(forest(data, out))
-    print_row("random forest on 8 intensities", labels_of_forest, [calls])
-    print_row(f"DeepLoc, {len(runs)} seeds", labels, [measured(run)[1] for run in runs])
+    for trained_on, other in (("01", "02"), ("02", "01")):
+        runs = [predict(data, out, trained_on, int(s)) for s in arguments.seeds.split(",")]
+        labels, _ = measured(runs[0], trained_on)
+        majority = [np.full(len(labels), CLASSES[0])]
+        print_row(f"field {other}: always Cell Periphery", labels, majority)
+        baseline = forest(data, out, trained_on)
+        labels_of_forest, calls = measured(baseline, trained_on)
+        print_row(f"field {other}: random forest on 8 intensities", labels_of_forest, [calls])
+        calls_of_runs = [measured(run, trained_on)[1] for run in runs]
+        print_row(f"field {other}: DeepLoc, {len(runs)} seeds", labels, calls_of_runs)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def script() -> Any:
 def test_it_measures_on_the_large_classes_of_the_other_field(
     script: Any, real_data: Path, tmp_path: Path
 ) -> None:
-    labels, calls = script.measured(script.forest(real_data / "yeast_fields", tmp_path))
+    labels, calls = script.measured(script.forest(real_data / "yeast_fields", tmp_path, "01"), "01")
     assert Counter(labels.tolist()) == {"Cell Periphery": 110, "Cytoplasm": 29}
     assert set(calls) == {"Cell Periphery", "Cytoplasm"}
 
