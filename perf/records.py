@@ -262,32 +262,35 @@ class MemorySource:
 
 def scale(largest: int) -> None:
     """Build data sets of growing numbers of crops, each in a process of its own."""
-    print(f"{'crops':>10}{'us/crop':>10}{'peak MB':>10}{'bytes/crop over the first':>28}")
+    columns = (("crops", 10), ("us/crop", 10), ("us of CPU", 11), ("peak MB", 10))
+    print("".join(f"{name:>{width}}" for name, width in columns) + "   bytes/crop over the first")
     results = []
     for num_crops in (largest // 20, largest // 4, largest):
         process = multiprocessing.get_context("spawn").Pool(1)
         with process:
-            seconds, peak = process.apply(_build_from_memory, (num_crops,))
-        results.append((num_crops, seconds / num_crops, peak))
-        more = (peak - results[0][2]) / max(1, num_crops - results[0][0])
-        line = f"{num_crops:10,}{seconds / num_crops * 1e6:10.1f}{peak / 1e6:10.0f}{more:28.0f}"
-        print(line, flush=True)
+            seconds, cpu, peak = process.apply(_build_from_memory, (num_crops,))
+        microseconds = seconds / num_crops * 1e6, cpu / num_crops * 1e6
+        results.append((num_crops, *microseconds, peak))
+        more = (peak - results[0][-1]) / max(1, num_crops - results[0][0])
+        line = f"{num_crops:10,}{microseconds[0]:10.1f}{microseconds[1]:11.1f}"
+        print(f"{line}{peak / 1e6:10.0f}{more:28.0f}", flush=True)
     summary = {
-        "crops": [num_crops for num_crops, _, _ in results],
-        "microseconds_a_crop": [round(seconds * 1e6, 1) for _, seconds, _ in results],
-        "peak_megabytes": [round(peak / 1e6) for _, _, peak in results],
+        "crops": [num_crops for num_crops, *_ in results],
+        "microseconds_a_crop": [round(wall, 1) for _, wall, _, _ in results],
+        "cpu_microseconds_a_crop": [round(cpu, 1) for _, _, cpu, _ in results],
+        "peak_megabytes": [round(peak / 1e6) for *_, peak in results],
     }
     print(json.dumps(summary))
 
 
-def _build_from_memory(num_crops: int) -> tuple[float, int]:
+def _build_from_memory(num_crops: int) -> tuple[float, float, int]:
     tfrecords.writer.MEMORY_BYTES = 0  # as a build of crops of common size
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         build_records(MemorySource(num_crops), Path(folder) / "records")
-        seconds = time.perf_counter() - start
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     unit = 1 if sys.platform == "darwin" else 1024
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return seconds, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def main() -> None:
