@@ -1,13 +1,14 @@
 """Are moved proteins found, and no others? `change` on simulated screens whose truth is known.
 
-    python docs/change_study.py OUT
+    python docs/change_study.py OUT [PLATES]
 
 68 proteins are imaged again and again: 5 fields of 3 cells each, with their own focus, gain and
 background. In three screens nothing moved; in three others half of the light of 7 proteins is in
-another compartment. Proteins lie on 3 plates, each of which has a gain, blur and background of its
-own in every screen. Cells are described by 19 plain numbers of brightness and
-texture. Each pair of screens of the first kind must give no protein; each pair of one of the first
-and one of the second kind must give the seven. What is in OUT already is not made again.
+another compartment. Proteins lie on 3 plates (or PLATES), each of which has a gain, blur and
+background of its own in every screen; with 1 there is no such effect. Cells are described by 19
+plain numbers of brightness and texture. Each pair of screens of the first kind must give no
+protein; each pair of one of the first and one of the second kind must give the seven. What is in
+OUT already is not made again.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ NUM_PROTEINS, NUM_FIELDS, CELLS_OF_A_FIELD, DIFFICULTY = 68, 5, 3, 0.5
 MOVED_SHARE = 0.5
 SCREENS = ("untreated-1", "untreated-2", "untreated-3")
 TREATED = ("treated-1", "treated-2", "treated-3")
-PLATES = 3
 SETTINGS = {
     "cells": ChangeSettings(),
     "cells, bulk not corrected": ChangeSettings(correct_bulk=False),
@@ -41,13 +41,13 @@ SETTINGS = {
 }
 
 
-def main(output: Path) -> None:
+def main(output: Path, plates: int = 3) -> None:
     output.mkdir(parents=True, exist_ok=True)
     proteins = make_proteins(NUM_PROTEINS, DIFFICULTY, 0)
     moved = [protein.name for protein in proteins[::10]]
     (output / "moved.txt").write_text("\n".join(moved) + "\n")
     tasks = [
-        (output / f"{name}.h5", proteins, moved, PLATES, number)
+        (output / f"{name}.h5", proteins, moved, plates, number)
         for number, name in enumerate((*SCREENS, *TREATED))
     ]
     with ProcessPoolExecutor(2) as pool:
@@ -126,4 +126,4 @@ def called(output: Path, pair: tuple[str, str], settings: ChangeSettings) -> set
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

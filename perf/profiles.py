@@ -66,7 +66,7 @@ def run(contestant: str, cells: Path, folder: Path) -> None:
 
 def child(contestant: str, cells: Path) -> dict[str, float]:
     """What one run takes, in this process."""
-    before = resource.getrusage(resource.RUSAGE_SELF)
+    before, held = resource.getrusage(resource.RUSAGE_SELF), highest_mib()
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         run(contestant, cells, Path(folder))
@@ -75,8 +75,18 @@ def child(contestant: str, cells: Path) -> dict[str, float]:
     return {
         "seconds": seconds,
         "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-        "mib": (after.ru_maxrss - before.ru_maxrss) / 1024,
+        "mib": highest_mib() - held,
     }
+
+
+def highest_mib() -> float:
+    """Highest memory so far; not from `getrusage`, which begins with that of the parent."""
+    (line,) = [
+        line
+        for line in Path("/proc/self/status").read_text("ascii").splitlines()
+        if line.startswith("VmHWM")
+    ]
+    return int(line.split()[1]) / 1024
 
 
 def measure(contestant: str, cells: Path) -> dict[str, Any]:
