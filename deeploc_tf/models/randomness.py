@@ -47,7 +47,8 @@ class RandomLayer(keras.layers.Layer):
 
     def next_seed(self) -> Any:
         """An int64 `(2,)` seed for stateless random functions; each time and replica another."""
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        context = tf.distribute.get_replica_context()  # None between steps, as in a callback
+        replica = 0 if context is None else context.replica_id_in_sync_group
         # Not hash(): that differs between processes. The name keeps two layers of one seed apart.
         layer_seed = tf.constant((self.seed << 32) + zlib.crc32(self.name.encode()), tf.int64)
         draw = tf.convert_to_tensor(self.num_draws) * _MAX_REPLICAS + tf.cast(replica, tf.int64)
