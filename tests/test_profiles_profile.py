@@ -273,3 +273,13 @@ def test_damaged_rows_are_told_while_they_stream(suffix: str, tmp_path: Path) ->
     path.write_bytes(content)
     with pytest.raises(ValueError, match="one that `embed` or `measure` wrote"):
         profile(path, tmp_path / f"p{suffix}")
+
+
+def test_errors_of_few_vectors_are_not_too_small() -> None:
+    """Of three vectors nothing is trimmed: the bootstrap must give what the textbook gives."""
+    vectors = np.random.default_rng(0).normal(size=(3, 200)).astype(np.float32)
+    errors = standard_errors(vectors, "trimmed_mean", 800, np.random.default_rng(1))
+    wanted = standard_errors(vectors, "mean", 0, np.random.default_rng(1))
+    assert errors is not None
+    assert wanted is not None
+    np.testing.assert_allclose(np.mean(errors / wanted), 1, atol=0.02)

@@ -272,3 +272,27 @@ def test_a_transform_of_wrong_shape_is_refused(tmp_path: Path) -> None:
         load_transform(tmp_path / "bad.npz")
     with pytest.raises(ValueError, match=r"must end in \.npz"):
         save_transform(tmp_path / "transform.pkl", load_transform(tmp_path / "good.npz"))
+
+
+def test_covariances_are_of_all_chunks(tmp_path: Path) -> None:
+    features = np.random.default_rng(0).normal(size=(9000, 3)).astype(np.float32)
+    features[8192:] += [5, 0, -3]  # the last chunk lies elsewhere
+    path = tmp_path / "cells.h5"
+    metadata = pd.DataFrame({"protein": ["AAC1"] * 9000})
+    write_table(path, VectorTable(features, metadata, {}), ["a", "b", "c"])
+    table = open_rows(path)
+    found = transformed(table, TransformSettings(sphere=True, regularization=0), features)
+    np.testing.assert_allclose(np.cov(found.T), np.eye(3), atol=1e-4)
+    found = transformed(table, TransformSettings("standardize"), features)
+    np.testing.assert_allclose(found.std(axis=0), 1, atol=1e-4)
+
+
+def test_a_new_plate_is_fitted_on_its_controls(tmp_path: Path) -> None:
+    rows, _ = cells(tmp_path / "cells.h5")
+    fitted = fit_transform(rows, TransformSettings("center", ("plate",), ("protein", "CTRL")))
+    new, features = cells(tmp_path / "new.h5", 90, seed=2, plate=[9] * 90)
+    extended, codes = group_codes(new, fitted, np.ones(90, bool), fit_new_groups=True)
+    found = extended.apply(features, codes)
+    controls = new.column("protein") == "CTRL"
+    np.testing.assert_allclose(found[controls].mean(axis=0), 0, atol=1e-5)
+    assert np.abs(found.mean(axis=0)).max() > 0.01
