@@ -1,11 +1,12 @@
-"""A benchmark of real profiles: classic features of 3,952 yeast proteins against 22 compartments.
+"""A benchmark of real profiles: classic features of 3,952 yeast proteins against seven standards.
 
-    python docs/real_benchmark.py DATA OUT
+    python docs/real_benchmark.py DATA OUT [--quick]
 
-DATA is a folder with `protein_features/WT2_averaged_features.txt.gz` (Lu et al. 2018) and
-`localization/allOrfData.txt` (Huh et al. 2003); OUT receives the standards, the scaled profiles and
-the results. Scores that are there already are only checked. Prints the tables of
-docs/real-benchmark.md in Markdown.
+DATA is a folder with `protein_features` (Lu et al. 2018), `localization` (Huh et al. 2003) and
+`standards` (GO slim, KEGG, Complex Portal, CYC2008, SGD's names). OUT receives the scaled profiles
+and the results; results that are there already are only read. Prints the commands, the tables of
+docs/real-benchmark.md in Markdown, and scikit-learn's scores of the same similarities; stops where
+these differ by more than 1e-12. `--quick` leaves out clusters, intervals and p-values.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,106 +23,134 @@ import pandas as pd
 from sklearn.metrics import average_precision_score
 from sklearn.preprocessing import StandardScaler
 
+from deeploc_tf.benchmark.identifiers import read_identifiers
 from deeploc_tf.benchmark.similarity import cosine_similarities
 from deeploc_tf.benchmark.standards import read_standard
-from deeploc_tf.profiles.reading import read_profiles
+from deeploc_tf.cli.method_tables import method_tables
 
-PROFILES = Path("protein_features") / "WT2_averaged_features.txt.gz"
-COMPARTMENTS = Path("localization") / "allOrfData.txt"
 LARGEST_DIFFERENCE = 1e-12
+QUICK = ("--permutations", "0", "--resamples", "0", "--shuffles", "2")
 SHOWN = {
     "proteins_scored": ",d",
-    "pairs": ",d",
+    "terms_scored": ",d",
     "positive_pairs": ",d",
     "prevalence": ".4f",
     "average_precision": ".4f",
-    "lift": ".3f",
+    "average_precision_low": ".4f",
+    "average_precision_high": ".4f",
+    "lift": ".2f",
     "normalized_average_precision": ".4f",
+    "maximal_f1": ".4f",
     "shuffled_average_precision": ".4f",
-    "shuffled_average_precision_sd": ".4f",
     "mean_average_precision": ".4f",
+    "mean_average_precision_low": ".4f",
+    "mean_average_precision_high": ".4f",
     "mean_query_prevalence": ".4f",
-    "precision_at_1": ".4f",
+    "mean_auroc": ".4f",
+    "significant_queries": ".4f",
     "precision_at_10": ".4f",
-    "precision_at_50": ".4f",
+    "recall_at_10": ".4f",
+    "adjusted_mutual_information": ".4f",
+    "shuffled_adjusted_mutual_information": ".4f",
+    "cluster_f1": ".4f",
+    "shuffled_cluster_f1": ".4f",
 }
 
 
-def write_standards(table: Path, out: Path) -> list[Path]:
-    """The compartments of Huh et al. as GMT: all 22, and 20 without cytoplasm and nucleus.
+def command(*words: object) -> None:
+    """Run `deeploc-tf` in a process of its own, and say how."""
+    print("$ deeploc-tf", *words, file=sys.stderr, flush=True)
+    subprocess.run(
+        [sys.executable, "-m", "deeploc_tf", *map(str, words)], check=True, stdout=sys.stderr
+    )
 
-    Members go by gene name, or by ORF where there is none. The columns of T and F between
-    `ambiguous` and the end are the terms.
-    """
-    # rows end in a tab more than the header
-    frame = pd.read_csv(table, sep="\t", index_col=False, usecols=range(32), keep_default_na=False)
-    names = frame["gene name"].where(frame["gene name"] != "", frame["yORF"])
-    names = names.replace("AAP1'", "AAP1")  # MSF1' and IMP2' are genes of their own
-    terms = frame.columns[frame.columns.get_loc("ambiguous") + 1 :]
-    lines = [
-        "\t".join([term, "Huh et al. 2003", *sorted(set(names[frame[term] == "T"]))])
-        for term in terms
-    ]
-    small = [line for line in lines if not line.startswith(("cytoplasm\t", "nucleus\t"))]
-    paths = [out / "all22.gmt", out / "small20.gmt"]
-    for path, chosen in zip(paths, (lines, small), strict=True):
-        path.write_text("\n".join(chosen) + "\n", encoding="utf-8")
+
+def prepare(data: Path, out: Path) -> dict[str, Path]:
+    """Scaled profiles, and the compartments without cytoplasm and nucleus."""
+    raw = data / "protein_features" / "WT2_averaged_features.txt.gz"
+    paths = {"scaled": out / "scaled.tsv", "raw": raw, "Huh20": out / "huh20.gmt"}
+    frame = pd.read_csv(raw, sep="\t", index_col=0)
+    values = StandardScaler().fit_transform(frame)
+    pd.DataFrame(values, frame.index, frame.columns).to_csv(paths["scaled"], sep="\t")
+    if not paths["Huh20"].exists():
+        two = ("--exclude-term", "cytoplasm", "--exclude-term", "nucleus")
+        command("standards", data / "localization/allOrfData.txt", *two, "--gmt", paths["Huh20"])
     return paths
 
 
-def write_scaled(profiles: Path, scaled: Path) -> None:
-    """The profiles with every feature at mean 0 and standard deviation 1 over the proteins."""
-    frame = pd.read_csv(profiles, sep="\t", index_col=0)
-    values = StandardScaler().fit_transform(frame)
-    pd.DataFrame(values, frame.index, frame.columns).to_csv(scaled, sep="\t")
-
-
-def scores_of(profiles: Path, standards: list[Path], results: Path) -> dict[str, Any]:
-    """What the command `benchmark` says, run in a process of its own unless it was before."""
-    if not results.exists():
-        words = ["benchmark", *map(str, [profiles, *standards, results])]
-        print("$ deeploc-tf", *words, file=sys.stderr, flush=True)
-        subprocess.run([sys.executable, "-m", "deeploc_tf", *words], check=True, stdout=sys.stderr)
-    scores: dict[str, Any] = json.loads((results / "scores.json").read_text())["standards"]
-    return scores
-
-
-def scores_of_sklearn(profiles: Path, standard: Path) -> dict[str, float]:
-    """AP and mAP of the same similarities by scikit-learn, with positives counted anew."""
-    table = read_profiles(profiles)
-    proteins = table.metadata["protein"].tolist()
-    terms = [[p in members for p in proteins] for members in read_standard(standard).terms.values()]
-    kept = np.array([term for term in terms if sum(term) > 1])
-    known = kept.any(axis=0)
-    positive = (kept[:, known].T.astype(int) @ kept[:, known].astype(int)) > 0
-    similarities = cosine_similarities(table.features, proteins)[np.ix_(known, known)]
-    pairs = np.triu_indices(len(positive), 1)
-    others = ~np.eye(len(positive), dtype=bool)
-    queries = [
-        average_precision_score(positive[i, others[i]], similarities[i, others[i]])
-        for i in range(len(positive))
+def score(data: Path, out: Path, paths: dict[str, Path], extent: tuple[str, ...]) -> dict[str, Any]:
+    """All standards, then complexes and pathways in the sizes of the independent count."""
+    folder = data / "standards"
+    complexes = [
+        ("-s", f"KEGG={folder / 'kegg_cut1-6.tsv'}"),
+        ("-s", f"Portal={folder / 'Yeast_complex_portal_2022.tsv'}"),
+        ("-s", f"CYC2008={folder / 'cyc2008.txt'}"),
     ]
-    return {
-        "average_precision": float(average_precision_score(positive[pairs], similarities[pairs])),
-        "mean_average_precision": float(np.mean(queries)),
-    }
+    all_of_them = [
+        ("-s", f"GO={folder / 'go_slim_mapping_2015.tab.gz'}", "--aspect", "C", "--aspect", "P"),
+        *complexes,
+        ("-s", f"Huh22={data / 'localization/allOrfData.txt'}"),
+        ("-s", f"Huh20={paths['Huh20']}"),
+    ]
+    names = []
+    for table in ("SGD_features.tab.gz", "swissprot_cut1-5.tsv"):
+        names += ["--identifiers", folder / table]
+    profiles = [f"{name}={paths[name]}" for name in ("scaled", "raw")]
+    runs = {"results": (all_of_them, extent), "sized": (complexes, QUICK)}
+    found = {}
+    for name, (standards, options) in runs.items():
+        sizes = ("--min-size", 3, "--max-size", 150) if name == "sized" else ()
+        words = [word for standard in standards for word in standard]
+        if not (out / name).exists():
+            command("benchmark", *profiles, out / name, *words, *names, *sizes, *options)
+        found[name] = json.loads((out / name / "scores.json").read_text(encoding="utf-8"))
+    return found
 
 
-def print_table(scores: Mapping[str, Mapping[str, Any]]) -> None:
-    """A row a score, a column a standard with a table of profiles."""
-    print(f"| | {' | '.join(scores)} |\n|---|{'---|' * len(scores)}")
+def print_table(method: dict[str, Any]) -> None:
+    """A row a score, a column a standard."""
+    standards = method["standards"]
+    print(f"\n| {method['name']} | {' | '.join(standards)} |\n|---|{'---|' * len(standards)}")
     for name, form in SHOWN.items():
-        cells = " | ".join(format(values[name], form) for values in scores.values())
-        print(f"| {name} | {cells} |")
+        if all(name in values for values in standards.values()):
+            cells = " | ".join(format(values[name], form) for values in standards.values())
+            print(f"| {name} | {cells} |")
 
 
-def check(name: str, ours: Mapping[str, Any], theirs: Mapping[str, float]) -> None:
-    """Print scikit-learn's scores, and stop where ours are others."""
-    for score, value in theirs.items():
-        difference = abs(value - ours[score])
-        print(f"{name} {score}: scikit-learn {value:.12f}, difference {difference:.1e}")
-        if difference > LARGEST_DIFFERENCE:
-            sys.exit(f"{score} must be that of scikit-learn. Received: {ours[score]} for {name}.")
+def check(data: Path, paths: dict[str, Path], scores: dict[str, Any]) -> None:
+    """Compare with scikit-learn's scores of the same similarities, positives counted anew."""
+    folder = data / "standards"
+    names = read_identifiers(folder / "SGD_features.tab.gz", folder / "swissprot_cut1-5.tsv")
+    named = [(name, paths[name]) for name in ("scaled", "raw")]
+    table = method_tables(named, names, None, "cosine", 0)[0].vectors
+    proteins = table.metadata["protein"].tolist()
+    whole = cosine_similarities(table.features, proteins)
+    for standard, path in (
+        ("KEGG", folder / "kegg_cut1-6.tsv"),
+        ("Portal", folder / "Yeast_complex_portal_2022.tsv"),
+        ("CYC2008", folder / "cyc2008.txt"),
+        ("Huh20", paths["Huh20"]),
+    ):
+        terms = read_standard(path, identifiers=names).terms.values()
+        kept = np.array([t for t in ([p in m for p in proteins] for m in terms) if sum(t) > 1])
+        known = kept.any(axis=0)
+        positive = (kept[:, known].T.astype(int) @ kept[:, known].astype(int)) > 0
+        similarities = whole[np.ix_(known, known)]
+        pairs = np.triu_indices(len(positive), 1)
+        others = ~np.eye(len(positive), dtype=bool)
+        queries = [
+            average_precision_score(positive[i, others[i]], similarities[i, others[i]])
+            for i in range(len(positive))
+        ]
+        theirs = {
+            "average_precision": average_precision_score(positive[pairs], similarities[pairs]),
+            "mean_average_precision": np.mean(queries),
+        }
+        for score_name, value in theirs.items():
+            difference = abs(value - scores[standard][score_name])
+            print(f"{standard} {score_name}: scikit-learn {value:.12f}, off by {difference:.1e}")
+            if difference > LARGEST_DIFFERENCE:
+                sys.exit(f"{score_name} of {standard} must be that of scikit-learn.")
 
 
 def main() -> None:
@@ -130,18 +158,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
-    data, out = arguments.data, arguments.out
-    out.mkdir(parents=True, exist_ok=True)
-    standards = write_standards(data / COMPARTMENTS, out)
-    profiles = {"raw": data / PROFILES, "scaled": out / "scaled.tsv"}
-    write_scaled(profiles["raw"], profiles["scaled"])
-    scores = {name: scores_of(path, standards, out / name) for name, path in profiles.items()}
-    pairs = [(standard, name) for standard in standards for name in profiles]
-    print_table({f"{gmt.stem}, {name}": scores[name][gmt.stem] for gmt, name in pairs})
-    for gmt, name in pairs:
-        theirs = scores_of_sklearn(profiles[name], gmt)
-        check(f"{gmt.stem}, {name}", scores[name][gmt.stem], theirs)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    paths = prepare(arguments.data, arguments.out)
+    extent = QUICK if arguments.quick else ("--draws", "10")
+    found = score(arguments.data, arguments.out, paths, extent)
+    for values in found.values():
+        for method in values["methods"]:
+            print_table(method)
+    check(arguments.data, paths, found["results"]["methods"][0]["standards"])
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ import scipy.sparse
 from deeploc_tf.benchmark.benchmark import Extent, benchmark
 from deeploc_tf.benchmark.clustering import cluster_scores
 from deeploc_tf.benchmark.per_query import query_scores
-from deeploc_tf.benchmark.pooled import pooled_curve
+from deeploc_tf.benchmark.pooled import Positives, pooled_curve, scores_by_rows
 from deeploc_tf.benchmark.similarity import Similarities, similarities_of
 from deeploc_tf.benchmark.standards import Standard
 
@@ -121,19 +121,23 @@ def run(contestant: str, count: int) -> dict[str, float]:
 
 
 def pairs_of(similarities: Similarities, shared: Any) -> tuple[Any, Any]:
-    """Scores and labels of all pairs, row after row of the upper triangle."""
+    """Scores and labels of all pairs; in our blocks, as the last bit of a product depends on it."""
     count = len(similarities)
     scores = np.empty(count * (count - 1) // 2, np.float32)
-    true = np.empty(len(scores), bool)
-    start = 0
-    for i in range(0, count - 1, 512):
-        block = similarities.block(slice(i, min(i + 512, count)), slice(i, None))
-        labels = shared[i : i + 512].toarray()
-        for j in range(len(block)):
-            stop = start + count - 1 - i - j
-            scores[start:stop] = block[j, j + 1 :]
-            true[start:stop] = labels[j, i + j + 1 :]
-            start = stop
+    true = np.zeros(len(scores), bool)
+    start = row = 0
+    positives = Positives(shared)
+    for block, _ in scores_by_rows(similarities, [positives]):
+        scores[start : start + len(block)] = block
+        first, end = row, start + len(block)
+        begin = start
+        while begin < end:  # whole rows
+            begin, row = begin + count - 1 - row, row + 1
+        rows = np.arange(first, row)
+        begins = start + np.cumsum(count - 1 - rows) - (count - 1 - rows)
+        of_row, of_column = positives.in_rows(first, row)
+        true[begins[of_row] + of_column - of_row - 1] = True
+        start = end
     return scores, true
 
 

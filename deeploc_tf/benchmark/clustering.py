@@ -136,7 +136,7 @@ class ExpectedInformation:
             - log[outside]
         )
         information = inside / total * np.log(total * inside / (modules * size))
-        terms = np.where(possible, information * np.exp(log_probability), 0.0)
+        terms = information * np.exp(np.where(possible, log_probability, -np.inf))
         return float(self._times @ terms.sum(axis=1))
 
 
