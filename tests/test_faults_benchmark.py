@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from deeploc_tf.benchmark import per_query, pooled, scores
@@ -101,7 +101,7 @@ ROW = st.one_of(
 
 
 @given(st.lists(ROW, min_size=8, max_size=14), st.sampled_from(KINDS))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_row_50_ties_duplicates_zero_constant_and_nan_profiles(
     rows: list[list[float]], kind: Kind
 ) -> None:

@@ -65,7 +65,9 @@ def query_scores(
 
     def rank(start: int) -> None:
         stop = min(start + _BLOCK, count)
-        block = np.array(similarities.block(slice(start, stop), slice(None)))
+        block = similarities.block(slice(start, stop), slice(None))
+        if similarities.matrix is not None:  # whose rows these are
+            block = block.copy()
         block[np.arange(stop - start), np.arange(start, stop)] = -np.inf  # itself, the last of all
         ordered = np.sort(block, axis=1)[:, 1:]
         for i, row, ranking in zip(range(start, stop), block, ordered, strict=True):
@@ -92,25 +94,39 @@ def _score_query(
 ) -> None:
     count, num_positives = len(ranking), len(positives)
     lower = np.searchsorted(ranking, positives, side="left")
-    upper = np.searchsorted(ranking, positives, side="right")
-    first = np.searchsorted(positives, positives, side="left")
-    scores.precision[query] = np.mean((num_positives - first) / (count - lower))
+    first = _first_of_ties(positives)
+    scores.precision[query] = ((num_positives - first) / (count - lower)).sum() / num_positives
     if num_positives < count:
+        upper = lower + 1
+        ties = (ranking[np.minimum(upper, count - 1)] == positives) & (upper < count)
+        if ties.any():
+            upper[ties] = np.searchsorted(ranking, positives[ties], side="right")
         middle = float((lower + upper + 1).sum()) / 2
         wins = middle - num_positives * (num_positives + 1) / 2
         scores.auroc[query] = wins / (num_positives * (count - num_positives))
     edge = ranking[count - cuts]
-    above = count - np.searchsorted(ranking, edge, side="right")
-    tied = count - np.searchsorted(ranking, edge, side="left") - above
-    above_true = num_positives - np.searchsorted(positives, edge, side="right")
-    tied_true = num_positives - np.searchsorted(positives, edge, side="left") - above_true
-    # of tied proteins, the negatives take their places first
-    scores.hits[query] = above_true + np.maximum(0, cuts - above - (tied - tied_true))
+    hits = num_positives - np.searchsorted(positives, edge, side="left")
+    if (ranking[np.maximum(count - cuts - 1, 0)] == edge).any():  # ties go over an edge
+        above = count - np.searchsorted(ranking, edge, side="right")
+        tied = count - np.searchsorted(ranking, edge, side="left") - above
+        above_true = num_positives - np.searchsorted(positives, edge, side="right")
+        tied_true = hits - above_true
+        # of tied proteins, the negatives take their places first
+        hits = above_true + np.maximum(0, cuts - above - (tied - tied_true))
+    scores.hits[query] = hits
+
+
+def _first_of_ties(ordered: NDArray[np.float32]) -> NDArray[np.int64]:
+    """For each value, the place of the first that equals it."""
+    places = np.arange(len(ordered))
+    if (ordered[1:] == ordered[:-1]).any():
+        return np.searchsorted(ordered, ordered, side="left")
+    return places
 
 
 def _average_precision(ranking: NDArray[np.float32], positives: NDArray[np.float32]) -> float:
     lower = np.searchsorted(ranking, positives, side="left")
-    first = np.searchsorted(positives, positives, side="left")
+    first = _first_of_ties(positives)
     return float(np.mean((len(positives) - first) / (len(ranking) - lower)))
 
 
