@@ -1,12 +1,11 @@
-"""What tables of features hold of five yeast proteins: neighbors and a linear probe, cell by cell.
+"""What vectors of each method tell of five yeast proteins: neighbors and a linear probe, by cell.
 
-    python docs/real_features.py DATA OUT [NAME=TABLE ...] [--page docs/features.md]
+    python docs/real_features.py DATA OUT [--seeds 1,2,3] [--page docs/real-features.md]
 
 DATA is a folder with `images/<PROTEIN>/<PROTEIN>_<field>_rfp_<cell>_{gfp,rfp}.tif`; OUT receives
-records and the tables that `measure` writes; TABLE is any further one of the same crops, for example
-of `deeploc-tf embed RUN OUT/records-B TABLE --split train --split test`, and NAME its row. What is
-there already is not made again. Everything is chosen on fields 1 to 3; field 4 tests. Prints the
-table of docs/features.md, and with --page puts it there.
+records, runs and tables. Stopped and started again, it goes on where it was. Fields 1 to 3 train
+networks and probes, and choose the probes' strength, one field left out at a time; field 4 tests.
+Prints the table of docs/real-features.md, and with --page puts it there.
 """
 
 from __future__ import annotations
@@ -30,10 +29,24 @@ from sklearn.preprocessing import StandardScaler
 
 from deeploc_tf import read_table
 
-KINDS = {
-    "cellprofiler": "CellProfiler (cp-measure)",
-    "intensity": "intensity and texture numbers",
-    "pixels": "pixels, 64 components",
+SPLITS = ("--split", "train", "--split", "test")
+NETWORK = [
+    *("--width", "0.125", "--dense-units", "64,64", "--batch-size", "16", "--epochs", "20"),
+    *("--learning-rate", "0.001", "--label-smoothing", "0.1", "--batch-norm-momentum", "0.99"),
+]
+NETWORKS = {
+    "DeepLoc, 2 patterns": NETWORK,
+    "the same network, 5 proteins": [*NETWORK, "--target", "protein"],
+    "the same network, untrained": [*NETWORK, "--epochs", "0"],
+    "paired cell inpainting": [
+        *("--method", "inpainting", "--width", "0.125", "--batch-size", "32"),
+        *("--learning-rate", "0.001", "--epochs", "20"),
+    ],
+}
+MEASURED = {
+    "CellProfiler (cp-measure)": ["--kind", "cellprofiler"],
+    "intensity and texture": ["--kind", "intensity"],
+    "pixels, 64 components": ["--kind", "pixels"],
 }
 PROBES = {
     "neighbors": (KNeighborsClassifier(), {"n_neighbors": [5, 10, 20, 40]}),
@@ -43,14 +56,24 @@ MAX_UNDEFINED = 0.05  # as in profiles
 BEGIN, END = "<!-- written by real_features.py -->", "<!-- end -->"
 
 
-def measured(records: Path, out: Path, workers: int) -> dict[str, Path]:
-    """A table of each kind of feature."""
-    tables = {name: out / f"{kind}.parquet" for kind, name in KINDS.items()}
-    for kind, table in zip(KINDS, tables.values(), strict=True):
+def tables(records: Path, out: Path, seeds: list[int]) -> dict[str, list[Path]]:
+    """The tables of each method, those of networks one a seed; finished ones are left alone."""
+    found: dict[str, list[Path]] = {}
+    for name, options in NETWORKS.items():
+        for seed in seeds:
+            run = out / f"{'-'.join(name.replace(',', '').split())}-{seed}"
+            table = run.with_suffix(".parquet")
+            if not (run / "model.keras").exists():
+                run_command("fit", records, run, *options, "--seed", str(seed), "--quiet")
+            if not table.exists():
+                run_command("embed", run, records, table, *SPLITS, "--quiet")
+            found.setdefault(name, []).append(table)
+    for name, options in MEASURED.items():
+        table = out / f"{options[1]}.parquet"
         if not table.exists():
-            options = ["--kind", kind, "--split", "train", "--split", "test"]
-            run_command("measure", records, table, *options, "--workers", str(workers))
-    return tables
+            run_command("measure", records, table, *options, *SPLITS, "--workers", "2", "--quiet")
+        found[name] = [table]
+    return found
 
 
 def accuracies(table: Path) -> dict[str, float]:
@@ -58,15 +81,14 @@ def accuracies(table: Path) -> dict[str, float]:
     cells = read_table(table)
     fields, proteins = (cells.metadata[name].to_numpy() for name in ("field", "protein"))
     train, test = fields != "4", fields == "4"
-    if not train.any() or not test.any():
-        message = f"A table must hold the splits train and test. Received: {table}."
-        raise SystemExit(message)
     features = defined(cells.features.astype(np.float64), train)
-    scores = {"number of features": features.shape[1]}
+    scores = {"features": float(features.shape[1])}
     for task, labels in {
         "5 proteins": proteins,
         "2 patterns": np.array([PATTERN_OF[protein] for protein in proteins]),
     }.items():
+        first, counts = np.unique(labels[train], return_counts=True)
+        scores[f"{task}, majority"] = float((labels[test] == first[counts.argmax()]).mean())
         for name, (probe, grid) in PROBES.items():
             pipeline = make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), probe)
             step = pipeline.steps[-1][0]
@@ -83,44 +105,38 @@ def defined(features: NDArray[Any], train: NDArray[np.bool_]) -> NDArray[Any]:
     return features[:, np.isnan(features[train]).mean(axis=0) <= MAX_UNDEFINED]
 
 
-def majority(table: Path) -> dict[str, float]:
-    """Always the class with most training cells."""
-    metadata = read_table(table).metadata
-    scores: dict[str, float] = {"number of features": 0}
-    for task, labels in {
-        "5 proteins": metadata["protein"],
-        "2 patterns": metadata["protein"].map(PATTERN_OF),
-    }.items():
-        first = labels[metadata["field"] != "4"].mode()[0]
-        share = float((labels[metadata["field"] == "4"] == first).mean())
-        scores |= {f"{task}, {name}": share for name in PROBES}
-    return scores
-
-
-def markdown(rows: dict[str, dict[str, float]]) -> str:
-    columns = list(next(iter(rows.values())))
-    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+def markdown(rows: dict[str, list[dict[str, float]]]) -> str:
+    """Means over seeds, and standard deviations where there are several."""
+    columns = [f"{task}, {probe}" for task in ("5 proteins", "2 patterns") for probe in PROBES]
+    lines = [f"| | features | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+    first = next(iter(rows.values()))[0]
+    always = [f"{first[column.split(',')[0] + ', majority']:.3f}" for column in columns]
+    lines.append(f"| always the class with most training cells | 0 | {' | '.join(always)} |")
     for name, scores in rows.items():
-        numbers = [f"{scores[column]:.3f}".removeprefix("0") for column in columns[1:]]
-        lines.append(f"| {name} | {scores[columns[0]]:.0f} | {' | '.join(numbers)} |")
+        numbers = [spread([score[column] for score in scores]) for column in columns]
+        lines.append(f"| {name} | {scores[0]['features']:.0f} | {' | '.join(numbers)} |")
     return "\n".join(lines)
 
 
+def spread(values: list[float]) -> str:
+    """The mean, with the standard deviation of several values."""
+    text = f"{np.mean(values):.3f}"
+    return text if len(values) == 1 else f"{text} ± {np.std(values, ddof=1):.3f}"
+
+
 def main() -> None:
+    """Make what is missing and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("tables", nargs="*", metavar="NAME=TABLE")
+    parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--page", type=Path)
-    parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    records = build(arguments.data, arguments.out)["B"]
-    tables = measured(records, arguments.out, arguments.workers)
-    tables |= {name: Path(path) for name, _, path in (t.partition("=") for t in arguments.tables)}
-    rows = {"majority": majority(next(iter(tables.values())))}
-    rows |= {name: accuracies(table) for name, table in tables.items()}
-    text = markdown(rows)
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    records = build(arguments.data, arguments.out)["A"]
+    found = tables(records, arguments.out, seeds)
+    text = markdown({name: [accuracies(table) for table in each] for name, each in found.items()})
     print(text)
     if arguments.page is not None:
         before, _, rest = arguments.page.read_text(encoding="utf-8").partition(BEGIN)

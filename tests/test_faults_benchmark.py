@@ -195,10 +195,10 @@ def scores_of_ties() -> tuple[float, float, float, int]:
     [
         (pooled.Ranking, "curve", 'side="left"', 'side="right"'),
         (pooled, "_steps_of_ties", "reached[0, steps]", "reached[k, steps]"),
-        (per_query, "_score_query", 'ranking, positives, side="left"', "ranking, positives + 1"),
+        (per_query, "_score_queries", "(count - lower)", "np.maximum(1, count - upper)"),
         (
             per_query,
-            "_score_query",
+            "_hits_of_ties",
             "np.maximum(0, cuts - above - (tied - tied_true))",
             "tied_true",
         ),

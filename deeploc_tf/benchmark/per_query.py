@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -70,63 +71,79 @@ def query_scores(
             block = block.copy()
         block[np.arange(stop - start), np.arange(start, stop)] = -np.inf  # itself, the last of all
         ordered = np.sort(block, axis=1)[:, 1:]
+        _score_queries(scores, start, block, ordered, shared, cuts)
+        if members is None or by_term is None:
+            return
         for i, row, ranking in zip(range(start, stop), block, ordered, strict=True):
-            positives = np.sort(row[shared.indices[shared.indptr[i] : shared.indptr[i + 1]]])
-            _score_query(scores, i, ranking, positives, cuts)
-            if members is not None and by_term is not None:
-                for place in range(members.indptr[i], members.indptr[i + 1]):
-                    term = members.indices[place]
-                    inside = by_term.indices[by_term.indptr[term] : by_term.indptr[term + 1]]
-                    others = np.sort(row[inside[inside != i]])
-                    scores.term_precision[place] = _average_precision(ranking, others)
+            for place in range(members.indptr[i], members.indptr[i + 1]):
+                term = members.indices[place]
+                inside = by_term.indices[by_term.indptr[term] : by_term.indptr[term + 1]]
+                others = np.sort(row[inside[inside != i]])
+                scores.term_precision[place] = _average_precision(ranking, others)
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         list(pool.map(rank, range(0, count, _BLOCK)))
     return scores
 
 
-def _score_query(
+def _score_queries(
     scores: QueryScores,
-    query: int,
-    ranking: NDArray[np.float32],
-    positives: NDArray[np.float32],
+    start: int,
+    block: NDArray[np.float32],
+    ordered: NDArray[np.float32],
+    shared: scipy.sparse.csr_matrix,
     cuts: NDArray[np.int64],
 ) -> None:
-    count, num_positives = len(ranking), len(positives)
-    lower = np.searchsorted(ranking, positives, side="left")
-    first = _first_of_ties(positives)
-    scores.precision[query] = ((num_positives - first) / (count - lower)).sum() / num_positives
-    if num_positives < count:
-        upper = lower + 1
-        ties = (ranking[np.minimum(upper, count - 1)] == positives) & (upper < count)
-        if ties.any():
-            upper[ties] = np.searchsorted(ranking, positives[ties], side="right")
-        middle = float((lower + upper + 1).sum()) / 2
-        wins = middle - num_positives * (num_positives + 1) / 2
-        scores.auroc[query] = wins / (num_positives * (count - num_positives))
-    edge = ranking[count - cuts]
-    hits = num_positives - np.searchsorted(positives, edge, side="left")
-    if (ranking[np.maximum(count - cuts - 1, 0)] == edge).any():  # ties go over an edge
-        above = count - np.searchsorted(ranking, edge, side="right")
-        tied = count - np.searchsorted(ranking, edge, side="left") - above
-        above_true = num_positives - np.searchsorted(positives, edge, side="right")
-        tied_true = hits - above_true
-        # of tied proteins, the negatives take their places first
-        hits = above_true + np.maximum(0, cuts - above - (tied - tied_true))
-    scores.hits[query] = hits
+    """Score the queries of a block; each row of `ordered` is one's ranking, ascending."""
+    part = slice(start, start + len(block))
+    begins = (shared.indptr[start : start + len(block) + 1] - shared.indptr[start]).astype(int)
+    sizes, count = np.diff(begins), ordered.shape[1]
+    rows = np.repeat(np.arange(len(block)), sizes)
+    values = block[rows, shared.indices[shared.indptr[start] :][: begins[-1]]]
+    lower = np.empty(len(values), np.int64)
+    slices = [slice(*ends) for ends in itertools.pairwise(begins)]
+    for ranking, own in zip(ordered, slices, strict=True):
+        values[own].sort()
+        lower[own] = np.searchsorted(ranking, values[own], side="left")
+    upper = lower + 1
+    ties = (ordered[rows, np.minimum(upper, count - 1)] == values) & (upper < count)
+    for row in np.unique(rows[ties]):
+        upper[slices[row]] = np.searchsorted(ordered[row], values[slices[row]], side="right")
+    changes = (values[1:] != values[:-1]) | (rows[1:] != rows[:-1])
+    runs = np.where(np.append(True, changes), np.arange(len(values)), 0)
+    first = np.maximum.accumulate(runs) - begins[rows]
+    sums = np.add.reduceat((sizes[rows] - first) / (count - lower), begins[:-1])
+    scores.precision[part] = sums / sizes
+    wins = np.add.reduceat(lower + upper + 1, begins[:-1]) / 2 - sizes * (sizes + 1) / 2
+    some = sizes < count
+    scores.auroc[part][some] = (wins / (sizes * np.maximum(count - sizes, 1)))[some]
+    edges = ordered[:, count - cuts]
+    hits = np.add.reduceat((values[:, None] >= edges[rows]).astype(np.int64), begins[:-1])
+    over = (ordered[:, np.maximum(count - cuts - 1, 0)] == edges).any(axis=1)
+    for row in np.flatnonzero(over):
+        hits[row] = _hits_of_ties(ordered[row], values[slices[row]], edges[row], cuts)
+    scores.hits[part] = hits
 
 
-def _first_of_ties(ordered: NDArray[np.float32]) -> NDArray[np.int64]:
-    """For each value, the place of the first that equals it."""
-    places = np.arange(len(ordered))
-    if (ordered[1:] == ordered[:-1]).any():
-        return np.searchsorted(ordered, ordered, side="left")
-    return places
+def _hits_of_ties(
+    ranking: NDArray[np.float32],
+    positives: NDArray[np.float32],
+    edge: NDArray[np.float32],
+    cuts: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Positives among the first k, where those at the edge tie with others beyond it."""
+    above = len(ranking) - np.searchsorted(ranking, edge, side="right")
+    tied = len(ranking) - np.searchsorted(ranking, edge, side="left") - above
+    above_true = len(positives) - np.searchsorted(positives, edge, side="right")
+    tied_true = len(positives) - np.searchsorted(positives, edge, side="left") - above_true
+    # of tied proteins, the negatives take their places first
+    hits: NDArray[np.int64] = above_true + np.maximum(0, cuts - above - (tied - tied_true))
+    return hits
 
 
 def _average_precision(ranking: NDArray[np.float32], positives: NDArray[np.float32]) -> float:
     lower = np.searchsorted(ranking, positives, side="left")
-    first = _first_of_ties(positives)
+    first = np.searchsorted(positives, positives, side="left")
     return float(np.mean((len(positives) - first) / (len(ranking) - lower)))
 
 

@@ -45,7 +45,8 @@ class Similarities:
         products = self.vectors[rows] @ self.vectors[columns].T
         if self.squares is None:
             if products.dtype == np.float64:
-                products = (products + _COARSE) - _COARSE
+                products += _COARSE
+                products -= _COARSE
             return np.asarray(products, np.float32)
         sums = self.squares[rows, None] + self.squares[columns]
         squares = sums - 2 * products

@@ -1,0 +1,83 @@
+"""How docs/real_features.py scores a table: on tables made for it, without the real data."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deeploc_tf.profiles.tables import VectorTable, write_table
+
+DOCS = Path(__file__).parents[1] / "docs"
+PROTEINS = ("AAC1", "AAC3", "AAH1", "AAP1", "AAR2")
+
+
+@pytest.fixture
+def real_features(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(DOCS))  # it imports real_run.py beside it
+    spec = importlib.util.spec_from_file_location("real_features", DOCS / "real_features.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.modules.pop("real_run", None)
+
+
+def table(path: Path, *, told: bool, holes: float = 0.0) -> Path:
+    """Ten cells of each protein and field; the first feature tells the protein, if told."""
+    random = np.random.default_rng(0)
+    cells = pd.DataFrame(
+        [(p, str(f)) for p in PROTEINS for f in range(1, 5) for _ in range(10)],
+        columns=["protein", "field"],
+    )
+    features = random.normal(size=(len(cells), 3)).astype(np.float32)
+    codes = cells["protein"].map(PROTEINS.index).to_numpy()
+    if told:
+        features[:, 0] = 10 * codes + 0.1 * features[:, 0]
+    features[:, 1] *= 0.01
+    features[random.random(len(cells)) < holes, 2] = np.nan
+    cells.insert(0, "key", [f"cell{i}" for i in range(len(cells))])
+    columns = ["f0", "f1", "f2"]
+    write_table(path, VectorTable(features, cells, {"kind": "embeddings"}), columns)
+    return path
+
+
+def test_neighbors_find_what_tells_the_protein(real_features: ModuleType, tmp_path: Path) -> None:
+    told = real_features.accuracies(table(tmp_path / "told.parquet", told=True))
+    blind = real_features.accuracies(table(tmp_path / "blind.parquet", told=False))
+    assert told["5 proteins, neighbors"] > 0.7
+    assert told["2 patterns, linear"] > 0.9
+    assert blind["5 proteins, neighbors"] < 0.45
+    assert (told["5 proteins, majority"], told["2 patterns, majority"]) == (0.2, 0.6)
+
+
+def test_holes_are_filled_and_features_with_many_left_out(
+    real_features: ModuleType, tmp_path: Path
+) -> None:
+    few = real_features.accuracies(table(tmp_path / "few.parquet", told=True, holes=0.02))
+    many = real_features.accuracies(table(tmp_path / "many.parquet", told=True, holes=0.3))
+    assert (few["features"], many["features"]) == (3, 2)
+
+
+def test_seeds_become_a_mean_and_a_spread(real_features: ModuleType) -> None:
+    scores = {
+        f"{task}, {probe}": 0.5
+        for task in ("5 proteins", "2 patterns")
+        for probe in ("neighbors", "linear", "majority")
+    }
+    other = {**scores, "5 proteins, linear": 0.7}
+    text = real_features.markdown(
+        {
+            "one": [{"features": 3.0, **scores}],
+            "two": [{"features": 8.0, **s} for s in (scores, other)],
+        }
+    )
+    assert "| one | 3 | 0.500 | 0.500 | 0.500 | 0.500 |" in text
+    assert "| two | 8 | 0.500 ± 0.000 | 0.600 ± 0.141 |" in text
