@@ -93,10 +93,11 @@ test-beam: ## records by Apache Beam, in an environment of its own
 	.venv-beam/bin/python -m pip install --quiet -e '.[beam,test]'
 	.venv-beam/bin/python -m pytest tests/test_ingest_beam.py $(PYTEST_ARGS)
 
-reliability: $(INSTALLED) $(INSTALLED_ADDONS) ## a training killed twenty times, on each stack
+reliability: $(INSTALLED) $(INSTALLED_ADDONS) ## a training killed twenty times, on each stack; a build stopped at every operation
 	for python in $(BIN)/python $(BIN_ADDONS)/python; do \
 		DEEPLOC_TF_KILLS=20 $$python -m pytest tests/test_training_kills.py $(PYTEST_ARGS) || exit 1; \
 	done
+	DEEPLOC_TF_RELIABILITY=1 $(BIN)/python -m pytest tests/test_ingest_crash.py --timeout 3600 $(PYTEST_ARGS)
 
 test-gpu: $(INSTALLED) ## tests that need a GPU (not run on a GPU yet)
 	$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)
