@@ -79,7 +79,9 @@ def tables(records: Path, out: Path, seeds: list[int]) -> dict[str, list[Path]]:
 def accuracies(table: Path) -> dict[str, float]:
     """Accuracy of each probe and task on field 4; everything is fitted on fields 1 to 3."""
     cells = read_table(table)
-    fields, proteins = (cells.metadata[name].to_numpy() for name in ("field", "protein"))
+    fields, proteins = (
+        cells.metadata[name].astype(str).to_numpy() for name in ("field", "protein")
+    )
     train, test = fields != "4", fields == "4"
     features = defined(cells.features.astype(np.float64), train)
     scores = {"features": float(features.shape[1])}

@@ -1,13 +1,14 @@
 """How near is `embed` to the network alone, what does `--fast` gain and cost, and is memory flat?
 
-    nice -n 5 python perf/embed.py [--width 0.25] [--batch-size 128] [--rounds 8]
+    nice -n 5 python perf/embed.py [--width 0.25] [--batch-size 128] [--rounds 20]
         [--data ../shared/data/yeast_crops] [--epochs 12] [--memory-crops 200000]
 
 1. `embed` from records on disk (64 x 64 x 2 uint16 of noise) against `predict_on_batch` of the same
    extractor, again and again on crops in memory. They take turns within one `embed`: the
    callback of its progress stops it for a while and lets the other run, so that a busy machine hits
    both alike. After a turn's first batches, which eat what was prefetched, some are timed; each
-   ratio is the median over the rounds. What `embed` does at its end, when it makes the table of its
+   ratio is the median over the rounds, in wall time and in time of the CPU, which other processes
+   disturb less. What `embed` does at its end, when it makes the table of its
    parts, is shared out among all crops.
 2. Plain float32 `predict` of a network of full width against what `--fast` takes on this
    machine, and against both of its precisions, in turns, in wall time.
@@ -50,7 +51,7 @@ from tfrecords.manifest import read_manifest
 from tfrecords.schema import Crop, Schema
 from tfrecords.writer import Entry, write_records
 
-WARM, TIMED = 4, 8  # batches of a turn
+WARM, TIMED = 3, 5  # batches of a turn: short ones, so that both meet the same disturbances
 FEW = 20_000
 PATTERN = "{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif"
 
@@ -75,6 +76,7 @@ class Turns:
     def __init__(self, bare: Callable[[], None], batch_size: int, num_crops: int) -> None:
         self.bare, self.batch_size, self.num_crops = bare, batch_size, num_crops
         self.seconds: dict[str, list[float]] = {"embed": [], "bare": []}
+        self.cpu_seconds: dict[str, list[float]] = {"embed": [], "bare": []}
         self.count = 0
         self.last = 0.0
 
@@ -82,22 +84,36 @@ class Turns:
         """Called after each batch with the number of crops so far."""
         self.count += 1
         if self.count == WARM:
-            self.started = time.perf_counter()
+            self.started = clocks()
         if self.count == WARM + TIMED:
-            self.seconds["embed"].append(time.perf_counter() - self.started)
+            self.note("embed", self.started)
             for _ in range(WARM):
                 self.bare()
-            started = time.perf_counter()
+            started = clocks()
             for _ in range(TIMED):
                 self.bare()
-            self.seconds["bare"].append(time.perf_counter() - started)
+            self.note("bare", started)
             self.count = 0
         if done == self.num_crops:
             self.last = time.perf_counter()
 
+    def note(self, name: str, started: tuple[float, float]) -> None:
+        """Add what passed since then to the times of a contestant."""
+        wall, cpu = clocks()
+        self.seconds[name].append(wall - started[0])
+        self.cpu_seconds[name].append(cpu - started[1])
+
+
+def clocks() -> tuple[float, float]:
+    """Seconds of the wall, and of all threads of this process."""
+    return time.perf_counter(), time.process_time()
+
 
 def embed_and_bare(folder: Path, width: float, batch_size: int, rounds: int) -> dict[str, Any]:
-    """Seconds of each turn but the first, in which embed traces, with the end of embed in them."""
+    """Seconds of each turn but the first, in which embed traces, with the end of embed in them.
+
+    Also those of the CPU, without that end: `embed, CPU` and `bare, CPU`.
+    """
     num_crops = (rounds + 1) * (WARM + TIMED) * batch_size
     records = folder / "records"
     make_records(records, num_crops)
@@ -113,6 +129,8 @@ def embed_and_bare(folder: Path, width: float, batch_size: int, rounds: int) -> 
     return {
         "embed": [seconds + end for seconds in turns.seconds["embed"][1:]],
         "bare": turns.seconds["bare"][1:],
+        "embed, CPU": turns.cpu_seconds["embed"][1:],
+        "bare, CPU": turns.cpu_seconds["bare"][1:],
     }
 
 
@@ -203,7 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--width", type=float, default=0.25)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--memory-crops", type=int, default=200_000)
@@ -215,6 +233,7 @@ def main() -> None:
         near = embed_and_bare(folder, arguments.width, batch_size, arguments.rounds)
         show("embed from records", near, TIMED * batch_size)
         result["embed_over_bare_predict"] = ratio(near, "bare", "embed")
+        result["embed_over_bare_predict_cpu"] = ratio(near, "bare, CPU", "embed, CPU")
         fast = fast_speeds(batch_size, arguments.rounds)
         show("full width", fast, batch_size)
         result["fast_precision"] = fast_precision()

@@ -34,7 +34,7 @@ def table(path: Path, *, told: bool, holes: float = 0.0) -> Path:
     """Ten cells of each protein and field; the first feature tells the protein, if told."""
     random = np.random.default_rng(0)
     cells = pd.DataFrame(
-        [(p, str(f)) for p in PROTEINS for f in range(1, 5) for _ in range(10)],
+        [(p, f) for p in PROTEINS for f in range(1, 5) for _ in range(10)],
         columns=["protein", "field"],
     )
     features = random.normal(size=(len(cells), 3)).astype(np.float32)
