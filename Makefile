@@ -25,7 +25,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo study study-small install install-addons install-matrix test test-addons test-serving test-beam reliability test-gpu lint format types \
+.PHONY: help demo study study-small install install-addons install-matrix test test-addons test-long test-serving test-beam reliability test-gpu lint format types \
 	layers docs cli-reference wheel check clean
 
 help: ## print these targets
@@ -77,10 +77,14 @@ install-matrix: ## resolve, without installing, on each Python of MATRIX that is
 	for python in $(MATRIX); do resolve $$python .; done; resolve $(PYTHON_ADDONS) '.[addons]'
 
 test: $(INSTALLED) ## tests on the default stack
-	$(BIN)/python -m pytest -m 'not gpu' -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not gpu and not long' -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
-test-addons: $(INSTALLED_ADDONS) ## the same tests on the tensorflow-addons stack
-	$(BIN_ADDONS)/python -m pytest -m 'not gpu' -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+test-addons: $(INSTALLED_ADDONS) ## the same tests on the tensorflow-addons stack, but for the slow ones
+	$(BIN_ADDONS)/python -m pytest -m 'not gpu and not slow and not long' -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+test-long: $(INSTALLED) $(INSTALLED_ADDONS) ## what the two above leave out, on each stack
+	$(BIN)/python -m pytest -m 'not gpu and long' -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN_ADDONS)/python -m pytest -m 'not gpu and (slow or long)' -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 test-serving: $(INSTALLED) $(INSTALLED_ADDONS) $(ALONE:=/.installed) ## models of both stacks, where only TensorFlow is
 	for python in $(BIN)/python $(BIN_ADDONS)/python; do \

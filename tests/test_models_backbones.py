@@ -60,7 +60,7 @@ def test_each_backbone_is_the_network_of_its_name(name: str) -> None:
     assert model.output.shape == (None, 4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["resnet50", "vgg16"])
 def test_a_backbone_lives_as_our_own_network(name: str, tmp_path: Path) -> None:
     model = DeepLoc((32, 32, 2), 3, backbone=name, mask=name == "vgg16", **TINY)

@@ -22,7 +22,7 @@ def last_line(*options: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_last_line_holds_the_ratios() -> None:
     pytest.importorskip("PIL", reason="the script compares with pillow")
     result = last_line("--cells", "40", "--copies", "2", "--repeats", "1")

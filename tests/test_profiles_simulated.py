@@ -26,7 +26,7 @@ def study(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_protein_that_moved_in_the_images_is_found(study: ModuleType, tmp_path: Path) -> None:
     proteins = study.make_proteins(34, study.DIFFICULTY, 0)[::2]
     moved = [proteins[3].name, proteins[11].name]

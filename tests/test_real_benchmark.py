@@ -25,7 +25,7 @@ def tables(text: str) -> list[dict[str, list[float]]]:
 
 
 @pytest.mark.real
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_real_profiles_score_what_the_page_says(real_data: Path, tmp_path: Path) -> None:
     script = [sys.executable, str(DOCS / "real_benchmark.py"), str(real_data), str(tmp_path)]

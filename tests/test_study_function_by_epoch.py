@@ -67,6 +67,7 @@ def test_the_training_is_as_without(watched: Path, records: Path, tmp_path: Path
     assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.long
 def test_a_training_that_stops_goes_on_with_the_table(
     watched: Path, records: Path, tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_a_training_that_stops_goes_on_with_the_table(
     pd.testing.assert_frame_equal(pd.read_csv(table), pd.read_csv(watched / "function.csv"))
 
 
+@pytest.mark.long
 def test_a_score_that_a_kill_prevented_is_made_up_for(
     watched: Path, records: Path, tmp_path: Path
 ) -> None:

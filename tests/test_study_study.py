@@ -154,6 +154,7 @@ def test_changed_settings_make_only_what_depends_on_them(again: Callable[..., li
     assert [line.split("/steps/")[1].split("-")[0] for line in old] == ["draw", "score"]
 
 
+@pytest.mark.long
 def test_a_study_that_is_stopped_goes_on_and_ends_the_same(done: Study, tmp_path: Path) -> None:
     shutil.copytree(done.folder, tmp_path / "OUT")
     (trained,) = tmp_path.glob("OUT/steps/fit-seed-1-*")

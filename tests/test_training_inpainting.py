@@ -175,7 +175,7 @@ def test_the_metrics_are_those_of_the_saved_model(finished: Finished, records: P
     assert found["explained_variance"] == pytest.approx(1 - found["loss"] / variance, abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_in_an_epoch_it_ends_with_the_same_bits(records: Path, tmp_path: Path) -> None:
     child = """
 import os, signal, sys
@@ -207,7 +207,7 @@ fit(sys.argv[1], sys.argv[2], config, checkpoint_steps=1, progress=progress)
     assert digest(tmp_path / "run") == digest(tmp_path / "undisturbed")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_devices_train_like_one(records: Path, tmp_path: Path, two_cpus: list[str]) -> None:
     del two_cpus
     still = {"augmentation": "none", "epochs": 2, "learning_rate": 1e-3}

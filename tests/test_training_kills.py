@@ -138,7 +138,7 @@ def interrupted(records: Path, run: Path, after: int) -> None:
     assert len(done) == after - 1  # the step's own progress comes after the checkpoint
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stopped_in_an_epoch_it_goes_on_from_that_step(
     records: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -149,7 +149,7 @@ def test_stopped_in_an_epoch_it_goes_on_from_that_step(
     assert digest(tmp_path / "run") == digest(undisturbed)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("forgotten", ["num_draws", "iteration", "running_metrics"])
 def test_a_restart_that_forgets_something_is_seen(
     forgotten: str,

@@ -46,7 +46,7 @@ def test_weights_head_and_preprocessing_are_float32(precision: str) -> None:
     assert tf.as_dtype(logits.dtype) == tf.float32
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bfloat16_trains_goes_on_exactly_and_leaves_a_float32_model(
     write_screen: Callable[..., Manifest], tmp_path: Path
 ) -> None:

@@ -200,7 +200,7 @@ def test_a_batch_that_two_devices_cannot_share_is_refused(
     assert not (tmp_path / "odd").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_training_on_two_devices_resumes_exactly(
     records: Path, on_two: Any, tmp_path: Path
 ) -> None:

@@ -70,7 +70,7 @@ def screen(write_screen: Callable[..., Manifest], tmp_path_factory: Any) -> Path
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_labels_a_crop_are_learnt_measured_and_exported(bars: Path, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"epochs": 12, "class_weights": "balanced"})
     run = tmp_path / "run"
@@ -105,7 +105,7 @@ def variables_of(records: Path, run: Path, config: FitConfig, stop_after: int | 
     return [weight.numpy() for weight in load_trained(run).model.weights], history
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("values", "several"),
     [

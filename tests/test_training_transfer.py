@@ -103,7 +103,7 @@ def test_frozen_layers_stay_and_the_others_move(first: Path, transferred: Path) 
             assert same(values, before[name]) == (name in frozen), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_transfer_that_was_stopped_ends_with_the_same_bits(
     first: Path, second: Path, transferred: Path, tmp_path: Path
 ) -> None:
