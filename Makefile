@@ -7,8 +7,10 @@ VENV ?= .venv
 PYTHON_ADDONS ?= python3.11
 VENV_ADDONS ?= .venv-addons
 PYTEST_ARGS ?=
-# Two processes, a file each: TensorFlow's tracing, most of the time, uses one core.
+# Two processes, a file each: TensorFlow's tracing, most of the time, uses one core. Files in their own order:
+# xdist would keep those with few tests, among them the longest, for the end.
 PYTEST_WORKERS ?= 2
+PYTEST_PARALLEL := -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
 MATRIX ?= python3.11 python3.12 python3.13
 
 BIN := $(VENV)/bin
@@ -77,14 +79,14 @@ install-matrix: ## resolve, without installing, on each Python of MATRIX that is
 	for python in $(MATRIX); do resolve $$python .; done; resolve $(PYTHON_ADDONS) '.[addons]'
 
 test: $(INSTALLED) ## tests on the default stack
-	$(BIN)/python -m pytest -m 'not gpu and not long' -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not gpu and not long' $(PYTEST_PARALLEL) $(PYTEST_ARGS)
 
 test-addons: $(INSTALLED_ADDONS) ## the same tests on the tensorflow-addons stack, but for the slow ones
-	$(BIN_ADDONS)/python -m pytest -m 'not gpu and not slow and not long' -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN_ADDONS)/python -m pytest -m 'not gpu and not slow and not long' $(PYTEST_PARALLEL) $(PYTEST_ARGS)
 
 test-long: $(INSTALLED) $(INSTALLED_ADDONS) ## what the two above leave out, on each stack
-	$(BIN)/python -m pytest -m 'not gpu and long' -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
-	$(BIN_ADDONS)/python -m pytest -m 'not gpu and (slow or long)' -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not gpu and long' $(PYTEST_PARALLEL) $(PYTEST_ARGS)
+	$(BIN_ADDONS)/python -m pytest -m 'not gpu and (slow or long)' $(PYTEST_PARALLEL) $(PYTEST_ARGS)
 
 test-serving: $(INSTALLED) $(INSTALLED_ADDONS) $(ALONE:=/.installed) ## models of both stacks, where only TensorFlow is
 	for python in $(BIN)/python $(BIN_ADDONS)/python; do \

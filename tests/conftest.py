@@ -21,6 +21,11 @@ from tfrecords.schema import Crop, Schema
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Runs on real data first: they take longest, and one process would be left alone with them."""
+    items.sort(key=lambda item: not item.path.name.startswith("test_real_"))
+
+
 def pytest_collection_finish() -> None:
     """Two logical CPUs, if a module imported TensorFlow; only possible before its first use."""
     if "tensorflow" in sys.modules:
