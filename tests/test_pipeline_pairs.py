@@ -268,8 +268,8 @@ def test_python_runs_once_a_batch(pairs: Pairs, monkeypatch: pytest.MonkeyPatch)
 def test_what_is_left_out_is_counted(folder: Path) -> None:
     assert Pairs(folder, "train", min_cells=5).describe() == (
         "18 pairs of cells of one protein, field, in 3 groups. Left out: 3 groups with fewer than "
-        "5 cells, together 7 cells, of which 1 have no partner at all. 1 proteins are in one group "
-        "only: nothing shows the network what of their looks belongs to the field."
+        "5 cells, together 7 cells, of which 1 have no partner at all. Proteins in one "
+        "group only: 1. Nothing shows the network what of their looks belongs to the field."
     )
     coarse = Pairs(folder, "train", min_cells=2, pair_by=("protein",))
     assert coarse.describe() == (

@@ -83,17 +83,18 @@ class Plan:
         self.shard_bytes = shard_bytes
         self.places = np.empty(len(entries), np.int64)
         self._bounds: dict[str, tuple[int, int]] = {}
-        rows: dict[str, list[int]] = {}
-        for row, entry in enumerate(entries):
-            rows.setdefault(entry.split, []).append(row)
-        if not rows:
+        numbers: dict[str, int] = {}
+        number_of = (numbers.setdefault(entry.split, len(numbers)) for entry in entries)
+        split_numbers = np.fromiter(number_of, np.int32, len(entries))
+        if not numbers:
             msg = "A data set must have at least one crop. Received: none. Check the source."
             raise SplitError(msg)
         start = 0
-        for split, members in sorted(rows.items()):
+        for split, number in sorted(numbers.items()):
             check_split_name(split)
-            order = global_order([entries[row].key for row in members], seed)
-            self.places[np.asarray(members)[order]] = np.arange(start, start + len(members))
+            members = np.flatnonzero(split_numbers == number)
+            order = global_order([entries[row].key for row in members.tolist()], seed)
+            self.places[members[order]] = np.arange(start, start + len(members))
             self._bounds[split] = start, start + len(members)
             start += len(members)
 

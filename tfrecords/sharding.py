@@ -56,7 +56,9 @@ def global_order(keys: Sequence[str], seed: int) -> NDArray[np.int64]:
         >>> [["c", "a", "b"][i] for i in global_order(["c", "a", "b"], seed=2)]
         ['b', 'c', 'a']
     """
-    hashes = b"".join(order_hash(key, seed) for key in keys)
+    hashes = bytearray()  # not joined, for which all would be kept as objects first
+    for key in keys:
+        hashes += order_hash(key, seed)
     halves = np.frombuffer(hashes, dtype=">u8").reshape(-1, 2)
     return np.lexsort((halves[:, 1], halves[:, 0])).astype(np.int64)
 

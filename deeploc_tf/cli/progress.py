@@ -89,8 +89,13 @@ class Progress:
         left = ""
         if self.total is not None and rate > 0 and self.done < self.total:
             left = f", {duration((self.total - self.done) / rate)} left"
-        self._stream.write(f"{self.what}: {self.done}{of}, {rate:,.0f} a second{left}\n")
+        self._stream.write(f"{self.what}: {self.done}{of}, {_short(rate)} a second{left}\n")
         self._stream.flush()
+
+
+def _short(rate: float) -> str:
+    """Whole numbers, but for rates of slow things, which would be 0."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def duration(seconds: float) -> str:
@@ -108,7 +113,7 @@ def _bar(
 
     class Rate(progress.ProgressColumn):
         def render(self, task: progress.Task) -> str:
-            return "" if task.speed is None else f"{task.speed:,.0f}/s"
+            return "" if task.speed is None else f"{_short(task.speed)}/s"
 
     bar = progress.Progress(
         progress.TextColumn("{task.description}"),

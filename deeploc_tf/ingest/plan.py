@@ -101,7 +101,7 @@ def plan_records(
     check_rejects(source.rejects, max_rejects)
     enough = _has_enough(index, protein, minimum_cells)
     full, positions = index, np.flatnonzero(enough)
-    index = full.iloc[positions]
+    index = _rows_of(full, positions)
     labels = assign_labels(
         index,
         label,
@@ -123,7 +123,7 @@ def plan_records(
         "no known label": int(labels.unknown.sum()),
         "in no split": len(index) - len(kept) - int(labels.unknown.sum()),
     }
-    table = index.iloc[kept]
+    table = _rows_of(index, kept)
     chosen = [labels.indices[row] for row in kept.tolist()]
     # left out crops neither leak nor count
     check_groups(table, split[kept], group_by)
@@ -301,6 +301,11 @@ class _Splitting:
         columns = dict.fromkeys(c for pairs in self.conditions.values() for c, _ in pairs)
         split = split_by_conditions(index, self.conditions, rest)
         return split, self.group_by or tuple(c for c in columns if c != "key")
+
+
+def _rows_of(index: pd.DataFrame, rows: NDArray[np.intp]) -> pd.DataFrame:
+    """These rows, ascending; without a copy where they are all."""
+    return index if len(rows) == len(index) else index.iloc[rows]
 
 
 def _split_names(index: pd.DataFrame, column: str) -> NDArray[np.object_]:

@@ -45,7 +45,8 @@ def split_by_conditions(
         SplitError: no crop has such a value, or a crop meets the conditions of two splits.
         SourceError: there is no such column.
     """
-    split = np.full(len(index), rest, dtype=object)
+    split = np.empty(len(index), dtype=object)
+    split.fill(rest)  # numpy.full would make a string for each crop
     taken = np.zeros(len(index), dtype=bool)
     for name, pairs in conditions.items():
         chosen = np.ones(len(index), dtype=bool)

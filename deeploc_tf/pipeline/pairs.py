@@ -134,8 +134,8 @@ class Pairs:
             )
         if self._num_in_one_field:
             text += (
-                f" {self._num_in_one_field} proteins are in one group only: nothing shows the "
-                "network what of their looks belongs to the field."
+                f" Proteins in one group only: {self._num_in_one_field}. Nothing shows the network "
+                "what of their looks belongs to the field."
             )
         return text
 

@@ -41,7 +41,13 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     _check_columns(table.column_names, path)
     if table.num_rows == 0:
         raise SourceError(_no_rows(path))
-    frame: pd.DataFrame = table.to_pandas(integer_object_nulls=True, ignore_metadata=True)
+    frame: pd.DataFrame = table.to_pandas(
+        integer_object_nulls=True,
+        ignore_metadata=True,
+        split_blocks=True,  # with the next, a column of the table goes as soon as it is converted
+        self_destruct=True,
+    )
+    del table
     return frame.reset_index(drop=True)
 
 

@@ -30,7 +30,9 @@ class Root:
         if posixpath.isabs(path):
             path = posixpath.relpath(path, self.path.as_posix())
         path = posixpath.normpath(path)
-        return None if path == ".." or path.startswith("../") else path
+        if path == ".." or path.startswith("../"):
+            return None
+        return text if text == path else path  # not twice in memory, where there are millions
 
     def real(self, name: str) -> str | None:
         """The real path of relative POSIX path `name`; None if it lies outside the folder.

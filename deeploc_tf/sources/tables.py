@@ -63,8 +63,8 @@ class TableSource:
         self.dtype = dtype
         self.pixel_size: float | None = None
         self._files = CellFiles(self.channels, in_one_file=in_one_file, axes=axes, dtype=dtype)
-        self._paths: list[tuple[str, ...]] = []
-        self._rows: list[int] = []  # of the table, for messages
+        self._paths: list[list[str]] = []  # a list a column: tuples of each row take more memory
+        self._rows: Sequence[int] = ()  # of the table, for messages
         self._rejects: tuple[Reject, ...] = ()
         self._index: pd.DataFrame | None = None
 
@@ -108,21 +108,24 @@ class TableSource:
 
     def files(self, position: int) -> tuple[str, ...]:
         """Paths as the table has them, and where in the table they stand."""
-        return (*self._paths[position], place(self.path, self._rows[position]))
+        return (*self._names(position), place(self.path, self._rows[position]))
 
     def image_files(self, position: int) -> tuple[str, ...]:
         """The files of the channels alone: rows with the same show the same cell."""
-        paths = self._paths[position]
-        return paths if self.mask_column is None else paths[:-1]
+        names = self._names(position)
+        return names if self.mask_column is None else names[:-1]
 
     def paths(self, position: int) -> tuple[str, ...]:
         """Paths of the row's files on disk."""
-        return tuple(map(self._root.unchecked, self._paths[position]))
+        return tuple(map(self._root.unchecked, self._names(position)))
 
     def read(self, position: int) -> Pixels:
         """Image `(height, width, channels)` and mask of one row."""
-        row, names = self._rows[position], self._paths[position]
+        row, names = self._rows[position], self._names(position)
         return self._files.read([self._inside(name, row) for name in names], names)
+
+    def _names(self, position: int) -> tuple[str, ...]:
+        return tuple([paths[position] for paths in self._paths])
 
     def _list(self) -> pd.DataFrame:
         frame = read_table(self.path)
@@ -131,23 +134,28 @@ class TableSource:
         keys = self.key_column or ("key" if "key" in frame.columns else None)
         if keys is not None:
             require_column(frame.columns, keys, f"The key column of {self.path.name}")
-        paths = list(zip(*(self._clean(frame[c], c) for c in self._columns), strict=True))
-        names = [row[0] for row in paths] if keys is None else self._keys(frame[keys])
-        missing = _missing_files(self.root, paths)
-        self._rejects = tuple(self._reject(names[i], paths[i], i, missing[i]) for i in missing)
-        if len(missing) == len(paths):
+        self._paths = [self._clean(frame[c], c) for c in self._columns]
+        names = self._paths[0] if keys is None else self._keys(frame[keys])
+        frame = frame.drop(columns={*self._columns, *([keys] if keys is not None else [])})
+        missing = _missing_files(self.root, self._paths)
+        self._rejects = tuple(
+            self._reject(names[row], self._names(row), row, path) for row, path in missing.items()
+        )
+        if len(missing) == len(frame):
             raise SourceError(self._rejects[0].detail)
-        self._rows = [row for row in range(len(paths)) if row not in missing]
-        self._paths = [paths[row] for row in self._rows]
+        self._rows = range(len(frame))
+        if missing:
+            self._rows = [row for row in self._rows if row not in missing]
+            self._paths = [[paths[row] for row in self._rows] for paths in self._paths]
+            names, frame = [names[row] for row in self._rows], frame.iloc[self._rows]
         self._files.settle(
-            (self._inside(row[0], number), row[0])
-            for number, row in zip(self._rows, self._paths, strict=True)
+            (self._inside(path, row), path)
+            for row, path in zip(self._rows, self._paths[0], strict=True)
         )
         self._root.forget()
         self.channels, self.pixel_size = self._files.channels, self._files.pixel_size
-        free = frame.drop(columns=[*self._columns, *([keys] if keys is not None else [])])
-        free.insert(0, "key", names)
-        return free.iloc[self._rows].reset_index(drop=True)
+        frame.insert(0, "key", names)
+        return frame.reset_index(drop=True)
 
     def _reject(self, key: str, paths: tuple[str, ...], row: int, path: str) -> Reject:
         detail = (
@@ -210,12 +218,12 @@ def _check_columns(
         raise SourceError(msg)
 
 
-def _missing_files(root: Path, rows: Sequence[Sequence[str]]) -> dict[int, str]:
-    """Row -> first file that does not exist."""
+def _missing_files(root: Path, columns: Sequence[Sequence[str]]) -> dict[int, str]:
+    """Row, ascending -> first file that does not exist."""
     is_there = is_listed(root)
     missing: dict[int, str] = {}
-    for row, paths in enumerate(rows):
-        for path in paths:
+    for paths in columns:
+        for row, path in enumerate(paths):
             if not is_there(path):
                 missing.setdefault(row, path)
-    return missing
+    return dict(sorted(missing.items()))
