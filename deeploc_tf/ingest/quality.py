@@ -113,9 +113,9 @@ def _dead(image: NDArray[Any]) -> list[tuple[str, str]]:
     """Channels without any signal. Three equal pixels come first: few live channels have them."""
     height, width, _ = image.shape
     # lists, since to compare arrays of two numbers takes ten times as long
-    corner = image[0, 0].tolist()
-    equal = zip(corner, image[height // 2, width // 2].tolist(), image[-1, -1].tolist(), strict=True)
-    suspects = [channel for channel, (a, b, c) in enumerate(equal) if a == b == c]
+    corner, middle = image[0, 0].tolist(), image[height // 2, width // 2].tolist()
+    triples = enumerate(zip(corner, middle, image[-1, -1].tolist(), strict=True))
+    suspects = [channel for channel, (a, b, c) in triples if a == b == c]
     dead = [channel for channel in suspects if (image[..., channel] == corner[channel]).all()]
     if len(dead) == image.shape[-1] and not any(corner):
         return [("all pixels are zero", "All pixels are zero.")]
