@@ -41,6 +41,9 @@ class StudyConfig(Part):
         map: method whose map is drawn.
         densities: standard whose largest terms are drawn as densities on the map.
         split: whose cells make the profiles.
+        choose_by: standard whose terms hold together when proteins are divided into two halves, on
+            which methods are scored once more: to choose one on the first, and to judge it on the
+            other.
         resamples: bootstrap resamples of the proteins for the intervals.
         draws: of terms that do not overlap, for AMI and F.
     """
@@ -54,6 +57,7 @@ class StudyConfig(Part):
     map: str | None = None
     densities: str | None = None
     split: str = "test"
+    choose_by: str | None = None
     resamples: pydantic.PositiveInt = 200
     draws: pydantic.PositiveInt = 10
 
@@ -87,6 +91,8 @@ class StudyConfig(Part):
                 msg = "`densities` are drawn on a map: name the method of `map`"
                 raise ValueError(msg)
             _check_known("densities", "standard", self.densities, self.data.standard_names)
+        if self.choose_by is not None:
+            _check_known("choose_by", "standard", self.choose_by, self.data.standard_names)
         for name in self.curves:
             method = self.methods[name]
             if not isinstance(method, NetworkMethod) or method.untrained:

@@ -164,10 +164,11 @@ class Methods:
                         folder / "cells.parquet",
                         splits=[self.split],
                         layer=layer,
+                        test_time=method.test_time,
                         progress=progress,
                     )
 
-            settings = {"split": self.split, "layer": layer}
+            settings = {"split": self.split, "layer": layer, "test_time": method.test_time}
             return self.steps.made(f"embed {run.name}", settings, _once(make), after=(run,))
 
         return tuple(made(layer) for layer in method.layers or (None,))

@@ -104,6 +104,7 @@ class NetworkMethod(Part):
         kind: "network".
         fit: settings of `FitConfig`; the seed is the study's.
         layers: addresses of the features, concatenated; none: the network's own.
+        test_time: views of each crop over which vectors are averaged, as of `embed`.
         untrained: take the network as it is before its first step.
         shuffled: train on labels that are those of other crops, drawn at random.
         transform: of the profiles.
@@ -112,6 +113,7 @@ class NetworkMethod(Part):
     kind: Literal["network"]
     fit: dict[str, Any] = {}
     layers: tuple[str, ...] = ()
+    test_time: Literal["none", "crops", "orientations", "both"] = "none"
     untrained: bool = False
     shuffled: bool = False
     transform: Transform = Transform()

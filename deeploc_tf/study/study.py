@@ -25,6 +25,7 @@ from deeploc_tf.study.comparison import (
 )
 from deeploc_tf.study.config import StudyConfig, StudyConfigError, read_study
 from deeploc_tf.study.data import ShowProgress, StudyData, prepare
+from deeploc_tf.study.halves import protein_halves
 from deeploc_tf.study.methods import Methods
 from deeploc_tf.study.parts import FeaturesMethod
 from deeploc_tf.study.steps import Step, Steps
@@ -34,6 +35,7 @@ from tfrecords.locking import locked
 from tfrecords.publishing import publish_bytes
 
 SCORES, SUMMARY, CURVES, PAGE = "scores.csv", "summary.csv", "curves.csv", "index.html"
+HALVES = "halves.csv"
 _FEWEST_PROTEINS = 2
 
 
@@ -111,13 +113,16 @@ def study(
             should_stop=should_stop,
         )
         tables = _profiles(settings, methods, say)
-        scored = _scored(settings, methods, data, tables)
+        proteins = _common_proteins(tables)
+        scored = _scored(settings, methods, data, tables, proteins)
         curves = _curves(settings, methods)
         done = Study(
             folder, score_table(scored), summary(scored, settings.reference), folder / PAGE
         )
         for name, table in ((SCORES, done.scores), (SUMMARY, done.summary), (CURVES, curves)):
             publish_bytes(folder / name, _csv(table))
+        if settings.choose_by is not None:
+            publish_bytes(folder / HALVES, _csv(_halves(settings, methods, data, tables, proteins)))
         publish_bytes(folder / "study.yaml", Path(config).read_bytes())
         pictures = _shown(folder, _drawn(settings, methods, data, tables, done.scores, curves))
         write_study_page(done.page, settings, data, done.summary, pictures)
@@ -167,10 +172,8 @@ def _profiles(
     return tables
 
 
-def _scored(
-    config: StudyConfig, methods: Methods, data: StudyData, tables: dict[Seeded, VectorTable]
-) -> list[Scored]:
-    """Scores of all tables on the proteins that all of them have."""
+def _common_proteins(tables: dict[Seeded, VectorTable]) -> list[str]:
+    """The proteins that all tables have."""
     proteins = common_proteins(tables.values())
     if len(proteins) < _FEWEST_PROTEINS:
         msg = (
@@ -178,6 +181,33 @@ def _scored(
             f"{len(proteins)} that all of them have a usable profile of."
         )
         raise StudyConfigError(msg)
+    return proteins
+
+
+def _halves(
+    config: StudyConfig,
+    methods: Methods,
+    data: StudyData,
+    tables: dict[Seeded, VectorTable],
+    proteins: list[str],
+) -> pd.DataFrame:
+    """The summary of each half of the proteins."""
+    by = next(s for s in data.standards if s.name == config.choose_by)
+    halves = {
+        half: summary(_scored(config, methods, data, tables, some), config.reference)
+        for half, some in protein_halves(proteins, by).items()
+    }
+    return pd.concat(halves, names=["half"]).reset_index("half").reset_index(drop=True)
+
+
+def _scored(
+    config: StudyConfig,
+    methods: Methods,
+    data: StudyData,
+    tables: dict[Seeded, VectorTable],
+    proteins: list[str],
+) -> list[Scored]:
+    """Scores of all tables on some proteins."""
     extent = Extent(num_draws=config.draws, num_resamples=config.resamples)
     digest = hashlib.sha256(json.dumps(proteins).encode()).hexdigest()
     scored = []
