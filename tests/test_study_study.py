@@ -40,6 +40,7 @@ reference: DeepLoc
 curves: [DeepLoc]
 map: both
 densities: processes
+choose_by: processes
 resamples: 20
 draws: 2
 """
@@ -103,6 +104,16 @@ def test_means_and_differences_are_those_of_the_scores(done: Study) -> None:
                     assert row["difference_low"] <= row["difference_high"]
 
 
+def test_each_half_of_the_proteins_is_summarized(done: Study) -> None:
+    summary = pd.read_csv(done.folder / "summary.csv")
+    halves = pd.read_csv(done.folder / "halves.csv")
+    assert list(halves["half"].unique()) == ["choose", "judge"]
+    for _, half in halves.groupby("half"):
+        columns = ["score", "standard", "method"]
+        assert half[columns].to_numpy().tolist() == summary[columns].to_numpy().tolist()
+        assert not np.allclose(half["mean"], summary["mean"])
+
+
 def test_curves_begin_before_the_first_step(done: Study) -> None:
     curves = pd.read_csv(done.folder / "curves.csv")
     assert len(curves) == 2 * 4  # epochs, standards
@@ -149,9 +160,9 @@ def test_a_damaged_step_is_made_again_and_only_it(
 
 def test_changed_settings_make_only_what_depends_on_them(again: Callable[..., list[str]]) -> None:
     said = again(TINY.replace("dimensions: 8", "dimensions: 9"))
-    assert steps_of(said) == ["score", "draw"]
+    assert steps_of(said) == ["score"] * 3 + ["draw"]  # of all proteins and of each half
     old = [line for line in said if line.startswith("Not of this study any more")]
-    assert [line.split("/steps/")[1].split("-")[0] for line in old] == ["draw", "score"]
+    assert [line.split("/steps/")[1].split("-")[0] for line in old] == ["draw"] + ["score"] * 3
 
 
 @pytest.mark.long
