@@ -177,6 +177,25 @@ def test_signals_let_commands_clean_up(tmp_path: Path, number: int, code: int) -
     assert (tmp_path / "cleaned").exists()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_the_second_request_to_end_is_obeyed_at_once() -> None:
+    script = (
+        "import os, signal\n"
+        "from deeploc_tf.cli.group import noting_termination\n"
+        "with noting_termination() as came:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    assert came()\n"
+        "    print('noted', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('never', flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGTERM, done.stderr
+    assert done.stdout == "noted\n"
+
+
 def test_other_package_of_the_name_tfrecords_is_told(tmp_path: Path) -> None:
     (tmp_path / "tfrecords").mkdir()
     (tmp_path / "tfrecords" / "__init__.py").write_text("__all__ = ['TFRecordWriter']\n")

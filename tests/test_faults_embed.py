@@ -194,11 +194,14 @@ class Failing:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_model")
+@pytest.mark.parametrize("suffix", [".parquet", ".h5", ".npz", ".h5ad"])
 def test_46_tables_are_there_whole_or_not_at_all_wherever_the_disk_fails(
-    screen: Screen, tmp_path: Path
+    suffix: str, screen: Screen, tmp_path: Path
 ) -> None:
+    if suffix == ".h5ad":
+        pytest.importorskip("anndata", reason="anndata is an extra")
     (tmp_path / "whole").mkdir()
-    embed(screen.run, screen.records, tmp_path / "whole" / "cells.parquet")
+    embed(screen.run, screen.records, tmp_path / "whole" / f"cells{suffix}")
     whole = contents(tmp_path / "whole")
     failures = 0
     for place in range(1, 100):
@@ -207,14 +210,14 @@ def test_46_tables_are_there_whole_or_not_at_all_wherever_the_disk_fails(
         with pytest.MonkeyPatch.context() as patch:
             failing = Failing(patch, place)
             try:
-                embed(screen.run, screen.records, folder / "cells.parquet")
+                embed(screen.run, screen.records, folder / f"cells{suffix}")
             except OSError:
                 failures += 1
             if failing.count < place:
                 break
         for name, content in whole.items():
             assert not (folder / name).exists() or (folder / name).read_bytes() == content
-        embed(screen.run, screen.records, folder / "cells.parquet")
+        embed(screen.run, screen.records, folder / f"cells{suffix}")
         assert contents(folder) == whole
         shutil.rmtree(folder)
     assert failures == 12  # two parts and two tables, each synced, renamed, and the name synced

@@ -46,9 +46,9 @@ def records(write_screen: Callable[..., Manifest], tmp_path_factory: Any) -> Pat
 def stopped(records: Path, tmp_path_factory: Any) -> Path:
     """A run that stopped after the fourth step, the first of the second epoch."""
     run: Path = tmp_path_factory.mktemp("faults") / "run"
-    done: list[int] = []
+    asked = iter([False, False, False, True])  # twice in the epoch, behind it, in the next one
     with pytest.raises(TrainingStoppedError):
-        fit(records, run, CONFIG, progress=done.append, should_stop=lambda: len(done) >= 3)
+        fit(records, run, CONFIG, should_stop=lambda: next(asked))
     return run
 
 
@@ -190,6 +190,44 @@ def test_fault_38_a_preempted_job_saves_its_state_and_goes_on(
             should_stop=lambda: bool(again),
         )
     assert again[0] == 9 * (done + 1)
+
+
+def test_fault_38_who_asks_between_two_epochs_is_heard_too(records: Path, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"batch_size": 27, "epochs": 3})  # one step an epoch
+    fit(records, tmp_path / "whole", config)
+    done: list[int] = []
+    with pytest.raises(TrainingStoppedError, match="Stopped after epoch 1"):
+        fit(
+            records,
+            tmp_path / "run",
+            config,
+            progress=done.append,
+            should_stop=lambda: bool(done),
+        )
+    assert done == [27]
+    fit(records, tmp_path / "run", config)
+    models = [load_trained(tmp_path / name).model for name in ("whole", "run")]
+    for weight, expected in zip(models[1].weights, models[0].weights, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), expected.numpy())
+
+
+def test_a_state_is_saved_when_the_minutes_are_over(records: Path, tmp_path: Path) -> None:
+    done: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        fit(
+            records,
+            tmp_path / "run",
+            CONFIG,
+            checkpoint_minutes=0,
+            progress=lambda count: done.append(count) or stop_at(done, 2),
+        )
+    names = [path.name for path in (tmp_path / "run" / "checkpoint").glob("epoch-*")]
+    assert max(names).startswith("epoch-00000-step-000000")
+
+
+def stop_at(done: list[int], steps: int) -> None:
+    if len(done) == steps:
+        raise KeyboardInterrupt
 
 
 @pytest.mark.slow

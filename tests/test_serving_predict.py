@@ -204,14 +204,16 @@ def test_a_run_and_its_export_say_the_same(tmp_path: Path) -> None:
     config = {"schema": schema.to_json(), "records_digest": "0", "config": {}}
     (run / "config.json").write_text(json.dumps(config))
     DeepLoc((14, 14, 2), 2, crop_size=12, width=0.03, dense_units=(4, 6)).save(run / "model.keras")
-    export(run, tmp_path / "model", layer="fc_1", test_time="crops")
+    export(run, tmp_path / "model", layer="conv_3:max", test_time="crops")
     source = source_of(write_fields(tmp_path / "fields", ("A01",)))
-    for name, how in (("run", {"layer": "fc_1", "test_time": "crops"}), ("model", {})):
+    for name, how in (("run", {"layer": "conv_3:max", "test_time": "crops"}), ("model", {})):
         opened = open_model(tmp_path / name, **how)
         predict(opened, source, tmp_path / f"by-{name}", embedding=True)
     vectors = [read_table(tmp_path / f"by-{n}" / "embeddings.parquet") for n in ("run", "model")]
     np.testing.assert_allclose(vectors[0].features, vectors[1].features, rtol=0, atol=1e-5)
     assert vectors[0].provenance == vectors[1].provenance
+    assert vectors[0].provenance["precision"] == "float32"
+    assert vectors[0].feature_names[0] == "conv_3_max_0"  # as of `embed`
     cells = [pd.read_parquet(tmp_path / f"by-{n}" / "cells.parquet") for n in ("run", "model")]
     pd.testing.assert_frame_equal(cells[0], cells[1], atol=1e-5)
     with pytest.raises(ValueError, match="settled when it is exported"):

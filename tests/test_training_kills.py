@@ -114,7 +114,7 @@ def test_fault_31_killed_at_random_points_a_training_ends_with_the_same_bits(
         assert result.returncode == -signal.SIGKILL, result.stderr
         assert not (run / "model.keras").exists()
         half_written += bool(list((run / "checkpoint").glob(".*.partial-*")))
-    assert half_written >= KILLS // 4
+    assert half_written >= max(1, KILLS // 4)
     notes: list[str] = []
     fit(records, run, CONFIG, note=notes.append)
     assert not list(run.glob("**/.*.partial-*"))

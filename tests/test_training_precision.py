@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -47,18 +47,25 @@ def test_weights_head_and_preprocessing_are_float32(precision: str) -> None:
 
 
 @pytest.mark.long
-def test_bfloat16_trains_goes_on_exactly_and_leaves_a_float32_model(
-    write_screen: Callable[..., Manifest], tmp_path: Path
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_trains_goes_on_exactly_and_leaves_a_float32_model(
+    precision: Literal["bfloat16", "float16"],
+    write_screen: Callable[..., Manifest],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # so that float16 is taken on a CPU
+    monkeypatch.setattr("deeploc_tf.training.fit.resolve_precision", lambda name, _: name)
     write_screen(tmp_path / "records", size=14)
     notes: list[str] = []
-    fit(tmp_path / "records", tmp_path / "whole", CONFIG, note=notes.append)
-    assert any(note.endswith("in bfloat16.") for note in notes)
+    config = CONFIG.model_copy(update={"precision": precision})
+    fit(tmp_path / "records", tmp_path / "whole", config, note=notes.append)
+    assert any(note.endswith(f"in {precision}.") for note in notes)
     done: list[int] = []
     again: dict[str, Any] = {"progress": done.append, "should_stop": lambda: len(done) >= 4}
     with pytest.raises(TrainingStoppedError):
-        fit(tmp_path / "records", tmp_path / "stopped", CONFIG, **again)
-    fit(tmp_path / "records", tmp_path / "stopped", CONFIG)
+        fit(tmp_path / "records", tmp_path / "stopped", config, **again)
+    fit(tmp_path / "records", tmp_path / "stopped", config)
     models = [load_trained(tmp_path / name).model for name in ("whole", "stopped")]
     for found, expected in zip(models[1].weights, models[0].weights, strict=True):
         np.testing.assert_array_equal(found.numpy(), expected.numpy())

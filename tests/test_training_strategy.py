@@ -70,6 +70,7 @@ def train(
         model = build_model(config, schema)
         model.set_weights(beginning)
         compile_model(model, config, 1, make_loss(config))
+    assert bool(model.jit_compile) is config.xla
     epochs = config.epochs
     dataset = training_batches(records, batch_size=config.batch_size, epochs=epochs)
     model.fit(

@@ -126,7 +126,7 @@ def test_two_workers_that_were_killed_end_with_the_same_bits(
     run = tmp_path / "run"
     workers = start(records, run, SLOW="0.5")
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not list(run.glob("checkpoint/epoch-00001-step-0000002.npz")):
             assert time.monotonic() < deadline
             assert workers[0].poll() is None

@@ -7,6 +7,7 @@ import pandas as pd
 
 from deeploc_tf.report.drawing import COLORS, Form, new_figure, picture
 
+_ONE = {"method": "training", "seed": 0}  # where a table is of one training
 _COLUMNS = ("method", "seed", "epoch", "standard", "average_precision")
 
 
@@ -17,7 +18,8 @@ def function_curves(curves: pd.DataFrame, form: Form = "png") -> bytes:
     marks the epoch of it. Lines are means over seeds, bands go from the lowest to the highest seed.
 
     Args:
-        curves: columns `method`, `seed`, `epoch`, `standard`, `average_precision`.
+        curves: columns `epoch`, `standard`, `average_precision`, and of several trainings `method`
+            and `seed`: what a study writes, or `FunctionByEpoch`.
         form: of the picture.
 
     Raises:
@@ -26,6 +28,7 @@ def function_curves(curves: pd.DataFrame, form: Form = "png") -> bytes:
     References:
         Razdaibiedina & Brechalov 2022: localization is learned first, pathways later.
     """
+    curves = curves.assign(**{c: v for c, v in _ONE.items() if c not in curves})
     missing = [name for name in _COLUMNS if name not in curves]
     if missing or curves.empty:
         msg = (

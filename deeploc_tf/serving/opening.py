@@ -43,12 +43,17 @@ class OpenModel:
 
         Raises:
             tf.errors.InvalidArgumentError: the crops are of another shape or type, or not finite.
+            MemoryError: the device has too little memory.
         """
         # tf.constant keeps dtypes: an array would be cast without a word
         crops = {"image": tf.constant(images)}
         if "mask" in self.description.inputs:
             crops["mask"] = tf.constant(masks)
-        return {name: values.numpy() for name, values in self.signature(**crops).items()}
+        try:
+            return {name: values.numpy() for name, values in self.signature(**crops).items()}
+        except tf.errors.ResourceExhaustedError as error:
+            msg = "A batch must fit into the device's memory. Use a smaller batch size."
+            raise MemoryError(msg) from error
 
 
 def open_model(

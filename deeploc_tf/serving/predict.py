@@ -235,7 +235,8 @@ class _Screen:
     ) -> None:
         if self._vectors is None:
             size, layer = vectors.shape[1], self._model.description.layer
-            names = [f"{layer}_{i:0{len(str(size - 1))}d}" for i in range(size)]
+            stem = layer.replace(":", "_")  # as `embed` names them
+            names = [f"{stem}_{i:0{len(str(size - 1))}d}" for i in range(size)]
             table = writing_table(
                 self._folder / EMBEDDINGS_NAME,
                 names,
@@ -257,6 +258,7 @@ class _Screen:
             "trained_on_records_digest": of.records_digest,
             "layer": of.layer,
             "test_time": of.test_time,
+            "precision": of.precision,
             "channels": list(of.channels),
             "class_names": list(of.class_names),
         }

@@ -29,8 +29,8 @@ class Checkpoints(keras.callbacks.Callback):
         steps_per_epoch: the state after the last one is saved by `EndOfEpoch`.
         every_steps: steps from one checkpoint to the next; None: only time counts.
         every_minutes: minutes from one to the next.
-        should_stop: asked after each step; if it says so, the state is saved and
-            `TrainingStoppedError` raised.
+        should_stop: asked after each step and between epochs; if it says so, the state is saved
+            and `TrainingStoppedError` raised.
         together: other workers train along, who must all save after the same step: only
             `every_steps` counts then, and who is asked to stop does so without saving.
     """
@@ -58,8 +58,11 @@ class Checkpoints(keras.callbacks.Callback):
         self._saved = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """See whether the epoch goes on from a checkpoint."""
+        """See whether the epoch goes on from a checkpoint; the last step of one asks nothing."""
         self._before = self.state.step
+        if self.state.epoch and not self.state.step and self.should_stop():
+            msg = f"Stopped after epoch {self.state.epoch}; the same command goes on from there."
+            raise TrainingStoppedError(msg)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Save if it is time to, or if the training is to stop."""

@@ -136,9 +136,11 @@ def make_variables(optimizer: Any, variables: list[Any]) -> None:
 
 
 def optimizer_variables(optimizer: Any) -> list[Any]:
-    """All variables of an optimizer: counter of steps, moments, averages."""
+    """All variables of an optimizer: counter of steps, moments, averages, scale of the loss."""
     variables = optimizer.variables  # a method in optimizers of Keras' old kind
-    return list(variables() if callable(variables) else variables)
+    found = list(variables() if callable(variables) else variables)
+    scale = getattr(optimizer, "_loss_scale", None)  # which Keras 2 leaves out of `variables`
+    return [*found, *(scale._weights.values() if hasattr(scale, "_weights") else ())]
 
 
 def averaged_weights(model: keras.Model) -> list[NDArray[Any]]:
