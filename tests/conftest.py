@@ -21,9 +21,12 @@ from tfrecords.schema import Crop, Schema
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
+LONGEST = ("test_real_run", "test_faults_fit", "test_training_kills", "test_study_", "test_docs_")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Runs on real data first: they take longest, and one process would be left alone with them."""
-    items.sort(key=lambda item: not item.path.name.startswith("test_real_"))
+    """Long files first, or one process would be left alone with one of them in the end."""
+    items.sort(key=lambda item: not item.path.name.startswith(LONGEST))
 
 
 def pytest_collection_finish() -> None:

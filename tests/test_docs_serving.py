@@ -58,7 +58,7 @@ def write_field(folder: Path) -> None:
     tifffile.imwrite(folder / "A01-1-labels.tif", labels)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_serving_page_runs(
     write_screen: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ def real_run() -> ModuleType:
 
 
 @pytest.mark.real
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(
     keras.__version__.startswith("2."), reason="takes minutes, so it runs on the default stack only"

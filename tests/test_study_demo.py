@@ -16,6 +16,7 @@ from deeploc_tf.benchmark.scores import PrecisionRecallCurve
 from deeploc_tf.sources.simulation.simulate import Screen
 
 pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
+pytestmark = pytest.mark.slow
 
 SCREEN = Screen(num_proteins=51, num_fields=4, cells_per_field=4, difficulty=0.0)
 SETTINGS = {"width": 0.1, "dense_units": (32, 32), "epochs": 8, "ema_momentum": 0.8}

@@ -21,6 +21,7 @@ from tfrecords.locking import locked
 from tfrecords.manifest import Manifest
 
 pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
+pytestmark = pytest.mark.slow
 
 TINY = """
 title: Tiny
