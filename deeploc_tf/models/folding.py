@@ -55,7 +55,9 @@ def fast_model(model: keras.Model, precision: str = "auto") -> keras.Model:
 
     Each batch normalization that directly follows a convolution or a dense layer becomes a part of
     its kernel and bias; layer names stay. With bfloat16, layers on images (convolutions, pooling)
-    compute in it; preprocessing, vectors and heads stay float32, and so do all weights.
+    compute in it from the second convolution on: the first one would round pixels to 8 bits, which
+    changed the profiles of a trained network ten times as much as all that comes after it.
+    Preprocessing, vectors and heads stay float32, and so do all weights.
 
     Cut the model first (`feature_extractor`): a layer whose output somebody takes is not folded.
 
@@ -73,10 +75,11 @@ def fast_model(model: keras.Model, precision: str = "auto") -> keras.Model:
     policy = {"bfloat16": "mixed_bfloat16", "float32": None}[fast_precision(precision)]
     folded = {norm.name: layer for layer, norm in _foldable(model)}
     before = {layer.name for layer in folded.values()}
+    cheap = _behind_a_convolution(model) if policy is not None else set()
 
     def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
-        if policy is not None and _on_images(layer):
+        if layer.name in cheap:
             config["dtype"] = policy  # layers that must be float32 take no notice
         if layer.name in folded:
             return Passed(name=layer.name, dtype=config["dtype"])
@@ -129,9 +132,17 @@ def _folded_weights(
     return [(kernel * scale).astype(np.float32), shift.astype(np.float32)]
 
 
-def _on_images(layer: keras.layers.Layer) -> bool:
-    is_input = isinstance(layer, keras.layers.InputLayer)
-    return not is_input and len(getattr(layer.output, "shape", ())) == 4
+def _behind_a_convolution(model: keras.Model) -> set[str]:
+    """Names of the layers on images whose input is, by whatever layers, that of a convolution."""
+    convolved: set[int] = set()  # tensors
+    found = set()
+    for layer in model.layers:  # a layer stands behind those that it reads
+        behind = any(id(tensor) in convolved for tensor in _inputs(layer))
+        if behind or isinstance(layer, keras.layers.Conv2D):
+            convolved.update(map(id, tf.nest.flatten(layer.output)))
+        if behind and len(getattr(layer.output, "shape", ())) == 4:
+            found.add(layer.name)
+    return found
 
 
 def _inputs(layer: keras.layers.Layer) -> list[Any]:
