@@ -8,6 +8,7 @@ thresholds are conventions, stated here so that they can be disputed.
 from __future__ import annotations
 
 import dataclasses
+import operator
 from typing import Any
 
 import numpy as np
@@ -110,14 +111,18 @@ def sharpness(plane: NDArray[Any]) -> float:
 
 
 def _dead(image: NDArray[Any]) -> list[tuple[str, str]]:
-    """Channels without any signal. Three equal pixels come first: few live channels have them."""
-    height, width, _ = image.shape
+    """Channels without any signal. Two equal pixels come first: few live channels have them."""
+    height, width, channels = image.shape
     # lists, since to compare arrays of two numbers takes ten times as long
     corner, middle = image[0, 0].tolist(), image[height // 2, width // 2].tolist()
-    triples = enumerate(zip(corner, middle, image[-1, -1].tolist(), strict=True))
-    suspects = [channel for channel, (a, b, c) in triples if a == b == c]
-    dead = [channel for channel in suspects if (image[..., channel] == corner[channel]).all()]
-    if len(dead) == image.shape[-1] and not any(corner):
+    if True not in map(operator.eq, corner, middle):
+        return []
+    dead = [
+        channel
+        for channel in range(channels)
+        if corner[channel] == middle[channel] and (image[..., channel] == corner[channel]).all()
+    ]
+    if len(dead) == channels and not any(corner):
         return [("all pixels are zero", "All pixels are zero.")]
     return [
         ("channel is constant", f"All pixels of channel {channel} are {corner[channel]}.")
