@@ -122,13 +122,14 @@ def stack_channels(
         RejectedCrop: an image is not one plane, they differ in shape or dtype, or `as_dtype` does.
     """
     first = single_plane(images[0], names[0])
-    stacked = np.empty((*first.shape, len(images)), first.dtype)
-    for channel, (image, name) in enumerate(zip(images, names, strict=True)):
-        plane = single_plane(image, name)
-        if plane.shape != first.shape or plane.dtype != first.dtype:
+    shape, own_dtype = first.shape, first.dtype
+    stacked = np.empty((*shape, len(images)), own_dtype)
+    for channel, image in enumerate(images):
+        plane = image if image.ndim == 2 else single_plane(image, names[channel])
+        if plane.shape != shape or plane.dtype != own_dtype:
             msg = (
                 "The channels of a crop must share one shape and one dtype. Received: "
-                f"{plane.shape} {plane.dtype} in {name}, {first.shape} {first.dtype} in "
+                f"{plane.shape} {plane.dtype} in {names[channel]}, {shape} {own_dtype} in "
                 f"{names[0]}."
             )
             raise RejectedCrop(msg, reason="channels differ")
