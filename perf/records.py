@@ -248,8 +248,9 @@ class MemorySource:
 
     def read(self, position: int) -> tuple[Any, None]:
         """The same pixels for all, but for one."""
-        self._image[0, 0, 0] = position % 251
-        return self._image, None
+        image = self._image.copy()
+        image[0, 0, 0] = position % 251
+        return image, None
 
     def files(self, position: int) -> tuple[str, ...]:
         """None; a name for messages."""

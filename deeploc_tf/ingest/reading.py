@@ -30,8 +30,8 @@ from tfrecords.schema import Crop, Schema
 Found = dict[str, list[Reject]]
 """What was odd about crops: "rejects", "set_aside" and "flagged"."""
 
-# Crops are read, then encoded, then looked at, so many at a time: a processor that does one thing
-# over and over keeps it at hand, and takes a third less than for one crop after the other.
+# So many crops are stamped, then read, then encoded, then looked at: a processor that does the same
+# over and over keeps it at hand, and takes a quarter less than for one crop after the other.
 _GROUP = 32
 _GROUP_BYTES = 4 << 20
 
@@ -96,9 +96,8 @@ class BatchReader:
         while done < len(rows.keys):
             group, failure = self._pixels(rows, done, stamp, stamps)
             records = self._records(rows, done, group, found)
-            for i, ((image, _), record) in enumerate(zip(group, records, strict=True), start=done):
-                if record and self._is_good(image, rows.positions[i], rows.keys[i], found):
-                    store.add(rows.places[i], record)
+            for i in self._good(rows, done, group, records, found):
+                store.add(rows.places[i], records[i - done])
             before, done = done, done + len(group)
             if failure is not None:
                 self._refuse(failure, rows, done, None, found)
@@ -114,16 +113,21 @@ class BatchReader:
         self, rows: Rows, start: int, stamp: Stamper, stamps: NDArray[np.int64]
     ) -> tuple[list[Pixels], Exception | None]:
         """Pixels of the next crops, and why the one behind them has none, if it is so."""
+        size = max(1, min(_GROUP, _GROUP_BYTES // self.schema.num_image_bytes))
+        positions = rows.positions[start : start + size]
         group: list[Pixels] = []
-        stop = start + max(1, min(_GROUP, _GROUP_BYTES // self.schema.num_image_bytes))
+        # the stamps first: a file that is written in between must not have the later one
+        taken, failure = _stamps(stamp, positions)
+        stamps[start : start + len(taken)] = taken
         try:
-            for i, position in enumerate(rows.positions[start:stop], start=start):
-                # the stamp first: a file that is written in between must not have the later one
-                stamps[i] = retried(stamp, position)
-                group.append(retried(self.source.read, position))
+            for position in positions[: len(taken)]:
+                image, mask = retried(self.source.read, position)
+                group.append((image, mask))
+                if image.shape != self.schema.image_shape:  # many of another size may be too large
+                    return group, None
         except Exception as error:  # those before it have their turn first
             return group, error
-        return group, None
+        return group, failure
 
     def _records(
         self, rows: Rows, start: int, group: Sequence[Pixels], found: Found
@@ -143,7 +147,7 @@ class BatchReader:
     def _refuse(
         self, error: Exception, rows: Rows, row: int, crop: Crop | None, found: Found
     ) -> None:
-        """Note a crop that cannot be used; raise `error` if it is one too many, or of the source."""
+        """Note a crop that cannot be used; raise `error` if it is one too many or no such thing."""
         key, position = rows.keys[row], rows.positions[row]
         if isinstance(error, (RejectedCrop, SchemaError, *UNREADABLE)):
             rejects = found["rejects"]
@@ -156,15 +160,27 @@ class BatchReader:
             error.add_note(self._place(key, position))
         raise error
 
-    def _is_good(
-        self, image: NDArray[Any], position: int, key: str, found: Found
-    ) -> bool:
-        """False for a crop that the quality filter sets aside; notes what is odd."""
-        oddities = self.quality.oddities(image)
-        for reason, detail in oddities:
-            kind = "set_aside" if reason in self.quality.drop else "flagged"
-            found[kind].append(Reject(reason, key, self.source.files(position), detail))
-        return not any(reason in self.quality.drop for reason, _ in oddities)
+    def _good(
+        self,
+        rows: Rows,
+        start: int,
+        group: Sequence[Pixels],
+        records: Sequence[bytes],
+        found: Found,
+    ) -> list[int]:
+        """Rows of crops that have a record and pass the quality filter; notes what is odd."""
+        good = []
+        for i, ((image, _), record) in enumerate(zip(group, records, strict=True), start=start):
+            if not record:
+                continue
+            oddities = self.quality.oddities(image)
+            for reason, detail in oddities:
+                kind = "set_aside" if reason in self.quality.drop else "flagged"
+                files = self.source.files(rows.positions[i])
+                found[kind].append(Reject(reason, rows.keys[i], files, detail))
+            if not any(reason in self.quality.drop for reason, _ in oddities):
+                good.append(i)
+        return good
 
     def _reject(self, error: Exception, position: int, key: str, crop: Crop | None) -> Reject:
         files = self.source.files(position)
@@ -206,6 +222,17 @@ class Stamper:
             self._stamp = hash(tuple((status.st_size, status.st_mtime_ns) for status in stats))
             self._paths = paths
         return self._stamp
+
+
+def _stamps(stamp: Stamper, positions: Sequence[int]) -> tuple[list[int], Exception | None]:
+    """Stamps of the crops before the first that has none, and why it has none."""
+    taken: list[int] = []
+    try:
+        for position in positions:
+            taken.append(retried(stamp, position))
+    except Exception as error:
+        return taken, error
+    return taken, None
 
 
 def changed(source: Source, rows: Rows, notes: Mapping[str, Any]) -> list[int]:

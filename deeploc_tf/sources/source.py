@@ -88,6 +88,8 @@ class Source(Protocol):
     def read(self, position: int) -> Pixels:
         """Image `(height, width, channels)`, and mask `(height, width)` or None, of a row.
 
+        They stay as they are when other rows are read: several are held at a time.
+
         Raises:
             RejectedCrop: this crop cannot be used.
             SourceError: nothing can be read as things are.
