@@ -7,7 +7,7 @@ import pandas as pd
 
 from deeploc_tf.report.drawing import COLORS, Form, new_figure, picture
 
-_ONE = {"method": "training", "seed": 0}  # where a table is of one training
+_OF_ONE_TRAINING: dict[str, str] = {"method": "training", "seed": "0"}
 _COLUMNS = ("method", "seed", "epoch", "standard", "average_precision")
 
 
@@ -28,7 +28,9 @@ def function_curves(curves: pd.DataFrame, form: Form = "png") -> bytes:
     References:
         Razdaibiedina & Brechalov 2022: localization is learned first, pathways later.
     """
-    curves = curves.assign(**{c: v for c, v in _ONE.items() if c not in curves})
+    for column, value in _OF_ONE_TRAINING.items():
+        if column not in curves:
+            curves = curves.assign(**{column: value})
     missing = [name for name in _COLUMNS if name not in curves]
     if missing or curves.empty:
         msg = (

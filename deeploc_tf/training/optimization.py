@@ -139,7 +139,7 @@ def optimizer_variables(optimizer: Any) -> list[Any]:
     """All variables of an optimizer: counter of steps, moments, averages, scale of the loss."""
     variables = optimizer.variables  # a method in optimizers of Keras' old kind
     found = list(variables() if callable(variables) else variables)
-    scale = getattr(optimizer, "_loss_scale", None)  # which Keras 2 leaves out of `variables`
+    scale: Any = getattr(optimizer, "_loss_scale", None)  # Keras 2 leaves it out of `variables`
     return [*found, *(scale._weights.values() if hasattr(scale, "_weights") else ())]
 
 
