@@ -62,7 +62,7 @@ def test_curves_are_drawn_also_where_an_epoch_has_no_score() -> None:
     assert function_curves(curves(np.nan, np.nan)).startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("table", [curves(), curves(0.1).drop(columns="seed")])
+@pytest.mark.parametrize("table", [curves(), curves(0.1).drop(columns="epoch")])
 def test_curves_of_nothing_are_refused(table: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="Curves must have rows and the columns method, seed"):
         function_curves(table)
