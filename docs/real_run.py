@@ -1,6 +1,6 @@
 """The real run: five yeast proteins, two tasks, three seeds, plain baselines, profiles.
 
-    python docs/real_run.py DATA OUT [--seeds 1,2,3]
+    python docs/real_run.py DATA OUT [--seeds 1,2,3] [--tasks A,B] [--precision float32]
 
 DATA is a folder with `images/<PROTEIN>/<PROTEIN>_<field>_rfp_<cell>_{gfp,rfp}.tif`; OUT receives
 records, runs and tables. Stopped and started again, it goes on where it was. Field 4 tests; fields
@@ -104,13 +104,20 @@ def baselines(records: Path) -> dict[str, tuple[float, float]]:
     return scores
 
 
-def fit_all(records: Path, out: Path, task: str, seeds: list[int], epochs: int) -> list[Path]:
+def fit_all(
+    records: Path,
+    out: Path,
+    task: str,
+    seeds: list[int],
+    epochs: int,
+    precision: str = "float32",
+) -> list[Path]:
     """One run a seed; finished ones are left alone."""
     runs = [out / f"run-{task}-{seed}" for seed in seeds]
     for run, seed in zip(runs, seeds, strict=True):
         if not (run / "model.keras").exists():
-            options = [*SETTINGS, "--epochs", str(epochs), "--seed", str(seed)]
-            run_command("fit", records, run, *options)
+            options = ["--epochs", str(epochs), "--seed", str(seed), "--precision", precision]
+            run_command("fit", records, run, *SETTINGS, *options)
     return runs
 
 
@@ -152,11 +159,16 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--tasks", default="A,B")
+    parser.add_argument("--precision", default="float32")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
-    for task, records in build(arguments.data, arguments.out).items():
-        runs = fit_all(records, arguments.out, task, seeds, EPOCHS[task])
+    records_of = build(arguments.data, arguments.out)
+    for task in arguments.tasks.split(","):
+        records = records_of[task]
+        epochs, precision = EPOCHS[task], arguments.precision
+        runs = fit_all(records, arguments.out, task, seeds, epochs, precision)
         print_scores(task, runs, baselines(records))
         for run in runs:
             print_neighbors(records, run, arguments.out)
