@@ -74,7 +74,7 @@ def test_paths_start_at_the_file(tmp_path: Path) -> None:
         ("dimensions", "dimension", "`methods.random.dimension` is .* Did you mean 'dimensions'?"),
         ("kind: simulated", "knid: simulated", "`data` must say its `kind`"),
         ("densities: processes", "densities: procesess", "name a standard.* mean 'processes'?"),
-        ("map: ", "choose_by: pathwyas\nmap: ", "`choose_by` must .* mean 'pathways'?"),
+        ("map: ", "choose_by: pathwayz\nmap: ", "`choose_by` must .* mean 'pathways'?"),
         ("map: DeepLoc\n", "", "`densities` are drawn on a map"),
         ("intensity}", "intensity, transform: {spheres: true}}", "transform.spheres` .* 'sphere'?"),
         (
