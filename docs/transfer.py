@@ -5,7 +5,7 @@
 As Kraus et al. 2017 asked: a network is trained on a large screen, then goes on with a few cells of
 each class of another screen, of another look; beside it, the same network begins from nothing. OUT
 gets both simulated screens, records, runs and `transfer.csv`; stopped and started again, it goes on
-where it was. Prints the table of docs/transfer.md and draws docs/images/transfer.png.
+where it was. Prints a table and draws docs/images/transfer.png, which docs/training.md shows.
 """
 
 from __future__ import annotations
