@@ -15,17 +15,14 @@ def start_tensorflow() -> None:
     """Import TensorFlow and let it look for devices; what it says meanwhile is shown if it fails.
 
     On a machine without a GPU it reports a failed CUDA call and more, before any setting of its own
-    can silence it. With `--debug` everything is shown. Of a GPU's memory as much is taken as is
-    used, so that others have room on it.
+    can silence it. With `--debug` everything is shown. See also `share_gpus`.
     """
     context = click.get_current_context(silent=True)
     shown = context is not None and getattr(context.find_root().command, "debug", False)
     with contextlib.nullcontext() if shown else _stderr_held_back():
-        import tensorflow as tf
+        from deeploc_tf.models.hardware import share_gpus
 
-        for gpu in tf.config.list_physical_devices("GPU"):
-            with contextlib.suppress(RuntimeError):  # too late: this process has used it already
-                tf.config.experimental.set_memory_growth(gpu, True)
+        share_gpus()
 
 
 @contextlib.contextmanager

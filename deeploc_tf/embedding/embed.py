@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 
 from deeploc_tf.embedding.columns import column_types, column_values, record_features
 from deeploc_tf.embedding.parts import read_part, rows_of_part, writing_part
-from deeploc_tf.models.extractors import feature_extractor, feature_layer, inference_function
+from deeploc_tf.models.extractors import (
+    feature_extractor,
+    feature_layer,
+    feature_names,
+    inference_function,
+)
 from deeploc_tf.models.folding import fast_model, fast_precision
 from deeploc_tf.models.test_time import View, views
 from deeploc_tf.models.trained import TrainedModel, load_trained
@@ -175,7 +180,7 @@ class _Network:
         self.names = [
             name
             for address in self.addresses
-            for name in _feature_names(address, int(extractor.output[address].shape[-1]))
+            for name in feature_names(address, int(extractor.output[address].shape[-1]))
         ]
         self.num_features = len(self.names)
         joined = [extractor.output[address] for address in self.addresses]
@@ -192,11 +197,6 @@ class _Network:
     def _of_view(self, view: View, batch: dict[str, Any]) -> Any:
         seen = {name: view.of_tensor(batch[name]) for name in self.inputs}
         return self._vectors_of(seen if "mask" in seen else seen["image"])
-
-
-def _feature_names(address: str, count: int) -> Iterator[str]:
-    prefix, digits = address.replace(":", "_"), len(str(count - 1))
-    return (f"{prefix}_{i:0{digits}d}" for i in range(count))
 
 
 def _compute(

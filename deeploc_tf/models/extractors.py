@@ -85,6 +85,12 @@ def _vectors(model: keras.Model, address: str) -> Any:
     return keras.layers.Activation("linear", dtype="float32", name=name)(output)
 
 
+def feature_names(address: str, count: int) -> list[str]:
+    """Names of the features at an address, as they stand in tables: `conv_5_max_00`, ..."""
+    prefix, digits = address.replace(":", "_"), len(str(count - 1))
+    return [f"{prefix}_{i:0{digits}d}" for i in range(count)]
+
+
 def inference_function(model: keras.Model) -> Callable[[Any], Any]:
     """The model at inference as one compiled function of a batch of any size.
 

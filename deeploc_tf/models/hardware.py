@@ -1,13 +1,24 @@
-"""Whether devices multiply bfloat16 in hardware; elsewhere it saves nothing and costs digits."""
+"""What devices can, and what they are asked for.
+
+bfloat16 is for those that multiply it in hardware; elsewhere it saves nothing and costs digits.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
 import tensorflow as tf
 
 _CPU_INFO = Path("/proc/cpuinfo")
+
+
+def share_gpus() -> None:
+    """Take as much of a GPU's memory as is used, so that others have room on it."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError):  # too late: this process has used it already
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def cpu_has_bfloat16() -> bool:

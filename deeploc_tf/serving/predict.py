@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deeploc_tf.models.extractors import feature_names
 from deeploc_tf.profiles.tables import TableWriter, writing_table
 from deeploc_tf.serving.cell_writer import CellWriter, kind_of, values_of
 from deeploc_tf.serving.cells import Columns, check_source, read_crops
@@ -234,12 +235,9 @@ class _Screen:
         self, vectors: NDArray[np.float32], rows: dict[str, Any], kinds: dict[str, str]
     ) -> None:
         if self._vectors is None:
-            size, layer = vectors.shape[1], self._model.description.layer
-            stem = layer.replace(":", "_")  # as `embed` names them
-            names = [f"{stem}_{i:0{len(str(size - 1))}d}" for i in range(size)]
             table = writing_table(
                 self._folder / EMBEDDINGS_NAME,
-                names,
+                feature_names(self._model.description.layer, vectors.shape[1]),
                 kinds,
                 {"kind": "embeddings", **self._provenance()},
             )

@@ -5,7 +5,6 @@ Where the variable `TF_CONFIG` names several workers, those of all of them train
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from deeploc_tf.models.hardware import share_gpus
 from deeploc_tf.training.workers import this_worker
 
 _DEVICE = re.compile(r"(cpu|gpu)(?::(\d+))?")
@@ -39,9 +39,7 @@ def choose_strategy(
         ValueError: the device does not exist, the batch cannot be shared out evenly, or XLA is to
             compile for several.
     """
-    for gpu in tf.config.list_physical_devices("GPU"):
-        with contextlib.suppress(RuntimeError):  # too late: this process has used it already
-            tf.config.experimental.set_memory_growth(gpu, True)  # leave room for others on the card
+    share_gpus()
     if this_worker().num_workers > 1:
         workers = _of_workers(device)
         replicas = [f"worker:{i}" for i in range(workers.num_replicas_in_sync)]
