@@ -1,7 +1,7 @@
 """How near is `embed` to the network alone, what does `--fast` gain and cost, and is memory flat?
 
-    nice -n 5 python perf/embed.py [--width 0.25] [--batch-size 128] [--rounds 20]
-        [--data ../shared/data/yeast_crops] [--epochs 12] [--memory-crops 200000]
+    nice -n 5 python perf/embed.py [--width 0.25] [--batch-size 256] [--rounds 20]
+        [--data ../shared/data/yeast_crops] [--epochs 12] [--memory-crops 400000]
 
 1. `embed` from records on disk (64 x 64 x 2 uint16 of noise) against `predict_on_batch` of the same
    extractor, again and again on crops in memory. They take turns within one `embed`: the
@@ -52,7 +52,7 @@ from tfrecords.schema import Crop, Schema
 from tfrecords.writer import Entry, write_records
 
 WARM, TIMED = 3, 5  # batches of a turn: short ones, so that both meet the same disturbances
-FEW = 20_000
+FEW = 100_000
 PATTERN = "{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif"
 
 
@@ -201,10 +201,12 @@ def largest_memory(folder: Path, num_crops: int) -> float:
     )
     run = make_run(folder / f"run-{num_crops}", records, model)
     code = (
-        "import resource, sys\n"
+        "import sys\n"
         "from deeploc_tf import embed\n"
         "embed(*sys.argv[1:4], batch_size=1024)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
+        # Not from `getrusage`, whose largest memory begins with that of the parent.
+        "lines = open('/proc/self/status').read().splitlines()\n"
+        "print(next(int(line.split()[1]) for line in lines if line[:5] == 'VmHWM') / 1024)\n"
     )
     output = folder / f"cells-{num_crops}.parquet"
     done = subprocess.run(
@@ -220,11 +222,11 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--width", type=float, default=0.25)
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--memory-crops", type=int, default=200_000)
+    parser.add_argument("--memory-crops", type=int, default=400_000)
     arguments = parser.parse_args()
     batch_size = arguments.batch_size
     result: dict[str, Any] = {}

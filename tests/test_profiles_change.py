@@ -1,37 +1,21 @@
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from change_calibration import NAMES, WIDTH, false_and_true, write_screens
 from click.testing import CliRunner
 
 from deeploc_tf.cli import main
 from deeploc_tf.profiles.change import ChangeSettings, change
 from deeploc_tf.profiles.moved import discriminants, permuted_pseudo_f, pseudo_f, shifts
 from deeploc_tf.profiles.tables import VectorTable, read_table, write_table
-
-
-def _calibration() -> ModuleType:
-    path = Path(__file__).parents[1] / "docs" / "change_calibration.py"
-    spec = importlib.util.spec_from_file_location("change_calibration", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-_module = _calibration()
-WIDTH, NAMES = _module.WIDTH, _module.NAMES
-write_screens, false_and_true = _module.write_screens, _module.false_and_true
 
 
 def test_pseudo_f_is_that_of_permanova() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+import change_study
 import pytest
 
 from deeploc_tf.profiles.change import ChangeSettings, change
@@ -13,17 +13,11 @@ from deeploc_tf.profiles.change import ChangeSettings, change
 
 @pytest.fixture
 def study(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    path = Path(__file__).parents[1] / "docs" / "change_study.py"
-    spec = importlib.util.spec_from_file_location("change_study", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     # small, with little noise and with nearly all of the light moved
     for name, value in {"NUM_FIELDS": 2, "CELLS_OF_A_FIELD": 4, "DIFFICULTY": 0.1}.items():
-        monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(module, "MOVED_SHARE", 0.9)
-    return module
+        monkeypatch.setattr(change_study, name, value)
+    monkeypatch.setattr(change_study, "MOVED_SHARE", 0.9)
+    return change_study
 
 
 @pytest.mark.long

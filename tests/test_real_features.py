@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
-import pytest
+import real_features
 
 from deeploc_tf.profiles.tables import VectorTable, write_table
 
-DOCS = Path(__file__).parents[1] / "docs"
 PROTEINS = ("AAC1", "AAC3", "AAH1", "AAP1", "AAR2")
-
-
-@pytest.fixture
-def real_features(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(str(DOCS))  # it imports real_run.py beside it
-    spec = importlib.util.spec_from_file_location("real_features", DOCS / "real_features.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.modules.pop("real_run", None)
 
 
 def table(path: Path, *, told: bool, holes: float = 0.0) -> Path:
@@ -49,7 +32,7 @@ def table(path: Path, *, told: bool, holes: float = 0.0) -> Path:
     return path
 
 
-def test_neighbors_find_what_tells_the_protein(real_features: ModuleType, tmp_path: Path) -> None:
+def test_neighbors_find_what_tells_the_protein(tmp_path: Path) -> None:
     told = real_features.accuracies(table(tmp_path / "told.parquet", told=True))
     blind = real_features.accuracies(table(tmp_path / "blind.parquet", told=False))
     assert told["5 proteins, neighbors"] > 0.7
@@ -58,15 +41,13 @@ def test_neighbors_find_what_tells_the_protein(real_features: ModuleType, tmp_pa
     assert (told["5 proteins, majority"], told["2 patterns, majority"]) == (0.2, 0.6)
 
 
-def test_holes_are_filled_and_features_with_many_left_out(
-    real_features: ModuleType, tmp_path: Path
-) -> None:
+def test_holes_are_filled_and_features_with_many_left_out(tmp_path: Path) -> None:
     few = real_features.accuracies(table(tmp_path / "few.parquet", told=True, holes=0.02))
     many = real_features.accuracies(table(tmp_path / "many.parquet", told=True, holes=0.3))
     assert (few["features"], many["features"]) == (3, 2)
 
 
-def test_seeds_become_a_mean_and_a_spread(real_features: ModuleType) -> None:
+def test_seeds_become_a_mean_and_a_spread() -> None:
     scores = {
         f"{task}, {probe}": 0.5
         for task in ("5 proteins", "2 patterns")

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
 import keras
 import numpy as np
 import pytest
+import real_run
 
 from deeploc_tf.profiles.tables import read_table
-
-
-@pytest.fixture(scope="module")
-def real_run() -> ModuleType:
-    path = Path(__file__).parents[1] / "docs" / "real_run.py"
-    spec = importlib.util.spec_from_file_location("real_run", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.real
@@ -32,7 +20,7 @@ def real_run() -> ModuleType:
     keras.__version__.startswith("2."), reason="takes minutes, so it runs on the default stack only"
 )
 def test_real_cells_are_told_apart_and_mitochondrial_proteins_are_neighbors(
-    real_run: ModuleType, real_data: Path, tmp_path: Path
+    real_data: Path, tmp_path: Path
 ) -> None:
     records = real_run.build(real_data / "yeast_crops", tmp_path)
     for task, epochs, lowest in (("A", 10, 0.93), ("B", 16, 0.62)):

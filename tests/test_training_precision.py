@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from deeploc_tf.models import hardware
 from deeploc_tf.models.deeploc import DeepLoc
+from deeploc_tf.models.inpainting import PairedCellInpainting
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
@@ -34,16 +35,26 @@ def test_weights_head_and_preprocessing_are_float32(precision: str) -> None:
     assert keras.mixed_precision.global_policy().name == "float32"
     computed = {layer.name: layer.compute_dtype for layer in model.layers}
     assert {tf.as_dtype(weight.dtype) for weight in model.trainable_weights} == {tf.float32}
-    for name in ("conv_1_conv", "conv_8", "fc_1_dense", "fc_2"):
+    for name in ("conv_1_bn", "conv_2_conv", "conv_8", "fc_1_dense", "fc_2"):
         assert computed[name] == precision
     for name in (
         "normalization", "join_mask", "random_rotation", "random_crop", "random_orientation",
-        "apply_mask", "dropout", "logits_dense", "logits_bn", "logits",
+        "apply_mask", "conv_1_conv", "dropout", "logits_dense", "logits_bn", "logits",
     ):  # fmt: skip
         assert computed[name] == "float32", name
     image = np.random.default_rng(0).integers(0, 999, (2, 16, 16, 2)).astype("uint16")
     logits = model({"image": image, "mask": np.ones((2, 16, 16), "uint8")})
     assert tf.as_dtype(logits.dtype) == tf.float32
+
+
+def test_inpainting_sees_pixels_and_paints_them_in_float32() -> None:
+    with computing_in("bfloat16"):
+        model = PairedCellInpainting((16, 16, 2), width=0.1)
+    computed = {layer.name: layer.compute_dtype for layer in model.layers}
+    for name in ("source_conv_2_conv", "target_conv_2_conv", "source_conv_5"):
+        assert computed[name] == "bfloat16"
+    for name in ("source_conv_1_conv", "target_conv_1_conv", "inpainted"):
+        assert computed[name] == "float32", name
 
 
 @pytest.mark.long

@@ -281,7 +281,9 @@ def _refuse_small_crop(name: str, x: Any) -> None:
 
 
 def _convolution(x: Any, filters: int, name: str, padding: str, batch_norm: _BatchNorm) -> Any:
-    x = keras.layers.Conv2D(filters, 3, padding=padding, name=f"{name}_conv")(x)
+    # The first one is float32 under every precision policy: bfloat16 would round pixels to 8 bits.
+    dtype = "float32" if name == "conv_1" else None
+    x = keras.layers.Conv2D(filters, 3, padding=padding, dtype=dtype, name=f"{name}_conv")(x)
     x = batch_norm(f"{name}_bn")(x)
     return keras.layers.Activation("relu", name=name)(x)
 

@@ -174,7 +174,9 @@ def _view(
 
 def _encoder(x: Any, blocks: Sequence[int], name: str, *, width: float, momentum: float) -> Any:
     for i, filters in enumerate(blocks, start=1):
-        x = _convolution(x, filters, f"{name}_conv_{i}", width)
+        # The first one is float32 under every policy: bfloat16 would round pixels to 8 bits.
+        dtype = "float32" if i == 1 else None
+        x = _convolution(x, filters, f"{name}_conv_{i}", width, dtype)
         # Statistics over the global batch, as in DeepLoc: replicas then train like one device.
         x = keras.layers.BatchNormalization(
             momentum=momentum, synchronized=True, name=f"{name}_conv_{i}_bn"
@@ -184,9 +186,9 @@ def _encoder(x: Any, blocks: Sequence[int], name: str, *, width: float, momentum
     return x
 
 
-def _convolution(x: Any, filters: int, name: str, width: float) -> Any:
+def _convolution(x: Any, filters: int, name: str, width: float, dtype: str | None = None) -> Any:
     filters = max(1, round(filters * width))
-    x = keras.layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv")(x)
+    x = keras.layers.Conv2D(filters, 3, padding="same", dtype=dtype, name=f"{name}_conv")(x)
     return keras.layers.Activation("relu", name=name)(x)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from deeploc_tf.profiles.tables import VectorTable
 
@@ -40,8 +41,10 @@ class MeanProfiles:
     def add(self, features: NDArray[np.float32], proteins: Sequence[str]) -> None:
         """Take in cells, float32 `(num_cells, num_features)`, and their proteins; "" counts not."""
         codes, names = pd.factorize(np.asarray(proteins, dtype=object))
-        sums = np.zeros((len(names), self.num_features))
-        np.add.at(sums, codes, features)
+        # A row a protein, with a one for each of its cells: the additions in compiled code.
+        shape = (len(names), len(codes))
+        cells = csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape)
+        sums = cells @ features
         for name, total, count in zip(names, sums, np.bincount(codes), strict=True):
             if name:
                 self._sums[name] = self._sums.get(name, 0.0) + total
