@@ -1,6 +1,7 @@
 """How fast do image files become records? Ratios of crops per second, side by side.
 
     python perf/records.py [--cells 2048] [--copies 6] [--repeats 5] [--folder FOLDER]
+    sudo python perf/records.py --cold --cells 12288 --copies 1 [--folder FOLDER]
     python perf/records.py --scale [--largest 1000000]
 
 A crop is a pair of uncompressed 64 x 64 uint16 TIFF files, one a channel, in the page cache. A
@@ -22,7 +23,9 @@ The two lines of two processes are timed from the moment when the processes are 
 half a second, whatever is read. Prints a table and ends with a line of JSON, of ratios of medians;
 those that end in `_cpu` are of seconds of CPU, which other work on the machine disturbs less (ours
 digests in a second thread, so that it is then shown slower than it is where cores are free).
-With `--scale`, crops of 8 x 8 pixels from memory show that time and memory a crop stay the same.
+With `--cold` (Linux, root) the system forgets all files before each contestant, so that they come
+from the disk, as those of a screen do. With `--scale`, crops of 8 x 8 pixels from memory show that
+time and memory a crop stay the same.
 """
 
 from __future__ import annotations
@@ -186,7 +189,7 @@ def two_bare_readers(pairs: Pairs) -> float:
 
 
 def measure(
-    source: TableSource, folder: Path, repeats: int
+    source: TableSource, folder: Path, repeats: int, cold: bool
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Crops per second, and per second of CPU of this process, of each contestant; one a repeat."""
     import tifffile
@@ -218,6 +221,8 @@ def measure(
     for repeat in range(-1, repeats):  # the first round warms up
         order: Sequence[str] = list(contestants)
         for name in order if repeat % 2 else reversed(order):
+            if cold:
+                forget_files()
             cpu = time.process_time()
             seconds = contestants[name]()
             cpu = time.process_time() - cpu
@@ -228,6 +233,12 @@ def measure(
                 rates[name].append(len(index) / seconds)
                 cpu_rates[name].append(len(index) / cpu)
     return rates, cpu_rates
+
+
+def forget_files() -> None:
+    """Let the system drop what it holds of files: the next read goes to the disk."""
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
 class MemorySource:
@@ -301,6 +312,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", help="where to write, by default where temporary files go")
+    parser.add_argument("--cold", action="store_true")
     parser.add_argument("--scale", action="store_true")
     parser.add_argument("--largest", type=int, default=1_000_000)
     arguments = parser.parse_args()
@@ -310,7 +322,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         source = make_cells(Path(folder) / "cells", arguments.cells, arguments.copies)
-        rates, cpu_rates = measure(source, Path(folder), arguments.repeats)
+        rates, cpu_rates = measure(source, Path(folder), arguments.repeats, arguments.cold)
     cpu = {name: statistics.median(values) for name, values in cpu_rates.items()}
     medians = {name: statistics.median(values) for name, values in rates.items()}
     print(f"{'':18}{'crops/s':>10}{'lowest':>10}{'highest':>10}{'of pil':>8}{'of tifffile':>13}")
