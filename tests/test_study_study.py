@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from deeploc_tf.cli import main
+from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.study.config import StudyConfigError
 from deeploc_tf.study.study import Study, study
 from deeploc_tf.training.interruptions import TrainingStoppedError
@@ -33,7 +34,8 @@ seeds: [1]
 methods:
   DeepLoc:
     kind: network
-    fit: {width: 0.1, dense_units: [32, 32], epochs: 1, batch_size: 16, ema_momentum: 0}
+    fit: {preset: map2026, width: 0.1, dense_units: [32, 32], epochs: 1, batch_size: 16,
+      ema_momentum: 0}
   intensity: {kind: features, features: intensity, transform: {normalize: standardize}}
   both: {kind: combined, of: [DeepLoc, intensity], transform: {num_components: 8}}
   random: {kind: random, dimensions: 8}
@@ -113,6 +115,11 @@ def test_each_half_of_the_proteins_is_summarized(done: Study) -> None:
         columns = ["score", "standard", "method"]
         assert half[columns].to_numpy().tolist() == summary[columns].to_numpy().tolist()
         assert not np.allclose(half["mean"], summary["mean"])
+
+
+def test_vectors_are_averaged_as_the_preset_says(done: Study) -> None:
+    (cells,) = (done.folder / "steps").glob("embed-*/cells.parquet")
+    assert read_table(cells).provenance["test_time"] == "orientations"
 
 
 def test_curves_begin_before_the_first_step(done: Study) -> None:

@@ -37,9 +37,8 @@ Examples:
 @click.option(
     "--test-time",
     type=click.Choice(["none", "crops", "orientations", "both"]),
-    default="none",
-    show_default=True,
-    help="Average over views of each crop: five windows, eight flips and turns, or all forty.",
+    help="Average over views of each crop: five windows, eight flips and turns, or all forty.  "
+    "[default: the preset's; none but of map2026]",
 )
 @click.option(
     "--fast",
@@ -54,7 +53,7 @@ def embed(
     output: Path,
     splits: tuple[str, ...],
     layers: tuple[str, ...],
-    test_time: str,
+    test_time: str | None,
     fast: bool,
     batch_size: int,
     quiet: bool,

@@ -23,16 +23,15 @@ Examples:
 @click.option(
     "--test-time",
     type=click.Choice(["none", "crops", "orientations", "both"]),
-    default="none",
-    show_default=True,
-    help="Average 5 windows of each crop, its 8 flips and turns, or the 40 of both.",
+    help="Average 5 windows of each crop, its 8 flips and turns, or the 40 of both.  "
+    "[default: the preset's; none but of map2026]",
 )
 @click.option(
     "--fast",
     is_flag=True,
     help="Fold batch norms away; convolutions in bfloat16 where this machine has it in hardware.",
 )
-def export(run: Path, model: Path, layer: str, test_time: str, fast: bool) -> None:
+def export(run: Path, model: Path, layer: str, test_time: str | None, fast: bool) -> None:
     """Write the model in RUN as a TensorFlow SavedModel that takes raw crops.
 
     It carries its preprocessing and needs nothing but TensorFlow. MODEL, a new folder, is what

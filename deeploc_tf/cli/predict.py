@@ -48,7 +48,8 @@ Examples:
 @click.option(
     "--test-time",
     type=click.Choice(["none", "crops", "orientations", "both"]),
-    help="Of a run: average 5 windows of each crop, its 8 flips and turns, or 40.  [default: none]",
+    help="Of a run: average 5 windows of each crop, its 8 flips and turns, or 40.  "
+    "[default: the preset's; none but of map2026]",
 )
 @click.option(
     "--fast",

@@ -76,7 +76,7 @@ def embed(
     *,
     splits: Sequence[str] = ("test",),
     layer: str | Sequence[str] | None = None,
-    test_time: str = "none",
+    test_time: str | None = None,
     fast: bool = False,
     batch_size: int = 256,
     progress: Callable[[int], None] | None = None,
@@ -99,7 +99,8 @@ def embed(
             `feature_extractor`. None: the penultimate one, "fc_2", and of inpainting
             "source_conv_3:max".
         test_time: views of each crop over which vectors are averaged: "none", "crops",
-            "orientations" or "both"; see `views`.
+            "orientations" or "both"; see `views`. None: as the preset of the training says, "none"
+            of all but "map2026".
         fast: with batch norm folded away, and in bfloat16 where the device multiplies it in
             hardware; see `fast_model`.
         batch_size: crops a step; it changes no value beyond float32 rounding.
@@ -129,7 +130,9 @@ def embed(
     trained = load_trained(run)
     for sentence in trained.check_schema(manifest.schema):
         tell(sentence)
-    network = _Network(trained, layer, test_time, fast)
+    network = _Network(trained, layer, test_time or trained.test_time, fast)
+    if test_time is None and trained.test_time != "none":
+        tell(f"Vectors are averaged over views, as the preset says: {trained.test_time}.")
     if network.precision:
         tell(f"Batch norm is folded into the layers before it, in {network.precision}.")
     check_table(output, total, network.num_features)

@@ -23,7 +23,7 @@ FEATURE_LAYER = "fc_2"  # the penultimate layer, whatever the preset
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """What distinguishes a published DeepLoc from the others.
+    """What distinguishes one DeepLoc, published or best here, from the others.
 
     Attributes:
         crop_size: pixels of the square window that the network sees; None: the whole crop.
@@ -32,6 +32,8 @@ class Preset:
         padding: of the convolutions and poolings, "same" or "valid".
         dense_batch_norm: batch normalization on the dense layers and the logits as well.
         dense_units: sizes of `fc_1` and `fc_2`.
+        test_time: views of a crop over which its vector is averaged unless one says otherwise, see
+            `deeploc_tf.models.test_time.views`; no matter of training.
     """
 
     crop_size: int | None
@@ -40,6 +42,7 @@ class Preset:
     padding: str
     dense_batch_norm: bool
     dense_units: tuple[int, ...] = (512, 512)
+    test_time: str = "none"
 
 
 PRESETS = {
@@ -50,6 +53,9 @@ PRESETS = {
     "razdaibiedina2022": Preset(None, "standardize", "flips", "valid", False),
     # Razdaibiedina et al. 2024 (PIFiA): the same on the GFP channel, told to name the protein.
     "pifia2024": Preset(None, "standardize", "flips", "valid", False, (128, 64)),
+    # The best of our ablation on pathways and complexes, docs/adr/0006: that of 2017, whose vectors
+    # are means over the eight turned and mirrored views.
+    "map2026": Preset(60, "percentile", "orientations", "same", True, test_time="orientations"),
 }
 
 
@@ -82,8 +88,8 @@ def DeepLoc(
     Args:
         image_shape: `(height, width, channels)` of the stored crops.
         num_classes: number of logits.
-        preset: "kraus2017", "razdaibiedina2022" or "pifia2024"; arguments left at None take its
-            value.
+        preset: "kraus2017", "razdaibiedina2022", "pifia2024" or "map2026"; arguments left at None
+            take its value.
         backbone: what stands between preprocessing and `fc_1`: "deeploc", the eight convolutions,
             or a network of `backbones.BACKBONES`, untrained, with its layers under their own names.
         image_dtype: dtype of the raw pixels: "uint8", "uint16" or "float32".

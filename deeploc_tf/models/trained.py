@@ -31,6 +31,7 @@ class TrainedModel:
         class_names: of its logits, in their order: labels of the schema, or proteins; empty if it
             has none.
         multi_label: a crop may belong to several of them; probabilities are sigmoids of the logits.
+        test_time: views over which vectors are averaged unless one says otherwise: its preset's.
     """
 
     model: keras.Model
@@ -39,6 +40,7 @@ class TrainedModel:
     model_sha256: str
     class_names: tuple[str, ...] = ()
     multi_label: bool = False
+    test_time: str = "none"
 
     @property
     def takes_mask(self) -> bool:
@@ -110,6 +112,8 @@ def load_trained(run: str | Path) -> TrainedModel:
         model_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         class_names=tuple(values.get("class_names", schema.label_names)),
         multi_label=schema.multi_label and values["config"].get("target", "label") == "label",
+        # not in runs of the first version
+        test_time=values.get("resolved", {}).get("test_time", "none"),
     )
 
 

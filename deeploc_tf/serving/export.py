@@ -22,7 +22,7 @@ def export(
     output: str | Path,
     *,
     layer: str = FEATURE_LAYER,
-    test_time: str = "none",
+    test_time: str | None = None,
     fast: bool = False,
 ) -> Path:
     """Write the model of a run as a SavedModel that carries its own preprocessing.
@@ -50,6 +50,7 @@ def export(
         layer: of the embedding; "fc_2" is the penultimate one.
         test_time: views of each crop whose probabilities and embeddings are averaged: "none",
             "crops" (five windows), "orientations" or "both"; see `views`. The cost is a pass each.
+            None: as the preset of the training says, "none" of all but "map2026".
         fast: fold batch normalizations away, and compute convolutions in bfloat16 if this machine
             does that in hardware; `describe` tells the precision. See `fast_model`.
 
@@ -67,7 +68,9 @@ def export(
     with publishing_folder(output) as folder:
         trained = load_trained(run)
         trained.check_tells_classes()
-        description = describe(trained, run, layer=layer, test_time=test_time, fast=fast)
+        description = describe(
+            trained, run, layer=layer, test_time=test_time or trained.test_time, fast=fast
+        )
         module = Signatures(trained, description, fast=fast)
         version = folder / VERSION
         tf.saved_model.save(module, str(version), signatures=module.endpoints)

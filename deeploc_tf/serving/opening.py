@@ -71,7 +71,8 @@ def open_model(
     Args:
         path: folder of a run, a SavedModel, or a folder of its numbered versions.
         layer: of the embedding of a run; None: "fc_2".
-        test_time: views of each crop that are averaged, of a run; None: "none". See `views`.
+        test_time: views of each crop that are averaged, of a run; None: its preset's. See
+            `views`.
         fast: make the graph of a run cheaper; see `fast_model`.
         trust: load a SavedModel although its files are not those of its list of digests.
 
@@ -89,7 +90,7 @@ def open_model(
             trained,
             path,
             layer=layer or FEATURE_LAYER,
-            test_time=test_time or "none",
+            test_time=test_time or trained.test_time,
             fast=fast,
         )
         signature = Signatures(trained, description, fast=fast).endpoints[SIGNATURE]

@@ -12,6 +12,7 @@ import pandas as pd
 
 from deeploc_tf.embedding.embed import embed
 from deeploc_tf.features.measure import measure
+from deeploc_tf.models.deeploc import PRESETS
 from deeploc_tf.models.heads import head
 from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.profiles.tables import VectorTable
@@ -154,6 +155,8 @@ class Methods:
         return self.steps.made(f"shuffle labels seed {seed}", settings, make)
 
     def _embedded(self, method: NetworkMethod, run: Step) -> tuple[Step, ...]:
+        test_time = method.test_time or PRESETS[FitConfig(**method.fit).preset].test_time
+
         def made(layer: str | None) -> Step:
             def make(folder: Path) -> None:
                 total = self.data.manifest.num_crops(self.split)
@@ -164,11 +167,11 @@ class Methods:
                         folder / "cells.parquet",
                         splits=[self.split],
                         layer=layer,
-                        test_time=method.test_time,
+                        test_time=test_time,
                         progress=progress,
                     )
 
-            settings = {"split": self.split, "layer": layer, "test_time": method.test_time}
+            settings = {"split": self.split, "layer": layer, "test_time": test_time}
             return self.steps.made(f"embed {run.name}", settings, _once(make), after=(run,))
 
         return tuple(made(layer) for layer in method.layers or (None,))

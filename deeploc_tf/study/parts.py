@@ -104,7 +104,8 @@ class NetworkMethod(Part):
         kind: "network".
         fit: settings of `FitConfig`; the seed is the study's.
         layers: addresses of the features, concatenated; none: the network's own.
-        test_time: views of each crop over which vectors are averaged, as of `embed`.
+        test_time: views of each crop over which vectors are averaged, as of `embed`; none said: the
+            preset's.
         untrained: take the network as it is before its first step.
         shuffled: train on labels that are those of other crops, drawn at random.
         transform: of the profiles.
@@ -113,7 +114,7 @@ class NetworkMethod(Part):
     kind: Literal["network"]
     fit: dict[str, Any] = {}
     layers: tuple[str, ...] = ()
-    test_time: Literal["none", "crops", "orientations", "both"] = "none"
+    test_time: Literal["none", "crops", "orientations", "both"] | None = None
     untrained: bool = False
     shuffled: bool = False
     transform: Transform = Transform()

@@ -42,7 +42,7 @@ class FitConfig(pydantic.BaseModel):
     )
 
     # Architecture: None takes the preset's value.
-    preset: Literal["kraus2017", "razdaibiedina2022", "pifia2024"] = "kraus2017"
+    preset: Literal["kraus2017", "razdaibiedina2022", "pifia2024", "map2026"] = "kraus2017"
     backbone: Literal[
         "deeploc",
         "densenet121",

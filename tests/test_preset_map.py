@@ -1,0 +1,68 @@
+"""The preset map2026: trained as that of 2017, and read through averaged views by everybody."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deeploc_tf.embedding.embed import embed
+from deeploc_tf.models.deeploc import PRESETS
+from deeploc_tf.profiles.tables import read_table
+from deeploc_tf.serving.export import export
+from deeploc_tf.serving.opening import open_model
+from deeploc_tf.training.config import FitConfig
+from deeploc_tf.training.fit import fit
+from tfrecords.manifest import Manifest
+
+
+def test_it_differs_from_that_of_2017_in_nothing_else() -> None:
+    expected = dataclasses.replace(PRESETS["kraus2017"], test_time="orientations")
+    assert PRESETS["map2026"] == expected
+    assert [name for name, preset in PRESETS.items() if preset.test_time != "none"] == ["map2026"]
+
+
+@pytest.fixture(scope="module")
+def records(
+    write_screen: Callable[..., Manifest], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("map")
+    write_screen(folder / "records", size=14)
+    settings = {
+        "width": 0.06,
+        "dense_units": (8, 12),
+        "crop_size": 12,
+        "epochs": 1,
+        "batch_size": 9,
+    }
+    fit(folder / "records", folder / "run", FitConfig(preset="map2026", **settings))
+    return folder / "records"
+
+
+def test_embed_averages_unless_told_otherwise(records: Path, tmp_path: Path) -> None:
+    run = records.parent / "run"
+    notes: list[str] = []
+    tables = {
+        name: read_table(
+            embed(
+                run, records, tmp_path / f"{name}.h5", test_time=views, note=notes.append
+            ).embeddings
+        )
+        for name, views in (("preset", None), ("told", "orientations"), ("one", "none"))
+    }
+    assert notes.count("Vectors are averaged over views, as the preset says: orientations.") == 1
+    np.testing.assert_array_equal(tables["preset"].features, tables["told"].features)
+    assert np.abs(tables["preset"].features - tables["one"].features).max() > 1e-4
+    assert tables["preset"].provenance["test_time"] == "orientations"
+    assert "test_time" not in tables["one"].provenance
+
+
+def test_what_serves_it_averages_too(records: Path, tmp_path: Path) -> None:
+    run = records.parent / "run"
+    assert open_model(run).description.test_time == "orientations"
+    assert open_model(run, test_time="none").description.test_time == "none"
+    exported = open_model(export(run, tmp_path / "model"))
+    assert exported.description.test_time == "orientations"
