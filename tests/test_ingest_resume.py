@@ -17,7 +17,7 @@ import tifffile
 import tfrecords.writer
 from deeploc_tf.ingest import build_records
 from deeploc_tf.ingest.reading import Stamper
-from deeploc_tf.sources import FolderSource, SourceError
+from deeploc_tf.sources import CellTable, FieldSource, FolderSource, SourceError
 from tfrecords.manifest import read_manifest
 
 PATTERN = "{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif"
@@ -233,3 +233,42 @@ def test_a_file_that_changes_while_others_are_read_is_refused(
     source = Counting(changing.root)
     build(source, home / "records")
     assert source.was_read[1:] == list(range(5))
+
+
+def test_a_field_that_changes_while_it_is_open_is_read_again_by_every_batch(
+    home: Path, tmp_path: Path
+) -> None:
+    """Its crops lie in two batches; the second gets the old pixels after the new file is there."""
+    fields = tmp_path / "fields"
+    fields.mkdir()
+    rows = [f"a,{20 * i + 20},20,P{i % 2}" for i in range(12)]
+    (fields / "cells.csv").write_text("\n".join(["field,x,y,protein", *rows]) + "\n")
+
+    def draw(offset: int) -> None:
+        pixels = np.arange(40 * 260, dtype=np.uint16).reshape(40, 260) + np.uint16(offset)
+        for channel in ("gfp", "rfp"):
+            tifffile.imwrite(fields / f"a_{channel}.tif", pixels)
+            os.utime(fields / f"a_{channel}.tif", ns=(0, offset + 1))
+
+    class Fields(FieldSource):
+        changes_at: int | None = None
+
+        def read(self, position: int) -> Any:
+            if position == self.changes_at:
+                draw(7)
+            return super().read(position)
+
+    def source() -> Fields:
+        return Fields(
+            fields, "{field}_{channel}.tif", ["gfp", "rfp"],
+            cells=CellTable(fields / "cells.csv"), crop_size=6,
+        )  # fmt: skip
+
+    draw(0)
+    changing = source()
+    changing.changes_at = 2  # in the first batch
+    with pytest.raises(SourceError, match=r"another size or time of .*\(12 such crops\)"):
+        build_records(changing, home / "records", label="protein")
+    build_records(source(), home / "records", label="protein")
+    build_records(source(), tmp_path / "anew", label="protein")
+    assert contents(home / "records") == contents(tmp_path / "anew")

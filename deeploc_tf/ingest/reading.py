@@ -72,6 +72,8 @@ class BatchReader:
         self.schema = schema
         self.quality = quality
         self.max_rejects = max_rejects
+        # One for all batches: a field that stays open from one to the next keeps its stamp, too.
+        self._stamp = Stamper(source)
 
     def read(self, rows: Rows, progress: Callable[[int], None] | None = None) -> MemoryBatch:
         """A batch with the records of `rows`.
@@ -91,10 +93,9 @@ class BatchReader:
         store = FrameStore()
         found: Found = {"rejects": [], "set_aside": [], "flagged": []}
         stamps = np.zeros(len(rows.keys), np.int64)
-        stamp = Stamper(self.source)
         done = 0
         while done < len(rows.keys):
-            group, failure = self._pixels(rows, done, stamp, stamps)
+            group, failure = self._pixels(rows, done, stamps)
             records = self._records(rows, done, group, found)
             for i in self._good(rows, done, group, records, found):
                 store.add(rows.places[i], records[i - done])
@@ -110,14 +111,14 @@ class BatchReader:
         return store.batch(notes)
 
     def _pixels(
-        self, rows: Rows, start: int, stamp: Stamper, stamps: NDArray[np.int64]
+        self, rows: Rows, start: int, stamps: NDArray[np.int64]
     ) -> tuple[list[Pixels], Exception | None]:
         """Pixels of the next crops, and why the one behind them has none, if it is so."""
         size = max(1, min(_GROUP, _GROUP_BYTES // self.schema.num_image_bytes))
         positions = rows.positions[start : start + size]
         group: list[Pixels] = []
         # the stamps first: a file that is written in between must not have the later one
-        taken, failure = _stamps(stamp, positions)
+        taken, failure = _stamps(self._stamp, positions)
         stamps[start : start + len(taken)] = taken
         try:
             for position in positions[: len(taken)]:
