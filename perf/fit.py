@@ -8,6 +8,7 @@ razdaibiedina2022, Adam. Contestants:
 
 - fit: `deeploc_tf.fit` from records, with all it does beside: order, parsing, checks of the loss
 - bare_step: the compiled train step of the same model, again and again on one batch in memory
+- bfloat16_step: the same in bfloat16, where the device multiplies it in hardware
 - ancestor: the published training code's way, written anew: a subclassed model, a step under
   `@tf.function`, crops read one file at a time through Python (perf/pipeline.py has the loader)
 
@@ -44,11 +45,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from pipeline import ancestor_batches, make_records, write_pairs
 
+from deeploc_tf.models.hardware import cpu_has_bfloat16, gpus_have_bfloat16
 from deeploc_tf.pipeline import batches as pipeline_batches
 from deeploc_tf.training.classification import build_model
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import compile_model, fit
 from deeploc_tf.training.objectives import make_accuracies, make_loss
+from deeploc_tf.training.precision import computing_in
 from tfrecords.manifest import read_manifest
 from tfrecords.schema import Crop, Schema
 from tfrecords.writer import Entry, write_records
@@ -111,9 +114,10 @@ def ancestor_steps(pairs: Any, width: float, num_classes: int) -> Callable[[], N
     return lambda: train_step(*next(dataset))
 
 
-def bare_steps(records: Path, config: FitConfig) -> Callable[[], None]:
+def bare_steps(records: Path, config: FitConfig, precision: str) -> Callable[[], None]:
     """The train step of our model on one batch, a step a call."""
-    model = build_model(config, read_manifest(records).schema)
+    with computing_in(precision):
+        model = build_model(config, read_manifest(records).schema)
     compile_model(model, config, 1000, make_loss(config), make_accuracies())
     dataset = pipeline_batches.training_batches(records, batch_size=config.batch_size)
     batch = next(iter(dataset))
@@ -173,9 +177,13 @@ def compare(folder: Path, width: float, batch_size: int, rounds: int) -> Seconds
         batch_size=batch_size,
     )
     pairs = write_pairs(records, folder / "pairs", (WARM + TIMED) * batch_size)
-    turns = Turns(
-        {"bare_step": bare_steps(records, config), "ancestor": ancestor_steps(pairs, width, 3)}
-    )
+    others = {
+        "bare_step": bare_steps(records, config, "float32"),
+        "ancestor": ancestor_steps(pairs, width, 3),
+    }
+    if cpu_has_bfloat16() or gpus_have_bfloat16():
+        others["bfloat16_step"] = bare_steps(records, config, "bfloat16")
+    turns = Turns(others)
     fit(records, folder / "run", config, callbacks=[turns])
     return {name: seconds[1:] for name, seconds in turns.seconds.items()}
 
@@ -241,6 +249,9 @@ def main() -> None:
     for crops, (waited, cpu) in costs.items():
         print(f"{crops:20,}{waited:10.2f} s{cpu * 1e6:9.1f} us")
     wall, per_cpu = (ratios(seconds, arguments.batch_size, clock) for clock in (0, 1))
+    if "bfloat16_step" in seconds:
+        pairs = zip(seconds["bare_step"], seconds["bfloat16_step"], strict=True)
+        wall["bfloat16_over_float32"] = round(statistics.median(a[0] / b[0] for a, b in pairs), 3)
     result = {
         **wall,
         "per_cpu_second": per_cpu,

@@ -295,12 +295,12 @@ def _convolution(x: Any, filters: int, name: str, padding: str, batch_norm: _Bat
 
 
 def _dense(x: Any, units: int, name: str, activation: str, batch_norm: _BatchNorm | None) -> Any:
-    # The head is float32 under every precision policy; so are the probabilities made of it.
-    dtype = "float32" if activation == "linear" else None
-    x = keras.layers.Dense(units, dtype=dtype, name=f"{name}_dense")(x)
+    # Float32 under every precision policy: vectors and probabilities need the digits, and nearly all
+    # of the time goes into convolutions.
+    x = keras.layers.Dense(units, dtype="float32", name=f"{name}_dense")(x)
     if batch_norm is not None:
-        x = batch_norm(f"{name}_bn", dtype)(x)
-    return keras.layers.Activation(activation, dtype=dtype, name=name)(x)
+        x = batch_norm(f"{name}_bn", "float32")(x)
+    return keras.layers.Activation(activation, dtype="float32", name=name)(x)
 
 
 def _batch_norm(name: str, dtype: str | None = None, *, momentum: float) -> keras.layers.Layer:

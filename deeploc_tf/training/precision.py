@@ -1,4 +1,4 @@
-"""The numbers a training computes in: float32, or 16 bits with weights, head and loss in float32.
+"""The numbers a training computes in: float32, or convolutions in 16 bits and the rest in float32.
 
 Only training is affected. The model that is evaluated and saved computes in float32, so a run can
 be used on any machine.
