@@ -295,8 +295,8 @@ def _convolution(x: Any, filters: int, name: str, padding: str, batch_norm: _Bat
 
 
 def _dense(x: Any, units: int, name: str, activation: str, batch_norm: _BatchNorm | None) -> Any:
-    # Float32 under every precision policy: vectors and probabilities need the digits, and nearly all
-    # of the time goes into convolutions.
+    # Float32 under every precision policy: vectors and probabilities need the digits, and nearly
+    # all of the time goes into convolutions.
     x = keras.layers.Dense(units, dtype="float32", name=f"{name}_dense")(x)
     if batch_norm is not None:
         x = batch_norm(f"{name}_bn", "float32")(x)
