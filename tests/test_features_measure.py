@@ -269,7 +269,8 @@ def test_pixels_learn_from_the_training_crops_only(plain: Path, tmp_path: Path) 
         for output, s in zip(outputs, splits, strict=True)
     ]
     assert tables[0].features.shape == (11, 5)
-    np.testing.assert_array_equal(tables[1].features[9:], tables[0].features)
+    # a product of matrices may round a row by how many there are
+    np.testing.assert_allclose(tables[1].features[9:], tables[0].features, rtol=0, atol=1e-6)
     assert tables[1].metadata["split"].tolist() == ["validation"] * 9 + ["test"] * 11
     assert "mask" not in tables[0].provenance
 
