@@ -36,6 +36,11 @@ methods:
     kind: network
     fit: {preset: map2026, width: 0.1, dense_units: [32, 32], epochs: 1, batch_size: 16,
       ema_momentum: 0}
+  one view:
+    kind: network
+    fit: {preset: map2026, width: 0.1, dense_units: [32, 32], epochs: 1, batch_size: 16,
+      ema_momentum: 0}
+    test_time: none
   intensity: {kind: features, features: intensity, transform: {normalize: standardize}}
   both: {kind: combined, of: [DeepLoc, intensity], transform: {num_components: 8}}
   random: {kind: random, dimensions: 8}
@@ -83,7 +88,7 @@ def steps_of(said: list[str]) -> list[str]:
 def test_every_method_is_scored_on_every_standard(done: Study) -> None:
     scores = pd.read_csv(done.folder / "scores.csv")
     rows = scores.groupby("method", sort=False).size()
-    assert dict(rows) == {"DeepLoc": 4, "intensity": 4, "both": 4, "random": 4}
+    assert dict(rows) == dict.fromkeys(("DeepLoc", "one view", "intensity", "both", "random"), 4)
     assert set(scores["standard"]) == {"compartments", "processes", "pathways", "complexes"}
     assert scores["proteins_scored"].nunique() <= 4  # the same for all methods of a standard
     assert scores["average_precision"].between(0, 1).all()
@@ -118,8 +123,13 @@ def test_each_half_of_the_proteins_is_summarized(done: Study) -> None:
 
 
 def test_vectors_are_averaged_as_the_preset_says(done: Study) -> None:
-    (cells,) = (done.folder / "steps").glob("embed-*/cells.parquet")
-    assert read_table(cells).provenance["test_time"] == "orientations"
+    tables = map(read_table, (done.folder / "steps").glob("embed-*/cells.parquet"))
+    views = {table.provenance.get("test_time", "none") for table in tables}
+    assert views == {"orientations", "none"}
+
+
+def test_methods_of_one_training_share_it_with_its_curve(done: Study) -> None:
+    assert len(list((done.folder / "steps").glob("fit-*"))) == 1
 
 
 def test_curves_begin_before_the_first_step(done: Study) -> None:

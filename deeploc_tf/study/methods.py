@@ -88,7 +88,7 @@ class Methods:
         if isinstance(method, CombinedMethod):
             return tuple(step for part in method.of for step in self.steps_of(part, seed))
         if isinstance(method, NetworkMethod):
-            return self._embedded(method, self._run(method, seed, watched=name in self.curves))
+            return self._embedded(method, self._run(method, seed))
         return (self._measured(method.features),) if isinstance(method, FeaturesMethod) else ()
 
     def profiles(self, name: str, seed: int) -> VectorTable:
@@ -109,9 +109,18 @@ class Methods:
         if not isinstance(method, NetworkMethod):
             msg = f"Only networks have curves. Received: {name!r}."
             raise TypeError(msg)
-        return pd.read_csv(self._run(method, seed, watched=True) / CURVE)
+        return pd.read_csv(self._run(method, seed) / CURVE)
 
-    def _run(self, method: NetworkMethod, seed: int, *, watched: bool) -> Step:
+    def _is_watched(self, method: NetworkMethod) -> bool:
+        """Whether its training, which may be that of several methods, is one that has a curve."""
+
+        def training(of: NetworkMethod) -> object:
+            return FitConfig(**of.fit), of.untrained, of.shuffled
+
+        watched = [self.methods[name] for name in self.curves]
+        return training(method) in [training(m) for m in watched if isinstance(m, NetworkMethod)]
+
+    def _run(self, method: NetworkMethod, seed: int) -> Step:
         """A trained network, or one as it begins."""
         config = FitConfig(**method.fit, seed=seed)
         settings = {"fit": config.model_dump(mode="json"), "records": self.data.manifest.digest}
@@ -123,6 +132,7 @@ class Methods:
             )
         after = (self._shuffled(seed),) if method.shuffled else ()
         records = after[0] / "records" if after else self.data.records
+        watched = self._is_watched(method)
         if watched:
             settings["standards"] = self.data.standards_digest
         return self.steps.made(
