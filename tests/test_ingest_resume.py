@@ -16,8 +16,8 @@ import tifffile
 
 import tfrecords.writer
 from deeploc_tf.ingest import build_records
-from deeploc_tf.ingest.reading import Stamper
 from deeploc_tf.sources import CellTable, FieldSource, FolderSource, SourceError
+from deeploc_tf.sources.formats.tiff import decode_tiff
 from tfrecords.manifest import read_manifest
 
 PATTERN = "{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif"
@@ -34,11 +34,11 @@ class Counting(FolderSource):
         self.was_read: list[int] = []
         self.stop_at = stop_at
 
-    def read(self, position: int) -> Any:
+    def _read(self, position: int, statuses: Any) -> Any:
         if len(self.was_read) == self.stop_at:
             raise KeyboardInterrupt
         self.was_read.append(position)
-        return super().read(position)
+        return super()._read(position, statuses)
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +146,7 @@ def test_without_the_stamps_an_old_crop_is_kept(
     crops: Path, home: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The check removed: the records hold pixels that no file has any more."""
-    monkeypatch.setattr(Stamper, "__call__", lambda *_: 0)
+    monkeypatch.setattr("deeploc_tf.ingest.reading._stamp_of", lambda _: 0)
     stopped(crops, home, after=12)
     tifffile.imwrite(crops / "AAC1/AAC1_1_rfp_1_gfp.tif", np.ones((6, 5), np.uint16))
     build(Counting(crops), home / "records")
@@ -215,11 +215,11 @@ def changing(crops: Path) -> Counting:
     """A source of which one file is written again after it was read."""
 
     class Changing(Counting):
-        def read(self, position: int) -> Any:
+        def _read(self, position: int, statuses: Any) -> Any:
             if position == 14:
                 path = crops / "AAC1/AAC1_1_rfp_1_gfp.tif"
                 os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
-            return super().read(position)
+            return super()._read(position, statuses)
 
     return Changing(crops)
 
@@ -233,6 +233,23 @@ def test_a_file_that_changes_while_others_are_read_is_refused(
     source = Counting(changing.root)
     build(source, home / "records")
     assert source.was_read[1:] == list(range(5))
+
+
+def test_a_file_that_changes_after_it_was_opened_is_refused(
+    crops: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stamp is from before the first byte was read, not from when the pixels were there."""
+    path = crops / "AAC1/AAC1_1_rfp_1_gfp.tif"
+    old = path.read_bytes()
+
+    def decode(data: bytes, max_pixels: int) -> Any:
+        if data == old:
+            os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+        return decode_tiff(data, max_pixels)
+
+    monkeypatch.setattr("deeploc_tf.sources.images.decode_tiff", decode)
+    with pytest.raises(SourceError, match=r"AAC1/AAC1_1_rfp_1_gfp.tif.* \(1 such crops\)"):
+        build(Counting(crops), home / "records")
 
 
 def test_a_field_that_changes_while_it_is_open_is_read_again_by_every_batch(

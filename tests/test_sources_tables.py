@@ -232,3 +232,32 @@ def test_descriptions_that_cannot_be_are_refused(tmp_path: Path) -> None:
 def test_whole_numbers_of_parquet_stay_whole_beside_missing_ones(tmp_path: Path) -> None:
     pd.DataFrame({"id": pd.array([2**60 + 1, None], "Int64")}).to_parquet(tmp_path / "a.parquet")
     assert read_table(tmp_path / "a.parquet")["id"].tolist() == [2**60 + 1, None]
+
+
+@pytest.mark.parametrize("case", ["mask", "stack"])
+def test_stamped_reading_gives_the_pixels_and_the_status_of_each_path(
+    tmp_path: Path, case: str
+) -> None:
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 900, (2, 6, 5), np.uint16)
+    names = ["gfp", "rfp", "cell"]
+    if case == "stack":
+        tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack")
+        row, columns = {"image": "a.tif"}, "image"
+    else:
+        planes = [*pixels, generator.integers(0, 2, (6, 5), np.uint8)]
+        for name, plane in zip(names, planes, strict=True):
+            tifffile.imwrite(tmp_path / f"{name}.tif", plane)
+        row, columns = {name: f"{name}.tif" for name in names}, {"gfp": "gfp", "rfp": "rfp"}
+    pd.DataFrame([{"key": "a", **row}]).to_csv(tmp_path / "cells.csv", index=False)
+    options = {"channels": ["gfp", "rfp"], "axes": "CYX"} if case == "stack" else {}
+    source = TableSource(
+        tmp_path / "cells.csv", columns, mask_column=None if case == "stack" else "cell", **options
+    )
+    source.index()
+    (image, mask), statuses = source.read_stamped(0)
+    np.testing.assert_array_equal(image, np.moveaxis(pixels, 0, -1))
+    assert (mask is None) == (case == "stack")
+    expected = [Path(path).stat() for path in source.paths(0)]
+    assert [status.st_ino for status in statuses] == [status.st_ino for status in expected]
+    assert [status.st_mtime_ns for status in statuses] == [s.st_mtime_ns for s in expected]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from tfrecords.schema import Crop, Schema
 Found = dict[str, list[Reject]]
 """What was odd about crops: "rejects", "set_aside" and "flagged"."""
 
-# So many crops are stamped, then read, then encoded, then looked at: a processor that does the same
+# So many crops are read, then encoded, then looked at: a processor that does the same
 # over and over keeps it at hand, and takes a quarter less than for one crop after the other.
 _GROUP = 32
 _GROUP_BYTES = 4 << 20
@@ -74,6 +74,7 @@ class BatchReader:
         self.max_rejects = max_rejects
         # One for all batches: a field that stays open from one to the next keeps its stamp, too.
         self._stamp = Stamper(source)
+        self._read_stamped = getattr(source, "read_stamped", None)  # of a `StampedSource`
 
     def read(self, rows: Rows, progress: Callable[[int], None] | None = None) -> MemoryBatch:
         """A batch with the records of `rows`.
@@ -117,18 +118,32 @@ class BatchReader:
         size = max(1, min(_GROUP, _GROUP_BYTES // self.schema.num_image_bytes))
         positions = rows.positions[start : start + size]
         group: list[Pixels] = []
-        # the stamps first: a file that is written in between must not have the later one
-        taken, failure = _stamps(self._stamp, positions)
-        stamps[start : start + len(taken)] = taken
         try:
-            for position in positions[: len(taken)]:
-                image, mask = retried(self.source.read, position)
-                group.append((image, mask))
-                if image.shape != self.schema.image_shape:  # many of another size may be too large
+            for row, position in enumerate(positions, start=start):
+                pixels = self._crop(position, row, stamps)
+                group.append(pixels)
+                if pixels[0].shape != self.schema.image_shape:  # many of another size may be large
                     return group, None
         except Exception as error:  # those before it have their turn first
             return group, error
-        return group, failure
+        return group, None
+
+    def _crop(self, position: int, row: int, stamps: NDArray[np.int64]) -> Pixels:
+        """Pixels of one crop, whose stamp is from before they were read, though they be unusable.
+
+        A file that is written in between must not have the later stamp.
+        """
+        if self._read_stamped is not None:
+            try:
+                pixels: Pixels
+                pixels, statuses = self._read_stamped(position)
+            except Exception:  # noqa: S110 -- the way below says the same of it, or succeeds
+                pass
+            else:
+                stamps[row] = _stamp_of(statuses)
+                return pixels
+        stamps[row] = retried(self._stamp, position)
+        return retried(self.source.read, position)
 
     def _records(
         self, rows: Rows, start: int, group: Sequence[Pixels], found: Found
@@ -219,21 +234,13 @@ class Stamper:
         """The number for the crop at a position of the index."""
         paths = self._source.paths(position)
         if paths is not self._paths:
-            stats = [os.stat(path) for path in paths]  # noqa: PTH116 -- twice a crop
-            self._stamp = hash(tuple((status.st_size, status.st_mtime_ns) for status in stats))
+            self._stamp = _stamp_of([os.stat(path) for path in paths])  # noqa: PTH116 -- each crop
             self._paths = paths
         return self._stamp
 
 
-def _stamps(stamp: Stamper, positions: Sequence[int]) -> tuple[list[int], Exception | None]:
-    """Stamps of the crops before the first that has none, and why it has none."""
-    taken: list[int] = []
-    try:
-        for position in positions:
-            taken.append(retried(stamp, position))
-    except Exception as error:
-        return taken, error
-    return taken, None
+def _stamp_of(statuses: Iterable[os.stat_result]) -> int:
+    return hash(tuple([(status.st_size, status.st_mtime_ns) for status in statuses]))
 
 
 def changed(source: Source, rows: Rows, notes: Mapping[str, Any]) -> list[int]:

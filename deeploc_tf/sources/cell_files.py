@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,24 +86,41 @@ class CellFiles:
         axes = find_axes(description, self._axes if self._layout is not None else None, name)
         return description.shape[axes.index("Y")], description.shape[axes.index("X")]
 
-    def read(self, paths: Sequence[str], names: Sequence[str]) -> Pixels:
+    def read(
+        self,
+        paths: Sequence[str],
+        names: Sequence[str],
+        statuses: list[os.stat_result] | None = None,
+    ) -> Pixels:
         """Image `(height, width, channels)` and mask of the cell in files `paths`.
+
+        Args:
+            paths: where they are.
+            names: what messages call them.
+            statuses: gets the status that each of them had before it was read, in their order.
 
         Raises:
             RejectedCrop: the cell cannot be used.
         """
         if self._layout is not None:
             count = 1
+            if statuses is not None:
+                statuses.append(os.stat(paths[0]))  # noqa: PTH116 -- once a crop
             pixels, description = read_stack(paths[0])
             image = self._layout.image(pixels, description, names[0])
             image = as_dtype(image, self._dtype, names[0])
         else:
             count = len(self.channels)
-            images = [self._read_plane(path) for path in paths[:count]]
+            images = [self._read_plane(path, statuses) for path in paths[:count]]
             image = stack_channels(images, names[:count], self._dtype)
         if len(paths) == count:
             return image, None
-        return image, as_mask(self._read_plane(paths[count]), names[count], image.shape)
+        mask = self._read_plane(paths[count], statuses)
+        return image, as_mask(mask, names[count], image.shape)
 
-    def _read_plane(self, path: str) -> NDArray[Any]:
-        return read_stack(path)[0] if self._are_folders else read_image(path)
+    def _read_plane(self, path: str, statuses: list[os.stat_result] | None) -> NDArray[Any]:
+        if not self._are_folders:
+            return read_image(path, statuses=statuses)
+        if statuses is not None:
+            statuses.append(os.stat(path))  # noqa: PTH116 -- once a crop
+        return read_stack(path)[0]

@@ -26,7 +26,12 @@ _Result = TypeVar("_Result")
 _KEPT = frozenset(map(np.dtype, PIXEL_DTYPES))  # the name of a dtype is slow to ask for
 
 
-def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
+def read_image(
+    path: str | os.PathLike[str],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    statuses: list[os.stat_result] | None = None,
+) -> NDArray[Any]:
     """Pixels of a gray-level TIFF, PNG or NPY file, in their own type and native byte order.
 
     The format is told by the first bytes, not by the name. Nothing is rescaled; color, palette and
@@ -35,6 +40,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     Args:
         path: the file.
         max_pixels: refuse files that declare more pixels than this, before they are decoded.
+        statuses: gets the status that the file had before it was read.
 
     Returns:
         `(height, width)`, or with more axes where the file holds several planes. It may be
@@ -44,7 +50,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         RejectedCrop: the file is empty, cut, too large, or not such an image.
         OSError: the file cannot be read.
     """
-    data = read_bytes(path)
+    data = read_bytes(path, statuses)
     try:
         if data[:4] in TIFF_MAGICS:
             image = decode_tiff(data, max_pixels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -103,4 +104,15 @@ class Source(Protocol):
 
     def paths(self, position: int) -> tuple[str, ...]:
         """The real files behind row `position`; if size or time of one changes, the crop did."""
+        ...
+
+
+class StampedSource(Source, Protocol):
+    """A source of which each crop has files of its own, that reading them looks at anyway."""
+
+    def read_stamped(self, position: int) -> tuple[Pixels, list[os.stat_result]]:
+        """What `read` gives, and the status of each of `paths` before it was read, in their order.
+
+        To ask for them by name costs as much again as to open the files. Raises as `read`.
+        """
         ...

@@ -36,8 +36,12 @@ def check_size(shape: Sequence[int], max_pixels: int) -> None:
         raise BadImage(msg, "too many pixels" if pixels > 0 else "image is damaged")
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
+def read_bytes(path: str | os.PathLike[str], statuses: list[os.stat_result] | None = None) -> bytes:
     """All bytes of a regular file of bounded size.
+
+    Args:
+        path: the file.
+        statuses: gets the status that the file had before its first byte was read.
 
     Raises:
         RejectedCrop: the file is empty, too large, or a pipe or device.
@@ -50,6 +54,8 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         size = status.st_size
         if not stat.S_ISREG(status.st_mode) or not 0 < size <= MAX_FILE_BYTES:
             raise unusable_file(name, status)
+        if statuses is not None:
+            statuses.append(status)
         data = os.read(file, size)
         while len(data) < size:  # network disks may give less than asked for
             more = os.read(file, size - len(data))
