@@ -1,6 +1,7 @@
 """How fast do image files become records? Ratios of crops per second, side by side.
 
-    python perf/records.py [--cells 2048] [--copies 6] [--repeats 5] [--folder FOLDER] [--keep-memory]
+    python perf/records.py [--cells 2048] [--copies 6] [--repeats 5] [--folder FOLDER]
+    python perf/records.py --keep-memory
     sudo python perf/records.py --cold --cells 12288 --copies 1 [--folder FOLDER]
     python perf/records.py --scale [--largest 1000000]
 
@@ -26,8 +27,8 @@ digests in a second thread, so that it is then shown slower than it is where cor
 With `--cold` (Linux, root) the system forgets all files before each contestant, so that they come
 from the disk, as those of a screen do. With `--keep-memory` (glibc) the process keeps what memory
 all contestants free: on a virtual machine the first touch of a page is work of its host, and ours
-holds 200 MB of records until they are in order, where the others write each at once. With `--scale`, crops of 8 x 8 pixels from memory show that
-time and memory a crop stay the same.
+holds 200 MB of records until they are in order, where the others write each at once. With
+`--scale`, crops of 8 x 8 pixels from memory show that time and memory a crop stay the same.
 """
 
 from __future__ import annotations
