@@ -1,7 +1,7 @@
 """How fast do image files become records? Ratios of crops per second, side by side.
 
     python perf/records.py [--cells 2048] [--copies 6] [--repeats 5] [--folder FOLDER]
-    python perf/records.py --keep-memory
+    MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296 python perf/records.py
     sudo python perf/records.py --cold --cells 12288 --copies 1 [--folder FOLDER]
     python perf/records.py --scale [--largest 1000000]
 
@@ -25,10 +25,9 @@ half a second, whatever is read. Prints a table and ends with a line of JSON, of
 those that end in `_cpu` are of seconds of CPU, which other work on the machine disturbs less (ours
 digests in a second thread, so that it is then shown slower than it is where cores are free).
 With `--cold` (Linux, root) the system forgets all files before each contestant, so that they come
-from the disk, as those of a screen do. With `--keep-memory` (glibc) the process keeps what memory
-all contestants free: on a virtual machine the first touch of a page is work of its host, and ours
-holds 200 MB of records until they are in order, where the others write each at once. With
-`--scale`, crops of 8 x 8 pixels from memory show that time and memory a crop stay the same.
+from the disk, as those of a screen do. With the two variables (glibc) the process keeps the memory
+that contestants free: a virtual machine is slow to give new memory, of which ours holds 200 MB.
+With `--scale`, crops of 8 x 8 pixels from memory show that time and memory a crop stay the same.
 """
 
 from __future__ import annotations
@@ -238,13 +237,6 @@ def measure(
     return rates, cpu_rates
 
 
-def keep_memory() -> None:
-    """Start this script again so that freed memory stays with the process."""
-    kept = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
-    if os.environ.get("MALLOC_TRIM_THRESHOLD_") != kept["MALLOC_TRIM_THRESHOLD_"]:
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **kept})
-
-
 def forget_files() -> None:
     """Let the system drop what it holds of files: the next read goes to the disk."""
     os.sync()
@@ -323,15 +315,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", help="where to write, by default where temporary files go")
     parser.add_argument("--cold", action="store_true")
-    parser.add_argument("--keep-memory", action="store_true")
     parser.add_argument("--scale", action="store_true")
     parser.add_argument("--largest", type=int, default=1_000_000)
     arguments = parser.parse_args()
     if arguments.scale:
         scale(arguments.largest)
         return
-    if arguments.keep_memory:
-        keep_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         source = make_cells(Path(folder) / "cells", arguments.cells, arguments.copies)

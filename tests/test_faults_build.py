@@ -55,9 +55,9 @@ tfrecords.writer.MEMORY_BYTES = 0
 tfrecords.writer._BATCH_BYTES = (1000, 1000)
 
 class Slow(FolderSource):
-    def _read(self, position, statuses):
+    def read(self, position):
         time.sleep(float(sys.argv[3]))
-        return super()._read(position, statuses)
+        return super().read(position)
 
 build_records(Slow(sys.argv[1], {PATTERN!r}, ["gfp", "rfp"]), sys.argv[2], label="protein")
 """.replace("{PATTERN!r}", repr(PATTERN))

@@ -34,11 +34,11 @@ class Counting(FolderSource):
         self.was_read: list[int] = []
         self.stop_at = stop_at
 
-    def _read(self, position: int, statuses: Any) -> Any:
+    def read(self, position: int) -> Any:
         if len(self.was_read) == self.stop_at:
             raise KeyboardInterrupt
         self.was_read.append(position)
-        return super()._read(position, statuses)
+        return super().read(position)
 
 
 @pytest.fixture(autouse=True)
@@ -215,11 +215,11 @@ def changing(crops: Path) -> Counting:
     """A source of which one file is written again after it was read."""
 
     class Changing(Counting):
-        def _read(self, position: int, statuses: Any) -> Any:
+        def read(self, position: int) -> Any:
             if position == 14:
                 path = crops / "AAC1/AAC1_1_rfp_1_gfp.tif"
                 os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
-            return super()._read(position, statuses)
+            return super().read(position)
 
     return Changing(crops)
 
@@ -250,6 +250,24 @@ def test_a_file_that_changes_after_it_was_opened_is_refused(
     monkeypatch.setattr("deeploc_tf.sources.images.decode_tiff", decode)
     with pytest.raises(SourceError, match=r"AAC1/AAC1_1_rfp_1_gfp.tif.* \(1 such crops\)"):
         build(Counting(crops), home / "records")
+
+
+@pytest.mark.parametrize("overridden", [True, False])
+def test_whoever_changes_what_a_source_reads_is_heard(
+    crops: Path, home: Path, overridden: bool
+) -> None:
+    """Pixels that were made anew have lost the status of their files, and are stamped by name."""
+
+    class Inverted(Counting):
+        def read(self, position: int) -> Any:
+            pixels = super().read(position)
+            return (2**16 - 1 - pixels[0], pixels[1]) if overridden else pixels
+
+    source = Inverted(crops)
+    build(source, home / "records")
+    assert len(source.was_read) == 1 + len(source.index())  # none twice; one for the shape
+    build(FolderSource(crops, PATTERN, ["gfp", "rfp"]), home / "plain")
+    assert (contents(home / "records") == contents(home / "plain")) == (not overridden)
 
 
 def test_a_field_that_changes_while_it_is_open_is_read_again_by_every_batch(

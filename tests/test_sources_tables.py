@@ -235,9 +235,7 @@ def test_whole_numbers_of_parquet_stay_whole_beside_missing_ones(tmp_path: Path)
 
 
 @pytest.mark.parametrize("case", ["mask", "stack"])
-def test_stamped_reading_gives_the_pixels_and_the_status_of_each_path(
-    tmp_path: Path, case: str
-) -> None:
+def test_pixels_come_with_the_status_of_each_path(tmp_path: Path, case: str) -> None:
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 900, (2, 6, 5), np.uint16)
     names = ["gfp", "rfp", "cell"]
@@ -255,9 +253,10 @@ def test_stamped_reading_gives_the_pixels_and_the_status_of_each_path(
         tmp_path / "cells.csv", columns, mask_column=None if case == "stack" else "cell", **options
     )
     source.index()
-    (image, mask), statuses = source.read_stamped(0)
-    np.testing.assert_array_equal(image, np.moveaxis(pixels, 0, -1))
-    assert (mask is None) == (case == "stack")
+    crop = source.read(0)
+    np.testing.assert_array_equal(crop[0], np.moveaxis(pixels, 0, -1))
+    assert (crop[1] is None) == (case == "stack")
     expected = [Path(path).stat() for path in source.paths(0)]
-    assert [status.st_ino for status in statuses] == [status.st_ino for status in expected]
-    assert [status.st_mtime_ns for status in statuses] == [s.st_mtime_ns for s in expected]
+    assert [status.st_ino for status in crop.statuses] == [status.st_ino for status in expected]
+    times = [status.st_mtime_ns for status in crop.statuses]
+    assert times == [status.st_mtime_ns for status in expected]

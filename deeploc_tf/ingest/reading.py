@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from deeploc_tf.sources.source import (
     RejectedCrop,
     Source,
     SourceError,
+    StampedPixels,
 )
 from tfrecords.batches import FrameStore, MemoryBatch
 from tfrecords.codec import encode
@@ -30,8 +32,8 @@ from tfrecords.schema import Crop, Schema
 Found = dict[str, list[Reject]]
 """What was odd about crops: "rejects", "set_aside" and "flagged"."""
 
-# So many crops are read, then encoded, then looked at: a processor that does the same
-# over and over keeps it at hand, and takes a quarter less than for one crop after the other.
+# So many crops are read, then encoded, then looked at: a processor that does the same over and over
+# keeps it at hand, and takes a quarter less than for one crop after the other.
 _GROUP = 32
 _GROUP_BYTES = 4 << 20
 
@@ -74,7 +76,7 @@ class BatchReader:
         self.max_rejects = max_rejects
         # One for all batches: a field that stays open from one to the next keeps its stamp, too.
         self._stamp = Stamper(source)
-        self._read_stamped = getattr(source, "read_stamped", None)  # of a `StampedSource`
+        self._are_stamped = False  # what the source gave last were `StampedPixels`
 
     def read(self, rows: Rows, progress: Callable[[int], None] | None = None) -> MemoryBatch:
         """A batch with the records of `rows`.
@@ -133,17 +135,16 @@ class BatchReader:
 
         A file that is written in between must not have the later stamp.
         """
-        if self._read_stamped is not None:
-            try:
-                pixels: Pixels
-                pixels, statuses = self._read_stamped(position)
-            except Exception:  # noqa: S110 -- the way below says the same of it, or succeeds
-                pass
-            else:
-                stamps[row] = _stamp_of(statuses)
-                return pixels
+        if self._are_stamped:
+            with contextlib.suppress(Exception):  # the way below says the same of it, or succeeds
+                pixels = self.source.read(position)
+                if isinstance(pixels, StampedPixels):
+                    stamps[row] = _stamp_of(pixels.statuses)
+                    return pixels
         stamps[row] = retried(self._stamp, position)
-        return retried(self.source.read, position)
+        pixels = retried(self.source.read, position)
+        self._are_stamped = isinstance(pixels, StampedPixels)
+        return pixels
 
     def _records(
         self, rows: Rows, start: int, group: Sequence[Pixels], found: Found

@@ -18,7 +18,7 @@ from deeploc_tf.sources.images import (
     stack_channels,
 )
 from deeploc_tf.sources.masks import as_mask
-from deeploc_tf.sources.source import Pixels, RejectedCrop
+from deeploc_tf.sources.source import RejectedCrop, StampedPixels
 
 
 class CellFiles:
@@ -86,26 +86,16 @@ class CellFiles:
         axes = find_axes(description, self._axes if self._layout is not None else None, name)
         return description.shape[axes.index("Y")], description.shape[axes.index("X")]
 
-    def read(
-        self,
-        paths: Sequence[str],
-        names: Sequence[str],
-        statuses: list[os.stat_result] | None = None,
-    ) -> Pixels:
+    def read(self, paths: Sequence[str], names: Sequence[str]) -> StampedPixels:
         """Image `(height, width, channels)` and mask of the cell in files `paths`.
-
-        Args:
-            paths: where they are.
-            names: what messages call them.
-            statuses: gets the status that each of them had before it was read, in their order.
 
         Raises:
             RejectedCrop: the cell cannot be used.
         """
+        statuses: list[os.stat_result] = []
         if self._layout is not None:
             count = 1
-            if statuses is not None:
-                statuses.append(os.stat(paths[0]))  # noqa: PTH116 -- once a crop
+            statuses.append(os.stat(paths[0]))  # noqa: PTH116 -- once a crop
             pixels, description = read_stack(paths[0])
             image = self._layout.image(pixels, description, names[0])
             image = as_dtype(image, self._dtype, names[0])
@@ -114,13 +104,12 @@ class CellFiles:
             images = [self._read_plane(path, statuses) for path in paths[:count]]
             image = stack_channels(images, names[:count], self._dtype)
         if len(paths) == count:
-            return image, None
-        mask = self._read_plane(paths[count], statuses)
-        return image, as_mask(mask, names[count], image.shape)
+            return StampedPixels(image, None, statuses)
+        mask = as_mask(self._read_plane(paths[count], statuses), names[count], image.shape)
+        return StampedPixels(image, mask, statuses)
 
-    def _read_plane(self, path: str, statuses: list[os.stat_result] | None) -> NDArray[Any]:
+    def _read_plane(self, path: str, statuses: list[os.stat_result]) -> NDArray[Any]:
         if not self._are_folders:
             return read_image(path, statuses=statuses)
-        if statuses is not None:
-            statuses.append(os.stat(path))  # noqa: PTH116 -- once a crop
+        statuses.append(os.stat(path))  # noqa: PTH116 -- once a plane
         return read_stack(path)[0]

@@ -116,16 +116,8 @@ class FolderSource:
 
     def read(self, position: int) -> Pixels:
         """Image `(height, width, channels)` and mask of one cell."""
-        return self._read(position, None)
-
-    def read_stamped(self, position: int) -> tuple[Pixels, list[os.stat_result]]:
-        """As `StampedSource` has it."""
-        statuses: list[os.stat_result] = []
-        return self._read(position, statuses), statuses
-
-    def _read(self, position: int, statuses: list[os.stat_result] | None) -> Pixels:
         names = self.files(position)
-        return self._files.read([*map(self._folder.root.inside, names)], names, statuses)
+        return self._files.read([*map(self._folder.root.inside, names)], names)
 
     def _list(self) -> pd.DataFrame:
         import pandas as pd

@@ -14,6 +14,28 @@ if TYPE_CHECKING:
 
 Pixels = tuple[NDArray[Any], NDArray[Any] | None]
 
+
+class StampedPixels(tuple[NDArray[Any], NDArray[Any] | None]):
+    """Pixels that come with the status of their files: to ask by name costs as much as to open.
+
+    Attributes:
+        statuses: of each of the `paths` of the crop before it was read, in their order.
+    """
+
+    statuses: Sequence[os.stat_result]
+
+    def __new__(
+        cls,
+        image: NDArray[Any],
+        mask: NDArray[Any] | None,
+        statuses: Sequence[os.stat_result],
+    ) -> StampedPixels:
+        """A pair of `image` and `mask`, as `Pixels` is."""
+        pixels = super().__new__(cls, (image, mask))
+        pixels.statuses = statuses
+        return pixels
+
+
 # What is wrong with one file, and not with the disk.
 UNREADABLE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
@@ -89,7 +111,8 @@ class Source(Protocol):
     def read(self, position: int) -> Pixels:
         """Image `(height, width, channels)`, and mask `(height, width)` or None, of a row.
 
-        They stay as they are when other rows are read: several are held at a time.
+        They stay as they are when other rows are read: several are held at a time. Where each crop
+        has files of its own, they may be `StampedPixels`.
 
         Raises:
             RejectedCrop: this crop cannot be used.
@@ -104,15 +127,4 @@ class Source(Protocol):
 
     def paths(self, position: int) -> tuple[str, ...]:
         """The real files behind row `position`; if size or time of one changes, the crop did."""
-        ...
-
-
-class StampedSource(Source, Protocol):
-    """A source of which each crop has files of its own, that reading them looks at anyway."""
-
-    def read_stamped(self, position: int) -> tuple[Pixels, list[os.stat_result]]:
-        """What `read` gives, and the status of each of `paths` before it was read, in their order.
-
-        To ask for them by name costs as much again as to open the files. Raises as `read`.
-        """
         ...

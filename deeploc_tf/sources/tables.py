@@ -121,16 +121,8 @@ class TableSource:
 
     def read(self, position: int) -> Pixels:
         """Image `(height, width, channels)` and mask of one row."""
-        return self._read(position, None)
-
-    def read_stamped(self, position: int) -> tuple[Pixels, list[os.stat_result]]:
-        """As `StampedSource` has it."""
-        statuses: list[os.stat_result] = []
-        return self._read(position, statuses), statuses
-
-    def _read(self, position: int, statuses: list[os.stat_result] | None) -> Pixels:
         row, names = self._rows[position], self._names(position)
-        return self._files.read([self._inside(name, row) for name in names], names, statuses)
+        return self._files.read([self._inside(name, row) for name in names], names)
 
     def _names(self, position: int) -> tuple[str, ...]:
         return tuple([paths[position] for paths in self._paths])
