@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -67,7 +68,7 @@ class LazyGroup(click.Group):
         for stream in (sys.stdout, sys.stderr):  # names may hold what a terminal cannot show
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
-        with _termination_as_exception():
+        with _termination_as_exception(), _messages_on_stderr():
             sys.exit(self._exit_code(lambda: super(LazyGroup, self).main(*args, **kwargs)))
 
     def _exit_code(self, run: Callable[[], Any]) -> int:
@@ -101,6 +102,32 @@ def sentence(error: Exception) -> str:
     elif isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{error.strerror}: {error.filename}"
     return " ".join([text, *getattr(error, "__notes__", [])])
+
+
+class _Messages(logging.Handler):
+    """Shows what the library logs: what a person should know, in sentences."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line on stderr, as it is at this moment."""
+        is_warning = record.levelno >= logging.WARNING
+        click.echo(f"{'Warning: ' * is_warning}{record.getMessage()}", err=True)
+
+
+@contextlib.contextmanager
+def _messages_on_stderr() -> Iterator[None]:
+    """Show what `deeploc_tf` and `tfrecords` log while a command runs."""
+    handler = _Messages(logging.INFO)
+    loggers = [logging.getLogger(name) for name in ("deeploc_tf", "tfrecords")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
 @contextlib.contextmanager

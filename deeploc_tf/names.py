@@ -1,0 +1,168 @@
+"""When two names are the same name: the one place that decides, for every kind of name.
+
+Names come from files, tables and people, who type spaces that nobody sees and write one word in two
+Unicode forms. What differs in nothing a person could see is one name and is matched. What a person
+could mean as another name (case, leading zeros) is matched only where its kind allows no other
+meaning; elsewhere two such names in one data set are refused, because they would silently be two
+plates, two proteins or two classes.
+
+=================  =====================================  ==============  =====================
+kind               spaces, Unicode form, zero-width       case            leading zeros
+=================  =====================================  ==============  =====================
+channel, split     matched                                matched         refused
+well               matched                                matched         matched
+field              matched                                refused         matched
+plate, label,      matched                                refused         refused
+protein, group
+=================  =====================================  ==============  =====================
+
+Splits have further spellings: `val`, `valid` and `dev` are `validation`. Wells `A1`, `A01` and
+`r01c01` are one. Proteins that differ in case alone may be alleles: `distinct_case` lets them be.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+Kind = Literal["channel", "split", "well", "field", "plate", "label", "protein", "group"]
+
+_MATCHES_CASE = frozenset({"channel", "split", "well"})
+_MATCHES_ZEROS = frozenset({"well", "field"})
+_SPLITS = {
+    **dict.fromkeys(("val", "valid", "dev"), "validation"),
+    "training": "train",
+    "testing": "test",
+}
+_USUAL_SPLITS = frozenset({"train", "validation", "test"})
+_DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-")
+# A zero that begins a whole number; those of 1.05 are behind a decimal point and mean something.
+_LEADING_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)")
+_WELL = re.compile(r"([A-Za-z]{1,2})0*([0-9]{1,2})")
+_ROW_AND_COLUMN = re.compile(r"[Rr]0*([0-9]{1,2})[Cc]0*([0-9]{1,2})")
+_WELL_ROWS, _WELL_COLUMNS = 32, 48  # of a plate of 1,536 wells, the largest
+_NAMED = 3  # pairs in a message
+
+
+class NameConflictError(ValueError):
+    """Two spellings that may or may not be one name."""
+
+
+def tidy(name: str) -> str:
+    """The name without what nobody sees: outer and double spaces, zero-width characters, NFD.
+
+    >>> tidy(" P1\u200b  b ")
+    'P1 b'
+    """
+    if name.isascii() and name == name.strip() and "  " not in name and name.isprintable():
+        return name
+    visible = "".join(c for c in name if unicodedata.category(c) != "Cf")
+    return " ".join(unicodedata.normalize("NFC", visible).split())
+
+
+def same_form(name: str, kind: Kind) -> str:
+    """What two spellings of one name have in common; compare names of one kind by it.
+
+    >>> same_form("r01c02", "well"), same_form("a2", "well"), same_form("Val", "split")
+    ('A02', 'A02', 'validation')
+    """
+    form = _visible_form(name)
+    if kind in _MATCHES_CASE:
+        form = form.casefold()
+    if kind in _MATCHES_ZEROS:
+        form = _LEADING_ZEROS.sub("", form)
+    if kind == "well":
+        return well_name(name) or form
+    return _SPLITS.get(form, form) if kind == "split" else form
+
+
+def well_name(name: str) -> str | None:
+    """A well of a plate of up to 1,536 as `A01`, or None where the name is none.
+
+    >>> well_name("a1"), well_name("R02C12"), well_name("AF48"), well_name("control")
+    ('A01', 'B12', 'AF48', None)
+    """
+    form = _visible_form(name)
+    if match := _WELL.fullmatch(form):
+        row = 0
+        for letter in match[1].upper():
+            row = row * 26 + ord(letter) - ord("A") + 1
+        column = int(match[2])
+    elif match := _ROW_AND_COLUMN.fullmatch(form):
+        row, column = int(match[1]), int(match[2])
+    else:
+        return None
+    if not (1 <= row <= _WELL_ROWS and 1 <= column <= _WELL_COLUMNS):
+        return None
+    return f"{'A' * (row > 26)}{chr(ord('A') + (row - 1) % 26)}{column:02d}"
+
+
+def unified(
+    names: Iterable[str], kind: Kind, what: str, *, distinct_case: bool = False
+) -> dict[str, str]:
+    """The one spelling of each of the names of a data set.
+
+    A name that is spelled in one way only keeps it, but for what nobody sees; `train`,
+    `validation` and `test` are always written so. Of several spellings of one name the first in alphabetical order is taken, so that
+    the result does not depend on the order of the names.
+
+    Args:
+        names: as they came, with or without repetition; empty texts stand for themselves.
+        kind: of name, which decides what is matched and what is refused.
+        what: the names in words, for messages: "Plates", "Values of column 'plate'".
+        distinct_case: let names that differ in case be two names; only where case would be refused.
+
+    Returns:
+        Every name as it came -> its spelling.
+
+    Raises:
+        NameConflictError: two names differ only in what this kind neither matches nor allows.
+
+    Example:
+        >>> unified(["P1", "P1 ", "P2"], "plate", "Plates")
+        {'P1': 'P1', 'P1 ': 'P1', 'P2': 'P2'}
+    """
+    different = sorted(set(names))
+    spellings: dict[str, str] = {}
+    by_loose: dict[str, str] = {}
+    conflicts = []
+    for name in different:
+        form = same_form(name, kind)
+        is_usual = kind == "split" and form in _USUAL_SPLITS
+        spelling = spellings.setdefault(form, form if is_usual else tidy(name))
+        loose = _LEADING_ZEROS.sub("", form if distinct_case else form.casefold())
+        if (first := by_loose.setdefault(loose, form)) != form:
+            conflicts.append((spellings[first], spelling))
+    if conflicts:
+        pairs = ", ".join(f"{one!r} and {other!r}" for one, other in conflicts[:_NAMED])
+        more = f" ({len(conflicts)} such pairs)" if len(conflicts) > 1 else ""
+        msg = (
+            f"{what} must differ in more than case and leading zeros. Received: {pairs}{more}. "
+            "Spell what is one name in one way, and name what are two names clearly."
+        )
+        raise NameConflictError(msg)
+    return {name: spellings[same_form(name, kind)] for name in different}
+
+
+def respelled(spelling: Mapping[str, str], what: str) -> str:
+    """A sentence about the names that `unified` spells otherwise than they came, or "".
+
+    >>> respelled({"P1": "P1", "P1 ": "P1"}, "Plates")
+    "Plates that are spelled in several ways are matched: 'P1 ' is 'P1'."
+    """
+    changed = [(name, to) for name, to in spelling.items() if name != to]
+    if not changed:
+        return ""
+    pairs = ", ".join(f"{name!r} is {to!r}" for name, to in changed[:_NAMED])
+    more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+    return f"{what} that are spelled in several ways are matched: {pairs}{more}."
+
+
+def _visible_form(name: str) -> str:
+    """The name as a person sees it: one form for full-width letters, ligatures and dashes."""
+    if name.isascii():
+        return tidy(name)
+    form = unicodedata.normalize("NFKC", tidy(name)).translate(_DASHES)
+    return " ".join(form.split())
