@@ -105,8 +105,8 @@ def unified(
     """The one spelling of each of the names of a data set.
 
     A name that is spelled in one way only keeps it, but for what nobody sees; `train`,
-    `validation` and `test` are always written so. Of several spellings of one name the first in alphabetical order is taken, so that
-    the result does not depend on the order of the names.
+    `validation` and `test` are always written so. Of several spellings of one name the first in
+    alphabetical order is taken, so that the result does not depend on the order of the names.
 
     Args:
         names: as they came, with or without repetition; empty texts stand for themselves.
