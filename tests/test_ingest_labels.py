@@ -10,6 +10,7 @@ import pytest
 
 from deeploc_tf.ingest.labels import assign_labels
 from deeploc_tf.sources import SourceError
+from deeploc_tf.text_tables import TableError
 
 
 def index(**columns: list[Any]) -> pd.DataFrame:
@@ -116,9 +117,9 @@ def test_labels_that_differ_in_case_alone_are_refused(spelling: str) -> None:
 
 def test_missing_columns_are_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("protein,place\nA,ER\n")
-    with pytest.raises(SourceError, match=r"`label` .*'lable'.*Did you mean 'label'"):
+    with pytest.raises(TableError, match=r"`label` .*'lable'.*Did you mean 'label'"):
         assign_labels(index(label=["a"]), "lable")
-    with pytest.raises(SourceError, match=r"label column of .*t\.csv"):
+    with pytest.raises(TableError, match=r"label column of .*t\.csv"):
         assign_labels(index(protein=["A"]), "where", label_table=tmp_path / "t.csv")
     with pytest.raises(SourceError, match="`label_key`"):
         assign_labels(index(gene=["A"]), "place", label_table=tmp_path / "t.csv")

@@ -16,7 +16,7 @@ from deeploc_tf.ingest.splits import (
     split_by_conditions,
     split_by_fractions,
 )
-from deeploc_tf.sources import SourceError
+from deeploc_tf.text_tables import TableError
 from tfrecords.errors import SplitError
 
 
@@ -63,7 +63,7 @@ def test_condition_that_no_crop_meets_is_refused() -> None:
         split_by_conditions(cells(), {"test": [("field", "9")]})
     with pytest.raises(SplitError, match="Did you mean 'P3'"):
         split_by_conditions(cells(), {"test": [("protein", "p3")]})
-    with pytest.raises(SourceError, match=r"'fields'.*Did you mean 'field'"):
+    with pytest.raises(TableError, match=r"'fields'.*Did you mean 'field'"):
         split_by_conditions(cells(), {"test": [("fields", "4")]})
 
 

@@ -25,6 +25,7 @@ from deeploc_tf.serving.export import export
 from deeploc_tf.serving.opening import OpenModel, open_model
 from deeploc_tf.serving.predict import predict
 from deeploc_tf.sources import CellTable, FieldSource, SourceError
+from deeploc_tf.text_tables import TableError
 from tfrecords.errors import OutputExistsError, SchemaError
 from tfrecords.schema import Schema
 
@@ -301,7 +302,7 @@ REFUSED: dict[str, tuple[Callable[[Path], dict[str, Any]], type[Exception], str]
     ),
     "a column that is missing": (
         lambda folder: {"fields": source_of(folder), "columns": Columns(protein="gene")},
-        SourceError,
+        TableError,
         "The column of the protein must be one of",
     ),
     "an output that is there": (
@@ -338,7 +339,7 @@ def test_plate_maps_that_do_not_fit_are_refused(
     folder = write_fields(tmp_path / "fields", ("A01",))
     (tmp_path / "wells.csv").write_text(text)
     columns = Columns(plate_map=tmp_path / "wells.csv")
-    with pytest.raises(SourceError, match=words):
+    with pytest.raises((SourceError, TableError), match=words):
         predict(plain, source_of(folder), tmp_path / "out", columns=columns)
     assert not (tmp_path / "out").exists()
 

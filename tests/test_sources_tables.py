@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from deeploc_tf.sources import SourceError, TableSource
-from deeploc_tf.sources.read_table import read_table
+from deeploc_tf.text_tables import TableError, read_table
 
 COLUMNS = {"gfp": "path_gfp", "rfp": "path_rfp"}
 
@@ -96,7 +96,7 @@ def test_odd_tables_are_refused_with_their_line(
     tmp_path: Path, content: bytes, message: str
 ) -> None:
     (tmp_path / "a.csv").write_bytes(content)
-    with pytest.raises(SourceError, match=rf"a\.csv.*{message}"):
+    with pytest.raises(TableError, match=rf"a\.csv.*{message}"):
         read_table(tmp_path / "a.csv")
 
 
@@ -109,16 +109,16 @@ def test_line_is_named_far_down_a_long_table(tmp_path: Path) -> None:
     lines = ["a,b", *(f"{i},{'x' * 50}" for i in range(60_000))]
     lines[50_000] = "1"
     (tmp_path / "a.csv").write_text("\n".join(lines))
-    with pytest.raises(SourceError, match="line 50001: 1 values"):
+    with pytest.raises(TableError, match="line 50001: 1 values"):
         read_table(tmp_path / "a.csv")
 
 
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.xlsx").write_bytes(b"PK")
-    with pytest.raises(SourceError, match=r"must be one of \.csv"):
+    with pytest.raises(TableError, match=r"must be one of \.csv"):
         read_table(tmp_path / "a.xlsx")
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(SourceError, match=r"whole Parquet file.*a\.parquet"):
+    with pytest.raises(TableError, match=r"whole Parquet file.*a\.parquet"):
         read_table(tmp_path / "a.parquet")
     with pytest.raises(FileNotFoundError):
         read_table(tmp_path / "none.csv")
@@ -126,7 +126,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
 
 def test_missing_column_has_the_nearest_name(tmp_path: Path, table: pd.DataFrame) -> None:
     table.to_csv(tmp_path / "a.csv", index=False)
-    with pytest.raises(SourceError, match=r"'Path_GFP'\. Did you mean 'path_gfp'"):
+    with pytest.raises(TableError, match=r"'Path_GFP'\. Did you mean 'path_gfp'"):
         TableSource(tmp_path / "a.csv", {"gfp": "Path_GFP"}).index()
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.sources.read_table import place, read_table, require_column
 from deeploc_tf.sources.source import SourceError
+from deeploc_tf.text_tables import place, read_table, require_column
 from tfrecords.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def assign_labels(
         unknown: "refuse" crops that have no label or one that is not in `classes`, or "skip" them.
 
     Raises:
-        SourceError: a column is missing, or a label is empty, unknown or oddly spelled.
+        TableError: the table cannot be read, or a column is missing.
+        SourceError: a label is empty, unknown or oddly spelled.
     """
     if label is None:
         if label_table is not None or classes is not None or separator is not None:

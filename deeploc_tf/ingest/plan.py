@@ -24,7 +24,6 @@ from deeploc_tf.ingest.splits import (
     split_by_conditions,
     split_by_fractions,
 )
-from deeploc_tf.sources.read_table import require_column
 from deeploc_tf.sources.rejects import check_rejects, counted, too_many
 from deeploc_tf.sources.source import (
     UNREADABLE,
@@ -34,6 +33,7 @@ from deeploc_tf.sources.source import (
     Source,
     SourceError,
 )
+from deeploc_tf.text_tables import require_column
 from tfrecords.errors import SplitError
 from tfrecords.plan import Entry, Plan
 from tfrecords.schema import Schema
@@ -93,7 +93,8 @@ def plan_records(
         The plan, ready to be written.
 
     Raises:
-        SourceError: files, tables, columns or labels are not as they must be.
+        SourceError: files or labels are not as they must be.
+        TableError: tables or columns are not.
         SplitError: a group lies in two splits, a split is empty, or a class has no training crops.
         DuplicateKeyError: two crops have the same key.
     """

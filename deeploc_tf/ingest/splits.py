@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.sources.read_table import require_column
+from deeploc_tf.text_tables import require_column
 from tfrecords.errors import SplitError, did_you_mean
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def split_by_conditions(
 
     Raises:
         SplitError: no crop has such a value, or a crop meets the conditions of two splits.
-        SourceError: there is no such column.
+        TableError: there is no such column.
     """
     split = np.empty(len(index), dtype=object)
     split.fill(rest)  # numpy.full would make a string for each crop
@@ -95,7 +95,7 @@ def split_by_fractions(
 
     Raises:
         SplitError: fractions are not shares of a whole, or no column is given to group by.
-        SourceError: there is no such column.
+        TableError: there is no such column.
     """
     shares = np.array(list(fractions.values()), dtype=float)
     if not len(shares) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from deeploc_tf.serving.description import Description
 from deeploc_tf.sources import Source, SourceError
-from deeploc_tf.sources.read_table import read_table, require_column
 from deeploc_tf.sources.source import UNREADABLE, Pixels, Reject, RejectedCrop
+from deeploc_tf.text_tables import read_table, require_column
 from tfrecords.errors import SchemaError
 
 _OURS = ("folder", "call", "confidence")

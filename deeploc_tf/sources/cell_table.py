@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.sources.read_table import place, read_table, require_column
 from deeploc_tf.sources.source import RejectedCrop, SourceError
 from deeploc_tf.sources.windows import Spot
+from deeploc_tf.text_tables import place, read_table, require_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +72,8 @@ class CellTable:
             fields: names of the fields of the pattern.
 
         Raises:
-            SourceError: a column is missing, or holds what is no number.
+            TableError: the table cannot be read, or a column is missing.
+            SourceError: a column holds what is no number.
         """
         frame = read_table(self.path)
         for column in self.columns:

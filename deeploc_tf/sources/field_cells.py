@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from deeploc_tf.sources.cell_table import CellRows, CellTable
 from deeploc_tf.sources.field_images import FieldImages
-from deeploc_tf.sources.read_table import place
 from deeploc_tf.sources.source import UNREADABLE, Reject, RejectedCrop, SourceError
 from deeploc_tf.sources.windows import Spot, Window, labeled_objects
+from deeploc_tf.text_tables import place
 from tfrecords.errors import did_you_mean
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from deeploc_tf.sources.cell_files import CellFiles
 from deeploc_tf.sources.channel_layout import Axes
-from deeploc_tf.sources.read_table import place, read_table, require_column
 from deeploc_tf.sources.root import Root, is_listed
 from deeploc_tf.sources.source import Pixels, Reject, SourceError
+from deeploc_tf.text_tables import place, read_table, require_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,8 +99,9 @@ class TableSource:
         """One row a crop, in the table's order: `key`, then the columns that are not paths.
 
         Raises:
-            SourceError: a column is missing, a path is empty or leaves the root, no file exists,
-                or channels or axes are not known.
+            TableError: the table cannot be read, or a column is missing.
+            SourceError: a path is empty or leaves the root, no file exists, or channels or axes
+                are not known.
         """
         if self._index is None:
             self._index = self._list()

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeploc_tf.sources.source import SourceError
 from tfrecords.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -17,6 +16,10 @@ if TYPE_CHECKING:
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 PARQUET = (".parquet", ".pq")
+
+
+class TableError(ValueError):
+    """A table that cannot be read as it is."""
 
 
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -28,7 +31,7 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         path: `.csv` (comma), `.tsv`, `.tab`, `.txt` (tab) or `.parquet`.
 
     Raises:
-        SourceError: no rows, columns named twice or not at all, a row of another length (with its
+        TableError: no rows, columns named twice or not at all, a row of another length (with its
             line), another delimiter, or not UTF-8.
         OSError: the file cannot be read.
     """
@@ -36,11 +39,11 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     suffix = path.suffix.lower()
     if suffix not in PARQUET and suffix not in DELIMITERS:
         msg = f"A table must be one of {', '.join([*DELIMITERS, *PARQUET])}. Received: {path}."
-        raise SourceError(msg)
+        raise TableError(msg)
     table = _read_parquet(path) if suffix in PARQUET else _read_delimited(path, DELIMITERS[suffix])
     _check_columns(table.column_names, path)
     if table.num_rows == 0:
-        raise SourceError(_no_rows(path))
+        raise TableError(_no_rows(path))
     frame: pd.DataFrame = table.to_pandas(
         integer_object_nulls=True,
         ignore_metadata=True,
@@ -52,11 +55,11 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def require_column(columns: Iterable[str], name: str, what: str) -> None:
-    """Raise `SourceError` with the nearest name unless `name` is among `columns`."""
+    """Raise `TableError` with the nearest name unless `name` is among `columns`."""
     known = [str(column) for column in columns]
     if name not in known:
         msg = f"{what} must be one of the columns {', '.join(known)}. Received: {name!r}."
-        raise SourceError(msg + did_you_mean(name, known))
+        raise TableError(msg + did_you_mean(name, known))
 
 
 def place(path: str | os.PathLike[str], row: int) -> str:
@@ -75,7 +78,7 @@ def _read_parquet(path: Path) -> pa.Table:
         return parquet.read_table(path, partitioning=None)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         msg = f"A .parquet file must be a whole Parquet file. Received: {path}: {error}"
-        raise SourceError(msg) from error
+        raise TableError(msg) from error
 
 
 def _read_delimited(path: Path, delimiter: str) -> pa.Table:
@@ -116,7 +119,7 @@ def _read_delimited(path: Path, delimiter: str) -> pa.Table:
             )
         else:
             msg = f"A table must be UTF-8 text with quotes that close. Received: {path}: {error}"
-        raise SourceError(msg) from error
+        raise TableError(msg) from error
 
 
 def _no_rows(path: Path) -> str:
@@ -130,18 +133,18 @@ def _header(data: bytes, path: Path) -> str:
             f"A table must begin with a header line. Received: {path}, which begins with an empty "
             "one."
         )
-        raise SourceError(msg)
+        raise TableError(msg)
     if b"\r" in header.rstrip(b"\r"):
         msg = f"Lines must end in a newline. Received: {path}, line 1: a carriage return inside."
-        raise SourceError(msg)
+        raise TableError(msg)
     if not newline:
-        raise SourceError(_no_rows(path))
+        raise TableError(_no_rows(path))
     if b"\0" in data:
         line = data[: data.index(b"\0")].count(b"\n") + 1
         msg = (
             f"A table must be UTF-8 text. Received: {path}, line {line}: a NUL byte. Is it UTF-16?"
         )
-        raise SourceError(msg)
+        raise TableError(msg)
     try:
         data.decode()
     except UnicodeDecodeError as error:
@@ -150,7 +153,7 @@ def _header(data: bytes, path: Path) -> str:
             f"A table must be UTF-8 text. Received: {path}, line {line}: {error.reason}. Save it "
             "as UTF-8."
         )
-        raise SourceError(msg) from error
+        raise TableError(msg) from error
     return header.decode().rstrip("\r")
 
 
@@ -159,10 +162,10 @@ def _check_columns(columns: list[str], path: Path) -> None:
     if twice or not all(name.strip() for name in columns):
         problem = f"{twice[0]!r} twice" if twice else "a column without a name"
         msg = f"A table must name each of its columns once. Received: {path}, line 1: {problem}."
-        raise SourceError(msg)
+        raise TableError(msg)
     if len(columns) == 1 and any(d in columns[0] for d in ",;\t|"):
         msg = (
             f"A .csv table must be divided by commas, a .tsv table by tabs. Received: {path}, "
             f"line 1: one column {columns[0]!r}. Is the delimiter another one?"
         )
-        raise SourceError(msg)
+        raise TableError(msg)
