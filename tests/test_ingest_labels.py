@@ -121,7 +121,7 @@ def test_missing_columns_are_refused(tmp_path: Path) -> None:
         assign_labels(index(label=["a"]), "lable")
     with pytest.raises(TableError, match=r"label column of .*t\.csv"):
         assign_labels(index(protein=["A"]), "where", label_table=tmp_path / "t.csv")
-    with pytest.raises(SourceError, match="`label_key`"):
+    with pytest.raises(TableError, match="`label_key`"):
         assign_labels(index(gene=["A"]), "place", label_table=tmp_path / "t.csv")
 
 
