@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.sources.masks import first_gap
 from deeploc_tf.sources.source import RejectedCrop, SourceError
 from deeploc_tf.sources.windows import Spot
 from deeploc_tf.text_tables import place, read_table, require_column
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CENTER = ("x", "y")
+_MOST_DIGITS = 30  # of the number of an object; 1e999999 shall not fill the memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,20 +98,56 @@ class CellTable:
             free=frame.drop(columns=[column for column in frame.columns if column in used]),
         )
 
-    def _numbers(self, values: pd.Series[Any], column: str) -> NDArray[np.float64]:
-        """The column as numbers; NaN where it is empty or says so itself."""
-        numbers = np.full(len(values), np.nan)
+    def _numbers(self, values: pd.Series[Any], column: str) -> NDArray[Any]:
+        """The column as numbers; NaN where it is empty or says so itself.
+
+        Places are float64. Numbers of objects are Python's own, because float64 does not hold all
+        whole numbers from 2**53 on.
+        """
+        is_number = column == self.number
+        if is_number:
+            _check_not_rounded(values, column, self.path)
+        number: Callable[[str], int | float] = _object_number if is_number else float
+        numbers = np.full(len(values), np.nan, object if is_number else np.float64)
         for row, value in enumerate(values):
+            text = "" if value is None else str(value).strip()
             try:
-                if value is not None and str(value).strip():
-                    numbers[row] = float(value)
-            except (TypeError, ValueError) as error:
+                if "_" in text:  # which Python takes for a separator
+                    raise ValueError
+                if text:
+                    numbers[row] = number(text)
+            except (ArithmeticError, ValueError) as error:
                 msg = (
                     f"A place must be a number. Received: {value!r} in column {column!r} "
                     f"({place(self.path, row)})."
                 )
                 raise SourceError(msg) from error
         return numbers
+
+
+def _object_number(text: str) -> int | float:
+    """A whole number as it is, however it is written; what is none as float64."""
+    if text.isdecimal():
+        return int(text)
+    number = Decimal(text)
+    is_whole = number.is_finite() and number.adjusted() < _MOST_DIGITS and number % 1 == 0
+    return int(number) if is_whole else float(number)
+
+
+def _check_not_rounded(values: pd.Series[Any], column: str, path: str | os.PathLike[str]) -> None:
+    """Raise `SourceError` if floats are so large that they may stand for other whole numbers."""
+    if values.dtype.kind != "f":
+        return
+    limit = first_gap(values.dtype)
+    too_large = np.flatnonzero(np.isfinite(values) & (np.abs(values) >= limit))
+    if too_large.size:
+        row = int(too_large[0])
+        msg = (
+            f"Numbers of objects in a column of {values.dtype} must be below {limit}, from where "
+            f"on it does not hold every whole number. Received: {values.iloc[row]:.0f} in column "
+            f"{column!r} ({place(path, row)}). Write them as whole numbers or text."
+        )
+        raise SourceError(msg)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +158,8 @@ class CellRows:
         path: the table.
         fields: what names the field of each row.
         by_name: whether that is one name, or the values of the pattern's fields.
-        places: float64 `(rows, columns)`: number, centre or box; NaN where it is not known.
+        places: `(rows, columns)`: centre or box as float64, or the number of an object as Python
+            has it; NaN where it is not known.
         keys: key of each row, or None.
         free: the other columns.
     """
@@ -127,7 +167,7 @@ class CellRows:
     path: Path
     fields: list[tuple[str, ...]]
     by_name: bool
-    places: NDArray[np.float64]
+    places: NDArray[Any]
     keys: list[str] | None
     free: pd.DataFrame
 
@@ -139,7 +179,7 @@ class CellRows:
         """The key of a row: its own, or the key of its field and where the cell is."""
         if self.keys is not None:
             return self.keys[row]
-        return f"{field}:{','.join(f'{number:.10g}' for number in self.places[row])}"
+        return f"{field}:{','.join(map(_in_full, self.places[row].tolist()))}"
 
     def spot(self, row: int) -> Spot:
         """Where the cell of a row is; NaN where only its number is known.
@@ -148,12 +188,14 @@ class CellRows:
             RejectedCrop: a number is missing or the box has no area.
         """
         numbers = self.places[row].tolist()
-        if not np.isfinite(numbers).all():
-            problem, reason = "no place", "place is not known"
+        if len(numbers) == 1 and isinstance(numbers[0], int):
+            if numbers[0] >= 1:
+                return Spot(math.nan, math.nan, None, numbers[0])
+            problem, reason = f"object {numbers[0]}", "place is not known"
         elif len(numbers) == 1:
-            if numbers[0] >= 1 and numbers[0].is_integer():
-                return Spot(math.nan, math.nan, None, int(numbers[0]))
-            problem, reason = f"object {numbers[0]:g}", "place is not known"
+            problem, reason = f"object {numbers[0]}", "place is not known"
+        elif not np.isfinite(numbers).all():
+            problem, reason = "no place", "place is not known"
         elif len(numbers) == 2:
             return Spot(*numbers)
         elif numbers[0] < numbers[2] and numbers[1] < numbers[3]:
@@ -166,3 +208,15 @@ class CellRows:
             f"object's number. Received: {problem} ({self.place(row)})."
         )
         raise RejectedCrop(msg, reason=reason)
+
+
+def _in_full(number: float) -> str:
+    """A number as text that no other number has; short where ten digits are all it has.
+
+    >>> _in_full(720.0), _in_full(20.12345678901), _in_full(9007199254740993)
+    ('720', '20.12345678901', '9007199254740993')
+    """
+    if isinstance(number, int):
+        return str(number)
+    short = f"{number:.10g}"
+    return short if float(short) == number or math.isnan(number) else repr(number)

@@ -65,21 +65,37 @@ def as_mask(
 def as_labels(image: NDArray[Any], name: str) -> NDArray[Any]:
     """A label image `(height, width)`: 0 is background, any number above it an object.
 
+    Returns:
+        Whole numbers of a type that int64 holds.
+
     Raises:
-        RejectedCrop: it is not one plane, or has numbers that are not whole, or below 0 (as labels
-            over 32,767 become in signed 16 bits).
+        RejectedCrop: it is not one plane, or has numbers that are not whole, below 0 (as labels
+            over 32,767 become in signed 16 bits), or too large for its type to hold all of them.
     """
     labels = single_plane(image, name)
     if labels.dtype.kind == "f" and not (np.isfinite(labels) & (labels == np.trunc(labels))).all():
         problem, reason = "numbers that are not whole", "label image has no whole numbers"
     elif labels.dtype.kind != "u" and labels.size and labels.min() < 0:
         problem, reason = f"label {labels.min()}", "label image has negative numbers"
-    elif labels.size and int(labels.max()) >= 1 << 63:
-        problem, reason = f"label {labels.max()}", "label image has numbers that are too large"
+    elif labels.size and int(labels.max()) >= _limit(labels.dtype):
+        problem = f"label {int(labels.max())} as {labels.dtype}"
+        reason = "label image has numbers that are too large"
     else:
-        return labels.astype(np.int64) if labels.dtype.kind == "f" else labels
+        # of uint64 and int64 NumPy would make float64 wherever they meet
+        is_small = labels.dtype.kind != "f" and labels.dtype != np.uint64
+        return labels if is_small else labels.astype(np.int64)
     msg = (
         "A label image must hold 0 (background) and whole numbers above it. Received: "
         f"{problem} in {name}."
     )
     raise RejectedCrop(msg, reason=reason)
+
+
+def first_gap(dtype: np.dtype[Any]) -> int:
+    """The whole number from which on a float type does not hold every one: 2**53 of float64."""
+    return 1 << (np.finfo(dtype).nmant + 1)
+
+
+def _limit(dtype: np.dtype[Any]) -> int:
+    """The first number that no label of this type may have."""
+    return first_gap(dtype) if dtype.kind == "f" else 1 << 63
