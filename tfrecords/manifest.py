@@ -25,7 +25,7 @@ from tfrecords.errors import (
 )
 from tfrecords.retrying import retried
 from tfrecords.schema import Schema
-from tfrecords.sharding import shard_name
+from tfrecords.sharding import DATASET_NAME, shard_name
 from tfrecords.tfds import tfds_features, tfds_info
 
 MANIFEST_NAME = "manifest.json"
@@ -36,6 +36,7 @@ FORMAT_VERSION = 1
 
 _SPLIT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SHARD_FILE = re.compile(r".*\.tfrecord.*", re.DOTALL)
+_SHARD_NAME = re.compile(rf"{DATASET_NAME}-\w+\.tfrecord-\d{{5,}}-of-\d{{5,}}")
 _FILES = (
     "features.json",
     "dataset_info.json",
@@ -134,9 +135,15 @@ def check_split_name(split: str) -> None:
         raise SplitError(msg)
 
 
-def is_records_file(name: str) -> bool:
-    """Whether a file of this name may be one that a build wrote."""
-    return name in _FILES or _SHARD_FILE.fullmatch(name) is not None
+def files_of(manifest: Manifest) -> frozenset[str]:
+    """Names of the files that the build of a data set wrote, as far as they are there."""
+    shards = (shard.name for split in manifest.splits.values() for shard in split)
+    return frozenset((*shards, *_FILES))
+
+
+def is_build_file(name: str) -> bool:
+    """Whether a build, which may not have come to its end, gives a file this name."""
+    return name in _FILES or _SHARD_NAME.fullmatch(name) is not None
 
 
 def manifest_files(manifest: Manifest) -> dict[str, bytes]:

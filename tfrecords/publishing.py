@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -76,10 +77,8 @@ def publishing_folder(output: Path) -> Iterator[Path]:
         FileNotFoundError: there is no folder for it.
     """
     check_absent(output)
-    folder = output.with_name(f"{output.name}.partial-{os.getpid()}")
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed and had our number
+    folder = _new_folder(output)
     try:
-        folder.mkdir()
         yield folder
         sync(folder)
         check_absent(output)
@@ -87,6 +86,16 @@ def publishing_folder(output: Path) -> Iterator[Path]:
         sync(output.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_folder(output: Path) -> Path:
+    """A folder beside `output` that nobody had before, be it of a killed process of our number."""
+    for ending in itertools.chain([""], map("-{}".format, itertools.count(1))):
+        folder = output.with_name(f"{output.name}.partial-{os.getpid()}{ending}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError
 
 
 def publish_bytes(path: Path, content: bytes) -> None:

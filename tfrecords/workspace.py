@@ -11,16 +11,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import shutil
+import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from tfrecords.errors import OutputExistsError, RecordsError
 from tfrecords.locking import locked
-from tfrecords.manifest import MANIFEST_NAME, is_records_file, read_manifest
+from tfrecords.manifest import files_of, is_build_file, read_manifest
 from tfrecords.publishing import check_absent, exchange, publish_bytes, sync
 
-_PARTS = {"batches", "ready", "digest", "replaced"}
+_log = logging.getLogger(__name__)
+
+_FOLDERS = ("batches", "ready", "replaced")
+_DIGEST = re.compile(r"digest|\.digest\.partial-\d+")
+_BATCH = re.compile(r"\.?\d{6}(\.partial-\d+)?\.(index|frames)")
+_ENDING = re.compile(r"[0-9a-f]{16}|\d+")
+_NAMED = 3  # files in a message
 
 
 class Workspace:
@@ -63,14 +70,14 @@ class Workspace:
             check_output(self.output, overwrite=self.overwrite)  # while we waited for the lock
             for other in self._remains():
                 if other != self.folder or not self.keep:
-                    shutil.rmtree(other)
-            shutil.rmtree(self._replaced, ignore_errors=True)
+                    _remove(other, other)
+            _remove(self._replaced, self.folder)
             try:
                 self.batches.mkdir(parents=True, exist_ok=True)
                 yield
             except BaseException as error:
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    shutil.rmtree(self.folder, ignore_errors=True)
+                    _remove(self.folder, self.folder)
                 self._keep_or_remove(error)
                 raise
 
@@ -78,7 +85,7 @@ class Workspace:
         """Give the data set in `ready`, which has this digest, its name; remove all else."""
         sync(self.ready)
         publish_bytes(self._digest, digest.encode())
-        shutil.rmtree(self.batches)
+        _remove(self.batches, self.folder)
         check_output(self.output, overwrite=self.overwrite)
         if not self.output.exists():
             self.ready.rename(self.output)
@@ -86,7 +93,23 @@ class Workspace:
             self.output.rename(self._replaced)
             self.ready.rename(self.output)
         sync(self.output.parent)
-        shutil.rmtree(self.folder)
+        _remove(self.folder, self.folder)
+
+    def empty_ready(self) -> Path:
+        """Make the folder `ready` anew.
+
+        Raises:
+            OutputExistsError: somebody has put a file of his own there.
+        """
+        _remove(self.ready, self.folder)
+        if self.ready.exists():
+            msg = (
+                "The folder of an unfinished build must hold its own files only. Received: others "
+                f"in {str(self.ready)!r}. Move them elsewhere."
+            )
+            raise OutputExistsError(msg)
+        self.ready.mkdir()
+        return self.ready
 
     @property
     def is_ready(self) -> bool:
@@ -113,8 +136,10 @@ class Workspace:
             path
             for path in sorted(self.output.parent.iterdir())
             if path.name.startswith(prefix)
+            and _ENDING.fullmatch(path.name.removeprefix(prefix))
             and path.is_dir()
-            and {item.name for item in path.iterdir() if item.name[0] != "."} <= _PARTS
+            and not path.is_symlink()
+            and (path == self.folder or not _foreign(path, path))
         ]
 
     def _keep_or_remove(self, error: BaseException) -> None:
@@ -124,7 +149,7 @@ class Workspace:
                 "on from there, or remove it."
             )
         else:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            _remove(self.folder, self.folder)
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
@@ -134,14 +159,55 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         OutputExistsError: something has the name.
         FileNotFoundError: there is no folder for it.
     """
-    if not overwrite or not output.is_dir():
+    if not overwrite or not output.is_dir() or output.is_symlink():
         check_absent(output)
         return
-    foreign = [path.name for path in output.iterdir() if not is_records_file(path.name)]
-    if foreign or output.is_symlink() or not (output / MANIFEST_NAME).is_file():
+    try:
+        known = files_of(read_manifest(output))
+    except (RecordsError, OSError) as error:
         msg = (
-            "Only a data set of records is overwritten. Received: "
-            f"output={str(output)!r}, with {', '.join(sorted(foreign)[:3]) or 'no manifest'}. "
-            "Name another, or remove this one."
+            "Only a data set of records is overwritten, which its manifest tells. Received: "
+            f"output={str(output)!r}: {error} Name another, or remove this one."
+        )
+        raise OutputExistsError(msg) from error
+    paths = output.iterdir()
+    foreign = sorted(p.name for p in paths if p.name not in known or not p.is_file())
+    if foreign:
+        msg = (
+            "Only what a build wrote is overwritten. Received: "
+            f"output={str(output)!r}, with {', '.join(foreign[:_NAMED])} "
+            f"({len(foreign)} that its manifest does not list). Move them elsewhere, or name "
+            "another output."
         )
         raise OutputExistsError(msg)
+
+
+def _remove(path: Path, workspace: Path) -> None:
+    """Remove what a build wrote to `path`, in its workspace; what is not of a build stays."""
+    foreign = _foreign(path, workspace)
+    for item in (*sorted(path.rglob("*"), reverse=True), path):
+        if item not in foreign:
+            with contextlib.suppress(OSError):  # gone already, or not empty
+                if item.is_dir() and not item.is_symlink():
+                    item.rmdir()
+                else:
+                    item.unlink()
+    if foreign:
+        named = ", ".join(str(item) for item in foreign[:_NAMED])
+        _log.warning("Files that no build wrote are left where they are: %s.", named)
+
+
+def _foreign(path: Path, workspace: Path) -> list[Path]:
+    """What lies below `path` in a workspace and is no file of a build."""
+    return [item for item in sorted(path.rglob("*")) if not _is_ours(item, workspace)]
+
+
+def _is_ours(path: Path, workspace: Path) -> bool:
+    folder, *names = path.relative_to(workspace).parts
+    if path.is_dir() and not path.is_symlink():
+        return folder in _FOLDERS and not names
+    if not names:
+        return _DIGEST.fullmatch(folder) is not None
+    if folder == "batches":
+        return len(names) == 1 and _BATCH.fullmatch(names[0]) is not None
+    return folder in _FOLDERS and len(names) == 1 and is_build_file(names[0])

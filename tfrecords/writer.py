@@ -217,9 +217,7 @@ class RecordsBuild:
     def _assemble(
         self, rejects: Mapping[str, int], flagged: Mapping[str, int], files: Mapping[str, bytes]
     ) -> None:
-        ready = self._workspace.ready
-        shutil.rmtree(ready, ignore_errors=True)
-        ready.mkdir()
+        ready = self._workspace.empty_ready()
         batches = list(self.batches.values())
         places = np.sort(np.concatenate([batch.places for batch in batches]))
         shards = list(self.plan.shards(places))
