@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from deeploc_tf.embedding.embed import embed
+from deeploc_tf.profiles.unfinished import Unfinished
+from deeploc_tf.study.demo import demo
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
+from deeploc_tf.training.run_folder import Run
 from tfrecords.errors import DamagedRecordsError, OutputExistsError
 from tfrecords.locking import locked
 from tfrecords.manifest import read_manifest
@@ -169,6 +172,37 @@ def test_a_folder_that_is_called_like_a_temporary_one_stays(
         (folder / "new").touch()
     assert (tmp_path / "model.partial-17/mine.txt").read_text() == "mine"
     assert (tmp_path / "model/new").exists()
+
+
+def test_files_that_are_called_nearly_like_those_of_a_run_stay(tmp_path: Path) -> None:
+    run = Run(tmp_path, FitConfig(), None, "")  # type: ignore[arg-type]
+    mine = [tmp_path / ".mine.partial-draft.txt", tmp_path / ".mine.partial-7"]
+    mine[0].write_text("mine")
+    mine[1].mkdir()
+    (tmp_path / ".model.partial-7.keras").touch()
+    with run.alone():
+        assert all(path.exists() for path in mine)
+        assert not (tmp_path / ".model.partial-7.keras").exists()
+
+
+@pytest.mark.parametrize("name", ["cells.h5.partial-mine", "cells.h5.partial-0123456789abcdef"])
+def test_folders_beside_a_table_that_no_computation_made_stay(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / ".thesis").write_text("mine")
+    (tmp_path / ".cells.partial-7.h5").mkdir()
+    parts = Unfinished(tmp_path / "cells.h5", "1" * 64)
+    with parts.opened():
+        (parts.folder / "000000.part").touch()
+        (parts.folder / "mine.txt").write_text("mine")
+    assert (tmp_path / name / ".thesis").read_text() == "mine"
+    assert [path.name for path in parts.folder.iterdir()] == ["mine.txt"]
+
+
+def test_a_demo_does_not_write_over_files_of_others(tmp_path: Path) -> None:
+    (tmp_path / "cells.parquet").write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"cells\.parquet"):
+        demo(tmp_path)
+    assert contents(tmp_path) == {"cells.parquet": b"mine"}
 
 
 # Shards of another build.

@@ -83,8 +83,13 @@ def test_a_damaged_step_is_told_and_made_again(kitchen: Kitchen, damage: str) ->
     kitchen.cook("soup")
     assert kitchen.made == ["soup", "soup"]
     name = {"added": "fly"}.get(damage, "step.json" if "step" in damage else "sub/dish.txt")
-    assert kitchen.said == [f"soup: {name} is not as it was written; made again, in {step.folder}"]
+    aside = f"{step.folder}-damaged-1"
+    assert kitchen.said == [
+        f"soup: {name} is not as it was written; made again, in {step.folder}. What was there is "
+        f"now in {aside}"
+    ]
     assert dish.read_text() == "soup {}"
+    assert (Path(aside) / "fly").exists() == (damage == "added")  # it may be somebody's own
 
 
 def test_steps_of_earlier_settings_are_named(kitchen: Kitchen, tmp_path: Path) -> None:

@@ -37,6 +37,26 @@ def check_absent(output: Path) -> None:
         raise FileNotFoundError(msg)
 
 
+def check_untaken(folder: Path, begun: str, names: Iterable[str]) -> None:
+    """Refuse a folder that has other files of the names that will be written into it.
+
+    Args:
+        folder: to be written into; it need not exist.
+        begun: what an earlier call left there, if there was one: then the files are its own.
+        names: to be written.
+
+    Raises:
+        OutputExistsError: one of the names is taken.
+    """
+    taken = [name for name in names if os.path.lexists(folder / name)]
+    if taken and not os.path.lexists(folder / begun):
+        msg = (
+            "The folder must not hold other files of the names that are written into it. Received: "
+            f"{', '.join(taken)} in {str(folder)!r}. Name another folder, or move them elsewhere."
+        )
+        raise OutputExistsError(msg)
+
+
 @contextlib.contextmanager
 def publishing(path: Path) -> Iterator[Path]:
     """A temporary sibling to write to; it gets the name `path` when the block ends well.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.profiles.neighbors import Space, nearest
-from tfrecords.publishing import publish_json, publishing
+from tfrecords.publishing import check_absent, publish_json, publishing
 
 WORTH_AN_INDEX = 200_000
 """Rows below which an exact search is as quick."""
@@ -82,9 +82,12 @@ def build_index(space: Space, path: str | Path) -> ApproximateIndex:
     """Make an index and write it to `path`; what it is of, and its recall, go to `path`.json.
 
     Raises:
+        OutputExistsError: something has one of the two names.
         MissingUsearchError: the extra `search` is not installed.
     """
     path = Path(path)
+    check_absent(path)
+    check_absent(_description_path(path))
     made = _usearch()(
         ndim=space.vectors.shape[1],
         metric="l2sq" if space.similarity == "euclidean" else "ip",

@@ -8,12 +8,16 @@ OUTPUT.partial-0a1b2c3d/
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from tfrecords.locking import locked
+
+_log = logging.getLogger(__name__)
+
+_PART = re.compile(r"\d{6}\.part|\.\d{6}\.partial-\d+\.part")
 
 
 class Unfinished:
@@ -47,10 +51,10 @@ class Unfinished:
         """
         with locked(self.output.with_name(f".{self.output.name}.lock"), str(self.output)):
             for other in self.output.parent.iterdir():
-                if self._is_temporary(other.name):
+                if self._is_temporary(other.name) and other.is_file():
                     other.unlink()
                 elif self._is_of_another(other):
-                    shutil.rmtree(other)
+                    _remove(other)
             self.folder.mkdir(exist_ok=True)
             try:
                 yield
@@ -61,9 +65,9 @@ class Unfinished:
                         "again to go on from there, or remove it."
                     )
                 else:
-                    shutil.rmtree(self.folder)
+                    _remove(self.folder)
                 raise
-            shutil.rmtree(self.folder)
+            _remove(self.folder)
 
     def _is_temporary(self, name: str) -> bool:
         """Whether a killed process was writing this file, the table or that of its profiles."""
@@ -72,9 +76,22 @@ class Unfinished:
 
     def _is_of_another(self, folder: Path) -> bool:
         """Whether it holds parts of another computation of the same output, and nothing else."""
-        mine = folder.name.startswith(f"{self.output.name}.partial-") and folder.is_dir()
+        prefix = re.escape(f"{self.output.name}.partial-")
         return (
-            mine
+            re.fullmatch(rf"{prefix}[0-9a-f]{{16}}", folder.name) is not None
             and folder != self.folder
-            and all(path.suffix == ".part" or path.name[0] == "." for path in folder.iterdir())
+            and folder.is_dir()
+            and not folder.is_symlink()
+            and all(_PART.fullmatch(path.name) for path in folder.iterdir())
         )
+
+
+def _remove(folder: Path) -> None:
+    """Remove the parts in a folder, and the folder if nothing else is in it."""
+    for path in folder.iterdir():
+        if _PART.fullmatch(path.name) and path.is_file():
+            path.unlink()
+    if left := sorted(path.name for path in folder.iterdir()):
+        _log.warning("Files that are no part of a table are left in %r: %s.", str(folder), left[0])
+    else:
+        folder.rmdir()

@@ -113,8 +113,8 @@ def _source(screen: Path) -> TableSource:
 
 
 def _simulate(folder: Path, screen: Screen, workers: int, show: ShowProgress) -> None:
-    shutil.rmtree(folder)  # of a call that was killed: quickly drawn again
-    folder.mkdir()
+    for left in (folder / "screen", *folder.glob("screen.partial-*")):
+        shutil.rmtree(left, ignore_errors=True)  # of a call that was killed: quickly drawn again
     with show("Drawing proteins", screen.num_proteins) as progress:
         simulate(folder / "screen", screen, workers=workers, progress=progress)
 

@@ -26,7 +26,7 @@ from deeploc_tf.sources.simulation.simulate import (
 from deeploc_tf.study.demo_page import write_demo_page
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
-from tfrecords.publishing import publishing_folder
+from tfrecords.publishing import check_untaken, publishing_folder
 
 CONFIG = FitConfig(
     width=0.25,
@@ -130,6 +130,7 @@ def demo(
     screen = screen or Screen()
     say = say or (lambda _: None)
     show = show_progress or (lambda *_: nullcontext(lambda _: None))
+    check_untaken(here.folder, "screen", [getattr(here, name).name for name in (*PLACES, "page")])
     here.folder.mkdir(parents=True, exist_ok=True)
     _make_records(here, screen, workers, say, show)
     _train_and_embed(here, config, say, show)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -84,8 +84,11 @@ class Steps:
             damage = _damage(step.folder)
             if not damage:
                 return step
-            self.say(f"{name}: {damage} is not as it was written; made again, in {step.folder}")
-            shutil.rmtree(step.folder)
+            aside = _set_aside(step.folder)
+            self.say(
+                f"{name}: {damage} is not as it was written; made again, in {step.folder}. What "
+                f"was there is now in {aside}"
+            )
         else:
             self.say(f"{name}: in {step.folder}")
         step.folder.mkdir(parents=True, exist_ok=True)
@@ -97,6 +100,13 @@ class Steps:
         """Folders of steps that were not asked for, such as those of earlier settings."""
         folders = (path for path in self.folder.iterdir() if path.is_dir())
         return sorted(path for path in folders if path.name not in self.used)
+
+
+def _set_aside(folder: Path) -> Path:
+    """Give a folder another name: somebody may have put files of his own there."""
+    names = (folder.with_name(f"{folder.name}-damaged-{n}") for n in itertools.count(1))
+    aside = next(path for path in names if not path.exists())
+    return folder.rename(aside)
 
 
 def _digests(folder: Path) -> dict[str, str]:

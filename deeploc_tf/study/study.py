@@ -32,7 +32,7 @@ from deeploc_tf.study.steps import Step, Steps
 from deeploc_tf.study.study_page import PICTURES, draw_pictures, write_study_page
 from deeploc_tf.training.interruptions import TrainingStoppedError
 from tfrecords.locking import locked
-from tfrecords.publishing import publish_bytes
+from tfrecords.publishing import check_untaken, publish_bytes
 
 SCORES, SUMMARY, CURVES, PAGE = "scores.csv", "summary.csv", "curves.csv", "index.html"
 HALVES = "halves.csv"
@@ -96,6 +96,8 @@ def study(
     say = say or (lambda _: None)
     show = _stopping(show_progress or (lambda *_: nullcontext(lambda _: None)), should_stop)
     folder = Path(output)
+    pictures = [f"{name}{form}" for name in PICTURES for form in (".png", ".svg")]
+    check_untaken(folder, "steps", [SCORES, SUMMARY, CURVES, HALVES, PAGE, *pictures])
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", str(folder)):
         steps = Steps(folder / "steps", say)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from deeploc_tf.training.run_folder import Run
 EpochReport = Callable[[dict[str, float]], None]
 
 # In the history, if there.
+_BEST_FILE = re.compile(r"best-\d{5,}\.npz")
 _VALIDATED = ("loss", "accuracy", "balanced_accuracy", "macro_ap", "explained_variance")
 
 
@@ -78,7 +80,9 @@ class EndOfEpoch(keras.callbacks.Callback):
         save_state(self.run.path / "checkpoint", self.state, self.model)
         kept.add(self.state.best_epoch)
         for path in (self.run.path / "checkpoint").glob("best-*.npz"):
-            if path not in {best_weights_path(self.run, best) for best in kept}:
+            if _BEST_FILE.fullmatch(path.name) and path not in {
+                best_weights_path(self.run, best) for best in kept
+            }:
                 path.unlink()
         self.run.write_history(self.state.history)
         if self.report is not None:

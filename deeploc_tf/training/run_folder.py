@@ -19,6 +19,7 @@ import contextlib
 import dataclasses
 import json
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -42,6 +43,7 @@ from tfrecords.schema import Schema
 
 ENVIRONMENT_NAME = "environment.json"
 _PACKAGES = ("tensorflow", "keras", "tensorflow-addons", "numpy", "pandas", "scikit-learn", "h5py")
+_HALF_WRITTEN = re.compile(r"\..+\.partial-\d+(\.\w+)?")  # as `publishing` calls it
 _COMPUTING = ("tensorflow", "keras")  # another version of these, or of ours, may give other bits
 
 
@@ -99,7 +101,8 @@ class Run:
         """
         with locked(self.path / ".lock", "a run folder"):
             for path in self.path.rglob(".*.partial-*"):
-                path.unlink()
+                if _HALF_WRITTEN.fullmatch(path.name) and path.is_file():
+                    path.unlink()
             yield
 
     def write_config(self) -> None:
