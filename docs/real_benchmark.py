@@ -43,8 +43,6 @@ SHOWN = {
     "maximal_f1": ".4f",
     "shuffled_average_precision": ".4f",
     "mean_average_precision": ".4f",
-    "mean_average_precision_low": ".4f",
-    "mean_average_precision_high": ".4f",
     "mean_query_prevalence": ".4f",
     "mean_auroc": ".4f",
     "significant_queries": ".4f",
@@ -113,7 +111,8 @@ def print_table(method: dict[str, Any]) -> None:
     print(f"\n| {method['name']} | {' | '.join(standards)} |\n|---|{'---|' * len(standards)}")
     for name, form in SHOWN.items():
         if all(name in values for values in standards.values()):
-            cells = " | ".join(format(values[name], form) for values in standards.values())
+            numbers = [values[name] for values in standards.values()]
+            cells = " | ".join("-" if n is None else format(n, form) for n in numbers)
             print(f"| {name} | {cells} |")
 
 

@@ -49,7 +49,7 @@ curves: [DeepLoc]
 map: both
 densities: processes
 choose_by: processes
-resamples: 20
+resamples: 40
 draws: 2
 """
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from deeploc_tf.benchmark.clustering import cluster_scores
 from deeploc_tf.benchmark.intervals import (
-    interval,
+    COMPARED,
+    bounds,
     resampled_average_precisions,
-    resampled_means,
     resampled_weights,
 )
 from deeploc_tf.benchmark.per_query import (
@@ -66,10 +66,11 @@ class StandardScores:
 
     Attributes:
         standard: its name.
-        numbers: by name, JSON-ready.
+        numbers: by name, JSON-ready; None is a number that is not defined, or not known.
         curve: precision and recall of the pooled ranking.
         terms: a row a term, see `term_table`.
         resampled: scores of the same draws of proteins, by name; empty without intervals.
+        notes: by name of a score, why it, or its interval, is None.
     """
 
     standard: str
@@ -77,6 +78,7 @@ class StandardScores:
     curve: PrecisionRecallCurve
     terms: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
     resampled: Mapping[str, NDArray[np.float64]] = dataclasses.field(default_factory=dict)
+    notes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def benchmark(
@@ -165,12 +167,15 @@ def _score(
             np.std(shuffled, ddof=min(1, len(shuffled) - 1))
         )
     resampled: dict[str, NDArray[np.float64]] = {}
+    notes: dict[str, str] = {}
     if extent.num_resamples:
-        resampled = _resample(similarities, shared, queries, extent)
-        for name, draws in resampled.items():
-            values[f"{name}_low"], values[f"{name}_high"] = interval(draws)
+        resampled = _resample(similarities, shared, extent)
+        for name in COMPARED:
+            low, high, note = bounds(name, resampled.get(name))
+            values |= {f"{name}_low": low, f"{name}_high": high}
+            notes |= {name: f"No interval of {name}: {note}"} if note else {}
     terms = term_table(annotation, queries.term_precision)
-    return StandardScores(annotation.standard, values, curve, terms, resampled)
+    return StandardScores(annotation.standard, values, curve, terms, resampled, notes)
 
 
 def _numbers_of_curve(
@@ -219,14 +224,10 @@ def _numbers_of_queries(
 
 
 def _resample(
-    similarities: Similarities,
-    shared: scipy.sparse.csr_matrix,
-    queries: QueryScores,
-    extent: Extent,
+    similarities: Similarities, shared: scipy.sparse.csr_matrix, extent: Extent
 ) -> dict[str, NDArray[np.float64]]:
     """Scores of draws of proteins, by name; that of all pairs only where memory allows it."""
     generator = np.random.default_rng(extent.seed)
     weights = resampled_weights(len(similarities), extent.num_resamples, generator)
-    found = {"mean_average_precision": resampled_means(queries.precision, weights)}
     pooled = resampled_average_precisions(similarities, shared, weights, extent.memory)
-    return found if pooled is None else {**found, "average_precision": pooled}
+    return {} if pooled is None else {"average_precision": pooled}

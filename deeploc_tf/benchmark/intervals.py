@@ -20,7 +20,15 @@ from deeploc_tf.benchmark.pooled import Positives, keys_of, num_threads, scores_
 from deeploc_tf.benchmark.similarity import Similarities
 
 LEVEL = 0.95
+COMPARED = ("average_precision", "mean_average_precision")
+"""Scores of which an interval, and the differences of methods, are asked for."""
 
+_TOO_NARROW = (
+    "Intervals of mAP from a bootstrap over proteins are about half as wide as they must be, since "
+    "a query's ranking stays that of all, and p-values are too small; none is given."
+)
+_FEWEST_RESAMPLES = 40  # of fewer, the outermost one lies within the middle 95 percent
+_MOST_EMPTY = 0.05
 _MOST_PROTEINS = 1 << 15
 _CHUNK = 1 << 16  # pairs; with weights below 256 their sum stays below 2^32
 
@@ -124,11 +132,31 @@ def _scores(ordered: NDArray[np.uint64], weights: NDArray[np.uint32]) -> NDArray
     return scores
 
 
-def resampled_means(values: NDArray[np.float64], weights: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean over the queries of each resample; every query's ranking stays that of all proteins."""
-    good = np.isfinite(values)
-    means: NDArray[np.float64] = weights[:, good] @ values[good] / weights[:, good].sum(axis=1)
-    return means
+def why_no_interval(score: str, resampled: NDArray[np.float64] | None) -> str:
+    """Why a score has no interval that can be believed, or "".
+
+    Args:
+        score: one of `COMPARED`.
+        resampled: as `resampled_average_precisions` gives them.
+    """
+    if score != "average_precision":
+        return _TOO_NARROW
+    if resampled is None:
+        return "All pairs in order do not fit into the memory that is allowed."
+    if len(resampled) < _FEWEST_RESAMPLES:
+        return f"An interval takes {_FEWEST_RESAMPLES} resamples or more, and had {len(resampled)}."
+    empty = int((~np.isfinite(resampled)).sum())
+    if empty > _MOST_EMPTY * len(resampled):
+        return f"{empty} of {len(resampled)} resamples hold no positive pair; there are too few."
+    return ""
+
+
+def bounds(
+    score: str, resampled: NDArray[np.float64] | None
+) -> tuple[float | None, float | None, str]:
+    """Ends of a score's interval, or None twice and the reason."""
+    note = why_no_interval(score, resampled)
+    return (None, None, note) if note or resampled is None else (*interval(resampled), "")
 
 
 def interval(resampled: NDArray[np.float64]) -> tuple[float, float]:
@@ -160,3 +188,17 @@ def paired_difference(
         "high": high,
         "p_value": float(min(1.0, 2 * (smaller + 1) / (len(differences) + 1))),
     }
+
+
+def difference(
+    score: str,
+    values: tuple[float, float],
+    resampled: Sequence[NDArray[np.float64] | None],
+) -> dict[str, Any]:
+    """As `paired_difference`; without an interval that can be believed, nulls and a `note`."""
+    notes = [why_no_interval(score, draws) for draws in resampled]
+    drawn = [draws for draws in resampled if draws is not None]
+    if any(notes) or len(drawn) < len(resampled):
+        unknown = dict.fromkeys(("low", "high", "p_value"))
+        return {"difference": values[0] - values[1], **unknown, "note": max(notes, key=len)}
+    return paired_difference(*values, drawn)

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.benchmark.benchmark import StandardScores
-from deeploc_tf.benchmark.intervals import paired_difference
+from deeploc_tf.benchmark.intervals import COMPARED, difference
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.version import __version__
 from tfrecords.errors import OutputExistsError
@@ -46,7 +46,8 @@ DEFINITIONS = {
     "median distance of their members from these; mean over draws",
     "shuffled_*": "the same with the proteins shuffled",
     "*_sd": "standard deviation over shuffles, draws or seeds",
-    "*_low, *_high": "95% interval, bootstrap over proteins",
+    "*_low, *_high": "95% interval, bootstrap over proteins; null where none is known to be right",
+    "notes": "why a score, or its interval, is null",
     "knn_*, linear_*": "cells: label by the ten nearest by cosine, and by logistic regression, "
     "learned from other groups; macro-F1 and balanced accuracy",
     "best_terms, worst_terms": "by the mean over members of the AP of their ranking of all others, "
@@ -120,11 +121,13 @@ def write_results(
         **settings,
         "profiles": _origin(methods[0]),
         "standards": _numbers(methods[0]),
+        "notes": _notes(methods[0]),
         "methods": [
             {
                 "name": m.name,
                 "profiles": _origin(m),
                 "standards": _numbers(m),
+                "notes": _notes(m),
                 "terms": {r.standard: _extremes(r.terms) for r in m.results},
             }
             for m in methods
@@ -167,7 +170,7 @@ def spread_over_seeds(methods: Sequence[Method]) -> list[dict[str, Any]]:
                 "tables": len(tables),
             }
             for score in _SPREAD:
-                if all(score in result.numbers for result in results):
+                if all(result.numbers.get(score) is not None for result in results):
                     numbers = [result.numbers[score] for result in results]
                     row[score] = float(np.mean(numbers))
                     row[f"{score}_sd"] = float(np.std(numbers, ddof=1))
@@ -185,12 +188,14 @@ def differences(methods: Sequence[Method]) -> list[dict[str, Any]]:
     for other in others:
         sides = [[m for m in methods if m.name == name] for name in (first, other)]
         for place, result in enumerate(methods[0].results):
-            for score in result.resampled:
+            for score in COMPARED:
+                if f"{score}_low" not in result.numbers:
+                    continue
                 (ours, our_draws), (theirs, their_draws) = (
                     _mean_over_seeds([method.results[place] for method in side], score)
                     for side in sides
                 )
-                found = paired_difference(ours, theirs, [our_draws, their_draws])
+                found = difference(score, (ours, theirs), (our_draws, their_draws))
                 where = {"method": first, "other": other, "standard": result.standard}
                 rows.append({**where, "score": score, **found})
     return sorted(rows, key=lambda row: (row["score"], row["other"], row["standard"]))
@@ -198,9 +203,10 @@ def differences(methods: Sequence[Method]) -> list[dict[str, Any]]:
 
 def _mean_over_seeds(
     results: Sequence[StandardScores], score: str
-) -> tuple[float, NDArray[np.float64]]:
-    draws = np.mean([result.resampled[score] for result in results], axis=0)
-    return float(np.mean([result.numbers[score] for result in results])), draws
+) -> tuple[float, NDArray[np.float64] | None]:
+    draws = [result.resampled[score] for result in results if score in result.resampled]
+    mean = np.mean(draws, axis=0) if len(draws) == len(results) else None
+    return float(np.mean([result.numbers[score] for result in results])), mean
 
 
 def _extremes(terms: pd.DataFrame) -> dict[str, Any]:
@@ -224,6 +230,10 @@ def _origin(method: Method) -> dict[str, Any]:
 
 def _numbers(method: Method) -> dict[str, dict[str, Any]]:
     return {result.standard: dict(result.numbers) for result in method.results}
+
+
+def _notes(method: Method) -> dict[str, dict[str, str]]:
+    return {result.standard: dict(result.notes) for result in method.results}
 
 
 def _curve_table(method: str, result: StandardScores) -> pd.DataFrame:

@@ -255,9 +255,6 @@ def _score(
         vectors = table.vectors
         proteins = vectors.metadata["protein"].tolist()
         results = score(vectors.features, proteins, standards, extent=extent, **options)
-        missing = extent.num_resamples and "average_precision" not in results[0].resampled
-        if missing:
-            click.echo("No interval of AP: all pairs in order do not fit into --memory.", err=True)
         methods.append(
             Method(table.name, results, table.path, vectors.provenance, table.identifiers)
         )
@@ -321,6 +318,7 @@ def _lines(
     ]
     numbers = [_with_interval(r.numbers) for method in methods for r in method.results]
     yield from _columns("standard", heads, numbers, _SHOWN)
+    yield from _notes(methods)
     for standard, result in zip(standards, methods[0].results, strict=True):
         n = result.numbers
         yield (
@@ -339,11 +337,22 @@ def _lines(
         yield from _columns("cells", [str(c["name"]) for c in cells], cells, _OF_CELLS)
 
 
+def _notes(methods: Sequence[Method]) -> Iterator[str]:
+    """Why scores and intervals are null, each reason once, with the standards where not all."""
+    places: dict[str, set[str]] = {}
+    for method in methods:
+        for result in method.results:
+            for note in result.notes.values():
+                places.setdefault(note, set()).add(result.standard)
+    every = {result.standard for result in methods[0].results}
+    for note, standards in places.items():
+        where = "" if standards == every else f" ({', '.join(sorted(standards))})"
+        yield f"{note}{where}"
+
+
 def _with_interval(numbers: Mapping[str, Any]) -> Mapping[str, Any]:
-    if "average_precision_low" not in numbers:
-        return numbers
-    low, high = numbers["average_precision_low"], numbers["average_precision_high"]
-    return {**numbers, "interval": f"{low:.3f}-{high:.3f}"}
+    low, high = (numbers.get(f"average_precision_{end}") for end in ("low", "high"))
+    return numbers if low is None else {**numbers, "interval": f"{low:.3f}-{high:.3f}"}
 
 
 def _columns(
@@ -358,7 +367,9 @@ def _columns(
     yield title.ljust(width) + "".join(column.rjust(13) for column, _ in columns.values())
     for head, row in zip(heads, rows, strict=True):
         cells = [
-            format(row[name], form).rjust(13) if name in row else " " * 13
+            ("-" if row[name] is None else format(row[name], form)).rjust(13)
+            if name in row
+            else " " * 13
             for name, (_, form) in columns.items()
         ]
         yield head.ljust(width) + "".join(cells)

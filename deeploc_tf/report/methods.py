@@ -46,7 +46,8 @@ def methods_compared(results: str | Path, form: Form = "png") -> bytes:
 
     Tables of one method, its seeds, are one bar at their mean; then the whiskers are a standard
     deviation over them. Else they are the 95% interval over proteins or, for scores of clusters, a
-    standard deviation over draws; where neither was computed there is none.
+    standard deviation over draws; where neither was computed, or is known to be right, there is
+    none. A score that is not defined has no bar.
 
     Args:
         results: folder that `benchmark` wrote; `scores.json` is read.
@@ -80,7 +81,7 @@ def methods_compared(results: str | Path, form: Form = "png") -> bytes:
                 )
             for number, numbers in enumerate(standards.values()):
                 axes.hlines(
-                    numbers[panel.chance],
+                    np.nan if numbers[panel.chance] is None else numbers[panel.chance],
                     number - 0.45,
                     number + 0.45,
                     color=GRAY,
@@ -97,12 +98,12 @@ def methods_compared(results: str | Path, form: Form = "png") -> bytes:
 
 
 def _bar(tables: list[dict[str, Any]], score: str) -> tuple[float, float, float]:
-    """Height of a bar, and how far its whiskers reach down and up."""
-    values = [numbers[score] for numbers in tables]
+    """Height of a bar, and how far its whiskers reach down and up; NaN draws none."""
+    values = [np.nan if numbers[score] is None else numbers[score] for numbers in tables]
     height = float(np.mean(values))
     if len(values) > 1:
         return height, float(np.std(values, ddof=1)), float(np.std(values, ddof=1))
-    spread = tables[0].get(f"{score}_sd", 0.0)
-    low = tables[0].get(f"{score}_low", height - spread)
-    high = tables[0].get(f"{score}_high", height + spread)
+    low, high, spread = (tables[0].get(f"{score}_{what}") for what in ("low", "high", "sd"))
+    if low is None or high is None:
+        return height, spread or 0.0, spread or 0.0
     return height, max(0.0, height - low), max(0.0, high - height)

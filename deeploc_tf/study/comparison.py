@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.benchmark.benchmark import Extent, benchmark
-from deeploc_tf.benchmark.intervals import interval, paired_difference
+from deeploc_tf.benchmark.intervals import COMPARED, bounds, difference
 from deeploc_tf.benchmark.similarity import usable_profiles
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.profiles.tables import VectorTable
@@ -116,7 +116,8 @@ def summary(scored: Sequence[Scored], reference: str | None = None) -> pd.DataFr
 
     `low` and `high` bound the middle 95 percent of the mean over seeds when proteins are drawn
     anew. `difference` is the reference's mean less the method's, with an interval and a two-sided
-    p-value from the same draws of proteins; both are there for the scores that are resampled.
+    p-value from the same draws of proteins. Where these cannot be believed they are null, and
+    `note` says why; scores of clusters have none of them.
 
     Args:
         scored: all methods and seeds, scored on the same proteins with the same draws.
@@ -141,30 +142,29 @@ class _Mean:
     """A method's score on a standard, its mean over seeds."""
 
     def __init__(self, score: str, standard: str, seeds: Sequence[Scored]) -> None:
-        self.by_seed = np.array([one.numbers[standard][score] for one in seeds], np.float64)
+        self.score = score
+        values = [one.numbers[standard][score] for one in seeds]
+        self.by_seed = np.array([np.nan if v is None else v for v in values], np.float64)
         draws = [one.resampled[standard].get(score) for one in seeds]
         known = [drawn for drawn in draws if drawn is not None]
         self.resampled = np.mean(known, axis=0) if len(known) == len(seeds) else None
+        self.is_compared = score in COMPARED and any(one.resampled[standard] for one in seeds)
 
     def row(self) -> dict[str, Any]:
         count = len(self.by_seed)
-        low, high = (None, None) if self.resampled is None else interval(self.resampled)
-        return {
+        row = {
             "seeds": count,
             "mean": float(self.by_seed.mean()),
             "sd": float(self.by_seed.std(ddof=1)) if count > 1 else None,
-            "low": low,
-            "high": high,
         }
+        low, high, note = bounds(self.score, self.resampled) if self.is_compared else (None,) * 3
+        return row | {"low": low, "high": high, "note": note or None}
 
     def less(self, other: _Mean) -> dict[str, Any]:
-        if self.resampled is None or other.resampled is None:
+        if not (self.is_compared and other.is_compared):
             return {}
-        found = paired_difference(
-            float(self.by_seed.mean()),
-            float(other.by_seed.mean()),
-            (self.resampled, other.resampled),
-        )
+        means = float(self.by_seed.mean()), float(other.by_seed.mean())
+        found = difference(self.score, means, (self.resampled, other.resampled))
         names = {"low": "difference_low", "high": "difference_high"}
         return {names.get(name, name): value for name, value in found.items()}
 

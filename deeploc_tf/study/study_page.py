@@ -151,7 +151,7 @@ def _tables(summary: pd.DataFrame, reference: str | None) -> Iterator[Section]:
             "" if score != next(iter(_TITLES)) else "Numbers",
             title,
             _wide(rows),
-            caption=f"{caption}.",
+            caption=" ".join([f"{caption}.", *rows["note"].dropna().unique()]),
         )
         if resampled and reference is not None:
             others = rows[rows["method"] != reference]
@@ -174,6 +174,8 @@ def _wide(rows: pd.DataFrame, value: str = "mean") -> pd.DataFrame:
 
 
 def _number(row: pd.Series[float], value: str, bounds: tuple[str, str]) -> str:
+    if pd.isna(row[value]):
+        return "–"
     text = f"{row[value]:.3f}"
     if pd.notna(row[bounds[0]]):
         return f"{text} [{row[bounds[0]]:.3f}, {row[bounds[1]]:.3f}]"
