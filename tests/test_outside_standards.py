@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from click.testing import CliRunner
 
 from deeploc_tf.benchmark.standards import Standard, StandardError, annotate, read_standard

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-
 from click.testing import CliRunner
 
 from deeploc_tf.benchmark.benchmark import Extent, benchmark
