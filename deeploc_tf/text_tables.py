@@ -1,13 +1,27 @@
-"""Tables from CSV, TSV and Parquet files, strictly: what is odd is an error with its line."""
+"""Tables from CSV, TSV and Parquet files, strictly: what is odd is an error with its line.
+
+Every command that takes a table of somebody else reads it here, compressed by gzip or not. Text is
+UTF-8, with or without a byte order mark; lines end in a newline, or a carriage return and one.
+Values are neither stripped nor guessed. A value that begins with a quotation mark must end with one
+in the same line, before the next delimiter, and marks inside are doubled, as RFC 4180 has it; a
+value over several lines is refused, since a mark that is no quote would swallow lines. A mark
+inside a value (`5'-A`, `12" ruler`) is a character like any other.
+"""
 
 from __future__ import annotations
 
 import csv as text
+import gzip
 import os
-from collections.abc import Iterable
+import re
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
+import numpy as np
+
+from deeploc_tf.names import tidy
 from tfrecords.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -16,6 +30,9 @@ if TYPE_CHECKING:
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 PARQUET = (".parquet", ".pq")
+_MOST_BYTES = 8 << 30  # of an archive's content; more would hardly be a table
+_CHUNK_BYTES = 1 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
 
 
 class TableError(ValueError):
@@ -25,22 +42,16 @@ class TableError(ValueError):
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     """All rows of a table; every column of a delimited file is text, as it stands there.
 
-    A byte order mark and either line end are understood. Values are neither stripped nor guessed.
-
     Args:
-        path: `.csv` (comma), `.tsv`, `.tab`, `.txt` (tab) or `.parquet`.
+        path: `.csv` (comma), `.tsv`, `.tab`, `.txt` (tab), all also `.gz`; or `.parquet`.
 
     Raises:
         TableError: no rows, columns named twice or not at all, a row of another length (with its
-            line), another delimiter, or not UTF-8.
+            line), quotes that do not balance in their line, another delimiter, or not UTF-8.
         OSError: the file cannot be read.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in PARQUET and suffix not in DELIMITERS:
-        msg = f"A table must be one of {', '.join([*DELIMITERS, *PARQUET])}. Received: {path}."
-        raise TableError(msg)
-    table = _read_parquet(path) if suffix in PARQUET else _read_delimited(path, DELIMITERS[suffix])
+    table = _read_parquet(path) if suffix_of(path) in PARQUET else read_delimited(path)
     _check_columns(table.column_names, path)
     if table.num_rows == 0:
         raise TableError(_no_rows(path))
@@ -54,6 +65,73 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
+def read_delimited(path: Path, *, first_may_be_unnamed: bool = False) -> pa.Table:
+    """The rows of a CSV or TSV file; every column is text.
+
+    Args:
+        path: of the file; its suffix tells the delimiter.
+        first_may_be_unnamed: the first column may have no name, as that of row names.
+
+    Raises:
+        TableError: as `read_table`.
+        OSError: the file cannot be read.
+    """
+    suffix = suffix_of(path)
+    if suffix not in DELIMITERS:
+        known = ", ".join([*DELIMITERS, *PARQUET])
+        msg = f"A table must be one of {known} (text also in .gz). Received: {path}."
+        raise TableError(msg)
+    delimiter = DELIMITERS[suffix]
+    data = content(path).removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+    header = _header(data, path)
+    _check_text(data, path)
+    _check_quotes(data, delimiter, path)
+    columns = next(text.reader([header.decode().rstrip("\r")], delimiter=delimiter))
+    is_unnamed = first_may_be_unnamed and len(columns) > 1 and not tidy(columns[0])
+    _check_columns(columns[is_unnamed:], path)
+    if len(data) == len(header):
+        raise TableError(_no_rows(path))
+    return _parsed(data, len(header) + 1, columns, delimiter, path)
+
+
+def content(path: Path) -> bytes:
+    """What a file holds, decompressed.
+
+    Raises:
+        TableError: a damaged archive, or one of more than a few GiB.
+        OSError: the file cannot be read.
+    """
+    parts, size = [], 0
+    with opened(path) as file:
+        for part in whole_parts(path, iter(lambda: file.read(_CHUNK_BYTES), b"")):
+            parts.append(part)
+            size += len(part)
+            if size > _MOST_BYTES:
+                msg = f"A table must fit into memory. Received: {path}, {_MOST_BYTES >> 30} GiB."
+                raise TableError(msg)
+    return b"".join(parts)
+
+
+def opened(path: Path) -> IO[bytes]:
+    """A file to read, decompressed if its content is gzip's."""
+    with path.open("rb") as file:
+        compressed = file.read(2) == _GZIP_MAGIC
+    return gzip.open(path) if compressed else path.open("rb")  # type: ignore[return-value]
+
+
+def whole_parts(path: Path, parts: Iterator[bytes]) -> Iterator[bytes]:
+    """The parts, with the file named where its archive is damaged.
+
+    Raises:
+        TableError: it is.
+    """
+    try:
+        yield from parts
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        msg = f"A .gz file must be whole. Received: {path}: {error}. Download it again."
+        raise TableError(msg) from error
+
+
 def require_column(columns: Iterable[str], name: str, what: str) -> None:
     """Raise `TableError` with the nearest name unless `name` is among `columns`."""
     known = [str(column) for column in columns]
@@ -65,9 +143,15 @@ def require_column(columns: Iterable[str], name: str, what: str) -> None:
 def place(path: str | os.PathLike[str], row: int) -> str:
     """Where row `row` (from 0) of a table stands: its line in text, its row in Parquet."""
     path = Path(path)
-    if path.suffix.lower() in PARQUET:
+    if suffix_of(path) in PARQUET:
         return f"{path.name}, row {row}"
     return f"{path.name}, line {row + 2}"
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that tells the format, in lower case; that of gzip is passed over."""
+    name = Path(path.stem) if path.suffix.lower() == ".gz" else path
+    return name.suffix.lower()
 
 
 def _read_parquet(path: Path) -> pa.Table:
@@ -75,32 +159,33 @@ def _read_parquet(path: Path) -> pa.Table:
     from pyarrow import parquet
 
     try:
-        return parquet.read_table(path, partitioning=None)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        return parquet.read_table(path, partitioning=None, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
         msg = f"A .parquet file must be a whole Parquet file. Received: {path}: {error}"
         raise TableError(msg) from error
 
 
-def _read_delimited(path: Path, delimiter: str) -> pa.Table:
+def _parsed(data: bytes, start: int, columns: list[str], delimiter: str, path: Path) -> pa.Table:
+    """The rows of `data` from `start` on, which have been looked at."""
     import pyarrow as pa
     from pyarrow import csv
 
-    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
-    header = _header(data, path)
-    columns = next(text.reader([header], delimiter=delimiter))
-    _check_columns(columns, path)
     bad: list[csv.InvalidRow] = []
 
     def note(row: csv.InvalidRow) -> str:
         bad.append(row)
         return "error"
 
+    newlines = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
+    longest = int(np.diff(newlines, prepend=0, append=len(data)).max())
     try:
         return csv.read_csv(
-            pa.BufferReader(data),
-            # rows have numbers only when read by one thread
+            pa.BufferReader(memoryview(data)[start:]),
+            # rows have numbers only when read by one thread; a row must fit into a block
             read_options=csv.ReadOptions(
-                use_threads=False, block_size=max(1 << 20, len(header) * 2)
+                use_threads=False, block_size=max(1 << 20, 2 * longest), column_names=columns
             ),
             parse_options=csv.ParseOptions(
                 delimiter=delimiter, invalid_row_handler=note, ignore_empty_lines=False
@@ -111,14 +196,19 @@ def _read_delimited(path: Path, delimiter: str) -> pa.Table:
             ),
         )
     except pa.ArrowInvalid as error:
-        if bad:
-            row = bad[0]
-            msg = (
-                f"Every line must have the {row.expected_columns} values of the header. Received: "
-                f"{path}, line {row.number}: {row.actual_columns} values ({row.text[:80]!r})."
-            )
-        else:
-            msg = f"A table must be UTF-8 text with quotes that close. Received: {path}: {error}"
+        if not bad:
+            msg = f"A table must be lines of values. Received: {path}: {error}"
+            raise TableError(msg) from error
+        row = bad[0]
+        line = row.number + 1  # under the header
+        msg = (
+            f"Every line must have the {row.expected_columns} values of the header, which is line "
+            f"1. Received: {path}, line {line}: {row.actual_columns} values ({row.text[:80]!r})."
+        )
+        if columns[0].startswith("#"):
+            msg += " Comments are not understood: remove them."
+        elif line == 2 and row.actual_columns == row.expected_columns + 1:
+            msg += " Name the column of row names, too, and end no line with a delimiter."
         raise TableError(msg) from error
 
 
@@ -126,41 +216,74 @@ def _no_rows(path: Path) -> str:
     return f"A table must have rows. Received: {path}, which has only a header."
 
 
-def _header(data: bytes, path: Path) -> str:
-    header, newline, _ = data.partition(b"\n")
+def _header(data: bytes, path: Path) -> bytes:
+    header = data.partition(b"\n")[0]
     if not header.strip():
         msg = (
             f"A table must begin with a header line. Received: {path}, which begins with an empty "
             "one."
         )
         raise TableError(msg)
-    if b"\r" in header.rstrip(b"\r"):
-        msg = f"Lines must end in a newline. Received: {path}, line 1: a carriage return inside."
-        raise TableError(msg)
-    if not newline:
-        raise TableError(_no_rows(path))
+    return header
+
+
+def _check_text(data: bytes, path: Path) -> None:
+    """Refuse what is not lines of UTF-8."""
     if b"\0" in data:
-        line = data[: data.index(b"\0")].count(b"\n") + 1
         msg = (
-            f"A table must be UTF-8 text. Received: {path}, line {line}: a NUL byte. Is it UTF-16?"
+            f"A table must be UTF-8 text. Received: {path}, line {_line(data, data.index(0))}: a "
+            "NUL byte. Is it UTF-16?"
+        )
+        raise TableError(msg)
+    if data.count(b"\r") != data.count(b"\r\n") and (lone := re.search(rb"\r(?!\n)", data)):
+        msg = (
+            f"Lines must end in a newline. Received: {path}, line {_line(data, lone.start())}: a "
+            "carriage return inside."
         )
         raise TableError(msg)
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
         msg = (
-            f"A table must be UTF-8 text. Received: {path}, line {line}: {error.reason}. Save it "
-            "as UTF-8."
+            f"A table must be UTF-8 text. Received: {path}, line {_line(data, error.start)}: "
+            f"{error.reason}. Save it as UTF-8."
         )
         raise TableError(msg) from error
-    return header.decode().rstrip("\r")
+
+
+def _check_quotes(data: bytes, delimiter: str, path: Path) -> None:
+    """Refuse quotes that do not enclose one value of one line."""
+    if b'"' not in data:
+        return
+    d = delimiter.encode()
+    value = rb'(?:"(?:[^"\n]|"")*+"|(?!")[^%b\r\n]*+)' % d
+    good = re.compile(rb"(?:%b(?:%b%b)*+\r?\n)*+" % (value, d, value))
+    at = good.match(data + b"\n").end()  # type: ignore[union-attr]
+    if at > len(data):
+        return
+    shown = data[at : at + 200].split(b"\n")[0].decode(errors="replace")[:80]
+    msg = (
+        "A value that begins with a quotation mark must end with one in the same line, before the "
+        f"next delimiter. Received: {path}, line {_line(data, at)}: {shown!r}. Double the marks "
+        "inside a quoted value, quote a value that begins with one, and leave no newline inside."
+    )
+    raise TableError(msg)
+
+
+def _line(data: bytes, at: int) -> int:
+    return data.count(b"\n", 0, at) + 1
 
 
 def _check_columns(columns: list[str], path: Path) -> None:
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice or not all(name.strip() for name in columns):
-        problem = f"{twice[0]!r} twice" if twice else "a column without a name"
+    seen: dict[str, str] = {}
+    for name in columns:
+        plain = tidy(name)
+        if plain and plain not in seen:
+            seen[plain] = name
+            continue
+        problem = "a column without a name"
+        if plain:
+            problem = f"{name!r} twice" if seen[plain] == name else f"{seen[plain]!r} and {name!r}"
         msg = f"A table must name each of its columns once. Received: {path}, line 1: {problem}."
         raise TableError(msg)
     if len(columns) == 1 and any(d in columns[0] for d in ",;\t|"):

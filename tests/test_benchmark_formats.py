@@ -31,7 +31,7 @@ many = settings(
 )
 names = st.text(
     st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=8
-).filter(lambda name: not name.startswith("#"))
+).filter(lambda name: not name.startswith(("#", '"')))
 
 
 def slim_line(orf: str, gene: str, aspect: str, term: str, go_id: str, kind: str = "ORF") -> str:

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from deeploc_tf.benchmark.formats.entries import Protein
 from deeploc_tf.benchmark.formats.registry import SYSTEMATIC_NAME
-from deeploc_tf.benchmark.formats.text import StandardError, malformed, numbered_lines
+from deeploc_tf.benchmark.formats.text import StandardError, malformed, names_in, numbered_lines
 
 Tier = Mapping[str, frozenset[str]]
 
@@ -179,7 +179,7 @@ def _accession(path: Path, number: int, line: str, header: Sequence[str]) -> Ite
 
 
 def _pair(path: Path, number: int, line: str) -> Iterator[Gene]:
-    fields = [field.strip() for field in line.split("\t")]
+    fields = names_in(path, number, line)
     if len(fields) != 2 or not all(fields):
         must = (
             "A line of a table of identifiers must be a name and the name to use, a tab between "

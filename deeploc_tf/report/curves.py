@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deeploc_tf.report.drawing import COLORS, GRAY, Form, new_figure, picture
+from deeploc_tf.text_tables import read_delimited
 
 _LARGEST_WITH_COUNTS = 24
 
@@ -71,15 +73,13 @@ def confusion_matrix(run: str | Path, form: Form = "png") -> bytes:
         OSError: it cannot be read.
     """
     path = Path(run) / "confusion.csv"
-    table = _read_csv(path, [], index_col=0)
-    names = [str(name) for name in table.index]
-    if not names or names != list(table.columns):
+    names, columns, counts = _read_counts(path)
+    if not names or names != columns:
         msg = (
             "A confusion matrix must have the same classes in rows and columns. Received: "
-            f"{path}, {table.shape[0]} by {table.shape[1]}. Take the folder that `fit` wrote."
+            f"{path}, {len(names)} by {len(columns)}. Take the folder that `fit` wrote."
         )
         raise ValueError(msg)
-    counts = table.to_numpy()
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     with_counts = len(names) <= _LARGEST_WITH_COUNTS
@@ -227,6 +227,18 @@ def scores_of(results: str | Path) -> dict[str, dict[str, Any]]:
         msg = f"scores.json must be one that `benchmark` wrote. Received: {path} ({error!r})."
         raise ValueError(msg) from error
     return standards
+
+
+def _read_counts(path: Path) -> tuple[list[str], list[str], NDArray[np.int64]]:
+    """Names of rows, which are text, names of columns, and whole numbers."""
+    try:
+        table = read_delimited(path, first_may_be_unnamed=True)
+        names, *columns = table.columns
+        counts = np.array([column.cast("int64").to_numpy() for column in columns])
+    except ValueError as error:
+        msg = f"{path.name} must be a table that this package wrote. Received: {path} ({error})."
+        raise ValueError(msg) from error
+    return names.to_pylist(), table.column_names[1:], counts.T
 
 
 def _read_csv(path: Path, columns: Iterable[str], **options: Any) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from deeploc_tf.benchmark.formats.entries import Entry, Reading, entry
-from deeploc_tf.benchmark.formats.text import StandardError, malformed, numbered_lines
+from deeploc_tf.benchmark.formats.text import StandardError, malformed, names_in, numbered_lines
 
 
 def read_gmt(reading: Reading) -> Iterator[Entry]:
@@ -16,7 +16,7 @@ def read_gmt(reading: Reading) -> Iterator[Entry]:
     """
     seen: dict[str, int] = {}
     for number, line in numbered_lines(reading.path):
-        term, *rest = (field.strip() for field in line.split("\t"))
+        term, *rest = names_in(reading.path, number, line)
         members = [field for field in rest[1:] if field]
         if not term or not members:
             must = "A line of a GMT file must be a term, a description and members, tabs between."

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from deeploc_tf.benchmark.formats.entries import Entry, Reading, entry
-from deeploc_tf.benchmark.formats.text import header_of, malformed, numbered_lines
+from deeploc_tf.benchmark.formats.text import header_of, malformed, names_in, numbered_lines
 
 _PATHWAY = re.compile(r"([a-z]{2,4}\d{5})  (.*?)(?: (?=[a-z]{2,4}\d{5}  )|$)")
 
@@ -17,7 +17,7 @@ def read_kegg_link(reading: Reading) -> Iterator[Entry]:
     Genes and pathways lose what stands before the colon.
     """
     for number, line in numbered_lines(reading.path):
-        fields = [field.strip() for field in line.split("\t")]
+        fields = names_in(reading.path, number, line)
         paths = [field for field in fields if field.startswith("path:")]
         genes = [field for field in fields if not field.startswith("path:")]
         if len(paths) != 1 or len(genes) != 1 or not genes[0] or paths[0] == "path:":

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import IO
+
+from deeploc_tf.text_tables import TableError, opened, whole_parts
 
 GIBIBYTE = 1 << 30
 MAX_BYTES = 4 * GIBIBYTE
 MAX_LINE_BYTES = 16 << 20  # 16 MiB: a line of a GMT file is a term with all its members
 MAX_WHOLE_BYTES = 256 << 20  # 256 MiB: JSON and OBO are read at once
-_GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -34,7 +32,8 @@ def numbered_lines(path: Path, comment: str = "#") -> Iterator[tuple[int, str]]:
         comment: what such a line begins with; "" for formats without.
 
     Raises:
-        StandardError: not UTF-8, a damaged archive, or more than the limits of this module.
+        StandardError: not UTF-8, other line ends, a damaged archive, or more than the limits of
+            this module.
         OSError: the file cannot be read.
     """
     start = 0
@@ -46,8 +45,25 @@ def numbered_lines(path: Path, comment: str = "#") -> Iterator[tuple[int, str]]:
             msg = f"A standard must be UTF-8 text. Received: {path}, which is not at byte {at}."
             raise StandardError(msg) from error
         start += len(raw)
+        if "\r" in line or "\0" in line:
+            must = "Lines must end in a newline, without carriage returns or NUL bytes inside."
+            raise malformed(path, number, line, must)
         if line.strip() and not (comment and line.startswith(comment)):
             yield number, line
+
+
+def names_in(path: Path, number: int, line: str) -> list[str]:
+    """The fields of a line that are names, without spaces around them.
+
+    Raises:
+        StandardError: one is quoted, or a quotation mark in front has no other: none of these
+            formats has quotes, so that the marks would be part of the name.
+    """
+    fields = [field.strip() for field in line.split("\t")]
+    for field in fields:
+        if field[:1] == '"' and (field[-1] == '"' or field.count('"') % 2):
+            raise malformed(path, number, line, "A name must not be quoted. Remove the quotes.")
+    return fields
 
 
 def header_of(path: Path, lines: Iterator[tuple[int, str]], columns: Collection[str]) -> list[str]:
@@ -58,8 +74,8 @@ def header_of(path: Path, lines: Iterator[tuple[int, str]], columns: Collection[
     """
     number, line = next(lines, (1, ""))
     header = [name.strip() for name in line.split("\t")]
-    if not set(columns) <= set(header):
-        must = f"The first line must name the columns {', '.join(columns)}, tabs between."
+    if any(header.count(name) != 1 for name in columns):
+        must = f"The first line must name the columns {', '.join(columns)} once, tabs between."
         raise malformed(path, number, line, must)
     return header
 
@@ -72,7 +88,7 @@ def whole_file(path: Path, max_bytes: int = MAX_WHOLE_BYTES) -> bytes:
         OSError: the file cannot be read.
     """
     content = bytearray()
-    with _opened(path) as file:
+    with opened(path) as file:
         for chunk in _reading(path, iter(lambda: file.read(_CHUNK_BYTES), b"")):
             content += chunk
             if len(content) > max_bytes:
@@ -82,7 +98,7 @@ def whole_file(path: Path, max_bytes: int = MAX_WHOLE_BYTES) -> bytes:
 
 def _raw_lines(path: Path) -> Iterator[bytes]:
     total = 0
-    with _opened(path) as file:
+    with opened(path) as file:
         for raw in _reading(path, iter(lambda: file.readline(MAX_LINE_BYTES + 1), b"")):
             total += len(raw)
             if len(raw) > MAX_LINE_BYTES:
@@ -92,19 +108,12 @@ def _raw_lines(path: Path) -> Iterator[bytes]:
             yield raw
 
 
-def _opened(path: Path) -> IO[bytes]:
-    with path.open("rb") as file:
-        compressed = file.read(2) == _GZIP_MAGIC
-    return gzip.open(path) if compressed else path.open("rb")  # type: ignore[return-value]
-
-
 def _reading(path: Path, parts: Iterator[bytes]) -> Iterator[bytes]:
-    """The parts, with the file named where its archive is damaged."""
+    """The parts of what must be a whole file."""
     try:
-        yield from parts
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        msg = f"A .gz file must be whole. Received: {path}: {error}. Download it again."
-        raise StandardError(msg) from error
+        yield from whole_parts(path, parts)
+    except TableError as error:
+        raise StandardError(str(error)) from error
 
 
 def _too_large(path: Path, what: str) -> StandardError:
