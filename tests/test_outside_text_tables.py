@@ -23,6 +23,7 @@ from deeploc_tf.ingest.labels import assign_labels
 from deeploc_tf.profiles.neighbors import read_space
 from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.report.curves import confusion_matrix
+from deeploc_tf.study.function_by_epoch import read_curve
 from deeploc_tf.text_tables import TableError, read_table
 
 TAB, COMMA = "\t", ","
@@ -356,6 +357,13 @@ def test_quoted_names_of_standards_are_refused(tmp_path: Path, content: bytes) -
         read_standard(written(tmp_path, "s.tsv", content))
     with pytest.raises(StandardError, match="quot"):
         read_identifiers(written(tmp_path, "i.tsv", content))
+
+
+def test_standards_keep_their_names_in_the_curves(tmp_path: Path) -> None:
+    path = tmp_path / "function.csv"
+    path.write_text("epoch,standard,average_precision\n0,NA,\n0,007,0.5\n")
+    assert read_curve(path)["standard"].tolist() == ["NA", "007"]
+    assert read_curve(path)["average_precision"].isna().tolist() == [True, False]
 
 
 def test_classes_keep_their_names_in_the_picture(tmp_path: Path) -> None:

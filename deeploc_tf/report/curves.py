@@ -125,7 +125,9 @@ def precision_recall(results: str | Path, form: Form = "png") -> bytes:
         OSError: they cannot be read.
     """
     curves = _read_csv(
-        Path(results) / "precision_recall.csv", ["standard", "recall", "precision"], dtype=_AS_TEXT
+        Path(results) / "precision_recall.csv",
+        ["standard", "recall", "precision"],
+        converters=_AS_TEXT,
     )
     scores = scores_of(results)
     with new_figure(5.5, 4.2 + 0.2 * (len(scores) // 2)) as figure:
@@ -213,7 +215,7 @@ def _interval(numbers: dict[str, Any]) -> str:
     return "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
 
 
-_AS_TEXT: Any = {"standard": str, "method": str}
+_AS_TEXT: Any = {"standard": str, "method": str}  # names such as NA are names
 
 
 def scores_of(results: str | Path) -> dict[str, dict[str, Any]]:

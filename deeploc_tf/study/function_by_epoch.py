@@ -78,7 +78,7 @@ class FunctionByEpoch(keras.callbacks.Callback):
         self._score(epoch + 1)
 
     def _score(self, epoch: int) -> None:
-        rows = pd.read_csv(self.table) if self.table.exists() else pd.DataFrame(columns=["epoch"])
+        rows = read_curve(self.table) if self.table.exists() else pd.DataFrame(columns=["epoch"])
         if epoch % self.every or (rows["epoch"] == epoch).any():
             return
         self._twin.set_weights(averaged_weights(self.model))
@@ -112,3 +112,8 @@ class FunctionByEpoch(keras.callbacks.Callback):
         )
         whole = added if rows.empty else pd.concat([rows, added])
         publish_bytes(self.table, whole.to_csv(index=False).encode())
+
+
+def read_curve(path: Path) -> pd.DataFrame:
+    """The table that `FunctionByEpoch` wrote; names of standards are text."""
+    return pd.read_csv(path, converters={"standard": str})

@@ -17,7 +17,7 @@ from deeploc_tf.models.heads import head
 from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.study.data import ShowProgress, StudyData
-from deeploc_tf.study.function_by_epoch import FunctionByEpoch
+from deeploc_tf.study.function_by_epoch import FunctionByEpoch, read_curve
 from deeploc_tf.study.parts import (
     CombinedMethod,
     FeaturesMethod,
@@ -109,7 +109,7 @@ class Methods:
         if not isinstance(method, NetworkMethod):
             msg = f"Only networks have curves. Received: {name!r}."
             raise TypeError(msg)
-        return pd.read_csv(self._run(method, seed) / CURVE)
+        return read_curve(self._run(method, seed) / CURVE)
 
     def _is_watched(self, method: NetworkMethod) -> bool:
         """Whether its training, which may be that of several methods, is one that has a curve."""
