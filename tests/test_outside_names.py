@@ -1,0 +1,586 @@
+"""Names that are equal to a person: one plate, protein, class or split, or refused."""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from deeploc_tf.cli import main
+from deeploc_tf.ingest import RecordsPlan, build_records, plan_records
+from deeploc_tf.names import NameConflictError, same_form
+from deeploc_tf.sources import CellTable, FieldSource, LabelDictionarySource, TableSource
+from tfrecords.errors import SplitError
+from tfrecords.manifest import read_manifest
+from tfrecords.verify import verify_deep
+
+ACCENT = "P\u00e9"
+ALIKE = [
+    ("P1", "P1 "),
+    ("P1", "\tP1"),
+    ("P1", "P1\u200b"),
+    ("P1", "\ufeffP1"),
+    ("P1", "P1\u00a0"),
+    ("P1", "P\u00ad1"),
+    ("P1", "P1\ufe0f"),
+    ("P 1", "P  1"),
+    ("P-1", "P\u20111"),
+    (ACCENT, unicodedata.normalize("NFD", ACCENT)),
+    ("P1", "\uff30\uff11"),
+]
+MAY_DIFFER = [("P1", "p1"), ("P1", "P01"), ("P1 ", "p1"), ("P1", "\u03a11"), ("PAX6", "\u0420AX6")]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: Any) -> Path:
+    """Crops of 8 x 8 pixels, all different: 0.npy to 39.npy."""
+    folder: Path = tmp_path_factory.mktemp("images")
+    for number in range(40):
+        pixels = np.random.default_rng(number).integers(1, 4000, (8, 8), "uint16")
+        np.save(folder / f"{number}.npy", pixels)
+    return folder
+
+
+def source_of(folder: Path, images: Path, **columns: Any) -> TableSource:
+    """A Parquet table, which keeps text as it is, with a path for each row of `columns`."""
+    count = len(next(iter(columns.values())))
+    frame = pd.DataFrame({"path": [f"{i}.npy" for i in range(count)], **columns})
+    frame.to_parquet(folder / "cells.parquet")
+    return TableSource(folder / "cells.parquet", {"gfp": "path"}, root=images)
+
+
+def splits_of(plan: RecordsPlan) -> list[str]:
+    return [entry.split for entry in plan.layout.entries]
+
+
+def proteins_of(plan: RecordsPlan) -> list[str]:
+    return [entry.protein for entry in plan.layout.entries]
+
+
+# Groups
+
+
+@pytest.mark.parametrize("column", ["plate", "well", "field", "batch", "protein"])
+@pytest.mark.parametrize(("one", "other"), ALIKE, ids=ascii)
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_a_group_spelled_in_two_ways_is_one_and_may_not_leak(
+    tmp_path: Path, images: Path, one: str, other: str, column: str
+) -> None:
+    source = source_of(tmp_path, images, **{column: [one, other], "split": ["train", "test"]})
+    with pytest.raises(SplitError, match="A group must lie in one split"):
+        plan_records(source, group_by=[column])
+
+
+@pytest.mark.parametrize("column", ["plate", "field", "batch", "protein"])
+@pytest.mark.parametrize(("one", "other"), MAY_DIFFER, ids=ascii)
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_groups_that_may_be_one_are_refused(
+    tmp_path: Path, images: Path, one: str, other: str, column: str
+) -> None:
+    source = source_of(tmp_path, images, **{column: [one, other], "split": ["train", "test"]})
+    error = NameConflictError
+    if column == "field" and "0" in other:
+        error = SplitError  # leading zeros of fields mean nothing
+    with pytest.raises(error):
+        plan_records(source, group_by=[column])
+
+
+@pytest.mark.parametrize("column", ["plate", "Plate", "Metadata_Plate", "protein"])
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_plates_and_proteins_need_not_be_groups_to_be_looked_at(
+    tmp_path: Path, images: Path, column: str
+) -> None:
+    source = source_of(tmp_path, images, **{column: ["P1", "p1"]})
+    with pytest.raises(NameConflictError, match="'P1' and 'p1'"):
+        plan_records(source)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("A1", "A01"), ("a1", "A1"), ("r01c02", "A02"), ("b02 ", "B2")]
+)
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_wells_are_matched_over_case_and_zeros(
+    tmp_path: Path, images: Path, one: str, other: str
+) -> None:
+    source = source_of(tmp_path, images, well=[one, other], split=["train", "test"])
+    with pytest.raises(SplitError, match="A group must lie in one split"):
+        plan_records(source, group_by=["well"])
+
+
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_records_hold_one_spelling_which_is_reported(
+    tmp_path: Path, images: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    source = source_of(
+        tmp_path, images,
+        plate=["P1", "P1 ", "P2", "P1"], well=["A1", "a01", "B1", "A1"], field=[1, 2, 1, 10],
+        protein=["ACT1", "ACT1\u200b", "ABP1", "ACT1"], split=["train", "TRAIN", "test", "train"],
+    )  # fmt: skip
+    manifest = build_records(source, tmp_path / "records", group_by=["plate", "protein"])
+    assert verify_deep(tmp_path / "records") == manifest
+    assert manifest.counts == {
+        "test": {"label": {}, "protein": {"ABP1": 1}},
+        "train": {"label": {}, "protein": {"ACT1": 3}},
+    }
+    plan = plan_records(source, group_by=["plate", "protein"])
+    assert plan.metadata["plate"] == ["P1", "P1", "P2", "P1"]
+    assert plan.metadata["well"] == ["A1", "A1", "B1", "A1"]
+    assert plan.metadata["field"] == [1, 2, 1, 10]
+    for text in ("'P1 ' is 'P1'", "'a01' is 'A1'", "'ACT1\\u200b' is 'ACT1'", "'TRAIN' is 'train'"):
+        assert text in caplog.text
+
+
+def test_names_that_are_spelled_in_one_way_stay_and_nothing_is_said(
+    tmp_path: Path, images: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    names = {"plate": ["p1", "q2"], "well": ["a1", "h12"], "field": ["004", "005"]}
+    plan = plan_records(source_of(tmp_path, images, **names), group_by=["plate"])
+    assert {name: list(plan.metadata[name]) for name in names} == names
+    assert not caplog.records
+
+
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_the_same_field_numbers_on_two_plates_are_no_conflict(tmp_path: Path, images: Path) -> None:
+    source = source_of(tmp_path, images, plate=["A", "A", "B", "B"], field=["1", "2", "01", "2"])
+    plan = plan_records(source, conditions={"test": [("plate", "B")]}, group_by=["plate", "field"])
+    assert splits_of(plan) == ["train", "train", "test", "test"]
+    source = source_of(
+        tmp_path, images, plate=["A", "A"], field=["1", "01"], split=["train", "test"]
+    )
+    with pytest.raises(SplitError, match="A group must lie in one split"):
+        plan_records(source, group_by=["plate", "field"])
+
+
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_a_missing_name_is_an_empty_one(tmp_path: Path, images: Path) -> None:
+    source = source_of(
+        tmp_path, images, plate=["P1", None, "", "P2"], split=["train", "train", "test", "test"]
+    )
+    with pytest.raises(SplitError, match="plate=''"):
+        plan_records(source, group_by=["plate"])
+
+
+OPEN = pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [pytest.param("text", marks=OPEN), "int64", pytest.param("category", marks=OPEN)],
+)
+def test_names_of_any_type_of_column(tmp_path: Path, images: Path, form: str) -> None:
+    plates: Any = [1, 2, 1, 2]
+    if form != "int64":
+        plates = pd.Series(["1", "2", "1 ", "2"], dtype="category" if form == "category" else None)
+    source = source_of(tmp_path, images, plate=plates)
+    plan = plan_records(source, conditions={"test": [("plate", "1")]})
+    assert splits_of(plan) == ["test", "train", "test", "train"]
+    assert plan.metadata["plate"] == [1, 2, 1, 2]
+
+
+PIECES = ["P", "1", "\u00e9", "e\u0301", " ", "\u200b", "\u00a0", "-", "\u2010", "\uff11", "\ufb01"]
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    plates=st.lists(st.lists(st.sampled_from(PIECES), max_size=4).map("".join), min_size=4,
+                    max_size=12),
+    splits=st.lists(st.sampled_from(["train", "test"]), min_size=12, max_size=12),
+    column=st.sampled_from(["plate", "batch", "protein"]),
+)  # fmt: skip
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_no_spelling_brings_a_group_into_two_splits(
+    tmp_path: Path, images: Path, plates: list[str], splits: list[str], column: str
+) -> None:
+    source = source_of(tmp_path, images, **{column: plates, "split": splits[: len(plates)]})
+    of_form: dict[str, set[str]] = {}
+    for plate, split in zip(plates, splits, strict=False):
+        seen = unicodedata.normalize("NFKC", plate)
+        seen = re.sub("[\u2010-\u2014]", "-", re.sub("\u200b", "", seen))
+        of_form.setdefault(" ".join(seen.split()), set()).add(split)
+    try:
+        plan = plan_records(source, group_by=[column])
+    except SplitError:
+        assert any(len(found) > 1 for found in of_form.values())
+    else:
+        assert all(len(found) == 1 for found in of_form.values())
+        assert len(set(plan.metadata.get(column, proteins_of(plan)))) == len(of_form)
+
+
+# Conditions
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "condition", "chosen"),
+    [
+        ("plate", ["P1", "P1 ", "P2", "P2"], "P1", 2),
+        ("plate", ["P1", "P1", "P2", "P2"], " P1", 2),
+        ("plate", [ACCENT, ACCENT, "P2", "P2"], unicodedata.normalize("NFD", ACCENT), 2),
+        ("field", ["4", "4", "3", "14"], "04", 2),
+        ("field", [4, 3, 2, 1], "04", 1),
+        ("field", ["004", "003", "002", "001"], "4", 1),
+        ("well", ["A01", "A1", "a1", "B01"], "r01c01", 3),
+        ("protein", ["ACT1", "ACT1 ", "ABP1", "ABP1"], "ACT1\u200b", 2),
+        ("batch", ["one", "one ", "two", "two"], "one", 2),
+        ("key", ["c1", "c2", "c3", "c4"], "c1 ", 1),
+    ],
+)
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_conditions_know_names_however_they_are_spelled(
+    tmp_path: Path, images: Path, column: str, values: list[Any], condition: str, chosen: int
+) -> None:
+    source = source_of(tmp_path, images, **{column: values})
+    plan = plan_records(source, conditions={"test": [(column, condition)]})
+    assert splits_of(plan) == ["test"] * chosen + ["train"] * (4 - chosen)
+
+
+@pytest.mark.parametrize("value", ["p1", "P01"])
+def test_a_condition_that_differs_in_more_is_met_by_nothing(
+    tmp_path: Path, images: Path, value: str
+) -> None:
+    source = source_of(tmp_path, images, plate=["P1", "P2"])
+    with pytest.raises(SplitError, match="Did you mean 'P1'"):
+        plan_records(source, conditions={"test": [("plate", value)]})
+
+
+# Proteins
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE, ids=ascii)
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_a_protein_spelled_in_two_ways_is_one(
+    tmp_path: Path, images: Path, one: str, other: str
+) -> None:
+    plan = plan_records(source_of(tmp_path, images, gene=[one, other, "ABP1"]), protein="gene")
+    assert len(set(proteins_of(plan))) == 2
+    plan = plan_records(source_of(tmp_path, images, protein=[one, other, "ABP1"]), minimum_cells=2)
+    assert len(plan.layout.entries) == 2
+
+
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_alleles_are_two_proteins_if_somebody_says_so(tmp_path: Path, images: Path) -> None:
+    names = ["ACT1", "act1", "ACT1 ", "ABP1"]
+    columns = {"protein": names, "split": ["train", "test", "train", "test"]}
+    source = source_of(tmp_path, images, **columns)
+    with pytest.raises(NameConflictError, match=r"'ACT1' and 'act1'.*distinct_case"):
+        plan_records(source)
+    plan = plan_records(source, distinct_case=True, group_by=["protein"])
+    assert proteins_of(plan) == ["ACT1", "act1", "ACT1", "ABP1"]
+    plan = plan_records(source_of(tmp_path, images, protein=names), label="protein",
+                        distinct_case=True)  # fmt: skip
+    assert plan.layout.schema.label_names == ("ABP1", "ACT1", "act1")
+
+
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_zeros_of_proteins_are_refused_even_then(tmp_path: Path, images: Path) -> None:
+    source = source_of(tmp_path, images, protein=["CDC1", "CDC01"])
+    with pytest.raises(NameConflictError):
+        plan_records(source, distinct_case=True)
+
+
+# Labels
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE, ids=ascii)
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_a_label_spelled_in_two_ways_is_one_class(
+    tmp_path: Path, images: Path, one: str, other: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    source = source_of(tmp_path, images, loc=[one, other, "Golgi"])
+    plan = plan_records(source, label="loc")
+    assert plan.layout.schema.num_classes == 2
+    first, second, third = (entry.labels for entry in plan.layout.entries)
+    assert first == second != third
+    assert "are matched" in caplog.text
+    plan = plan_records(source, label="loc", classes=["Golgi", one, "unused"], unknown="skip")
+    assert [entry.labels for entry in plan.layout.entries] == [(1,), (1,), (0,)] or (
+        plan.layout.schema.label_names == ("Golgi", one.strip(), "unused")
+    )
+
+
+@pytest.mark.parametrize(("one", "other"), MAY_DIFFER, ids=ascii)
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_labels_that_may_be_one_are_refused(
+    tmp_path: Path, images: Path, one: str, other: str
+) -> None:
+    source = source_of(tmp_path, images, loc=[one, other])
+    with pytest.raises(NameConflictError):
+        plan_records(source, label="loc")
+    with pytest.raises(NameConflictError):
+        plan_records(source_of(tmp_path, images, loc=[one]), label="loc", classes=[other])
+    source = source_of(tmp_path, images, loc=[f"{one};Golgi", f"Golgi;{other}"])
+    with pytest.raises(NameConflictError):
+        plan_records(source, label="loc", label_separator=";")
+
+
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_several_labels_of_a_crop_are_matched_one_by_one(tmp_path: Path, images: Path) -> None:
+    source = source_of(tmp_path, images, loc=["ER; Golgi", "Golgi ;ER", " ER;ER"])
+    plan = plan_records(source, label="loc", label_separator=";")
+    assert plan.layout.schema.label_names == ("ER", "Golgi")
+    assert [entry.labels for entry in plan.layout.entries] == [(0, 1), (0, 1), (0,)]
+
+
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_classes_that_are_one_are_refused(tmp_path: Path, images: Path) -> None:
+    source = source_of(tmp_path, images, loc=["ER"])
+    with pytest.raises(ValueError, match="`classes` must be different names"):
+        plan_records(source, label="loc", classes=["ER", "ER "])
+
+
+@pytest.mark.parametrize("column", ["protein", "plate", "batch"])
+@pytest.mark.parametrize(("one", "other"), ALIKE, ids=ascii)
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_a_label_table_is_joined_however_its_names_are_spelled(
+    tmp_path: Path, images: Path, one: str, other: str, column: str
+) -> None:
+    table = pd.DataFrame({column: [other, "Q"], "loc": ["ER", "Golgi"]})
+    table.to_parquet(tmp_path / "labels.parquet")
+    source = source_of(tmp_path, images, **{column: [one, "Q"]})
+    plan = plan_records(
+        source, label="loc", label_table=tmp_path / "labels.parquet", label_key=column,
+        unknown="skip",
+    )  # fmt: skip
+    assert [entry.labels for entry in plan.layout.entries] == [(0,), (1,)]
+
+
+@pytest.mark.parametrize("field", ["1", "01", "001 "])
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_a_label_table_knows_fields_without_their_zeros(
+    tmp_path: Path, images: Path, field: str
+) -> None:
+    (tmp_path / "labels.csv").write_text(f"field,drug\n{field},none\n02,rapamycin\n")
+    for fields in (["01", "2"], [1, 2]):
+        plan = plan_records(
+            source_of(tmp_path, images, field=fields),
+            label="drug", label_table=tmp_path / "labels.csv", label_key="field",
+        )  # fmt: skip
+        assert [entry.labels for entry in plan.layout.entries] == [(0,), (1,)]
+
+
+@pytest.mark.parametrize(("one", "other"), MAY_DIFFER, ids=ascii)
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_a_label_table_whose_names_may_be_others_is_refused(
+    tmp_path: Path, images: Path, one: str, other: str
+) -> None:
+    table = pd.DataFrame({"protein": [other, "Q"], "loc": ["ER", "Golgi"]})
+    table.to_parquet(tmp_path / "labels.parquet")
+    arguments: Any = {"label": "loc", "label_table": tmp_path / "labels.parquet"}
+    source = source_of(tmp_path, images, protein=[one, "Q"])
+    with pytest.raises(NameConflictError):
+        plan_records(source, unknown="skip", **arguments)
+
+
+def test_names_of_a_label_table_that_no_crop_has_are_left_alone(
+    tmp_path: Path, images: Path
+) -> None:
+    text = "protein,loc\nabc1,ER\nABC1,Golgi\nACT1,ER\nACT1 ,ER \nQ,Golgi\n"
+    (tmp_path / "labels.csv").write_text(text)
+    source = source_of(tmp_path, images, protein=["ACT1", "Q"])
+    plan = plan_records(source, label="loc", label_table=tmp_path / "labels.csv")
+    assert [entry.labels for entry in plan.layout.entries] == [(0,), (1,)]
+
+
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_alleles_of_a_label_table(tmp_path: Path, images: Path) -> None:
+    (tmp_path / "labels.csv").write_text("protein,loc\nact1,ER\nACT1,Golgi\n")
+    source = source_of(tmp_path, images, protein=["ACT1", "act1"])
+    plan = plan_records(
+        source, label="loc", label_table=tmp_path / "labels.csv", distinct_case=True
+    )
+    assert [entry.labels for entry in plan.layout.entries] == [(1,), (0,)]
+
+
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_two_labels_of_one_name_in_a_label_table_are_refused(tmp_path: Path, images: Path) -> None:
+    (tmp_path / "labels.csv").write_text("protein,loc\nACT1,ER\nACT1 ,Golgi\n")
+    source = source_of(tmp_path, images, protein=["ACT1"])
+    with pytest.raises(ValueError, match="one row for each protein"):
+        plan_records(source, label="loc", label_table=tmp_path / "labels.csv")
+
+
+# Splits
+
+VALIDATION = ["val", "Val", "VALID", "valid ", "dev", "Validation", "val\u200b", "VALIDATION"]
+
+
+@pytest.mark.parametrize("name", VALIDATION)
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_a_split_column_names_validation_in_many_ways(
+    tmp_path: Path, images: Path, name: str
+) -> None:
+    splits = ["train", name, "Test", "test", " TRAIN"]
+    plan = plan_records(source_of(tmp_path, images, split=splits))
+    assert splits_of(plan) == ["train", "validation", "test", "test", "train"]
+    source = source_of(tmp_path, images, part=splits)
+    assert splits_of(plan_records(source, split_column="part")) == splits_of(plan)
+    source = source_of(tmp_path, images, Split=splits)
+    assert splits_of(plan_records(source)) == splits_of(plan)
+
+
+@pytest.mark.parametrize("name", VALIDATION)
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_fractions_and_conditions_name_validation_in_many_ways(
+    tmp_path: Path, images: Path, name: str
+) -> None:
+    source = source_of(tmp_path, images, field=list(range(20)))
+    found = [
+        splits_of(plan_records(source, fractions={"train": 0.5, split: 0.5}, group_by=["field"]))
+        for split in (name, "validation")
+    ]
+    assert found[0] == found[1]
+    plan = plan_records(source, conditions={name: [("field", "0")]})
+    assert Counter(splits_of(plan)) == {"train": 19, "validation": 1}
+
+
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_two_names_of_one_split_are_refused(tmp_path: Path, images: Path) -> None:
+    source = source_of(tmp_path, images, field=list(range(20)))
+    fractions = {"train": 0.5, "val": 0.25, "validation": 0.25}
+    with pytest.raises(SplitError, match="'val' and 'validation'"):
+        plan_records(source, fractions=fractions, group_by=["field"])
+    conditions = {"dev": [("field", "0")], "valid": [("field", "1")]}
+    with pytest.raises(SplitError, match="'dev' and 'valid'"):
+        plan_records(source, conditions=conditions)
+
+
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_a_split_that_nothing_uses_is_told(
+    tmp_path: Path, images: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = plan_records(source_of(tmp_path, images, split=["train", "test", "holdout"]))
+    assert splits_of(plan) == ["train", "test", "holdout"]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "'holdout'" in record.getMessage()
+
+
+@pytest.mark.parametrize("name", VALIDATION)
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_a_label_dictionary_names_validation_in_many_ways(
+    tmp_path: Path, images: Path, name: str
+) -> None:
+    for number in range(3):
+        pixels = np.load(images / f"{number}.npy")
+        with (tmp_path / f"{number}_gfp.tif").open("wb") as file:
+            np.save(file, pixels)
+    listed = {"ER": {"train": ["0_gfp.tif"], name: ["1_gfp.tif"], "TEST": ["2_gfp.tif"]}}
+    np.save(tmp_path / "d.npy", np.array(listed, dtype=object), allow_pickle=True)
+    index = LabelDictionarySource(tmp_path / "d.npy").index()
+    assert index["split"].tolist() == ["train", "validation", "test"]
+
+
+# Fields of tables of cells
+
+
+def write_fields(root: Path, names: list[str]) -> None:
+    for number, name in enumerate(names):
+        pixels = np.random.default_rng(number).integers(1, 4000, (30, 30), "uint16")
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        with (root / name).open("wb") as file:
+            np.save(file, pixels)
+
+
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        (f"{ACCENT}_gfp.npy", unicodedata.normalize("NFD", f"{ACCENT}_gfp.npy")),
+        (unicodedata.normalize("NFD", f"{ACCENT}_gfp.npy"), f"{ACCENT}_gfp.npy"),
+        ("P1_gfp.npy", "P1_gfp.npy "),
+        ("P1_gfp.npy", "P1 "),
+        ("P1_gfp.npy", "\ufeffP1"),
+    ],
+    ids=ascii,
+)
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_a_table_of_cells_knows_files_however_they_are_spelled(
+    tmp_path: Path, file: str, named: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    write_fields(tmp_path, [file, "Q_gfp.npy"])
+    frame = pd.DataFrame({"image": [named, "Q"], "x": [15, 15], "y": [15, 15]})
+    frame.to_parquet(tmp_path / "cells.parquet")
+    cells = CellTable(tmp_path / "cells.parquet")
+    source = FieldSource(tmp_path, "{plate}_{channel}.npy", ("gfp",), cells=cells, crop_size=8)
+    assert len(source.index()) == 2
+    assert not source.rejects
+    assert "are matched" in caplog.text
+
+
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_a_table_of_cells_knows_wells_and_fields_without_their_zeros(tmp_path: Path) -> None:
+    write_fields(tmp_path, ["P/A01_1_gfp.npy", "P/B02_2_gfp.npy"])
+    (tmp_path / "cells.csv").write_text("plate,well,field,x,y\nP,a1,01,15,15\nP ,B2,002,15,15\n")
+    cells = CellTable(tmp_path / "cells.csv")
+    source = FieldSource(
+        tmp_path, "{plate}/{well}_{field}_{channel}.npy", ("gfp",), cells=cells, crop_size=8
+    )
+    assert source.index()["well"].tolist() == ["A01", "B02"]
+    (tmp_path / "cells.csv").write_text("plate,well,field,x,y\nP,A1,1,15,15\np,B2,2,15,15\n")
+    source = FieldSource(
+        tmp_path, "{plate}/{well}_{field}_{channel}.npy", ("gfp",), cells=cells, crop_size=8
+    )
+    assert source.index()["well"].tolist() == ["A01"]
+    assert [reject.reason for reject in source.rejects] == ["field is missing"]
+
+
+def test_fields_that_only_zeros_tell_apart_are_two_files(tmp_path: Path) -> None:
+    write_fields(tmp_path, ["1_gfp.npy", "01_gfp.npy"])
+    (tmp_path / "cells.csv").write_text("field,x,y\n1,15,15\n01,14,14\n001,13,13\n")
+    source = FieldSource(
+        tmp_path, "{field}_{channel}.npy", ("gfp",), cells=CellTable(tmp_path / "cells.csv"),
+        crop_size=8,
+    )  # fmt: skip
+    index = source.index()
+    assert index.set_index("field")["x"].to_dict() == {"1": 15, "01": 14}
+    assert [reject.reason for reject in source.rejects] == ["field is missing"]
+
+
+# The command line
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_the_commands_say_what_they_match_and_take_alleles_when_told(
+    tmp_path: Path, images: Path
+) -> None:
+    source_of(
+        tmp_path, images, protein=["ACT1", "act1", "ABP1 ", "ABP1"], loc=["ER", "Golgi"] * 2,
+        split=["train", "train", "val", "train"],
+    )  # fmt: skip
+    command = ["build-records", tmp_path / "cells.parquet", tmp_path / "records", "--quiet"]
+    command += ["--image-column", "gfp=path", "--root", images, "--label", "loc"]
+    done = run(*command)
+    assert done.exit_code == 1
+    assert "'ACT1' and 'act1'" in done.output
+    assert "--distinct-case" in done.output
+    done = run(*command, "--distinct-case")
+    assert done.exit_code == 0, done.output
+    assert "'ABP1 ' is 'ABP1'" in done.stderr
+    assert "'val' is 'validation'" in done.stderr
+    assert read_manifest(tmp_path / "records").split_names == ("train", "validation")
+
+
+@pytest.mark.xfail(strict=True, reason="names are compared letter by letter")
+def test_every_form_is_one_of_its_own_form() -> None:
+    """What was matched once is matched again, or it would depend on who asks first."""
+    for one, other in ALIKE:
+        for kind in ("channel", "split", "well", "field", "plate", "label", "protein", "group"):
+            assert same_form(same_form(one, kind), kind) == same_form(other, kind)
