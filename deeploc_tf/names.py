@@ -18,6 +18,7 @@ protein, group
 
 Splits have further spellings: `val`, `valid` and `dev` are `validation`. Wells `A1`, `A01` and
 `r01c01` are one. Proteins that differ in case alone may be alleles: `distinct_case` lets them be.
+Letters of another alphabet that look like Latin ones are refused for every kind beside those.
 """
 
 from __future__ import annotations
@@ -37,13 +38,34 @@ _SPLITS = {
     "testing": "test",
 }
 _USUAL_SPLITS = frozenset({"train", "validation", "test"})
-_DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-")
+_KIND_OF_COLUMN: dict[str, Kind] = {
+    name: name  # type: ignore[misc]
+    for name in ("split", "well", "field", "plate", "label", "protein")
+}
+_TYPOGRAPHIC = {
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-"),
+    **dict.fromkeys(map(ord, "\u2018\u2019\u02bc"), "'"),
+}
+# Unicode calls these letters or marks, but nothing is drawn: joiners, fillers, variation selectors.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+# Cyrillic, then Greek letters, and the Latin ones that they look like.
+_LOOKALIKES = str.maketrans(
+    "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0423\u0425\u0405\u0406\u0408"
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0455\u0456\u0458"
+    "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03bf",
+    "ABEKMHOPCTYXSIJaeopcyxsijABEZHIKMNOPTYXo",
+)
 # A zero that begins a whole number; those of 1.05 are behind a decimal point and mean something.
-_LEADING_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)")
+_LEADING_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
 _WELL = re.compile(r"([A-Za-z]{1,2})0*([0-9]{1,2})")
 _ROW_AND_COLUMN = re.compile(r"[Rr]0*([0-9]{1,2})[Cc]0*([0-9]{1,2})")
 _WELL_ROWS, _WELL_COLUMNS = 32, 48  # of a plate of 1,536 wells, the largest
 _NAMED = 3  # pairs in a message
+_DRAWN_OTHERWISE = ("<super>", "<sub>", "<fraction>", "<circle>", "<square>")
+_NOT_DRAWN = ("Cf", "Cc")  # formats and controls
+_category = unicodedata.category
 
 
 class NameConflictError(ValueError):
@@ -58,8 +80,8 @@ def tidy(name: str) -> str:
     """
     if name.isascii() and name == name.strip() and "  " not in name and name.isprintable():
         return name
-    visible = "".join(c for c in name if unicodedata.category(c) != "Cf")
-    return " ".join(unicodedata.normalize("NFC", visible).split())
+    visible = (c for c in _UNSEEN.sub("", name) if c.isspace() or _category(c) not in _NOT_DRAWN)
+    return " ".join(unicodedata.normalize("NFC", "".join(visible)).split())
 
 
 def same_form(name: str, kind: Kind) -> str:
@@ -70,12 +92,47 @@ def same_form(name: str, kind: Kind) -> str:
     """
     form = _visible_form(name)
     if kind in _MATCHES_CASE:
-        form = form.casefold()
+        form = form.casefold() if form.isascii() else _one_form(form.casefold())
     if kind in _MATCHES_ZEROS:
         form = _LEADING_ZEROS.sub("", form)
     if kind == "well":
         return well_name(name) or form
     return _SPLITS.get(form, form) if kind == "split" else form
+
+
+def loose_form(name: str, kind: Kind, *, distinct_case: bool = False) -> str:
+    """What two names have in common that may or may not be one; compare names to refuse by it.
+
+    >>> loose_form("Act01", "protein"), loose_form("Act01", "protein", distinct_case=True)
+    ('act1', 'Act1')
+    """
+    if not name.isascii():
+        name = unicodedata.normalize("NFKC", tidy(name)).translate(_LOOKALIKES)
+    form = same_form(name, kind)
+    return _LEADING_ZEROS.sub("", form if distinct_case else form.casefold())
+
+
+def kind_of_column(name: str) -> Kind:
+    """The kind of the names in a column, by what it is called; "group" for all others.
+
+    >>> kind_of_column("Metadata_Well"), kind_of_column("batch")
+    ('well', 'group')
+    """
+    bare = tidy(name).casefold().removeprefix("image_").removeprefix("metadata_")
+    return _KIND_OF_COLUMN.get(bare, "group")
+
+
+def known_split(name: str, known: Iterable[str]) -> str:
+    """The one of the splits `known` that a person means by `name`; `name` itself if there is none.
+
+    >>> known_split("val", ["train", "validation"]), known_split("val", ["train", "val"])
+    ('validation', 'val')
+    """
+    known = list(known)
+    if name in known:
+        return name
+    form = same_form(name, "split")
+    return next((split for split in known if same_form(split, "split") == form), name)
 
 
 def well_name(name: str) -> str | None:
@@ -125,25 +182,26 @@ def unified(
         {'P1': 'P1', 'P1 ': 'P1', 'P2': 'P2'}
     """
     different = sorted(set(names))
+    forms = [same_form(name, kind) for name in different]
     spellings: dict[str, str] = {}
     by_loose: dict[str, str] = {}
     conflicts = []
-    for name in different:
-        form = same_form(name, kind)
+    for name, form in zip(different, forms, strict=True):
         is_usual = kind == "split" and form in _USUAL_SPLITS
         spelling = spellings.setdefault(form, form if is_usual else tidy(name))
-        loose = _LEADING_ZEROS.sub("", form if distinct_case else form.casefold())
+        loose = loose_form(name, kind, distinct_case=distinct_case)
         if (first := by_loose.setdefault(loose, form)) != form:
             conflicts.append((spellings[first], spelling))
     if conflicts:
-        pairs = ", ".join(f"{one!r} and {other!r}" for one, other in conflicts[:_NAMED])
+        pairs = ", ".join(" and ".join(_told_apart(*pair)) for pair in conflicts[:_NAMED])
         more = f" ({len(conflicts)} such pairs)" if len(conflicts) > 1 else ""
         msg = (
-            f"{what} must differ in more than case and leading zeros. Received: {pairs}{more}. "
-            "Spell what is one name in one way, and name what are two names clearly."
+            f"{what} must differ in more than case, leading zeros and letters that look alike. "
+            f"Received: {pairs}{more}. Spell what is one name in one way, and name what are two "
+            "names clearly."
         )
         raise NameConflictError(msg)
-    return {name: spellings[same_form(name, kind)] for name in different}
+    return {name: spellings[form] for name, form in zip(different, forms, strict=True)}
 
 
 def respelled(spelling: Mapping[str, str], what: str) -> str:
@@ -155,14 +213,29 @@ def respelled(spelling: Mapping[str, str], what: str) -> str:
     changed = [(name, to) for name, to in spelling.items() if name != to]
     if not changed:
         return ""
-    pairs = ", ".join(f"{name!r} is {to!r}" for name, to in changed[:_NAMED])
+    pairs = ", ".join(" is ".join(_told_apart(*pair)) for pair in changed[:_NAMED])
     more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
     return f"{what} that are spelled in several ways are matched: {pairs}{more}."
 
 
+def _told_apart(one: str, other: str) -> tuple[str, str]:
+    """Both names in quotation marks, spelled out in ASCII where they would look alike."""
+    look_alike = one.isascii() != other.isascii() or _one_form(one) == _one_form(other)
+    return (ascii(one), ascii(other)) if look_alike else (repr(one), repr(other))
+
+
 def _visible_form(name: str) -> str:
     """The name as a person sees it: one form for full-width letters, ligatures and dashes."""
-    if name.isascii():
-        return tidy(name)
-    form = unicodedata.normalize("NFKC", tidy(name)).translate(_DASHES)
+    return tidy(name) if name.isascii() else _one_form(tidy(name))
+
+
+def _one_form(name: str) -> str:
+    """NFKC, but for what is drawn smaller or higher: `x\u00b2` is not `x2`."""
+    compatible = (
+        c
+        if unicodedata.decomposition(c).startswith(_DRAWN_OTHERWISE)
+        else unicodedata.normalize("NFKC", c)
+        for c in name
+    )
+    form = unicodedata.normalize("NFC", "".join(compatible)).translate(_TYPOGRAPHIC)
     return " ".join(form.split())
