@@ -65,7 +65,6 @@ _WELL_ROWS, _WELL_COLUMNS = 32, 48  # of a plate of 1,536 wells, the largest
 _NAMED = 3  # pairs in a message
 _DRAWN_OTHERWISE = ("<super>", "<sub>", "<fraction>", "<circle>", "<square>")
 _NOT_DRAWN = ("Cf", "Cc")  # formats and controls
-_category = unicodedata.category
 
 
 class NameConflictError(ValueError):
@@ -78,10 +77,7 @@ def tidy(name: str) -> str:
     >>> tidy(" P1\u200b  b ")
     'P1 b'
     """
-    if name.isascii() and name == name.strip() and "  " not in name and name.isprintable():
-        return name
-    visible = (c for c in _UNSEEN.sub("", name) if c.isspace() or _category(c) not in _NOT_DRAWN)
-    return " ".join(unicodedata.normalize("NFC", "".join(visible)).split())
+    return " ".join(_trimmed(name).split())
 
 
 def same_form(name: str, kind: Kind) -> str:
@@ -161,9 +157,10 @@ def unified(
 ) -> dict[str, str]:
     """The one spelling of each of the names of a data set.
 
-    A name that is spelled in one way only keeps it, but for what nobody sees; `train`,
-    `validation` and `test` are always written so. Of several spellings of one name the first in
-    alphabetical order is taken, so that the result does not depend on the order of the names.
+    A name that is spelled in one way only keeps it, but for what nobody sees around and within it;
+    `train`, `validation` and `test` are always written so. Of several spellings of one name the
+    first in alphabetical order is taken and made tidy, so that the result does not depend on the
+    order of the names.
 
     Args:
         names: as they came, with or without repetition; empty texts stand for themselves.
@@ -188,7 +185,10 @@ def unified(
     conflicts = []
     for name, form in zip(different, forms, strict=True):
         is_usual = kind == "split" and form in _USUAL_SPLITS
-        spelling = spellings.setdefault(form, form if is_usual else tidy(name))
+        own = form if is_usual else _trimmed(name)
+        spelling = spellings.setdefault(form, own)
+        if spelling != own:
+            spelling = spellings[form] = tidy(spelling)
         loose = loose_form(name, kind, distinct_case=distinct_case)
         if (first := by_loose.setdefault(loose, form)) != form:
             conflicts.append((spellings[first], spelling))
@@ -222,6 +222,18 @@ def _told_apart(one: str, other: str) -> tuple[str, str]:
     """Both names in quotation marks, spelled out in ASCII where they would look alike."""
     look_alike = one.isascii() != other.isascii() or _one_form(one) == _one_form(other)
     return (ascii(one), ascii(other)) if look_alike else (repr(one), repr(other))
+
+
+def _trimmed(name: str) -> str:
+    """The name without what nobody sees, but with all its inner spaces."""
+    if name.isascii() and name.isprintable():
+        return name.strip()
+    visible = (
+        " " if letter.isspace() else letter
+        for letter in _UNSEEN.sub("", name)
+        if letter.isspace() or unicodedata.category(letter) not in _NOT_DRAWN
+    )
+    return unicodedata.normalize("NFC", "".join(visible)).strip()
 
 
 def _visible_form(name: str) -> str:

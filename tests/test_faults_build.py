@@ -411,7 +411,7 @@ def test_fault_13_only_the_check_stands_against_a_crop_in_two_splits(
 
 LABELS = {
     "case": (["nucleus", "Nucleus"], {}, "Nucleus"),
-    "space": (["nucleus", "nucleus "], {}, "nucleus"),
+    "zeros": (["class 1", "class 01"], {}, "class 01"),
     "empty": (["nucleus", ""], {}, "Every crop must have a label"),
     "missing": (["nucleus", "nan"], {}, "must be a name. Received: 'nan'"),
     "unseen class": (["nucleus", "vacuole"], {"classes": ["nucleus"]}, "vacuole"),

@@ -101,10 +101,16 @@ def test_missing_label_is_refused(value: Any) -> None:
         assign_labels(index(label=["a", value]), "label")
 
 
-@pytest.mark.parametrize("spelling", ["nucleus ", " nucleus", "nuc\tleus", "nucleus\n"])
-def test_stray_space_is_refused(spelling: str) -> None:
-    with pytest.raises(SourceError, match="space, nor hold control"):
-        assign_labels(index(label=["nucleus", spelling]), "label")
+@pytest.mark.parametrize("spelling", ["nucleus ", " nucleus", "nucleus\n"])
+def test_stray_space_makes_no_class(spelling: str) -> None:
+    labels = assign_labels(index(label=["nucleus", spelling, "ER"]), "label")
+    assert labels.names == ("ER", "nucleus")
+    assert labels.indices == [(1,), (1,), (0,)]
+
+
+def test_control_characters_are_refused() -> None:
+    with pytest.raises(SourceError, match="must not hold control"):
+        assign_labels(index(label=["nucleus", "nuc\tleus"]), "label")
 
 
 @pytest.mark.parametrize("spelling", ["Nucleus", "NUCLEUS"])

@@ -6,7 +6,16 @@ import unicodedata
 
 import pytest
 
-from deeploc_tf.names import NameConflictError, respelled, same_form, tidy, unified, well_name
+from deeploc_tf.names import (
+    NameConflictError,
+    kind_of_column,
+    known_split,
+    respelled,
+    same_form,
+    tidy,
+    unified,
+    well_name,
+)
 
 E_ACUTE = "Plate \u00e9"
 UNSEEN = [
@@ -29,7 +38,8 @@ def test_what_nobody_sees_is_matched_for_every_kind(one: str, other: str, kind) 
     spelling = unified([other, one], kind, "Names")
     assert len(set(spelling.values())) == 1
     assert spelling == unified([one, other], kind, "Names")
-    assert repr(other) in respelled(spelling, "Names") or repr(one) in respelled(spelling, "Names")
+    said = respelled(spelling, "Names")
+    assert any(quoted(name) in said for name in (one, other) for quoted in (repr, ascii))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,3 +97,70 @@ def test_what_is_no_well(name: str) -> None:
 
 def test_tidy_keeps_what_can_be_seen() -> None:
     assert tidy("Cell Area (\u00b5m\u00b2)") == "Cell Area (\u00b5m\u00b2)"
+
+
+@pytest.mark.parametrize(
+    "unseen",
+    [
+        "\u200b",
+        "\u2060",
+        "\u00ad",
+        "\u034f",
+        "\u3164",
+        "\ufe0f",
+        "\u180e",
+        "\x00",
+        "\x7f",
+        "\u200e",
+    ],
+    ids=ascii,
+)
+def test_what_is_not_drawn_is_no_difference(unseen: str) -> None:
+    assert tidy(f"P{unseen}1{unseen}") == "P1"
+    assert tidy(f"{unseen} P1") == "P1"
+
+
+@pytest.mark.parametrize("other", ["P\u00b9", "P\u2081", "P\u2460"], ids=ascii)
+def test_what_is_drawn_otherwise_is_another_name_or_refused(other: str) -> None:
+    assert same_form(other, "plate") != same_form("P1", "plate")
+    with pytest.raises(NameConflictError):
+        unified(["P1", other], "plate", "Plates")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("one", "other"), [("P1", "\u03a11"), ("PAX", "\u0420\u0410\u0425"), ("cox", "\u0441ox")]
+)
+def test_letters_of_other_alphabets_are_refused_and_told_apart(one: str, other: str, kind) -> None:
+    with pytest.raises(NameConflictError, match=r"\\u0"):
+        unified([one, other], kind, "Names")
+    assert unified([other], kind, "Names") == {other: other}
+
+
+def test_inner_spaces_stay_where_nobody_writes_the_name_without_them() -> None:
+    assert unified(["P  1 ", "Q"], "plate", "Plates") == {"P  1 ": "P  1", "Q": "Q"}
+    assert set(unified(["P  1", "P 1"], "plate", "Plates").values()) == {"P 1"}
+
+
+def test_a_decimal_comma_begins_no_number() -> None:
+    assert unified(["1,05", "1,5"], "group", "Doses") == {"1,05": "1,05", "1,5": "1,5"}
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "found"),
+    [
+        ("val", ["test", "train", "validation"], "validation"),
+        ("Validation", ["train", "val"], "val"),
+        ("TEST ", ["test"], "test"),
+        ("val", ["val", "validation"], "val"),
+        ("holdout", ["train"], "holdout"),
+    ],
+)
+def test_a_split_is_found_by_any_of_its_names(name: str, known: list[str], found: str) -> None:
+    assert known_split(name, known) == found
+
+
+def test_kinds_of_columns() -> None:
+    names = ["plate", "Plate", "Metadata_Well", "Image_Metadata_Field", "batch", " well"]
+    kinds = ["plate", "plate", "well", "field", "group", "well"]
+    assert list(map(kind_of_column, names)) == kinds

@@ -302,8 +302,8 @@ def test_prefix_stands_for_the_root(write: Write, tmp_path: Path) -> None:
     [
         ({}, "lists none"),
         ({"ER": {"train": []}}, "lists none"),
-        ({"ER": {"valid": []}}, "Splits must be train.*Did you mean 'val'"),
-        ({"ER": {"Train": []}}, "Did you mean 'train'"),
+        ({"ER": {"trian": []}}, "Splits must be train.*Did you mean 'train'"),
+        ({"ER": {"holdout": []}}, "Splits must be train"),
         ({"ER": {1: []}}, "Splits must be.*Received: 1 with list"),
         ({"ER": {"train": {"a": 1}}}, "each a list of paths.*'train' with dict"),
         ({"ER": {"train": "a_gfp.tif"}}, "each a list of paths.*'train' with str"),

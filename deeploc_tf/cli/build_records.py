@@ -63,6 +63,7 @@ _PLANNED = (
     "pixel_size",
     "seed",
     "minimum_cells",
+    "distinct_case",
     "max_rejects",
 )
 
@@ -96,6 +97,11 @@ _CONDITION: dict[str, Any] = {
     help="What to do with crops without a label or class.",
 )
 @click.option("--protein", default="protein", show_default=True, help="Column of the protein.")
+@click.option(
+    "--distinct-case",
+    is_flag=True,
+    help="Treat proteins whose names differ only in case, such as alleles, as different.",
+)
 @click.option(
     "--test",
     **_CONDITION,

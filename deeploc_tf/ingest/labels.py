@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence, Set
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.ingest.identity import unified_names
+from deeploc_tf.names import kind_of_column, loose_form, same_form, tidy
 from deeploc_tf.sources.source import SourceError
 from deeploc_tf.text_tables import place, read_table, require_column
 from tfrecords.errors import did_you_mean
@@ -48,11 +52,13 @@ def assign_labels(
     separator: str | None = None,
     classes: Sequence[str] | None = None,
     unknown: Unknown = "refuse",
+    protein: str = "protein",
+    distinct_case: bool = False,
 ) -> Labels:
     """Classes of each crop of an index.
 
-    Case and spaces are never changed: labels that differ in nothing else are an error, because the
-    crops of one class would silently be two.
+    Labels that differ in what nobody sees are one class, and those that differ in no more than case
+    are an error, because the crops of one class would silently be two: see `deeploc_tf.names`.
 
     Args:
         index: one row a crop, with a column `key`.
@@ -63,10 +69,13 @@ def assign_labels(
             multi-label.
         classes: class names in the order of their indices; by default all labels, sorted.
         unknown: "refuse" crops that have no label or one that is not in `classes`, or "skip" them.
+        protein: column of the proteins, as `label` or `label_key` may be.
+        distinct_case: let proteins differ in case.
 
     Raises:
         TableError: the table cannot be read, or a column is missing.
-        SourceError: a label is empty, unknown or oddly spelled.
+        SourceError: a label is empty, unknown or no line of text, two labels may or may not be one,
+            or a name in `label_table` may or may not be that of a crop.
     """
     if label is None:
         if label_table is not None or classes is not None or separator is not None:
@@ -81,11 +90,15 @@ def assign_labels(
         texts = [_text(value) for value in index[label]]
     else:
         require_column(index.columns, label_key, "`label_key`")
-        table = _read_label_table(label_table, label_key, label)
-        texts = [table.get(_text(value), "") for value in index[label_key]]
+        keys = [_text(value) for value in index[label_key]]
+        distinct = distinct_case and label_key == protein
+        table = _read_label_table(label_table, label_key, label, set(keys), distinct_case=distinct)
+        texts = [table.get(key, "") for key in keys]
     known = sorted(set(texts))  # crops are many, different labels few
-    sets = {text: _split(text, separator) for text in known}
-    names = _class_names(sets.values(), classes)
+    found = {text: _split(text, separator) for text in known}
+    distinct = distinct_case and label == protein and label_table is None
+    spelling, names = _class_names(found.values(), classes, distinct_case=distinct)
+    sets = {text: frozenset(map(spelling.__getitem__, names)) for text, names in found.items()}
     number = {name: i for i, name in enumerate(names)}
     valid = {
         t: tuple(sorted(number[n] for n in s)) for t, s in sets.items() if s and s <= set(number)
@@ -98,22 +111,42 @@ def assign_labels(
 
 
 def _read_label_table(
-    path: str | os.PathLike[str], label_key: str, label: str
+    path: str | os.PathLike[str],
+    label_key: str,
+    label: str,
+    wanted: Set[str],
+    *,
+    distinct_case: bool,
 ) -> Mapping[str, str]:
+    """The labels of the names `wanted`, those of the crops; rows of other names are left alone."""
     frame = read_table(path)
     require_column(frame.columns, label_key, f"The key column of {os.fspath(path)}")
     require_column(frame.columns, label, f"The label column of {os.fspath(path)}")
+    kind = kind_of_column(label_key)
+
+    def loose(name: str) -> str:
+        return loose_form(name, kind, distinct_case=distinct_case)
+
+    names = [_text(value) for value in frame[label_key]]
+    near = set(map(loose, wanted))
+    spelling = unified_names(
+        wanted | {name for name in names if loose(name) in near},
+        kind,
+        f"Values of {label_key!r} in the crops and in {Path(path).name}",
+        distinct_case=distinct_case,
+    )
     table: dict[str, str] = {}
-    for row, (key, value) in enumerate(zip(frame[label_key], frame[label], strict=True)):
-        name, text = _text(key), _text(value)
-        if table.setdefault(name, text) != text:
+    for row, (key, value) in enumerate(zip(names, frame[label], strict=True)):
+        name, text = spelling.get(key, key), _text(value)
+        first = table.setdefault(name, text)
+        if same_form(first, "label") != same_form(text, "label"):
             msg = (
                 f"A label table must have one row for each {label_key}. Received: {name!r} as "
-                f"{table[name]!r} and {text!r} ({place(path, row)}). Join several labels in one "
+                f"{first!r} and {text!r} ({place(path, row)}). Join several labels in one "
                 "row."
             )
             raise SourceError(msg)
-    return table
+    return {name: table[spelling[name]] for name in wanted if spelling[name] in table}
 
 
 def _text(value: Any) -> str:
@@ -123,30 +156,26 @@ def _text(value: Any) -> str:
 
 def _split(text: str, separator: str | None) -> frozenset[str]:
     names = text.split(separator) if separator else [text]
-    return frozenset(names) - {""}
+    return frozenset(name for name in names if tidy(name))
 
 
 def _class_names(
-    sets: Collection[frozenset[str]], classes: Sequence[str] | None
-) -> tuple[str, ...]:
+    sets: Collection[frozenset[str]], classes: Sequence[str] | None, *, distinct_case: bool
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Label as it came -> class, and the classes in the order of their indices."""
     found = sorted(frozenset[str]().union(*sets))
-    spellings: dict[str, str] = {}
     for name in [*(classes or ()), *found]:
-        if name != name.strip() or not name.isprintable():
-            msg = (
-                "A label must not begin or end with a space, nor hold control characters. "
-                f"Received: {name!r}. Mend the table."
-            )
+        if any(unicodedata.category(letter) == "Cc" for letter in name.strip()):
+            msg = f"A label must not hold control characters. Received: {name!r}. Mend the table."
             raise SourceError(msg)
-        first = spellings.setdefault(" ".join(name.casefold().split()), name)
-        if first != name:
-            msg = (
-                f"Labels must differ in more than case and spaces. Received: {first!r} and "
-                f"{name!r}. Spell them alike."
-            )
-            raise SourceError(msg)
+    spelling = unified_names(
+        {*(classes or ()), *found},
+        "protein" if distinct_case else "label",
+        "Labels",
+        distinct_case=distinct_case,
+    )
     if classes is None:
-        missing = [name for name in found if name in _MISSING]
+        missing = [name for name in found if tidy(name) in _MISSING]
         if missing:
             msg = (
                 f"A label must be a name. Received: {missing[0]!r}, which programs write where "
@@ -156,11 +185,12 @@ def _class_names(
         if not found:
             msg = "Some crop must have a label. Received: none. Is it the right column?"
             raise SourceError(msg)
-        return tuple(found)
-    if not all(classes) or len(set(classes)) != len(classes):
+        return spelling, tuple(sorted(set(spelling.values())))
+    given = {spelling[name]: tidy(name) for name in classes}
+    if not all(given.values()) or len(given) != len(classes):
         msg = f"`classes` must be different names. Received: classes={list(classes)}."
         raise SourceError(msg)
-    return tuple(classes)
+    return {name: given.get(to, to) for name, to in spelling.items()}, tuple(given.values())
 
 
 def _unknown(

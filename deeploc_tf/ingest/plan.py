@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.ingest.identity import by_split, find_column, unify_columns, warn_of_unused_splits
 from deeploc_tf.ingest.labels import Labels, Unknown, assign_labels
 from deeploc_tf.ingest.metadata import metadata_columns
 from deeploc_tf.ingest.reading import Rows
@@ -63,6 +64,7 @@ def plan_records(
     pixel_size: float | None = None,
     seed: int = 0,
     minimum_cells: int = 0,
+    distinct_case: bool = False,
     max_rejects: int = 0,
 ) -> RecordsPlan:
     """Decide which crop gets which label, split and place; reads the pixels of one crop only.
@@ -87,6 +89,7 @@ def plan_records(
         pixel_size: micrometres a pixel; by default what the files say, if they do.
         seed: of the order of the crops, and of the choice of groups.
         minimum_cells: set the cells of proteins aside that have fewer than this in the source.
+        distinct_case: let proteins be two whose names differ in case alone, such as alleles.
         max_rejects: how many cells may be unusable.
 
     Returns:
@@ -100,6 +103,17 @@ def plan_records(
     """
     index = source.index()
     check_rejects(source.rejects, max_rejects)
+    conditions, fractions = by_split(conditions or {}), by_split(fractions or {})
+    protein = find_column(index.columns, protein) or protein
+    if split_column is None and not (conditions or fractions):
+        split_column = find_column(index.columns, "split")
+    index = unify_columns(
+        index,
+        [*group_by, *(column for pairs in conditions.values() for column, _ in pairs)],
+        protein=protein,
+        split_column=split_column,
+        distinct_case=distinct_case,
+    )
     enough = _has_enough(index, protein, minimum_cells)
     full, positions = index, np.flatnonzero(enough)
     index = _rows_of(full, positions)
@@ -111,11 +125,12 @@ def plan_records(
         separator=label_separator,
         classes=classes,
         unknown=unknown,
+        protein=protein,
+        distinct_case=distinct_case,
     )
-    if split_column is None and "split" in index.columns and not (conditions or fractions):
-        split_column = "split"
-    wanted = _Splitting(conditions or {}, fractions or {}, split_column, tuple(group_by), seed)
+    wanted = _Splitting(conditions, fractions, split_column, tuple(group_by), seed)
     split, group_by = wanted.apply(index, labels)
+    warn_of_unused_splits(split)
     in_split = np.array([name is not None for name in split], dtype=bool)
     kept = np.flatnonzero(in_split & ~labels.unknown)
     columns = _metadata_names(index, metadata, {protein, split_column, label} - {None}, group_by)

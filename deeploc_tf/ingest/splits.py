@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.names import kind_of_column, same_form
 from deeploc_tf.text_tables import require_column
 from tfrecords.errors import SplitError, did_you_mean
 
@@ -35,7 +36,7 @@ def split_by_conditions(
     Args:
         index: one row a crop.
         conditions: split -> (column, value) pairs, for example `{"test": [("field", "4")]}`. Values
-            are compared as text.
+            are compared as `deeploc_tf.names` compares names of the column's kind.
         rest: the split of the crops that meet no condition; None leaves them out.
 
     Returns:
@@ -53,9 +54,7 @@ def split_by_conditions(
         for column in dict.fromkeys(column for column, _ in pairs):
             require_column(index.columns, column, f"The column of a condition for {name!r}")
             values = [value for c, value in pairs if c == column]
-            texts = _texts(index, column)
-            _check_values(texts, column, values, name)
-            chosen &= texts.isin(values).to_numpy()
+            chosen &= _meets(index, column, values, name)
         if (taken & chosen).any():
             row = int(np.argmax(taken & chosen))
             msg = (
@@ -192,16 +191,24 @@ def _texts(index: pd.DataFrame, column: str) -> Texts:
     return index[column].map(str)
 
 
-def _check_values(texts: Texts, column: str, values: Sequence[str], name: str) -> None:
-    known = set(texts.unique())
+def _meets(index: pd.DataFrame, column: str, values: Sequence[str], name: str) -> NDArray[np.bool_]:
+    """Which crops have one of some values in a column; `name` is the split that asks."""
+    import pandas as pd
+
+    number, texts = pd.factorize(_texts(index, column))
+    kind = kind_of_column(column)
+    forms = [same_form(text, kind) for text in texts]
     for value in values:
-        if value not in known:
-            some = ", ".join(sorted(known)[:10]) + (", ..." if len(known) > 10 else "")
+        if same_form(value, kind) not in forms:
+            known = sorted(texts)
+            some = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
             msg = (
                 f"A condition must be met by some crop, or split {name!r} is not what it says. "
                 f"Received: {column}={value}, where {column} is one of {some}."
             )
-            raise SplitError(msg + did_you_mean(value, sorted(known)))
+            raise SplitError(msg + did_you_mean(value, known))
+    wanted = {same_form(value, kind) for value in values}
+    return np.array([form in wanted for form in forms])[number]
 
 
 def _groups(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.names import Kind, kind_of_column, respelled, same_form
 from deeploc_tf.sources.cell_table import CellRows, CellTable
 from deeploc_tf.sources.field_images import FieldImages
 from deeploc_tf.sources.source import UNREADABLE, Reject, RejectedCrop, SourceError
@@ -21,6 +23,10 @@ from tfrecords.errors import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_log = logging.getLogger(__name__)
+Names = tuple[str, ...]
+"""What names a field: its path or key, or the texts of the fields of the pattern."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,10 +122,12 @@ class _Search:
     def rows_of_fields(self, table: CellRows) -> dict[int, list[int]]:
         """Field -> its rows in the table."""
         known = self._images.names() if table.by_name else self._images.values()
+        kinds = [kind_of_column(n) for n in ([""] if table.by_name else self._images.columns)]
+        numbers = _numbers_of(set(table.fields), known, kinds)
         found: dict[int, list[int]] = {}
         for row, name in enumerate(table.fields):
-            if name in known:
-                found.setdefault(known[name], []).append(row)
+            if name in numbers:
+                found.setdefault(numbers[name], []).append(row)
                 continue
             text = ", ".join(name)
             first = not self._rejects and len(known) < 10_000  # likenesses take long to find
@@ -238,6 +246,33 @@ class _Search:
             )
             raise RejectedCrop(msg, reason="cell does not fit into the crop")
         return window
+
+
+def _numbers_of(
+    names: Set[Names], known: Mapping[Names, int], kinds: Sequence[Kind]
+) -> dict[Names, int]:
+    """The number of the field that each name of the table means, for those that mean one."""
+
+    def form(name: Names) -> Names:
+        return tuple(map(same_form, name, kinds))
+
+    numbers = {name: known[name] for name in names if name in known}
+    others = sorted(names - numbers.keys())
+    if not others:
+        return numbers
+    of_form: dict[Names, set[int]] = {}
+    for name, number in known.items():
+        of_form.setdefault(form(name), set()).add(number)
+    spelled = {number: name for name, number in known.items()}
+    matched = {}
+    for name in others:
+        meant = of_form.get(form(name), set())
+        if len(meant) == 1:  # of two files that only zeros tell apart, neither is meant
+            (numbers[name],) = meant
+            matched[", ".join(name)] = ", ".join(spelled[numbers[name]])
+    if sentence := respelled(matched, "Fields of the table of cells"):
+        _log.info(sentence)
+    return numbers
 
 
 def _fault(error: RejectedCrop | OSError, files: Sequence[str]) -> tuple[str, str]:

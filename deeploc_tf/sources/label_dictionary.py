@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from deeploc_tf.names import same_form
 from deeploc_tf.sources.cell_files import CellFiles
 from deeploc_tf.sources.channel_naming import ChannelNaming, find_naming
 from deeploc_tf.sources.patterns import FolderPattern
@@ -19,7 +20,7 @@ from tfrecords.errors import SplitError, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
-_SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+_SPLITS = ("train", "validation", "test")
 
 
 class _Listed(NamedTuple):
@@ -34,8 +35,8 @@ class LabelDictionarySource:
 
     Args:
         path: a `.npy` file, as `numpy.save` writes it of a dictionary
-            `{class or protein: {"train" or "val" or "test": [path of the GFP file, ...]}}`. Nothing
-            that is pickled in it is run.
+            `{class or protein: {"train" or "val" or "test": [path of the GFP file, ...]}}`; other
+            spellings of these are understood. Nothing that is pickled in it is run.
         channels: names among those of `naming`, in the order in which they are stored.
         mask_channel: the name of the masks there, if they are to be read.
         naming: how the files of other channels are called, a key of `NAMINGS`. By default the one
@@ -278,7 +279,8 @@ def _lists(path: Path) -> Iterator[tuple[str, str, list[Any]]]:
             )
             raise SourceError(msg)
         for split, paths in splits.items():
-            if split not in _SPLITS or not isinstance(paths, list):
+            known = same_form(split, "split") if isinstance(split, str) else ""
+            if known not in _SPLITS or not isinstance(paths, list):
                 msg = (
                     f"Splits must be {', '.join(_SPLITS)}, each a list of paths. Received: "
                     f"{split!r:.80} with {type(paths).__name__}, of {name!r} ({path.name})."
@@ -291,7 +293,7 @@ def _lists(path: Path) -> Iterator[tuple[str, str, list[Any]]]:
                     f"{most} paths in as many bytes."
                 )
                 raise SourceError(msg)
-            yield name, _SPLITS[split], paths
+            yield name, known, paths
 
 
 def _is_utf8(text: str) -> bool:

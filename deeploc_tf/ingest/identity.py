@@ -1,0 +1,134 @@
+"""One spelling for whatever decides which crops belong together, before anything compares it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from deeploc_tf.names import (
+    Kind,
+    NameConflictError,
+    kind_of_column,
+    respelled,
+    same_form,
+    tidy,
+    unified,
+)
+from deeploc_tf.sources.source import SourceError
+from tfrecords.errors import SplitError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_log = logging.getLogger(__name__)
+_Value = TypeVar("_Value")
+_ALWAYS = ("plate", "well", "field")
+USED_SPLITS = ("train", "validation", "test")
+
+
+def unify_columns(
+    index: pd.DataFrame,
+    columns: Iterable[str | None],
+    *,
+    protein: str,
+    split_column: str | None = None,
+    distinct_case: bool = False,
+) -> pd.DataFrame:
+    """The index with one spelling of each name; what was spelled in several ways is logged.
+
+    What the records store, what groups compare and what `verify --deep` compares is then the same
+    text. Whole numbers have one spelling and stay as they are; all else becomes text, and what is
+    missing the empty one.
+
+    Args:
+        index: one row a crop.
+        columns: that name groups or meet conditions, beside the protein, the split and all that are
+            called plate, well or field; `key` and names of no column are passed over.
+        protein: column of the protein.
+        split_column: column of the split, or None.
+        distinct_case: let proteins differ in case.
+
+    Raises:
+        SourceError: two names differ only in what may or may not mean another one.
+    """
+    kinds: dict[str, Kind] = {str(c): kind_of_column(str(c)) for c in index.columns}
+    wanted = {column for column, kind in kinds.items() if kind in _ALWAYS}
+    kinds |= {protein: "protein", **({} if split_column is None else {split_column: "split"})}
+    wanted |= {protein, split_column, *columns} - {None}
+    index = index.copy(deep=False)
+    for column in index.columns:
+        if column in wanted and column != "key" and index[column].dtype.kind not in "iu":
+            distinct = distinct_case and column == protein
+            index[column] = _unified_texts(index[column], kinds[column], distinct_case=distinct)
+    return index
+
+
+def unified_names(
+    names: Collection[str], kind: Kind, what: str, *, distinct_case: bool = False
+) -> dict[str, str]:
+    """As `unified`; says through logging what it matches, and how alleles are told apart.
+
+    Raises:
+        SourceError: two names may or may not be one.
+    """
+    try:
+        spelling = unified(names, kind, what, distinct_case=distinct_case)
+    except NameConflictError as error:
+        msg = str(error)
+        if kind == "protein" and not distinct_case:
+            msg += " Where case tells alleles apart, pass distinct_case=True (--distinct-case)."
+        raise SourceError(msg) from error
+    if sentence := respelled(spelling, what):
+        _log.info(sentence)
+    return spelling
+
+
+def find_column(columns: Iterable[str], name: str) -> str | None:
+    """The column that a person would call so; None if there is none, or more than one."""
+    known = list(map(str, columns))
+    if name in known:
+        return name
+    alike = [column for column in known if tidy(column).casefold() == name.casefold()]
+    if len(alike) != 1:
+        return None
+    _log.info(f"Column {alike[0]!r} is taken as {name!r}.")
+    return alike[0]
+
+
+def by_split(values: Mapping[str, _Value]) -> dict[str, _Value]:
+    """The values by the names of their splits as records have them, in their order.
+
+    Raises:
+        SplitError: two of the names mean one split.
+    """
+    named: dict[str, str] = {}
+    for name in values:
+        first = named.setdefault(same_form(name, "split"), name)
+        if first != name:
+            msg = f"Each split must be named once. Received: {first!r} and {name!r}, which are one."
+            raise SplitError(msg)
+    spelling = unified_names(values, "split", "Splits")
+    return {spelling[name]: value for name, value in values.items()}
+
+
+def warn_of_unused_splits(names: Iterable[str | None]) -> None:
+    """Say which splits no training looks at, for a name may have been meant otherwise."""
+    if unused := sorted({name for name in names if name} - {*USED_SPLITS}):
+        _log.warning(
+            f"No command uses the split {', '.join(map(repr, unused))} unless it is named: `fit` "
+            f"takes {', '.join(USED_SPLITS)} alone."
+        )
+
+
+def _unified_texts(values: pd.Series[Any], kind: Kind, *, distinct_case: bool) -> pd.Series[Any]:
+    import pandas as pd
+
+    codes, different = pd.factorize(values)  # crops are many, different names few
+    texts = [str(value) for value in different]
+    what = f"Values of column {values.name!r}"
+    spelling = unified_names(texts, kind, what, distinct_case=distinct_case)
+    spelled = np.array([*(spelling[text] for text in texts), ""], dtype=object)
+    return pd.Series(spelled[codes], index=values.index, name=values.name, dtype=object)
