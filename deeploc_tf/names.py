@@ -39,8 +39,7 @@ _SPLITS = {
 }
 _USUAL_SPLITS = frozenset({"train", "validation", "test"})
 _KIND_OF_COLUMN: dict[str, Kind] = {
-    name: name  # type: ignore[misc]
-    for name in ("split", "well", "field", "plate", "label", "protein")
+    name: name for name in ("split", "well", "field", "plate", "label", "protein")
 }
 _TYPOGRAPHIC = {
     **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-"),

@@ -57,7 +57,7 @@ def unify_columns(
     kinds: dict[str, Kind] = {str(c): kind_of_column(str(c)) for c in index.columns}
     wanted = {column for column, kind in kinds.items() if kind in _ALWAYS}
     kinds |= {protein: "protein", **({} if split_column is None else {split_column: "split"})}
-    wanted |= {protein, split_column, *columns} - {None}
+    wanted |= {str(column) for column in (protein, split_column, *columns) if column is not None}
     index = index.copy(deep=False)
     for column in index.columns:
         if column in wanted and column != "key" and index[column].dtype.kind not in "iu":

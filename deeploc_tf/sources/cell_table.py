@@ -138,13 +138,14 @@ def _check_not_rounded(values: pd.Series[Any], column: str, path: str | os.PathL
     """Raise `SourceError` if floats are so large that they may stand for other whole numbers."""
     if values.dtype.kind != "f":
         return
-    limit = first_gap(values.dtype)
-    too_large = np.flatnonzero(np.isfinite(values) & (np.abs(values) >= limit))
+    numbers = values.to_numpy()
+    limit = first_gap(numbers.dtype)
+    too_large = np.flatnonzero(np.isfinite(numbers) & (np.abs(numbers) >= limit))
     if too_large.size:
         row = int(too_large[0])
         msg = (
             f"Numbers of objects in a column of {values.dtype} must be below {limit}, from where "
-            f"on it does not hold every whole number. Received: {values.iloc[row]:.0f} in column "
+            f"on it does not hold every whole number. Received: {numbers[row]:.0f} in column "
             f"{column!r} ({place(path, row)}). Write them as whole numbers or text."
         )
         raise SourceError(msg)
