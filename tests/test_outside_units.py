@@ -69,7 +69,6 @@ def errors_of_means(cells: pd.DataFrame, unit: list[str]) -> list[float]:
     ],
     ids=["plate", "well", "other names", "barcode", "folder"],
 )
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_errors_of_a_profile_are_of_the_images(
     replicate: str, places: dict[str, list[Any]], tmp_path: Path
 ) -> None:
@@ -89,7 +88,6 @@ def test_errors_of_a_profile_are_of_the_images(
 
 
 @pytest.mark.parametrize("method", ["median", "trimmed_mean"])
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_a_bootstrap_draws_images(method: Any, tmp_path: Path) -> None:
     """Fields with names of their own give the same numbers as those that plates number anew."""
     cells = images(tmp_path / "cells.h5", {"plate": [1, 2, 3], "field": [1, 2]})
@@ -108,7 +106,6 @@ def test_a_bootstrap_draws_images(method: Any, tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(ours.metadata, theirs.metadata)
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_cells_without_a_field_are_no_replicate_and_counted(tmp_path: Path) -> None:
     cells = images(tmp_path / "cells.h5", {"plate": ["1", "2"], "field": ["1", "2"]})
     rows = cells[["key", "protein", "plate", "field"]].copy()
@@ -163,7 +160,6 @@ def screens(folder: Path, *, by_plate: bool) -> list[Path]:
     return paths
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_fields_of_one_number_on_three_plates_are_three_replicates(tmp_path: Path) -> None:
     paths = screens(tmp_path, by_plate=True)
     done = run("change", *paths, tmp_path / "changes.csv", "--replicate", "field")
@@ -176,7 +172,6 @@ def test_fields_of_one_number_on_three_plates_are_three_replicates(tmp_path: Pat
     assert summary["screens"]["treated"]["replicate_columns"] == ["plate", "field"]
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_named_uniquely_or_by_plate_fields_give_the_same_changes(tmp_path: Path) -> None:
     found = []
     for by_plate in (True, False):
@@ -187,7 +182,6 @@ def test_named_uniquely_or_by_plate_fields_give_the_same_changes(tmp_path: Path)
     pd.testing.assert_frame_equal(found[0], found[1])
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_groups_of_normalization_are_full_paths(tmp_path: Path) -> None:
     images(tmp_path / "cells.h5", {"folder": ["a", "b"], "plate": [1, 2]})
     fit = TransformSettings("center", by=("plate",))
@@ -198,7 +192,6 @@ def test_groups_of_normalization_are_full_paths(tmp_path: Path) -> None:
     assert written.transform.normalization.by == ("folder", "plate")
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_values_with_a_slash_do_not_make_two_groups_one(tmp_path: Path) -> None:
     rows = [
         {"key": f"k{i}", "protein": "A", "plate": plate, "field": field}
@@ -210,7 +203,6 @@ def test_values_with_a_slash_do_not_make_two_groups_one(tmp_path: Path) -> None:
     assert "1/2/3" in done.stderr
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_wells_and_fields_in_two_spellings_are_one(tmp_path: Path) -> None:
     rows = [
         {"key": f"k{i}", "protein": "A", "well": well, "field": field}
@@ -265,7 +257,6 @@ def records(folder: Path, metadata: dict[str, str], group_by: tuple[str, ...]) -
         ({"field": "int64", "plate": "text"}, ("plate",), ("protein",), ("protein",), 1),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_cells_of_two_plates_are_not_paired(
     metadata: dict[str, str],
     group_by: tuple[str, ...],
@@ -287,7 +278,6 @@ def test_cells_of_two_plates_are_not_paired(
 
 
 @pytest.mark.parametrize("group", ["field", "plate,field"])
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_cells_are_scored_by_whole_fields_of_a_plate(group: str, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     rows, features = [], []
@@ -326,7 +316,6 @@ def test_cells_are_scored_by_whole_fields_of_a_plate(group: str, tmp_path: Path)
         (("field",), ("row", "field"), ("field",)),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_the_path_of_a_unit(
     columns: tuple[str, ...], known: tuple[str, ...], path: tuple[str, ...]
 ) -> None:

@@ -30,8 +30,10 @@ _SHOWN = 10
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option(
     "--replicate",
-    metavar="COLUMN",
-    help="Average its cells of a protein, such as by field, and permute these. Else cells are "
+    type=Names(),
+    default=(),
+    help="Average the cells of a protein in each value of these columns, such as field, and "
+    "permute these means; columns above them, such as plate, are taken along. Else cells are "
     "permuted, as if those of one image were independent.",
 )
 @click.option(
@@ -112,6 +114,17 @@ def _notes(found: Changes) -> list[str]:
         "too_few": "with one vector in a screen",
     }
     notes = []
+    for which in found.summary["screens"].values():
+        reasons = {
+            "undefined": "are not finite",
+            "without_protein": "name no protein",
+            "without_replicate": f"have no value of {', '.join(which['replicate_columns'])}",
+        }
+        notes += [
+            f"{which['file']}: {count} rows {reasons[reason]} and were left out."
+            for reason, count in which["rows_left_out"].items()
+            if count
+        ]
     for reason, names in found.summary["left_out"].items():
         if names:
             shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")

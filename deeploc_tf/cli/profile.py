@@ -42,7 +42,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="Leave out proteins with fewer.",
 )
-@click.option("--replicate", metavar="COLUMN", help="Average its cells first, such as by field.")
+@click.option(
+    "--replicate",
+    type=Names(),
+    default=(),
+    help="Average the cells of each value of these columns first, such as field; columns above "
+    "them, such as plate, are taken along.",
+)
 @click.option(
     "--normalize",
     type=click.Choice(["center", "standardize", "mad"]),
@@ -133,6 +139,13 @@ def _notes(written: Profiled, min_cells: int) -> list[str]:
     found = []
     if written.num_undefined:
         found.append(f"{written.num_undefined} cells are not finite and were left out.")
+    if written.num_without_protein:
+        found.append(f"{written.num_without_protein} cells name no protein and were left out.")
+    if written.num_without_replicate:
+        found.append(
+            f"{written.num_without_replicate} cells have no value of "
+            f"{', '.join(written.replicate_columns)} and were left out."
+        )
     if written.too_few:
         shown = ", ".join(written.too_few[:3]) + (" ..." if len(written.too_few) > 3 else "")
         found.append(

@@ -14,12 +14,23 @@ from numpy.typing import NDArray
 
 from deeploc_tf.profiles.moved import Shifts, permuted_pseudo_f, pseudo_f, shifts
 from deeploc_tf.profiles.rows import RowTable, check_same_features, open_rows, origin
-from deeploc_tf.profiles.screens import FEWEST_VECTORS, Projected, Screen, projected, screen
+from deeploc_tf.profiles.screens import (
+    FEWEST_VECTORS,
+    Projected,
+    Screen,
+    named_alike,
+    projected,
+    screen,
+)
+from deeploc_tf.units import columns_of
 from deeploc_tf.version import __version__
 from tfrecords.publishing import check_absent, publish_bytes, publish_json
 
 FEWEST_PROTEINS = 10
 """In each group of proteins by which shifts are taken."""
+DEGREES_OF_A_FEATURE = 10
+"""Residual degrees of freedom that there must be for each feature: with fewer the scatter within
+proteins is too poorly known for directions that are chosen by it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +38,11 @@ class ChangeSettings:
     """How two screens are compared.
 
     Attributes:
-        replicate: column, such as `field` or `plate`, whose cells (of one protein) are averaged to
-            one vector; vectors, not cells, are then what the null permutes. None takes cells.
+        replicate: column, such as `field` or `plate`, or columns whose cells (of one protein) are
+            averaged to one vector; vectors, not cells, are then what the null permutes. Columns
+            above, such as the plate of a field, are taken along. None takes cells.
         by: columns, such as `plate`: what all proteins of one plate have in common is no move.
+            Columns above are taken along.
         num_dimensions: of the space in which moves are looked for.
         false_discovery_rate: share of false ones among the proteins called moved, on average.
         num_permutations: of the vectors of each protein.
@@ -38,7 +51,7 @@ class ChangeSettings:
         seed: of the permutations.
     """
 
-    replicate: str | None = None
+    replicate: str | Sequence[str] | None = None
     by: tuple[str, ...] = ()
     num_dimensions: int = 32
     false_discovery_rate: float = 0.05
@@ -60,6 +73,17 @@ class ChangeSettings:
                 f"{self.false_discovery_rate}, {self.num_permutations}, {self.num_dimensions}."
             )
             raise ValueError(msg)
+
+    @property
+    def replicate_columns(self) -> tuple[str, ...]:
+        """Columns of replicates, as given; none: rows are the vectors."""
+        return columns_of(self.replicate)
+
+    @property
+    def unit(self) -> str:
+        """What a vector is, for messages."""
+        columns = self.replicate_columns
+        return f"replicates (by {', '.join(columns)})" if columns else "rows"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +117,8 @@ def change(
 
     Raises:
         OutputExistsError: a file of one of the names is there already.
-        ValueError: the tables have other features, no protein is in both with two vectors or more,
-            a column is missing, or a value is not finite.
+        ValueError: the tables have other features, or too many for so few vectors; no protein is
+            in both with two vectors or more, a column is missing, or a value is not finite.
     """
     settings = settings or ChangeSettings()
     paths = None if output is None else _paths(Path(output))
@@ -102,12 +126,15 @@ def change(
     must = "Both screens must have the same features."
     check_same_features(origin(tables[0]), origin(tables[1]), must)
     first, second = (_screen(table, settings) for table in tables)
+    second = named_alike(first, second)
     names, left_out = _in_both(first, second, settings)
+    _check_degrees(first, second, names, settings)
     spaces = projected((first, second), names, settings.num_dimensions)
     groups = _groups_of_proteins(first, second, names, settings.by)
     found, differences = _test(spaces, groups, settings)
     table = _table(names, (first, second), spaces, differences, found, settings)
-    summary = _summary(tables, table, left_out, found, settings, len(set(groups.tolist())))
+    screens = first, second
+    summary = _summary(tables, screens, table, left_out, found, settings, len(set(groups.tolist())))
     if paths is not None:
         separator = "\t" if paths[0].suffix == ".tsv" else ","
         publish_json(paths[1], summary)
@@ -130,7 +157,40 @@ def _paths(output: Path) -> tuple[Path, Path]:
 
 def _screen(table: RowTable, settings: ChangeSettings) -> Screen:
     used = table.defined() if settings.drop_undefined else np.ones(table.num_rows, np.bool_)
-    return screen(table, used, settings.replicate, settings.by)
+    return screen(table, used, settings.replicate_columns, settings.by)
+
+
+def _check_degrees(
+    first: Screen, second: Screen, names: Sequence[str], settings: ChangeSettings
+) -> None:
+    """Refuse more features than the vectors can bear, and say how many vectors would do."""
+    compared = set(names)
+    vectors = sum(
+        int(count)
+        for one in (first, second)
+        for name, count in zip(one.proteins.names, one.proteins.counts(), strict=True)
+        if name in compared
+    )
+    degrees = vectors - 2 * len(names)
+    width = first.vectors.num_features
+    if width * DEGREES_OF_A_FEATURE <= degrees:
+        return
+    enough = 1 + -(-DEGREES_OF_A_FEATURE * width // (2 * len(names)))
+    fewer = degrees // DEGREES_OF_A_FEATURE
+    msg = (
+        f"There must be {DEGREES_OF_A_FEATURE} residual degrees of freedom (vectors less one for "
+        "each protein and screen) or more for each feature, or directions are fitted to noise and "
+        f"proteins that stayed seem to move. Received: {width} features and {degrees} degrees of "
+        f"freedom, from {len(names)} proteins. Bring {enough} {settings.unit} or more of each "
+        "protein in each screen, or more proteins"
+        + (
+            f"; or describe cells by at most {fewer} features: those of a narrower layer, of "
+            "`measure`, or principal components that are fitted to both screens together."
+            if fewer
+            else "."
+        )
+    )
+    raise ValueError(msg)
 
 
 def _in_both(
@@ -153,7 +213,7 @@ def _in_both(
         "too_few": sorted((known[0] & known[1]) - set(names)),
     }
     if not names:
-        unit = "rows" if settings.replicate is None else f"replicates (by {settings.replicate})"
+        unit = settings.unit
         what = "in common" if not known[0] & known[1] else f"in common, none with so many {unit}"
         msg = (
             f"Some protein must have {FEWEST_VECTORS} {unit} or more in both screens. Received: "
@@ -237,7 +297,7 @@ def _table(
     for which, one, space in zip(("untreated", "treated"), screens, spaces, strict=True):
         cells = dict(zip(one.proteins.names, one.num_cells, strict=True))
         columns[f"cells_{which}"] = [int(cells[name]) for name in names]
-        if settings.replicate is not None:
+        if settings.replicate_columns:
             columns[f"replicates_{which}"] = space.counts
     squares = np.square(differences).sum(axis=1)
     # the squared length that chance alone would give is taken off
@@ -258,6 +318,7 @@ def _table(
 
 def _summary(
     tables: tuple[RowTable, RowTable],
+    screens: tuple[Screen, Screen],
     table: pd.DataFrame,
     left_out: dict[str, Any],
     found: Shifts,
@@ -272,13 +333,18 @@ def _summary(
         "groups_of_proteins": num_groups,
         "bulk_inflation": found.bulk_inflation,
         "bulk_width": found.bulk_width,
-        "settings": dataclasses.asdict(settings),
+        "settings": {
+            **dataclasses.asdict(settings),
+            "replicate": ",".join(settings.replicate_columns) or None,
+        },
         "screens": {
             which: {
                 "file": one.path.name,
                 "rows": one.num_rows,
+                "rows_left_out": dict(read.left_out),
+                "replicate_columns": list(read.replicate_columns),
                 "provenance": dict(one.provenance),
             }
-            for which, one in zip(("untreated", "treated"), tables, strict=True)
+            for which, one, read in zip(("untreated", "treated"), tables, screens, strict=True)
         },
     }

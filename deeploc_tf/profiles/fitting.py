@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.names import same_form
 from deeploc_tf.profiles.moments import covariance_of, moments_by_group, robust_by_group
 from deeploc_tf.profiles.rows import Groups, RowTable, check_same_features, origin
 from deeploc_tf.profiles.transforms import (
@@ -16,13 +18,19 @@ from deeploc_tf.profiles.transforms import (
     Normalization,
     NormalizationKind,
     Transform,
+    num_varying,
     principal_components,
+    shared_spread,
     sphering,
-    spread_or_infinity,
 )
+from deeploc_tf.units import kind_of_column
 from tfrecords.errors import did_you_mean
 
 _FEWEST_ROWS = 2
+_FEW_ROWS = 5  # below which a group is told
+_SOME = 3  # names in a message
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +40,8 @@ class TransformSettings:
     Attributes:
         normalize: "center" (mean 0), "standardize" (mean 0, standard deviation 1), "mad" (median
             0, scaled median absolute deviation 1), or None.
-        by: columns, such as `plate`: each group gets its own shift and scale.
+        by: columns, such as `plate`: each group gets its own shift and scale. Columns above them,
+            such as `folder`, are taken along.
         controls: column and value of the rows to fit on, such as ("protein", "CTRL"); None: all.
         sphere: whether to make the covariance the identity.
         num_components: length after principal components; None leaves them out.
@@ -93,7 +102,9 @@ def fit_transform(
     """Fit to the rows of a table.
 
     Means, deviations and covariances are of all rows. Medians are too, up to 200,000 rows; of more
-    they are of so many rows drawn at random, the same number of each group as far as it goes.
+    they are of so many rows drawn at random, the same number of each group as far as it goes. A
+    feature that has no spread in a group has the median scale of the other groups there. What
+    groups lack stands in the transform's settings, and `notes` tells it.
 
     Args:
         table: of cells.
@@ -114,9 +125,12 @@ def fit_transform(
         )
         raise ValueError(msg)
     normalization = projection = None
+    settings = dataclasses.replace(settings, by=table.unit_columns(settings.by, "`by`"))
     groups = table.groups(*settings.by)
+    described = dataclasses.asdict(settings) | {"rows": int(chosen.sum())}
     if settings.normalize is not None:
-        normalization = _normalization(table, settings, groups, used, chosen, seed)
+        normalization, lacking = _normalization(table, settings, groups, used, chosen, seed)
+        described |= lacking
     if settings.sphere or settings.num_components is not None:
         codes = _codes_in(normalization, groups)
 
@@ -130,12 +144,14 @@ def fit_transform(
                 f"{int(chosen.sum())} rows that are all the same, in {table.path}."
             )
             raise ValueError(msg)
+        varying, features = num_varying(covariance), int((np.diag(covariance) > 0).sum())
+        if settings.sphere and varying < features:
+            described["directions"] = [varying, features]
         projection = (
             sphering(mean, covariance, settings.regularization)
             if settings.num_components is None
             else principal_components(mean, covariance, settings.num_components)
         )
-    described = dataclasses.asdict(settings) | {"rows": int(chosen.sum())}
     return Transform(normalization, projection, origin(table), described)
 
 
@@ -169,6 +185,14 @@ def group_codes(
     normal = transform.normalization
     if normal is None or not normal.by:
         return transform, np.zeros(table.num_rows, np.int32)
+    if above := [n for n in table.unit_columns(normal.by) if n not in normal.by]:
+        logger.warning(
+            "The transform was fitted by %s, and %s has %s above: groups of one name there share a "
+            "shift and a scale.",
+            ", ".join(normal.by),
+            table.path.name,
+            ", ".join(above),
+        )
     groups = table.groups(*normal.by)
     present = np.bincount(groups.codes[used & (groups.codes >= 0)], minlength=len(groups.names)) > 0
     new = [
@@ -182,10 +206,18 @@ def group_codes(
         )
         raise ValueError(msg)
     if new:
+        logger.info(
+            "%d groups are new and get a shift and a scale of their own: %s%s.",
+            len(new),
+            ", ".join(new[:_SOME]),
+            " ..." if len(new) > _SOME else "",
+        )
         settings = TransformSettings(normal.kind, normal.by, _pair(transform.settings["controls"]))
         rows = used & np.isin(groups.codes, [groups.names.index(name) for name in new])
         chosen = rows & _controls(table, settings.controls)
-        fitted = _normalization(table, settings, groups, rows, chosen, seed)
+        fitted, lacking = _normalization(
+            table, settings, groups, rows, chosen, seed, (normal, transform.settings)
+        )
         places = [fitted.groups.index(name) for name in new]
         normal = dataclasses.replace(
             normal,
@@ -193,7 +225,8 @@ def group_codes(
             shift=np.vstack([normal.shift, fitted.shift[places]]),
             scale=np.vstack([normal.scale, fitted.scale[places]]),
         )
-        transform = dataclasses.replace(transform, normalization=normal)
+        described = {**transform.settings, "new_groups": {"names": new, **lacking}}
+        transform = dataclasses.replace(transform, normalization=normal, settings=described)
     place = {name: index for index, name in enumerate(normal.groups)}
     renumbered = np.array([place.get(name, 0) for name in groups.names] or [0], np.int32)
     return transform, _check_grouped(table, normal.by, groups, used, renumbered)
@@ -224,13 +257,15 @@ def _controls(table: RowTable, controls: tuple[str, str] | None) -> NDArray[np.b
         return np.ones(table.num_rows, np.bool_)
     column, value = controls
     groups = table.groups(column)
-    if value not in groups.names:
+    kind = kind_of_column(column)
+    chosen = [i for i, n in enumerate(groups.names) if same_form(n, kind) == same_form(value, kind)]
+    if not chosen:
         msg = (
             f"There must be controls. Received: no row of {table.path} with {column}={value!r}."
             f"{did_you_mean(value, groups.names)}"
         )
         raise ValueError(msg)
-    return np.asarray(groups.codes == groups.names.index(value))
+    return np.isin(groups.codes, chosen)
 
 
 def _normalization(
@@ -240,8 +275,12 @@ def _normalization(
     used: NDArray[np.bool_],
     chosen: NDArray[np.bool_],
     seed: int,
-) -> Normalization:
-    """Shift and scale of each group that has used rows."""
+    before: tuple[Normalization, Mapping[str, Any]] | None = None,
+) -> tuple[Normalization, dict[str, Any]]:
+    """Shift and scale of each group that has used rows, and what some groups lack, JSON-ready.
+
+    `before` is the normalization of other groups, and the settings of its transform.
+    """
     kind = settings.normalize
     if kind is None:
         raise TypeError(kind)
@@ -262,12 +301,54 @@ def _normalization(
         )
         raise ValueError(msg)
     if kind == "mad":
-        shift, scale = robust_by_group(table, groups, chosen, seed)
+        stored = {} if before is None else before[1].get("by_mean_deviation") or {}
+        by_mean = np.isin(table.feature_names, stored.get("features", []))
+        shift, scale, by_mean_here = robust_by_group(table, groups, chosen, seed, by_mean)
     else:
         shift, scale = moments_by_group(table, groups, chosen)
-        scale = np.ones_like(scale) if kind == "center" else spread_or_infinity(scale)
+        by_mean_here = np.zeros(scale.shape, np.bool_)
+        scale = np.ones_like(scale) if kind == "center" else scale
+    scale, borrowed = shared_spread(scale[present], None if before is None else before[0].scale)
     names = tuple(groups.names[i] for i in np.flatnonzero(present))
-    return Normalization(kind, settings.by, names, shift[present], scale[present])
+    lacking = _lacking(table, names, counts[present], borrowed, by_mean_here[present])
+    return Normalization(kind, settings.by, names, shift[present], scale), lacking
+
+
+def _lacking(
+    table: RowTable,
+    groups: Sequence[str],
+    counts: NDArray[np.int64],
+    borrowed: NDArray[np.bool_],
+    by_mean: NDArray[np.bool_],
+) -> dict[str, Any]:
+    """What `Transform.notes` says of groups, JSON-ready: only what there is to say."""
+
+    def pairs(where: NDArray[np.bool_]) -> list[str]:
+        found = np.argwhere(where)[:_SOME]
+        return [f"{table.feature_names[f]} in {groups[g] or 'all rows'}" for g, f in found]
+
+    lacking: dict[str, Any] = {}
+    if borrowed.any():
+        lacking["without_spread"] = {
+            "count": int(borrowed.sum()),
+            "pairs": borrowed.size,
+            "some": pairs(borrowed),
+        }
+    if by_mean.any():
+        features = np.flatnonzero(by_mean.any(axis=0))
+        lacking["by_mean_deviation"] = {
+            "count": int(by_mean.sum()),
+            "some": pairs(by_mean),
+            "features": [table.feature_names[i] for i in features],
+        }
+    if (few := np.flatnonzero(counts < _FEW_ROWS)).size:
+        lacking["few_rows"] = {
+            "fewer_than": _FEW_ROWS,
+            "count": len(few),
+            "groups": len(groups),
+            "some": [f"{groups[i] or 'all rows'}: {counts[i]}" for i in few[:_SOME]],
+        }
+    return lacking
 
 
 def _codes_in(normalization: Normalization | None, groups: Groups) -> NDArray[np.int32]:

@@ -10,7 +10,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from deeploc_tf.profiles.rows import Groups
-from deeploc_tf.profiles.transforms import robust_scale
+from deeploc_tf.profiles.transforms import robust_estimates
 
 ROWS_OF_MEDIANS = 200_000
 
@@ -63,9 +63,28 @@ def moments_by_group(
 
 
 def robust_by_group(
-    table: Vectors, groups: Groups, chosen: NDArray[np.bool_], seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Median and MAD by group, of as many rows as are held at once."""
+    table: Vectors,
+    groups: Groups,
+    chosen: NDArray[np.bool_],
+    seed: int,
+    by_mean: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Median and spread by group, of as many rows as are held at once.
+
+    The spread of a feature is its MAD; where that is 0 in a group though the feature varies, it is
+    the mean absolute deviation, in all groups, so that one estimate serves a feature everywhere.
+
+    Args:
+        table: of cells.
+        groups: of its rows.
+        chosen: bool `(num_rows,)`, rows that count.
+        seed: of the rows that are held where there are more.
+        by_mean: features `(num_features,)` that have the mean absolute deviation in any case.
+
+    Returns:
+        Medians and spreads, `(num_groups, num_features)`, and where it is that a MAD is 0 and the
+        feature varies.
+    """
     sampled = _sampled(groups, chosen, ROWS_OF_MEDIANS, np.random.default_rng(seed))
     held = np.empty((int(sampled.sum()), table.num_features), np.float32)
     codes = groups.codes[sampled]
@@ -74,10 +93,13 @@ def robust_by_group(
         held[filled : filled + len(rows)] = vectors
         filled += len(rows)
     shift = np.zeros((len(groups.names), table.num_features))
-    scale = np.ones_like(shift)
+    scale, mean_deviation = np.ones_like(shift), np.ones_like(shift)
     for group in np.unique(codes):
-        shift[group], scale[group] = robust_scale(held[codes == group])
-    return shift, scale
+        members = held[codes == group]
+        shift[group], scale[group], mean_deviation[group] = robust_estimates(members)
+    without = (scale == 0) & (mean_deviation > 0)
+    of_mean = without.any(axis=0) if by_mean is None else without.any(axis=0) | by_mean
+    return shift, np.where(of_mean, mean_deviation, scale), without
 
 
 def _sampled(

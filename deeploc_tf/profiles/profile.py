@@ -25,6 +25,7 @@ from deeploc_tf.profiles.summaries import (
 )
 from deeploc_tf.profiles.tables import TableWriter, check_table, writing_table
 from deeploc_tf.profiles.transforms import Transform, load_transform, save_transform
+from deeploc_tf.units import columns_of
 from deeploc_tf.version import __version__
 from tfrecords.errors import did_you_mean
 from tfrecords.publishing import check_absent
@@ -39,8 +40,9 @@ class ProfileSettings:
     Attributes:
         method: "mean", "median", "trimmed_mean" or "modz".
         min_cells: proteins with fewer are left out.
-        replicate: column, such as `field`, whose cells are averaged first: profile, dispersion and
-            errors are then those of the replicates. None takes the cells themselves.
+        replicate: column, such as `field`, or columns whose cells are averaged first: profile,
+            dispersion and errors are then those of the replicates. Columns above, such as `plate`,
+            are taken along. None takes the cells themselves.
         num_resamples: bootstrap draws behind the errors of methods other than the mean; 0: none.
         intervals: whether to write the ends of each feature's 95% interval, too.
         drop_undefined: whether to leave out cells with a feature that is not finite; otherwise they
@@ -52,7 +54,7 @@ class ProfileSettings:
 
     method: Method = "mean"
     min_cells: int = 1
-    replicate: str | None = None
+    replicate: str | Sequence[str] | None = None
     num_resamples: int = 0
     intervals: bool = False
     drop_undefined: bool = False
@@ -82,6 +84,11 @@ class ProfileSettings:
             raise ValueError(msg)
 
     @property
+    def replicate_columns(self) -> tuple[str, ...]:
+        """Columns of replicates, as given; none: the cells themselves."""
+        return columns_of(self.replicate)
+
+    @property
     def has_errors(self) -> bool:
         """Whether profiles get standard errors."""
         return self.method == "mean" or self.num_resamples > 1
@@ -97,7 +104,10 @@ class Profiled:
         num_features: length of the profiles.
         num_cells: cells behind them.
         num_undefined: cells left out, since they are not finite.
+        num_without_protein: cells left out, since they name no protein.
+        num_without_replicate: cells left out, since they have no value in a column of replicates.
         too_few: proteins left out, with fewer than `min_cells` cells.
+        replicate_columns: columns that name a replicate, those above included.
         transform: what was done to the cells; None: nothing.
     """
 
@@ -106,7 +116,10 @@ class Profiled:
     num_features: int
     num_cells: int
     num_undefined: int
+    num_without_protein: int
+    num_without_replicate: int
     too_few: tuple[str, ...]
+    replicate_columns: tuple[str, ...]
     transform: Transform | None
 
 
@@ -145,10 +158,23 @@ def profile(
     paths = _paths(output, settings, fit, transform, save)
     table = open_rows(cells)
     used = table.defined() if settings.drop_undefined else np.ones(table.num_rows, np.bool_)
-    proteins, too_few = _with_enough(table, used, settings.min_cells)
+    columns = table.unit_columns(settings.replicate_columns, "`replicate`")
+    replicates = table.groups(*columns)
+    proteins = table.groups("protein")
+    named = proteins.codes >= 0
+    left_out = {
+        "cells_undefined": int((~used).sum()),
+        "cells_without_protein": int((used & ~named).sum()),
+        "cells_without_replicate": int((used & named & (replicates.codes < 0)).sum()),
+    }
+    proteins, too_few = _with_enough(
+        table, proteins, used & (replicates.codes >= 0), settings.min_cells
+    )
     fitted, codes = _transform(table, used, settings, fit, transform)
     names = table.feature_names if fitted is None else fitted.output_names
-    provenance = _provenance(table, settings, fitted)
+    provenance = _provenance(table, settings, columns, fitted) | {
+        "left_out": {**left_out, "proteins_with_too_few_cells": list(too_few)}
+    }
     with contextlib.ExitStack() as stack:  # what is entered first is published last
         writers = [
             stack.enter_context(
@@ -156,7 +182,9 @@ def profile(
             )
             for kind, path in paths.items()
         ]
-        for number, vectors in _grouped(table, proteins, len(names), fitted, codes, settings):
+        of_cells = replicates if columns else None
+        blocks = _grouped(table, proteins, of_cells, len(names), fitted, codes, settings.memory)
+        for number, vectors in blocks:
             _append(writers, proteins.names[number], *vectors, settings)
             if progress is not None:
                 progress(writers[0].num_rows)
@@ -164,8 +192,16 @@ def profile(
         if save is not None and fitted is not None:
             save_transform(save, fitted)
     num_cells = int((proteins.codes >= 0).sum())
-    undefined = table.num_rows - int(used.sum())
-    return Profiled(output, num_proteins, len(names), num_cells, undefined, too_few, fitted)
+    return Profiled(
+        output,
+        num_proteins,
+        len(names),
+        num_cells,
+        *left_out.values(),
+        too_few,
+        columns,
+        fitted,
+    )
 
 
 def _paths(
@@ -200,10 +236,9 @@ def _paths(
 
 
 def _with_enough(
-    table: RowTable, used: NDArray[np.bool_], min_cells: int
+    table: RowTable, groups: Groups, used: NDArray[np.bool_], min_cells: int
 ) -> tuple[Groups, tuple[str, ...]]:
     """Proteins of the used rows, without those that have too few cells, and these."""
-    groups = table.groups("protein")
     groups = Groups(groups.names, np.where(used, groups.codes, np.int32(-1)))
     enough = groups.counts() >= min_cells
     if not enough.any():
@@ -212,7 +247,7 @@ def _with_enough(
         msg = (
             f"Some protein must have {min_cells} cells or more. Received: {len(groups.names)} "
             f"proteins with {most} or fewer in {table.path}"
-            + (f", {undefined} of {table.num_rows} cells being undefined." if undefined else ".")
+            + (f", {undefined} of {table.num_rows} cells being left out." if undefined else ".")
         )
         raise ValueError(msg)
     kept = np.where(enough[groups.codes] & (groups.codes >= 0), groups.codes, np.int32(-1))
@@ -242,18 +277,18 @@ def _transform(
 def _grouped(
     table: RowTable,
     proteins: Groups,
+    replicates: Groups | None,
     width: int,
     fitted: Transform | None,
     codes: NDArray[np.int32],
-    settings: ProfileSettings,
+    memory: int,
 ) -> Iterator[tuple[int, tuple[NDArray[np.float32], int]]]:
     """Index of each protein, its vectors (of cells or replicates), and its number of cells."""
 
     def transformed(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return vectors if fitted is None else fitted.apply(vectors, codes[rows])
 
-    replicates = None if settings.replicate is None else table.groups(settings.replicate)
-    blocks = vectors_by_protein(table, proteins, width, transformed, settings.memory)
+    blocks = vectors_by_protein(table, proteins, width, transformed, memory)
     for protein, rows, vectors in blocks:
         if replicates is None:
             yield protein, (vectors, len(rows))
@@ -275,7 +310,7 @@ def _append(
         "num_crops": [num_cells],
         "dispersion": [dispersion(vectors, vector)],
     }
-    if settings.replicate is not None:
+    if settings.replicate_columns:
         row["num_replicates"] = [len(vectors)]
     # of its own, so that the order of proteins and the memory change nothing
     generator = np.random.default_rng([settings.seed, zlib.crc32(protein.encode())])
@@ -293,21 +328,28 @@ def _columns(settings: ProfileSettings) -> dict[str, str]:
     return {
         "protein": "text",
         "num_crops": "int64",
-        **({"num_replicates": "int64"} if settings.replicate is not None else {}),
+        **({"num_replicates": "int64"} if settings.replicate_columns else {}),
         "dispersion": "float32",
         **({"standard_error": "float32"} if settings.has_errors else {}),
     }
 
 
 def _provenance(
-    table: RowTable, settings: ProfileSettings, fitted: Transform | None
+    table: RowTable,
+    settings: ProfileSettings,
+    columns: Sequence[str],
+    fitted: Transform | None,
 ) -> dict[str, Any]:
     """Where the cells came from, and what became of them."""
     origin = {name: value for name, value in table.provenance.items() if name != "columns"}
     described = {n: v for n, v in dataclasses.asdict(settings).items() if n != "memory"}
     return {
         **origin,
-        "profile": described,
+        "profile": {
+            **described,
+            "replicate": ",".join(settings.replicate_columns) or None,
+            "replicate_columns": list(columns),
+        },
         "transform": None if fitted is None else dict(fitted.settings),
         "interval_level": LEVEL,
         "deeploc_tf": __version__,

@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from deeploc_tf.names import tidy
 from deeploc_tf.profiles.tables import SUFFIXES, check_suffix
+from deeploc_tf.units import spelled, told_path, whole_path
 from tfrecords.errors import did_you_mean
 
 ROWS_AT_ONCE = 8192
@@ -127,8 +129,11 @@ class RowTable:
     def groups(self, *names: str) -> Groups:
         """The groups of rows that agree in some columns; those of several are `first/second`.
 
+        Values that are spelled in several ways are one where `deeploc_tf.names` says so.
+
         Raises:
-            ValueError: there is no such column.
+            ValueError: there is no such column; or values of several columns, put together, cannot
+                be told apart.
         """
         if not names:
             return Groups(("",), np.zeros(self.num_rows, np.int32))
@@ -140,12 +145,45 @@ class RowTable:
             codes, found = pd.factorize(np.where(both < 0, np.nan, both), use_na_sentinel=True)
             pairs = [divmod(int(pair), len(further.names)) for pair in found]
             texts = [f"{groups.names[i]}/{further.names[j]}" for i, j in pairs]
+            if len(set(texts)) < len(texts):
+                twice = next(text for text in texts if texts.count(text) > 1)
+                msg = (
+                    f"Values of {', '.join(names)} must tell groups apart when a slash is put "
+                    f"between them. Received: {twice!r} for two groups of {self.path}. Write these "
+                    "values without slashes."
+                )
+                raise ValueError(msg)
             groups = _sorted_groups(codes, texts)
         return groups
 
+    def unit_columns(self, columns: Sequence[str], what: str | None = None) -> tuple[str, ...]:
+        """Columns that name a unit, such as `field`, with those above it, such as `plate`.
+
+        Columns without any value are no part of it.
+
+        Args:
+            columns: as given.
+            what: that they were given for; what they mean is then logged where they mean more than
+                they say.
+
+        Raises:
+            ValueError: there is no such column.
+        """
+        for name in columns:
+            self._check_column(name)
+        above = set(whole_path(columns, self.columns)) - set(columns)
+        empty = {name for name in above if not self._has_value(name)}
+        known = [name for name in self.columns if name not in empty]
+        return whole_path(columns, known) if what is None else told_path(columns, known, what)
+
     def _groups_of(self, name: str) -> Groups:
         codes, found = pd.factorize(self.column(name))
-        return _sorted_groups(codes, [str(value) for value in found])
+        texts = [str(value) for value in found]
+        spelling = spelled(texts, name)
+        return _sorted_groups(codes, [spelling[text] for text in texts])
+
+    def _has_value(self, name: str) -> bool:
+        return any(tidy(str(value)) for value in pd.factorize(self.column(name))[1])
 
     def _check_column(self, name: str) -> None:
         if name not in self.columns:
@@ -246,11 +284,10 @@ def _names_in(file: h5py.File, width: int, provenance: Mapping[str, Any]) -> tup
 
 def _sorted_groups(codes: NDArray[Any], names: Sequence[str]) -> Groups:
     """Groups in alphabetical order; rows of the empty name belong to none."""
-    order = sorted((name, old) for old, name in enumerate(names) if name)
-    new = np.full(len(names) + 1, -1, np.int32)  # the last is for code -1
-    for place, (_, old) in enumerate(order):
-        new[old] = place
-    return Groups(tuple(name for name, _ in order), new[codes])
+    order = sorted(set(names) - {""})
+    place = {name: number for number, name in enumerate(order)}
+    new = np.array([*(place.get(name, -1) for name in names), -1], np.int32)  # the last: code -1
+    return Groups(tuple(order), new[codes])
 
 
 def _merged(batches: Iterator[pa.RecordBatch], num_rows: int) -> Iterator[pa.Table]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.names import same_form
 from deeploc_tf.profiles.moments import Vectors, covariance_of, means_by_group
 from deeploc_tf.profiles.moved import discriminants
 from deeploc_tf.profiles.rows import Groups, RowTable
@@ -48,6 +49,9 @@ class Screen:
         proteins: of each vector.
         num_cells: of each protein, as in `proteins.names`.
         places: for each protein the groups by which shifts are taken, such as its plates.
+        replicate_columns: that name a vector's replicate, those above included; none: rows are the
+            vectors.
+        left_out: rows that are in no vector, by reason.
     """
 
     path: Path
@@ -55,6 +59,8 @@ class Screen:
     proteins: Groups
     num_cells: NDArray[np.int64]
     places: tuple[frozenset[str], ...]
+    replicate_columns: tuple[str, ...]
+    left_out: Mapping[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,28 +83,38 @@ class Projected:
 
 
 def screen(
-    table: RowTable, used: NDArray[np.bool_], replicate: str | None, by: tuple[str, ...]
+    table: RowTable, used: NDArray[np.bool_], replicate: Sequence[str], by: Sequence[str]
 ) -> Screen:
     """The screen in a table; cells of one replicate are averaged.
 
     Args:
         table: of cells, or of profiles with several rows a protein.
         used: bool `(num_rows,)`, rows that count.
-        replicate: column whose cells, of one protein, are one vector; None: cells are.
-        by: columns by which shifts are taken.
+        replicate: columns whose cells, of one protein, are one vector; none: cells are. Columns
+            above them, such as `plate`, are taken along.
+        by: columns by which shifts are taken, and likewise those above.
 
     Raises:
         ValueError: a column is missing.
     """
     proteins = table.groups("protein")
     codes = np.where(used, proteins.codes, np.int32(-1))
+    left_out = {
+        "undefined": int((~used).sum()),
+        "without_protein": int((used & (codes < 0)).sum()),
+        "without_replicate": 0,
+    }
+    columns = table.unit_columns(replicate, f"`replicate` of {table.path.name}")
+    units = table.groups(*columns)
+    left_out["without_replicate"] = int(((codes >= 0) & (units.codes < 0)).sum())
+    codes = np.where(units.codes < 0, np.int32(-1), codes)
     proteins = Groups(proteins.names, codes)
-    places = _places(table, proteins, by)
-    if replicate is None:
-        return Screen(table.path, table, proteins, proteins.counts(), places)
-    units = table.groups(replicate)
+    places = _places(table, proteins, table.unit_columns(by, f"`by` of {table.path.name}"))
+    if not columns:
+        counts = proteins.counts()
+        return Screen(table.path, table, proteins, counts, places, columns, left_out)
     pairs = codes.astype(np.int64) * max(1, len(units.names)) + units.codes
-    known = (codes >= 0) & (units.codes >= 0)
+    known = codes >= 0
     found, inverse = np.unique(pairs[known], return_inverse=True)
     unit_of_row = np.full(table.num_rows, -1, np.int32)
     unit_of_row[known] = inverse
@@ -106,7 +122,15 @@ def screen(
     means = means_by_group(table, groups, known).astype(np.float32)
     protein_of_unit = (found // max(1, len(units.names))).astype(np.int32)
     counted = np.bincount(codes[known], minlength=len(proteins.names)).astype(np.int64)
-    return Screen(table.path, Held(means), Groups(proteins.names, protein_of_unit), counted, places)
+    of_units = Groups(proteins.names, protein_of_unit)
+    return Screen(table.path, Held(means), of_units, counted, places, columns, left_out)
+
+
+def named_alike(one: Screen, other: Screen) -> Screen:
+    """The other screen with the names of the one, where they differ in nothing that can be seen."""
+    names = {same_form(name, "protein"): name for name in one.proteins.names}
+    spelled = [names.get(same_form(name, "protein"), name) for name in other.proteins.names]
+    return dataclasses.replace(other, proteins=Groups(tuple(spelled), other.proteins.codes))
 
 
 def projected(
@@ -145,7 +169,7 @@ def projected(
     return first, second
 
 
-def _places(table: RowTable, proteins: Groups, by: tuple[str, ...]) -> tuple[frozenset[str], ...]:
+def _places(table: RowTable, proteins: Groups, by: Sequence[str]) -> tuple[frozenset[str], ...]:
     if not by:
         return (frozenset(),) * len(proteins.names)
     groups = table.groups(*by)

@@ -111,6 +111,14 @@ class Transform:
                 found.append(
                     f"{flat} features are constant where the scale was fitted: they are 0."
                 )
+            for settings in (self.settings, self.settings.get("new_groups", {})):
+                found += _notes_on_groups(settings, self.normalization.by)
+        if (directions := self.settings.get("directions")) is not None:
+            found.append(
+                f"Sphering was fitted on {self.settings['rows']} rows, where only {directions[0]} "
+                f"of {directions[1]} directions vary: what lies in the others becomes 0. Fit on "
+                "more rows, or sphere fewer features."
+            )
         if self.projection is not None and self.projection.kind == "pca":
             count = self.projection.matrix.shape[1]
             share = self.projection.explained
@@ -156,7 +164,7 @@ def sphering(
         Kessy, Lewin & Strimmer 2018, The American Statistician 72:309.
     """
     values, directions = _eigen(covariance)
-    kept = values > _NO_VARIANCE * values[0]
+    kept = slice(_count_varying(values))
     values, directions = values[kept], directions[:, kept]
     softened = values + regularization * np.trace(covariance) / len(covariance)
     return Projection("sphere", mean, (directions / np.sqrt(softened)) @ directions.T, 1.0)
@@ -171,7 +179,7 @@ def principal_components(
         ValueError: there are fewer directions that vary.
     """
     values, directions = _eigen(covariance)
-    varying = int((values > _NO_VARIANCE * values[0]).sum())
+    varying = _count_varying(values)
     if num_components > varying:
         msg = (
             f"Components must be at most as many as directions that vary, {varying}. Received: "
@@ -186,12 +194,30 @@ def principal_components(
     )
 
 
+def num_varying(covariance: NDArray[np.float64]) -> int:
+    """Number of directions that vary, beyond what rounding leaves."""
+    return _count_varying(_eigen(covariance)[0])
+
+
 def robust_scale(values: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Median and scaled median absolute deviation of each column of `(num_rows, num_features)`.
 
     A column that is constant in more than half of the rows has no MAD; the mean absolute deviation
     from the median takes its place (units after a ReLU are often so). One that is constant has no
     spread: infinity.
+    """
+    median, scale, mean_deviation = robust_estimates(values)
+    return median, spread_or_infinity(np.where(scale > 0, scale, mean_deviation))
+
+
+def robust_estimates(
+    values: NDArray[np.floating],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Median of each column of `(num_rows, num_features)`, and two estimates of its spread.
+
+    These are the median and the mean absolute deviation from the median, scaled to the standard
+    deviation of a normal distribution. A column that is constant in more than half of the rows
+    (units after a ReLU are often so) has no median deviation, one that is constant has neither.
 
     References:
         Iglewicz & Hoaglin 1993, How to Detect and Handle Outliers.
@@ -199,15 +225,39 @@ def robust_scale(values: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDA
     columns = np.array(values.T, np.float64, order="C")
     median = np.median(columns, axis=1)
     deviations = np.abs(columns - median[:, None])
-    scale = MAD_TO_DEVIATION * np.median(deviations, axis=1)
-    without = scale == 0
-    scale[without] = _MEAN_TO_DEVIATION * deviations[without].mean(axis=1)
-    return median, spread_or_infinity(scale)
+    return (
+        median,
+        MAD_TO_DEVIATION * np.median(deviations, axis=1),
+        _MEAN_TO_DEVIATION * deviations.mean(axis=1),
+    )
 
 
 def spread_or_infinity(scale: NDArray[np.float64]) -> NDArray[np.float64]:
     """The scale, infinite where it is 0: what is divided by it becomes 0."""
     return np.where(scale > 0, scale, np.inf)
+
+
+def shared_spread(
+    scale: NDArray[np.float64], others: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Scales that can be divided by, whichever groups have no spread in a feature.
+
+    A feature without spread in a group takes its median scale over the groups that have one, so
+    that it counts in all groups alike; without spread in any its scale is infinite: it becomes 0.
+
+    Args:
+        scale: `(num_groups, num_features)`, 0 where there is no spread.
+        others: scales of further groups; infinite where there is no spread.
+
+    Returns:
+        The scales, and where they are those of other groups.
+    """
+    every = scale if others is None else np.vstack([scale, others])
+    usable = np.where((every > 0) & np.isfinite(every), every, np.nan)
+    has_some = np.isfinite(usable).any(axis=0)
+    typical = np.full(scale.shape[1], np.inf)
+    typical[has_some] = np.nanmedian(usable[:, has_some], axis=0)
+    return np.where(scale > 0, scale, typical), (scale == 0) & has_some
 
 
 def save_transform(path: str | Path, transform: Transform) -> None:
@@ -298,6 +348,39 @@ def _check_shape(what: str, arrays: Sequence[NDArray[Any]], shape: tuple[int, ..
         if array.shape != shape or array.dtype != np.float64:
             msg = f"{what} of shape {array.shape} and {array.dtype}, not {shape} and float64"
             raise ValueError(msg)
+
+
+def _notes_on_groups(settings: Mapping[str, Any], by: Sequence[str]) -> list[str]:
+    """Sentences on what some groups lacked, see `deeploc_tf.profiles.fitting`."""
+    found = []
+    if lacking := settings.get("without_spread"):
+        found.append(
+            f"{lacking['count']} of {lacking['pairs']} pairs of feature and group (by "
+            f"{', '.join(by)}) have no spread where the scale was fitted: {_some(lacking)}. They "
+            "take the median scale of the feature in the other groups."
+        )
+    if lacking := settings.get("by_mean_deviation"):
+        found.append(
+            f"{lacking['count']} pairs of feature and group are constant in more than half of the "
+            f"rows: {_some(lacking)}. Features that are so in a group have the mean absolute "
+            "deviation for a scale, in all groups."
+        )
+    if lacking := settings.get("few_rows"):
+        found.append(
+            f"Fitted on fewer than {lacking['fewer_than']} rows: {lacking['count']} of "
+            f"{lacking['groups']} groups ({_some(lacking)})."
+        )
+    return found
+
+
+def _some(described: Mapping[str, Any]) -> str:
+    more = described["count"] - len(described["some"])
+    return ", ".join(described["some"]) + (f" and {more} more" if more else "")
+
+
+def _count_varying(values: NDArray[np.float64]) -> int:
+    """How many eigenvalues, the largest first, are more than rounding leaves."""
+    return int((values > _NO_VARIANCE * values[0]).sum())
 
 
 def _eigen(covariance: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,0 +1,146 @@
+"""Where images were taken: folder, plate, well and field, and the columns that say so.
+
+Plates, wells and fields are numbered anew in whatever lies above them: field 1 of plate 1 and field
+1 of plate 2 are two fields. A unit of images is therefore named by its full path, the columns above
+it included, wherever cells are grouped, averaged, paired, permuted or counted by it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Sequence
+
+from deeploc_tf.names import Kind, NameConflictError, respelled, same_form, tidy, unified
+
+logger = logging.getLogger(__name__)
+
+_TOP, _PLATE, _WELL, _FIELD = range(4)
+_LEVELS = {
+    **dict.fromkeys(("folder", "screen", "experiment", "batch", "run", "replicate"), _TOP),
+    **dict.fromkeys(
+        ("plate", "platebarcode", "barcode", "assayplate", "assayplatebarcode"), _PLATE
+    ),
+    "well": _WELL,
+    "wellposition": _WELL,
+    **dict.fromkeys(("field", "fieldofview", "fov", "site", "image", "position"), _FIELD),
+}
+_ROWS, _COLUMNS = frozenset({"row"}), frozenset({"column", "col"})
+_WORDS_AROUND = re.compile(r"^metadata|(?<=.)(?:id|name|number|no|index)$")
+_KINDS: dict[int, Kind] = {_PLATE: "plate", _WELL: "well", _FIELD: "field"}
+_SOME = 3  # names in a message
+
+
+def columns_of(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Columns as they are given: one, several or none."""
+    if given is None:
+        return ()
+    return (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
+
+
+def is_plate(column: str) -> bool:
+    """Whether a column names the plate, whatever its case: `plate`, `Plate_ID`, `barcode`."""
+    return _level(column) == _PLATE
+
+
+def kind_of_column(column: str) -> Kind:
+    """How names in a column are compared, see `deeploc_tf.names`.
+
+    >>> kind_of_column("Metadata_Site"), kind_of_column("protein"), kind_of_column("dose")
+    ('field', 'protein', 'group')
+    """
+    if column == "protein":
+        return "protein"
+    level = _level(column)
+    return "group" if level is None else _KINDS.get(level, "group")
+
+
+def whole_path(columns: Sequence[str], known: Iterable[str]) -> tuple[str, ...]:
+    """The columns, and before each one those known ones that stand for something above it.
+
+    A row and a column of a plate are its well where no column names the well.
+
+    >>> whole_path(["field"], ["key", "plate", "well", "field", "x"])
+    ('plate', 'well', 'field')
+    """
+    plain = {name: _plain(name) for name in known}
+    levels = {name: level for name in plain if (level := _level(name)) is not None}
+    if _WELL not in levels.values():
+        row = [name for name, text in plain.items() if text in _ROWS]
+        column = [name for name, text in plain.items() if text in _COLUMNS]
+        levels |= dict.fromkeys([*row, *column], _WELL) if row and column else {}
+    path: dict[str, None] = {}
+    for name in columns:
+        if (level := levels.get(name)) is not None:
+            above = [other for other in levels if levels[other] < level]
+            path |= dict.fromkeys(sorted(above, key=levels.__getitem__))
+        path[name] = None
+    return tuple(path)
+
+
+def told_path(columns: Sequence[str], known: Iterable[str], what: str) -> tuple[str, ...]:
+    """`whole_path`, which logs what the columns mean where they mean more than they say.
+
+    Args:
+        columns: as given.
+        known: columns of the table that have values.
+        what: that the columns were given for, such as "`replicate`".
+    """
+    path = whole_path(columns, known)
+    if set(path) != set(columns):
+        logger.info(
+            "%s: %s means %s together, since a name comes again in what lies above it.",
+            what,
+            ", ".join(columns),
+            ", ".join(path),
+        )
+    return path
+
+
+def spelled(values: Iterable[str], column: str) -> dict[str, str]:
+    """One spelling for each name in a column; logs which are matched.
+
+    Wells and fields are written in one way in all tables (`a1` is `A01`, `007` is `7`), so that
+    groups of two tables have the same names.
+
+    Raises:
+        NameConflictError: two names may or may not be one, see `deeploc_tf.names`; proteins that
+            differ in case alone are two, with a warning.
+    """
+    different = sorted(set(values))
+    kind = kind_of_column(column)
+    what = f"Values of column {column!r}"
+    try:
+        spelling = unified(different, kind, what)
+    except NameConflictError as error:
+        if kind != "protein":
+            raise
+        logger.warning("%s They are taken to be different proteins.", error)
+        first: dict[str, str] = {}
+        spelling = {name: first.setdefault(same_form(name, kind), tidy(name)) for name in different}
+    if sentence := respelled(spelling, what):
+        logger.info("%s", sentence)
+    if kind in ("well", "field"):
+        return {name: same_form(name, kind) for name in different}
+    return spelling
+
+
+def some(names: Iterable[str]) -> str:
+    """The first of some names in quotation marks, for messages.
+
+    >>> some(["A01", "A02", "A03", "A04"])
+    "'A01', 'A02', 'A03' and 1 more"
+    """
+    listed = sorted(set(names))
+    more = f" and {len(listed) - _SOME} more" if len(listed) > _SOME else ""
+    return ", ".join(map(repr, listed[:_SOME])) + more
+
+
+def _plain(column: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", column.casefold())
+
+
+def _level(column: str) -> int | None:
+    """How far down a column stands, or None where it names no place."""
+    plain = _plain(column)
+    return _LEVELS.get(plain, _LEVELS.get(_WORDS_AROUND.sub("", plain)))
