@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from deeploc_tf.names import Kind, NameConflictError, respelled, same_form, tidy, unified
 
@@ -78,7 +78,7 @@ def whole_path(columns: Sequence[str], known: Iterable[str]) -> tuple[str, ...]:
     return tuple(path)
 
 
-def told_path(columns: Sequence[str], known: Iterable[str], what: str) -> tuple[str, ...]:
+def told_path(columns: Iterable[str], known: Iterable[str], what: str) -> tuple[str, ...]:
     """`whole_path`, which logs what the columns mean where they mean more than they say.
 
     Args:
@@ -86,6 +86,7 @@ def told_path(columns: Sequence[str], known: Iterable[str], what: str) -> tuple[
         known: columns of the table that have values.
         what: that the columns were given for, such as "`replicate`".
     """
+    columns = tuple(columns)
     path = whole_path(columns, known)
     if set(path) != set(columns):
         logger.info(
@@ -123,6 +124,19 @@ def spelled(values: Iterable[str], column: str) -> dict[str, str]:
     if kind in ("well", "field"):
         return {name: same_form(name, kind) for name in different}
     return spelling
+
+
+def names_of_units(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """The name of each row's unit, given its path's columns; "" where a part has no name.
+
+    >>> names_of_units({"well": ["A1", "a01", ""], "field": ["1", "01", "2"]})
+    ['A01/1', 'A01/1', '']
+    """
+    parts = []
+    for column, values in columns.items():
+        spelling = spelled(values, column)
+        parts.append([re.sub(r"([/\\])", r"\\\1", spelling[value]) for value in values])
+    return ["/".join(path) if all(path) else "" for path in zip(*parts, strict=True)]
 
 
 def some(names: Iterable[str]) -> str:

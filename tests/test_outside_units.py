@@ -217,7 +217,14 @@ def test_wells_and_fields_in_two_spellings_are_one(tmp_path: Path) -> None:
 
 def records(folder: Path, metadata: dict[str, str], group_by: tuple[str, ...]) -> Any:
     """One protein; field 1 on two plates, in two wells each; three cells of each image."""
-    schema = Schema((4, 4, 2), "uint16", ("gfp", "rfp"), False, ("one", "two"), metadata)  # type: ignore[arg-type]
+    schema = Schema(
+        (4, 4, 2),
+        "uint16",
+        ("gfp", "rfp"),
+        False,
+        ("one", "two"),
+        metadata=metadata,  # type: ignore[arg-type]
+    )
     crops = []
     for plate in ("p1", "p2"):
         for well in ("A01", "B02"):
@@ -298,7 +305,7 @@ def test_cells_are_scored_by_whole_fields_of_a_plate(group: str, tmp_path: Path)
     assert done.exit_code == 0, done.output
     (scores,) = json.loads(done.stdout)["cells"]
     assert scores["groups"] == 4
-    assert scores["group"] == ["plate", "field"]
+    assert scores["group"] == "plate,field"
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def write(
     crops = []
     for (protein, field), cells in (SIZES if sizes is None else sizes).items():
         for cell in range(cells):
-            values: dict[str, Any] = {"field": field, "plate": f"p{cell % 2}"}
+            values: dict[str, Any] = {"field": field, "plate": "p1"}
             crops.append(
                 Crop(
                     key=f"{protein}/{field}/{'x' * (cell % 4)}{cell}",  # records differ in length
@@ -267,8 +267,8 @@ def test_python_runs_once_a_batch(pairs: Pairs, monkeypatch: pytest.MonkeyPatch)
 
 def test_what_is_left_out_is_counted(folder: Path) -> None:
     assert Pairs(folder, "train", min_cells=5).describe() == (
-        "18 pairs of cells of one protein, field, in 3 groups. Left out: 3 groups with fewer than "
-        "5 cells, together 7 cells, of which 1 have no partner at all. Proteins in one "
+        "18 pairs of cells of one protein, plate, field, in 3 groups. Left out: 3 groups with "
+        "fewer than 5 cells, together 7 cells, of which 1 have no partner at all. Proteins in one "
         "group only: 1. Nothing shows the network what of their looks belongs to the field."
     )
     coarse = Pairs(folder, "train", min_cells=2, pair_by=("protein",))
@@ -295,7 +295,7 @@ def test_both_cells_are_of_the_groups_of_the_records(tmp_path: Path) -> None:
     with pytest.raises(SplitError, match=r"'platte'.*Did you mean 'plate'"):
         pair_columns(manifest, ("platte",))
     plain = write(tmp_path / "plain", group_by=())
-    assert pair_columns(plain) == ("protein", "field")
+    assert pair_columns(plain) == ("protein", "plate", "field")
 
 
 def test_records_without_fields_or_structure_are_refused(tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_records_without_fields_or_structure_are_refused(tmp_path: Path) -> None
 
 
 def test_cells_without_partners_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(SplitError, match=r"min_cells=30.*has 7 cells \(protein A, field 1\)"):
+    with pytest.raises(SplitError, match=r"min_cells=30.*7 cells \(protein A, plate p1, field 1\)"):
         Pairs(folder, "train")
     with pytest.raises(ValueError, match="min_cells=1"):
         Pairs(folder, "train", min_cells=1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeploc_tf.cli.method_tables import MethodTable, method_tables
+from deeploc_tf.cli.parameters import Names
 from deeploc_tf.cli.standard_files import Reading, reading_options, told
 
 if TYPE_CHECKING:
@@ -150,9 +151,11 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 )
 @click.option(
     "--group",
+    type=Names(),
     default="protein",
     show_default=True,
-    help="Column of --cells: cells of a group are predicted from other groups only.",
+    help="Columns of --cells: cells of a group are predicted from other groups only. Columns above "
+    "them, such as the plate of a field, are taken along.",
 )
 @click.option("--pairs", is_flag=True, help="Write pairs.csv.gz, a row a pair of proteins.")
 @click.option("--memory", type=Bytes(), help="Bound of the ranking of all pairs, such as 1GB.")
@@ -171,7 +174,7 @@ def benchmark(
     resamples: int,
     draws: int,
     cells: tuple[tuple[str | None, Path], ...],
-    group: str,
+    group: tuple[str, ...],
     pairs: bool,
     memory: int | None,
     seed: int,
@@ -261,22 +264,45 @@ def _score(
     return methods
 
 
-def _cells(name: str | None, path: Path, group: str, seed: int) -> dict[str, Any]:
+def _cells(name: str | None, path: Path, group: tuple[str, ...], seed: int) -> dict[str, Any]:
     """Scores of single cells, and what they are of."""
+    import numpy as np
+
     from deeploc_tf.benchmark.cells import cell_scores
     from deeploc_tf.profiles.tables import read_table
+    from deeploc_tf.units import names_of_units, told_path
 
     table = read_table(path)
-    missing = [column for column in ("key", "label", group) if column not in table.metadata]
+    missing = [column for column in ("key", "label", *group) if column not in table.metadata]
     if missing:
         msg = (
-            f"A table of cells must have the columns key, label and {group}. Received: {path} "
-            f"without {', '.join(missing)}; it has {', '.join(map(str, table.metadata))}."
+            f"A table of cells must have the columns key, label and {', '.join(group)}. Received: "
+            f"{path} without {', '.join(missing)}; it has {', '.join(map(str, table.metadata))}."
         )
         raise ValueError(msg)
-    labels, groups = (table.metadata[column].astype(str).tolist() for column in ("label", group))
-    scores = cell_scores(table.features, labels, groups, seed=seed)
-    return {"name": name or path.name.split(".")[0], "file": path.name, "group": group, **scores}
+    texts = table.metadata.astype(str)
+    columns = told_path(group, [n for n in texts if n in group or texts[n].any()], "`--group`")
+    units = names_of_units({column: texts[column].tolist() for column in columns})
+    named = np.flatnonzero([bool(unit) for unit in units])
+    if len(named) < len(units):
+        click.echo(
+            f"{path.name}: {len(units) - len(named)} cells have no value of {', '.join(columns)} "
+            "and were left out.",
+            err=True,
+        )
+    scores = cell_scores(
+        table.features[named],
+        texts["label"].iloc[named].tolist(),
+        [units[row] for row in named],
+        seed=seed,
+    )
+    return {
+        "name": name or path.name.split(".")[0],
+        "file": path.name,
+        "group": ",".join(columns),
+        "cells_without_group": len(units) - len(named),
+        **scores,
+    }
 
 
 def _write_pairs(

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from deeploc_tf.pipeline.batches import SHUFFLE_BYTES
 from deeploc_tf.pipeline.classes import count_classes
 from deeploc_tf.pipeline.random_access import RandomAccess
+from deeploc_tf.units import kind_of_column, told_path
 from tfrecords.errors import SchemaError, SplitError, did_you_mean
 from tfrecords.manifest import Manifest
 from tfrecords.verify import verify
 
 MIN_CELLS = 30  # Lu et al. 2019 left out images with fewer
-_FIELD = "field"
 
 Numbers = NDArray[np.int64]
 
@@ -32,10 +32,13 @@ Numbers = NDArray[np.int64]
 def pair_columns(manifest: Manifest, pair_by: Sequence[str] = ()) -> tuple[str, ...]:
     """The columns in which both cells of a pair are equal.
 
+    A field is that of one well and plate: columns above those that are named, such as `plate` above
+    `field`, are taken along.
+
     Args:
         manifest: of the records.
         pair_by: such columns; none: the protein, what the records were grouped by, and the column
-            `field` if there is one.
+            of the field (`field`, `site`, ...) if there is one.
 
     Raises:
         SchemaError: the crops have one channel only.
@@ -57,8 +60,9 @@ def pair_columns(manifest: Manifest, pair_by: Sequence[str] = ()) -> tuple[str, 
             )
             raise SplitError(msg)
     if pair_by:
-        return tuple(dict.fromkeys(pair_by))
-    wanted = dict.fromkeys((*manifest.group_by, _FIELD))
+        return told_path(dict.fromkeys(pair_by), known, "`pair_by`")
+    fields_in_records = [column for column in schema.metadata if kind_of_column(column) == "field"]
+    wanted = dict.fromkeys((*manifest.group_by, *fields_in_records))
     fields = [column for column in wanted if column in schema.metadata]
     if not fields:
         msg = (
@@ -67,7 +71,7 @@ def pair_columns(manifest: Manifest, pair_by: Sequence[str] = ()) -> tuple[str, 
             "--group field, or say what pairs have in common, as in pair_by=('protein',)."
         )
         raise SplitError(msg)
-    return ("protein", *fields)
+    return ("protein", *told_path(fields, schema.metadata, "Pairs of cells"))
 
 
 class Pairs:
