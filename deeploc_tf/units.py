@@ -99,10 +99,22 @@ def told_path(columns: Iterable[str], known: Iterable[str], what: str) -> tuple[
 
 
 def spelled(values: Iterable[str], column: str) -> dict[str, str]:
-    """One spelling for each name in a column; logs which are matched.
+    """One spelling for each name in a column, the same in all tables; logs which are matched.
 
-    Wells and fields are written in one way in all tables (`a1` is `A01`, `007` is `7`), so that
-    groups of two tables have the same names.
+    Wells and fields are written in one way (`a1` is `A01`, `007` is `7`), so that groups of two
+    tables have the same names.
+
+    Raises:
+        NameConflictError: see `unified_in_column`.
+    """
+    spelling = unified_in_column(values, column)
+    if (kind := kind_of_column(column)) in ("well", "field"):
+        return {name: same_form(name, kind) for name in spelling}
+    return spelling
+
+
+def unified_in_column(values: Iterable[str], column: str) -> dict[str, str]:
+    """One spelling, of those that occur, for each name in a column; logs which are matched.
 
     Raises:
         NameConflictError: two names may or may not be one, see `deeploc_tf.names`; proteins that
@@ -121,8 +133,6 @@ def spelled(values: Iterable[str], column: str) -> dict[str, str]:
         spelling = {name: first.setdefault(same_form(name, kind), tidy(name)) for name in different}
     if sentence := respelled(spelling, what):
         logger.info("%s", sentence)
-    if kind in ("well", "field"):
-        return {name: same_form(name, kind) for name in different}
     return spelling
 
 

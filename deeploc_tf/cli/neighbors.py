@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from deeploc_tf.benchmark.standards import Standard
     from deeploc_tf.profiles.index import ApproximateIndex
     from deeploc_tf.profiles.neighbors import Space
 
@@ -64,6 +63,7 @@ def neighbors(
     PROFILES is a table of profiles (.h5, .parquet, or text), or one of cells, which go by their
     key. Without --index the search is exact.
     """
+    from deeploc_tf.benchmark.shared_terms import SharedTerms
     from deeploc_tf.benchmark.standards import read_standard
     from deeploc_tf.profiles.neighbors import nearest, read_space
 
@@ -77,6 +77,7 @@ def neighbors(
             f"{shown}.",
             err=True,
         )
+    shared = SharedTerms(read, space.proteins)
     approximate = None if index is None else _index(space, index)
     if approximate is None:
         rows, likeness = nearest(space, queries, number)
@@ -90,7 +91,7 @@ def neighbors(
                     "name": space.names[row],
                     "protein": space.proteins[row],
                     "similarity": round(float(score), 6),
-                    "shared": _shared(read, space.proteins[query], space.proteins[row]),
+                    "shared": shared(space.proteins[query], space.proteins[row]),
                 }
                 for row, score in zip(near, scores, strict=True)
             ],
@@ -98,7 +99,14 @@ def neighbors(
         for name, query, near, scores in zip(proteins, queries, rows, likeness, strict=True)
     ]
     if as_json:
-        settings = {"similarity": similarity, "center": center, "exact": approximate is None}
+        settings = {
+            "similarity": similarity,
+            "center": center,
+            "exact": approximate is None,
+            "rows": len(space.names) + len(space.left_out),
+            "left_out": space.left_out,
+            "standards": shared.reports,
+        }
         if approximate is not None:
             settings["recall_at_10"] = approximate.recall
         click.echo(json.dumps({**settings, "queries": found}, indent=1, ensure_ascii=False))
@@ -116,16 +124,6 @@ def _index(space: Space, path: Path) -> ApproximateIndex:
     made = load_index(space, path) if index_exists(path) else build_index(space, path)
     click.echo(f"{path} finds {made.recall:.1%} of the true 10 nearest rows.", err=True)
     return made
-
-
-def _shared(standards: list[Standard], first: str, second: str) -> dict[str, list[str]]:
-    """Terms, by standard, that have both proteins as members."""
-    found = {}
-    for standard in standards:
-        terms = [t for t, members in standard.terms.items() if {first, second} <= members]
-        if terms:
-            found[standard.name] = sorted(standard.descriptions.get(t) or t for t in terms)
-    return found
 
 
 def _text(answer: dict[str, Any]) -> str:

@@ -39,6 +39,11 @@ Examples:
 @click.option("--protein", help="Column of the protein.  [default: protein, if there]")
 @click.option("--well", help="Column of the well.  [default: well, if there]")
 @click.option(
+    "--plate",
+    help="Column of the plate; wells of one name on two plates are two wells.  "
+    "[default: plate, barcode, ..., and what stands before the well in the pattern]",
+)
+@click.option(
     "--plate-map",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Table of what is in each well; columns that it shares with the cells join it.",
@@ -79,6 +84,7 @@ def predict(
     output: Path,
     protein: str | None,
     well: str | None,
+    plate: str | None,
     plate_map: Path | None,
     embedding: bool,
     layer: str | None,
@@ -118,7 +124,7 @@ def predict(
             model,
             single or sources,
             output,
-            columns=Columns(protein, well, plate_map),
+            columns=Columns(protein, well, plate, plate_map),
             embedding=embedding,
             min_fraction=min_fraction,
             max_rejects=max_rejects,
@@ -129,6 +135,12 @@ def predict(
     click.echo(f"{output}: {done.num_cells} cells")
     click.echo(f"  wells.csv     {done.num_wells:9}")
     click.echo(f"  proteins.csv  {done.num_proteins:9}")
+    for what, count in (
+        ("no protein", done.num_without_protein),
+        ("no well", done.num_without_well),
+    ):
+        if count:
+            click.echo(f"  {what:12}  {count:9}  (cells that no {what.split()[1]} is known of)")
     for what, counts in (("left out", done.rejects), ("passed over", done.passed_over)):
         for reason, count in counts.items():
             click.echo(f"  {what:12}  {count:9}  ({reason})")

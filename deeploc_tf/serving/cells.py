@@ -3,97 +3,170 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import logging
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.serving.description import Description
+from deeploc_tf.serving.plate_map import PlateMap, as_texts
 from deeploc_tf.sources import Source, SourceError
 from deeploc_tf.sources.source import UNREADABLE, Pixels, Reject, RejectedCrop
-from deeploc_tf.text_tables import read_table, require_column
+from deeploc_tf.text_tables import require_column
+from deeploc_tf.units import kind_of_column, unified_in_column, whole_path
 from tfrecords.errors import SchemaError
+
+logger = logging.getLogger(__name__)
 
 _OURS = ("folder", "call", "confidence")
 
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Where the protein and the well of a cell stand.
+    """Where the protein and the place of a cell stand.
 
     Attributes:
         protein: column of the protein; None: `protein`, where there is one.
-        well: column of the well; None: `well`, where there is one.
-        plate_map: table of what is in each well; columns that it shares with the cells (well, and
-            perhaps plate) join it, the others are added.
+        well: column of the well; None: `well`, or what else names a well (`Well`, `well_id`).
+        plate: column of the plate; None: what names one (`plate`, `barcode`, ...), and what stands
+            before the well in the pattern.
+        plate_map: table of what is in each well, see `PlateMap`.
     """
 
     protein: str | None = None
     well: str | None = None
+    plate: str | None = None
     plate_map: Path | None = None
 
-    def table(self, source: Source, folder: str) -> pd.DataFrame:
+    def table(
+        self, source: Source, folder: str, plate_map: PlateMap | None = None
+    ) -> tuple[pd.DataFrame, tuple[str, ...]]:
         """One row a cell: `key`, `folder` if it has a name, `protein`, `well`, then the rest.
+
+        Args:
+            source: of the cells.
+            folder: its name, or "".
+            plate_map: of `plate_map`.
+
+        Returns:
+            The cells, and the columns that together name a well.
 
         Raises:
             SourceError: a key is there twice, a column is missing or has a name of ours, or the
                 plate map does not fit.
+            NameConflictError: two plates or wells may or may not be one.
         """
         frame = source.index()
         if not frame["key"].is_unique:
             twice = frame["key"][frame["key"].duplicated()].iloc[0]
             msg = f"Every cell must have a key of its own. Received: {twice!r} twice."
             raise SourceError(msg)
-        if self.plate_map is not None:
-            frame = _joined(frame, self.plate_map)
-        for ours, theirs in (("protein", self.protein), ("well", self.well)):
-            if theirs is not None:
-                require_column(frame.columns, theirs, f"The column of the {ours}")
-                frame[ours] = frame[theirs]
-            elif ours not in frame.columns:
-                frame[ours] = ""
-        if taken := [n for n in frame if n in _OURS or str(n).startswith("probability_")]:
-            msg = (
-                f"Columns of cells must not have names of the output. Received: {taken}. Rename "
-                "them in the table or the pattern."
-            )
-            raise SourceError(msg)
+        _check_names(frame)
         if folder:
             frame["key"] = f"{folder}/" + frame["key"].astype(str)
             frame["folder"] = folder
+        well = _column_of(frame, self.well, "well", required=plate_map is None)
+        above = _above(frame, self.plate, well, source)
+        for name in above if well is None else (*above, well):
+            frame[name] = _one_spelling(frame[name], name)
+        if plate_map is not None:
+            _check_names(plate_map.wells)
+            frame = plate_map.join(frame, above)
+            well = well or _column_of(frame, self.well, "well")
+        protein = _column_of(frame, self.protein, "protein")
+        frame["protein"] = "" if protein is None else _one_spelling(frame[protein], "protein")
+        frame["well"] = "" if well is None else _one_spelling(frame[well], "well")
+        if well is not None:
+            above = tuple(n for n in whole_path([*above, "well"], frame) if n != "well")
+            _say_what_wells_pool(frame, above, well, source)
         first = ["key", *(["folder"] if folder else []), "protein", "well"]
         rest = [name for name in frame.columns if name not in first]
-        return frame[first + rest]
+        return frame[first + rest], (*above, "well")
 
 
-def _joined(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The cells with the columns of a plate map."""
-    wells = read_table(path).astype(str)
-    shared = [name for name in wells.columns if name in frame.columns]
-    if not shared:
+def _check_names(frame: pd.DataFrame) -> None:
+    if taken := [n for n in frame if n in _OURS or str(n).startswith("probability_")]:
         msg = (
-            "A plate map must share a column with the cells. Received: "
-            f"{', '.join(map(str, wells.columns))} in {path.name}, the cells have "
-            f"{', '.join(map(str, frame.columns))}. Name the well in the pattern, as {{well}}."
+            f"Columns of cells must not have names of the output. Received: {taken}. Rename "
+            "them in the table or the pattern."
         )
         raise SourceError(msg)
-    if (twice := wells.duplicated(shared)).any():
-        row = ", ".join(wells.loc[twice, shared].iloc[0])
-        msg = f"A plate map must name each well once. Received: {row!r} twice in {path.name}."
-        raise SourceError(msg)
-    keys = [frame[name].astype(str) for name in shared]
-    at = pd.MultiIndex.from_frame(wells[shared]).get_indexer(pd.MultiIndex.from_arrays(keys))
-    if not (at >= 0).any():
-        msg = (
-            "A plate map must have the wells of the cells. Received: none of them in "
-            f"{path.name}, such as {', '.join(key.iloc[0] for key in keys)!r}."
-        )
-        raise SourceError(msg)
-    for name in wells.columns.difference(shared, sort=False):
-        frame[name] = np.where(at >= 0, wells[name].to_numpy()[at], "")
-    return frame
+
+
+def _column_of(
+    frame: pd.DataFrame, given: str | None, what: str, *, required: bool = True
+) -> str | None:
+    """The column that was named, or else the one that is called so."""
+    if given is not None:
+        if given in frame.columns or required:
+            require_column(frame.columns, given, f"The column of the {what}")
+            return given
+        return None
+    if what in frame.columns:
+        return what
+    alike = [str(name) for name in frame if kind_of_column(str(name)) == what]
+    if len(alike) == 1:
+        logger.info("The column of the %s is %r.", what, alike[0])
+        return alike[0]
+    return None
+
+
+def _above(
+    frame: pd.DataFrame, plate: str | None, well: str | None, source: Source
+) -> tuple[str, ...]:
+    """Columns in which wells of one name may lie: folder, plate, and what the pattern names first.
+
+    What else stands before the well in a path is above it, as a plate of whatever name.
+    """
+    names = [str(name) for name in frame]
+    if plate is not None:
+        require_column(names, plate, "The column of the plate")
+    found = set(whole_path([well or "well"], names)) - {well, "well"} | ({plate} - {None})
+    fields = _fields_of_pattern(source)
+    if well in fields:
+        before = fields[: fields.index(well)]
+        found |= {name for name in before if name in names and _may_be_a_plate(name)}
+    ordered = dict.fromkeys(("folder", *names))
+    return tuple(name for name in ordered if name in found and name in names)
+
+
+def _fields_of_pattern(source: Source) -> list[str]:
+    pattern = str(source.description.get("pattern") or "")
+    return list(dict.fromkeys(re.findall(r"\{(\w+)\}", pattern)))
+
+
+def _may_be_a_plate(name: str) -> bool:
+    return kind_of_column(name) in ("plate", "group") and name not in ("channel", "label")
+
+
+def _say_what_wells_pool(
+    frame: pd.DataFrame, above: Sequence[str], well: str, source: Source
+) -> None:
+    """Name the fields of the pattern that differ within a well and could be its plate."""
+    for name in _fields_of_pattern(source):
+        if name in (*above, well) or name not in frame or not _may_be_a_plate(name):
+            continue
+        if int(frame.groupby([*above, "well"])[name].nunique().max()) > 1:
+            logger.warning(
+                "A well is told apart by %s, and cells of one well have several values of %s. If "
+                "%s names the plate, say so (--plate %s).",
+                ", ".join([*above, "well"]),
+                name,
+                name,
+                name,
+            )
+
+
+def _one_spelling(values: pd.Series[Any], column: str) -> list[str]:
+    """The texts of a column, each name in one spelling; "" where there is none."""
+    texts = as_texts(values.to_frame())[values.name].tolist()
+    spelling = unified_in_column(texts, column)
+    return [spelling[text] for text in texts]
 
 
 def check_source(source: Source, description: Description) -> list[str]:

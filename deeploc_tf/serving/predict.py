@@ -19,6 +19,7 @@ from deeploc_tf.serving.cell_writer import CellWriter, kind_of, values_of
 from deeploc_tf.serving.cells import Columns, check_source, read_crops
 from deeploc_tf.serving.description import Description
 from deeploc_tf.serving.opening import OpenModel
+from deeploc_tf.serving.plate_map import PlateMap
 from deeploc_tf.serving.tally import MIN_FRACTION, Tally
 from deeploc_tf.sources import Source, SourceError
 from deeploc_tf.sources.rejects import as_lines, check_rejects, counted
@@ -38,6 +39,8 @@ class Predicted:
         num_cells: rows of `cells.parquet`.
         num_wells: rows of `wells.csv`.
         num_proteins: rows of `proteins.csv`.
+        num_without_protein: cells that count for no protein, since none is known of them.
+        num_without_well: cells that count for no well.
         rejects: reason -> how many cells or fields could not be used.
         passed_over: reason -> how many files or cells count for nothing, such as cells at the
             border that are dropped.
@@ -46,6 +49,8 @@ class Predicted:
     num_cells: int
     num_wells: int
     num_proteins: int
+    num_without_protein: int
+    num_without_well: int
     rejects: dict[str, int]
     passed_over: dict[str, int]
 
@@ -127,6 +132,7 @@ class _Screen:
     ) -> None:
         self._model, self._folder, self._stack = model, folder, stack
         self._columns, self._max_rejects = columns, max_rejects
+        self._plate_map = None if columns.plate_map is None else PlateMap(columns.plate_map)
         self._embedding = embedding
         self._names = model.description.class_names
         self._wells: Tally | None = None
@@ -145,7 +151,7 @@ class _Screen:
         if name in self._sources:
             msg = f"Folders must differ in their names. Received: {name!r} twice. Rename one."
             raise SourceError(msg)
-        self.cells = self._columns.table(source, name)
+        self.cells, path = self._columns.table(source, name, self._plate_map)
         self._add_rejects(source.rejects)
         self._passed_over.update(source.passed_over)
         self._sources[name] = dict(source.description)
@@ -158,8 +164,7 @@ class _Screen:
             )
             raise SourceError(msg)
         if self._wells is None:
-            wells = [n for n in ("folder", "plate") if n in self._kinds]
-            self._wells = Tally([*wells, "well"], self._names)
+            self._wells = Tally(path, self._names)
         return check_source(source, self._model.description)
 
     def take(self, source: Source, positions: range) -> None:
@@ -195,6 +200,8 @@ class _Screen:
             self.num_cells,
             len(wells),
             len(self._proteins),
+            self._proteins.num_without,
+            wells.num_without,
             counted(self._rejects),
             dict(sorted(self._passed_over.items())),
         )
@@ -203,6 +210,8 @@ class _Screen:
             **self._provenance(),
             "min_fraction": min_fraction,
             "sources": self._sources,
+            "wells_by": wells.columns,
+            "plate_map": None if self._plate_map is None else self._plate_map.report(),
             **dataclasses.asdict(done),
         }
         publish_json(self._folder / "predict.json", values)

@@ -26,11 +26,15 @@ class Tally:
     Args:
         columns: what names a group, such as plate and well.
         class_names: the compartments.
+
+    Attributes:
+        num_without: cells whose group has no name.
     """
 
     def __init__(self, columns: Sequence[str], class_names: Sequence[str]) -> None:
         self.columns = list(columns)
         self._class_names = list(class_names)
+        self.num_without = 0
         self._sums: dict[tuple[str, ...], _Sums] = {}
 
     def __len__(self) -> int:
@@ -40,7 +44,7 @@ class Tally:
     def add(
         self, cells: pd.DataFrame, called: NDArray[np.bool_], probabilities: NDArray[np.floating]
     ) -> None:
-        """Count some cells; those whose group has no name in its last column count nowhere.
+        """Count some cells; those without a name in the last column of their group are apart.
 
         Args:
             cells: with the columns of the group.
@@ -51,9 +55,10 @@ class Tally:
         codes, groups = names.factorize()
         for code, group in enumerate(groups):
             name = tuple(group)
-            if not name[-1]:
-                continue
             mine = codes == code
+            if not name[-1]:
+                self.num_without += int(mine.sum())
+                continue
             sums = self._sums.setdefault(name, self._nothing())
             sums.num_cells += int(mine.sum())
             sums.called += called[mine].sum(axis=0)

@@ -1,0 +1,85 @@
+"""Which terms of standards two proteins are both in, for proteins of a table."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from deeploc_tf.benchmark.standards import Standard, StandardError
+from deeploc_tf.names import same_form
+from deeploc_tf.units import some
+
+logger = logging.getLogger(__name__)
+
+
+class SharedTerms:
+    """Terms by protein, whatever the spaces and the Unicode form of its name.
+
+    Args:
+        standards: whose terms are looked up.
+        proteins: of the table.
+
+    Attributes:
+        reports: of each standard what matched and what did not, JSON-ready; it is logged, too.
+
+    Raises:
+        StandardError: no protein is in any term of a standard.
+    """
+
+    def __init__(self, standards: Sequence[Standard], proteins: Sequence[str]) -> None:
+        known = {_form(name): name for name in proteins if name}
+        self._terms: dict[str, dict[str, set[str]]] = {}
+        self.reports = []
+        for standard in standards:
+            of_protein = self._terms.setdefault(standard.name, {})
+            members = {}
+            for term, names in standard.terms.items():
+                title = standard.descriptions.get(term) or term
+                for name in names:
+                    members[_form(name)] = name
+                    of_protein.setdefault(_form(name), set()).add(title)
+            self.reports.append(_compared(standard.name, known, members))
+
+    def __call__(self, first: str, second: str) -> dict[str, list[str]]:
+        """Terms, by standard, that have both proteins as members."""
+        found = {
+            standard: sorted(terms.get(_form(first), set()) & terms.get(_form(second), set()))
+            for standard, terms in self._terms.items()
+        }
+        return {standard: terms for standard, terms in found.items() if terms}
+
+
+def _form(name: str) -> str:
+    return same_form(name, "protein")
+
+
+def _compared(standard: str, known: dict[str, str], members: dict[str, str]) -> dict[str, Any]:
+    """What of a table and of a standard has a name in common."""
+    without_term = sorted(known[form] for form in known.keys() - members.keys())
+    without_protein = sorted(members[form] for form in members.keys() - known.keys())
+    matched = len(known) - len(without_term)
+    if not matched:
+        msg = (
+            "Proteins of the table must be members of the standard. Received: none of them in "
+            f"{standard}, such as {some(without_term)} in the table and {some(without_protein)} in "
+            "the standard. Use names of one kind in both."
+        )
+        raise StandardError(msg)
+    if without_term:
+        logger.log(
+            logging.WARNING if 2 * matched < len(known) else logging.INFO,
+            "%d of %d proteins are in a term of %s; not in one: %s%s.",
+            matched,
+            len(known),
+            standard,
+            some(without_term),
+            f"; members that the table has not: {some(without_protein)}" if without_protein else "",
+        )
+    return {
+        "name": standard,
+        "proteins": len(known),
+        "proteins_matched": matched,
+        "proteins_without_term": {"count": len(without_term), "some": without_term[:10]},
+        "members_without_protein": {"count": len(without_protein), "some": without_protein[:10]},
+    }

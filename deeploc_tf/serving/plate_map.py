@@ -1,0 +1,202 @@
+"""A plate map: a table of what is in each well, joined to the cells by the names of the wells."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deeploc_tf.names import Kind, same_form, tidy, unified
+from deeploc_tf.sources import SourceError
+from deeploc_tf.text_tables import read_table
+from deeploc_tf.units import is_plate, kind_of_column, some
+
+logger = logging.getLogger(__name__)
+
+_PLACES: tuple[Kind, ...] = ("plate", "well", "field")
+
+
+class PlateMap:
+    """The wells of a table, and how many cells found theirs.
+
+    Args:
+        path: of the table: columns that it shares with the cells (well, and perhaps plate) join
+            it, the others are added to the cells.
+
+    Raises:
+        SourceError: the table cannot be read, or two of its columns may be one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.wells = read_table(path).pipe(as_texts)
+        forms = [same_form(str(name), "channel") for name in self.wells]
+        if len(set(forms)) < len(forms):
+            same = [n for n, f in zip(self.wells, forms, strict=True) if forms.count(f) > 1]
+            msg = (
+                "Columns of a plate map must differ in more than case. Received: "
+                f"{', '.join(map(repr, same))} in {path.name}. Remove or rename one."
+            )
+            raise SourceError(msg)
+        self._columns: tuple[str, ...] = ()
+        self._matched_rows: set[int] = set()
+        self._cells = self._cells_matched = 0
+        self._without_row: set[str] = set()
+
+    def join(self, cells: pd.DataFrame, plates: Sequence[str]) -> pd.DataFrame:
+        """The cells with the columns of the map; those without a row have "" in them.
+
+        Args:
+            cells: of one source.
+            plates: columns of the cells that name their plate, such as `plate` or `folder`.
+
+        Raises:
+            SourceError: no column is shared, a well has two rows, no cell has a row, or nobody can
+                tell which plate the cells are of.
+        """
+        shared = self._shared(cells, plates)
+        ours, theirs = list(shared.values()), list(shared)
+        pairs = zip(theirs, ours, strict=True)
+        forms = [_forms(cells[our], self.wells[their], our) for their, our in pairs]
+        wells = pd.MultiIndex.from_arrays([form[1] for form in forms])
+        self._check_unique(wells, theirs)
+        at = wells.get_indexer(pd.MultiIndex.from_arrays([form[0] for form in forms]))
+        self._columns = tuple(ours)
+        self._count(cells[ours], at)
+        for name in self.wells.columns.difference(theirs, sort=False):
+            cells[name] = np.where(at >= 0, self.wells[name].to_numpy()[at], "")
+        return cells
+
+    def report(self) -> dict[str, Any]:
+        """What matched and what did not, JSON-ready; it is logged, too."""
+        rows = self.wells[[name for name in self.wells if name in self._theirs]]
+        unused = rows.drop(index=sorted(self._matched_rows)).drop_duplicates()
+        names = ["/".join(row) for row in unused.to_numpy().tolist()]
+        level = logging.WARNING if self._without_row else logging.INFO
+        logger.log(
+            level,
+            "%s has a row for %d of %d cells, by %s.%s%s",
+            self.path.name,
+            self._cells_matched,
+            self._cells,
+            ", ".join(self._columns),
+            f" Cells without a row: those of {some(self._without_row)}." * bool(self._without_row),
+            f" Rows without cells: {some(names)}." * bool(names),
+        )
+        return {
+            "file": self.path.name,
+            "columns": list(self._columns),
+            "cells": self._cells,
+            "cells_matched": self._cells_matched,
+            "cells_without_row": _described(self._without_row),
+            "rows_without_cells": _described(names),
+        }
+
+    def _shared(self, cells: pd.DataFrame, plates: Sequence[str]) -> dict[str, str]:
+        """Columns of the map -> those of the cells that they are compared with."""
+        by_form = {same_form(str(name), "channel"): str(name) for name in cells}
+        shared: dict[str, str] = {}
+        for name in self.wells:
+            if name in cells.columns:
+                shared[name] = name
+            elif (form := same_form(name, "channel")) in by_form:
+                shared[name] = by_form[form]
+        for kind in _PLACES:
+            ours = [n for n in cells if kind_of_column(n) == kind and n not in shared.values()]
+            theirs = [n for n in self.wells if kind_of_column(n) == kind and n not in shared]
+            if kind == "plate" and not ours:
+                ours = [name for name in plates if name not in shared.values()]
+            has_kind = any(kind_of_column(name) == kind for name in shared.values())
+            if len(ours) == len(theirs) == 1 and not has_kind:
+                shared[theirs[0]] = ours[0]
+        if not shared:
+            msg = (
+                "A plate map must share a column with the cells. Received: "
+                f"{', '.join(map(str, self.wells.columns))} in {self.path.name}, the cells have "
+                f"{', '.join(map(str, cells.columns))}. Name the well in the pattern, as {{well}}."
+            )
+            raise SourceError(msg)
+        # the plate first, as in a path
+        shared = dict(sorted(shared.items(), key=lambda pair: pair[1] not in plates))
+        renamed = [f"{theirs} with {ours}" for theirs, ours in shared.items() if theirs != ours]
+        if renamed and not self._columns:
+            logger.info("Columns of %s are matched: %s.", self.path.name, ", ".join(renamed))
+        self._theirs = tuple(shared)
+        self._check_plates(shared, plates, cells)
+        return shared
+
+    def _check_plates(
+        self, shared: dict[str, str], plates: Sequence[str], cells: pd.DataFrame
+    ) -> None:
+        """Refuse wells of several plates where nobody can tell which plate the cells are of."""
+        unknown = [name for name in self.wells if is_plate(name) and name not in shared]
+        several = [name for name in unknown if len(set(self.wells[name].map(tidy))) > 1]
+        if several and not set(plates) & set(shared.values()):
+            msg = (
+                "A plate map of several plates must share the column of the plate with the cells. "
+                f"Received: {several[0]} in {self.path.name}, the cells have "
+                f"{', '.join(map(str, cells.columns))}. Name the plate in the pattern, as "
+                "{plate}, or name its column with `plate` (--plate)."
+            )
+            raise SourceError(msg)
+        if plates and not unknown and not set(plates) & set(shared.values()) and not self._columns:
+            logger.info(
+                "%s names no plate: the wells of every plate get its values.", self.path.name
+            )
+
+    def _check_unique(self, wells: pd.MultiIndex, columns: Sequence[str]) -> None:
+        if not (twice := wells.duplicated(keep=False)).any():
+            return
+        first = int(np.argmax(twice))
+        rows = np.flatnonzero(wells == wells[first])[:2]
+        names = [", ".join(self.wells[list(columns)].iloc[row]) for row in rows]
+        received = f"{names[0]!r} twice" if names[0] == names[1] else " and ".join(map(repr, names))
+        msg = f"A plate map must name each well once. Received: {received} in {self.path.name}."
+        raise SourceError(msg)
+
+    def _count(self, places: pd.DataFrame, at: Any) -> None:
+        found = at >= 0
+        if not found.any() and not self._matched_rows:
+            msg = (
+                "A plate map must have the wells of the cells. Received: none of them in "
+                f"{self.path.name}, such as {', '.join(map(str, places.iloc[0]))!r}; the map has "
+                f"{', '.join(self.wells[list(self._theirs)].iloc[0])!r}."
+            )
+            raise SourceError(msg)
+        self._cells += len(at)
+        self._cells_matched += int(found.sum())
+        self._matched_rows |= set(at[found].tolist())
+        missing = places[~found].pipe(as_texts).drop_duplicates()
+        self._without_row |= {"/".join(row) for row in missing.to_numpy().tolist()}
+
+
+def as_texts(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with text in every column, "" where there is no value."""
+    return pd.DataFrame(
+        {
+            name: ["" if gone else str(v) for v, gone in zip(column, column.isna(), strict=True)]
+            for name, column in frame.items()
+        },
+        index=frame.index,
+    )
+
+
+def _forms(
+    cells: pd.Series[Any], wells: pd.Series[Any], column: str
+) -> tuple[list[str], list[str]]:
+    """What names of both sides are compared by; refuses those that may or may not be one."""
+    ours = as_texts(cells.to_frame())[cells.name].tolist()
+    theirs = wells.tolist()
+    kind = kind_of_column(column)
+    if kind != "protein":
+        unified({*ours, *theirs}, kind, f"Names of {column!r} in the cells and the plate map")
+    return [same_form(name, kind) for name in ours], [same_form(name, kind) for name in theirs]
+
+
+def _described(names: set[str] | Sequence[str]) -> dict[str, Any]:
+    listed = sorted(set(names))
+    return {"count": len(listed), "some": listed[:10]}
