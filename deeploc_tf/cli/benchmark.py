@@ -281,7 +281,7 @@ def _cells(name: str | None, path: Path, group: tuple[str, ...], seed: int) -> d
         )
         raise ValueError(msg)
     texts = table.metadata.astype(str)
-    columns = told_path(group, [n for n in texts if n in group or texts[n].any()], "`--group`")
+    columns = told_path(group, [str(n) for n in texts if n in group or texts[n].any()], "`--group`")
     units = names_of_units({column: texts[column].tolist() for column in columns})
     named = np.flatnonzero([bool(unit) for unit in units])
     if len(named) < len(units):

@@ -82,7 +82,11 @@ class Columns:
         frame["protein"] = "" if protein is None else _one_spelling(frame[protein], "protein")
         frame["well"] = "" if well is None else _one_spelling(frame[well], "well")
         if well is not None:
-            above = tuple(n for n in whole_path([*above, "well"], frame) if n != "well")
+            above = tuple(
+                name
+                for name in whole_path([*above, "well"], map(str, frame.columns))
+                if name != "well"
+            )
             _say_what_wells_pool(frame, above, well, source)
         first = ["key", *(["folder"] if folder else []), "protein", "well"]
         rest = [name for name in frame.columns if name not in first]

@@ -98,16 +98,17 @@ class PlateMap:
 
     def _shared(self, cells: pd.DataFrame, plates: Sequence[str]) -> dict[str, str]:
         """Columns of the map -> those of the cells that they are compared with."""
-        by_form = {same_form(str(name), "channel"): str(name) for name in cells}
+        names, columns = [str(name) for name in cells], [str(name) for name in self.wells]
+        by_form = {same_form(name, "channel"): name for name in names}
         shared: dict[str, str] = {}
-        for name in self.wells:
-            if name in cells.columns:
+        for name in columns:
+            if name in names:
                 shared[name] = name
             elif (form := same_form(name, "channel")) in by_form:
                 shared[name] = by_form[form]
         for kind in _PLACES:
-            ours = [n for n in cells if kind_of_column(n) == kind and n not in shared.values()]
-            theirs = [n for n in self.wells if kind_of_column(n) == kind and n not in shared]
+            ours = [n for n in names if kind_of_column(n) == kind and n not in shared.values()]
+            theirs = [n for n in columns if kind_of_column(n) == kind and n not in shared]
             if kind == "plate" and not ours:
                 ours = [name for name in plates if name not in shared.values()]
             has_kind = any(kind_of_column(name) == kind for name in shared.values())
@@ -133,7 +134,8 @@ class PlateMap:
         self, shared: dict[str, str], plates: Sequence[str], cells: pd.DataFrame
     ) -> None:
         """Refuse wells of several plates where nobody can tell which plate the cells are of."""
-        unknown = [name for name in self.wells if is_plate(name) and name not in shared]
+        columns = [str(name) for name in self.wells]
+        unknown = [name for name in columns if is_plate(name) and name not in shared]
         several = [name for name in unknown if len(set(self.wells[name].map(tidy))) > 1]
         if several and not set(plates) & set(shared.values()):
             msg = (
