@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from deeploc_tf import names
 from deeploc_tf.names import Kind, NameConflictError, respelled, same_form, tidy, unified
 
 logger = logging.getLogger(__name__)
@@ -44,15 +45,13 @@ def is_plate(column: str) -> bool:
 
 
 def kind_of_column(column: str) -> Kind:
-    """How names in a column are compared, see `deeploc_tf.names`.
+    """How names in a column are compared, as in `deeploc_tf.names`; sites and barcodes are known.
 
     >>> kind_of_column("Metadata_Site"), kind_of_column("protein"), kind_of_column("dose")
     ('field', 'protein', 'group')
     """
-    if column == "protein":
-        return "protein"
     level = _level(column)
-    return "group" if level is None else _KINDS.get(level, "group")
+    return names.kind_of_column(column) if level is None else _KINDS.get(level, "group")
 
 
 def whole_path(columns: Sequence[str], known: Iterable[str]) -> tuple[str, ...]:
@@ -149,13 +148,13 @@ def names_of_units(columns: Mapping[str, Sequence[str]]) -> list[str]:
     return ["/".join(path) if all(path) else "" for path in zip(*parts, strict=True)]
 
 
-def some(names: Iterable[str]) -> str:
+def some(listed: Iterable[str]) -> str:
     """The first of some names in quotation marks, for messages.
 
     >>> some(["A01", "A02", "A03", "A04"])
     "'A01', 'A02', 'A03' and 1 more"
     """
-    listed = sorted(set(names))
+    listed = sorted(set(listed))
     more = f" and {len(listed) - _SOME} more" if len(listed) > _SOME else ""
     return ", ".join(map(repr, listed[:_SOME])) + more
 
