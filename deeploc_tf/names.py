@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 Kind = Literal["channel", "split", "well", "field", "plate", "label", "protein", "group"]
@@ -128,6 +128,22 @@ def known_split(name: str, known: Iterable[str]) -> str:
         return name
     form = same_form(name, "split")
     return next((split for split in known if same_form(split, "split") == form), name)
+
+
+def same_channels(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether channels are the same in the same order, however they are spelled."""
+    forms = [[same_form(name, "channel") for name in names] for names in (one, other)]
+    return forms[0] == forms[1]
+
+
+def respelled_channels(found: Sequence[str], ours: Sequence[str]) -> str:
+    """A sentence about channels of `same_channels` that two data sets spell in two ways.
+
+    >>> respelled_channels(["GFP", "rfp"], ["gfp", "rfp"])
+    "Channels are matched whatever their case: 'GFP' is 'gfp'."
+    """
+    pairs = [f"{a!r} is {b!r}" for a, b in zip(found, ours, strict=True) if a != b]
+    return f"Channels are matched whatever their case: {', '.join(pairs)}."
 
 
 def well_name(name: str) -> str | None:

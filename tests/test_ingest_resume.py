@@ -242,10 +242,10 @@ def test_a_file_that_changes_after_it_was_opened_is_refused(
     path = crops / "AAC1/AAC1_1_rfp_1_gfp.tif"
     old = path.read_bytes()
 
-    def decode(data: bytes, max_pixels: int) -> Any:
+    def decode(data: bytes, max_pixels: int, name: str) -> Any:
         if data == old:
             os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
-        return decode_tiff(data, max_pixels)
+        return decode_tiff(data, max_pixels, name)
 
     monkeypatch.setattr("deeploc_tf.sources.images.decode_tiff", decode)
     with pytest.raises(SourceError, match=r"AAC1/AAC1_1_rfp_1_gfp.tif.* \(1 such crops\)"):

@@ -72,7 +72,6 @@ SPELLINGS = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 @SPELLINGS
 @pytest.mark.parametrize("write", [write_ome, write_imagej])
 def test_channels_of_a_stack_are_read_by_name(
@@ -111,7 +110,6 @@ def write_zarr(path: Path, planes: Sequence[Any], labels: Sequence[Any], **omero
     )
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 @SPELLINGS
 def test_channels_of_ome_zarr_and_of_fields_are_read_by_name(
     tmp_path: Path, of_file: Any, of_user: Any
@@ -126,7 +124,6 @@ def test_channels_of_ome_zarr_and_of_fields_are_read_by_name(
         np.testing.assert_array_equal(crop_of(source), [second, first])
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_a_later_file_is_read_by_its_own_names(tmp_path: Path) -> None:
     first, second = plane(1), plane(2)
     write_imagej(tmp_path / "P_1.tif", [first, second], None)
@@ -137,7 +134,6 @@ def test_a_later_file_is_read_by_its_own_names(tmp_path: Path) -> None:
         np.testing.assert_array_equal(crop_of(source, position), [first, second])
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 @pytest.mark.parametrize(
     "names", [("gfp", "DAPI"), ("GFP", "gfp"), ("DAPI", "FITC"), ("gfp", "gfp"), ("gfp", "")]
 )
@@ -152,22 +148,13 @@ def test_a_later_file_with_other_names_is_set_aside(tmp_path: Path, names: Any) 
     assert caught.value.reason == "channels differ"
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("gfp", "DAPI"),
-        ("GFP", "gfp"),
-        pytest.param(("gfp", ""), marks=pytest.mark.xfail(strict=True, reason="not mended yet")),
-        pytest.param(("gfp", "gfp"), marks=pytest.mark.xfail(strict=True, reason="not mended yet")),
-    ],
-)
+@pytest.mark.parametrize("names", [("gfp", "DAPI"), ("GFP", "gfp"), ("gfp", ""), ("gfp", "gfp")])
 def test_a_name_that_the_files_lack_is_refused_with_theirs(tmp_path: Path, names: Any) -> None:
     write_ome(tmp_path / "P_1.tif", [plane(1), plane(2)], names)
     with pytest.raises(SourceError, match=f"{names[0]}, {names[1]}"):
         FolderSource(tmp_path, PATTERN, ["gfp", "rfp"]).index()
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_new_names_by_position_are_said_once_and_held(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -187,7 +174,6 @@ def test_new_names_by_position_are_said_once_and_held(
     assert "'Channel:0' is 'gfp', 'Channel:1' is 'rfp'" in said[0]
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_new_names_by_position_are_shown_by_the_command(tmp_path: Path) -> None:
     crops = tmp_path / "crops"
     crops.mkdir()
@@ -211,7 +197,6 @@ def test_labels_of_imagej_slices_that_are_no_channels_count_for_nothing(tmp_path
         np.testing.assert_array_equal(crop_of(source, position), planes)
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_a_file_of_one_channel_is_known_by_its_name(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -231,7 +216,6 @@ def test_a_file_of_one_channel_is_known_by_its_name(
         renamed.read(1)
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 @pytest.mark.parametrize("kind", ["folder", "table", "fields"])
 def test_a_file_that_calls_itself_another_of_the_channels_is_set_aside(
     tmp_path: Path, kind: str
@@ -255,7 +239,6 @@ def test_a_file_that_calls_itself_another_of_the_channels_is_set_aside(
     assert caught.value.reason == "channels differ"
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_other_names_in_files_of_one_channel_are_said_and_held(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -269,7 +252,6 @@ def test_other_names_in_files_of_one_channel_are_said_and_held(
         source.read(2)
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 @pytest.mark.parametrize("mask", ["mask", "Mask"])
 def test_channels_in_paths_are_found_whatever_their_case(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, mask: str
@@ -290,7 +272,6 @@ def test_channels_in_paths_are_found_whatever_their_case(
     assert "'GFP' is 'gfp'" in caplog.text
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_channels_in_folders_are_found_whatever_their_case(tmp_path: Path) -> None:
     (tmp_path / "GFP").mkdir()
     tifffile.imwrite(tmp_path / "GFP" / "P_1_gfp.tif", plane(1))
@@ -298,7 +279,6 @@ def test_channels_in_folders_are_found_whatever_their_case(tmp_path: Path) -> No
     np.testing.assert_array_equal(crop_of(source), [plane(1)])
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_channels_in_paths_are_found_in_either_unicode_form(tmp_path: Path) -> None:
     name = unicodedata.normalize("NFD", "g\u00e9")
     tifffile.imwrite(tmp_path / f"P_1_{name}.tif", plane(1))
@@ -306,7 +286,6 @@ def test_channels_in_paths_are_found_in_either_unicode_form(tmp_path: Path) -> N
     np.testing.assert_array_equal(crop_of(source), [plane(1)])
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_two_files_of_one_channel_set_the_cell_aside(tmp_path: Path) -> None:
     for name in ("P_1_gfp.tif", "P_1_GFP.tif", "P_2_gfp.tif"):
         tifffile.imwrite(tmp_path / name, plane(1))
@@ -317,7 +296,6 @@ def test_two_files_of_one_channel_set_the_cell_aside(tmp_path: Path) -> None:
     assert [reject.reason for reject in source.rejects] == ["two files of a channel"]
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 @pytest.mark.parametrize("channels", [("gfp", "GFP"), ("gfp", "gfp\u200b")])
 def test_channels_that_differ_in_case_only_are_refused(tmp_path: Path, channels: Any) -> None:
     np.save(tmp_path / "P_1.npy", np.stack([plane(1), plane(2)]))
@@ -341,7 +319,6 @@ def test_channels_that_differ_in_case_only_are_refused(tmp_path: Path, channels:
             make().index()
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_channels_of_a_label_dictionary_are_known_whatever_their_case(tmp_path: Path) -> None:
     for channel, seed in (("gfp", 1), ("rfp", 2)):
         tifffile.imwrite(tmp_path / f"P_1_{channel}.tif", plane(seed))
@@ -353,7 +330,6 @@ def test_channels_of_a_label_dictionary_are_known_whatever_their_case(tmp_path: 
     assert source.read(0)[1] is not None
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 @pytest.mark.parametrize("holder", ["/", "data1"])
 def test_channels_that_a_deeploc_file_names_are_read_by_name(tmp_path: Path, holder: str) -> None:
     first, second = plane(1), plane(2)

@@ -442,13 +442,13 @@ def test_each_field_is_read_once_and_one_is_kept(
     count = len(source.index())
     assert count == 6
     read: list[str] = []
-    original = cell_files.read_image
+    original = cell_files.read_plane
 
     def noting(path: str, **options: Any) -> Any:
         read.append(Path(path).name)
         return original(path, **options)
 
-    monkeypatch.setattr(cell_files, "read_image", noting)
+    monkeypatch.setattr(cell_files, "read_plane", noting)
     for position in range(count):
         source.read(position)
     assert read == ["1-gfp.tif", "1-rfp.tif", "2-gfp.tif", "2-rfp.tif"]

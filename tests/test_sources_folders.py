@@ -218,7 +218,7 @@ def test_pattern_that_matches_nothing_shows_a_file(write_crops: Callable[..., Pa
     with pytest.raises(SourceError, match=r"\{cell\}\.png.* such as 'AAC1/AAC1_1_rfp_1_gfp\.tif'"):
         FolderSource(root, "{protein}/{cell}.png", ["gfp"]).index()
     with pytest.raises(SourceError, match="With channels gfp, rfp it would match"):
-        FolderSource(root, PATTERN, ["GFP", "RFP"]).index()
+        FolderSource(root, PATTERN, ["DAPI", "DIC"]).index()
 
 
 def test_empty_and_missing_folders_are_refused(tmp_path: Path) -> None:

@@ -347,8 +347,8 @@ def test_ome_metadata_give_axes_names_and_pixel_size(
     chosen = channels_of(tmp_path / "a.ome.tif", ["DIC", "GFP"])
     np.testing.assert_array_equal(chosen, stack[[2, 0]])
     np.testing.assert_array_equal(channels_of(tmp_path / "a.ome.tif", ["x", "y", "z"]), stack)
-    with pytest.raises(SourceError, match=r"'rfp'\. Did you mean 'RFP'"):
-        channels_of(tmp_path / "a.ome.tif", ["GFP", "rfp"])
+    with pytest.raises(SourceError, match=r"GFP, RFP, DIC, .*'rpf'.*Did you mean 'RFP'"):
+        channels_of(tmp_path / "a.ome.tif", ["GFP", "rpf"])
     with pytest.raises(SourceError, match=r"with 3 \(GFP, RFP, DIC\), for channels=\['x'\]"):
         channels_of(tmp_path / "a.ome.tif", ["x"])
 
@@ -434,7 +434,7 @@ def test_files_whose_channels_or_pixel_size_differ_are_rejected(tmp_path: Path) 
         renamed.image(*read, "b")
     fewer = {**OME, "Channel": {"Name": ["DIC", "GFP"]}}
     written(tmp_path / "c.ome.tif", (2, 7, 5), metadata=fewer)
-    with pytest.raises(RejectedCrop, match="Received: DIC, GFP in c"):
+    with pytest.raises(RejectedCrop, match=r"DIC, GFP, .*'RFP' \(c\)"):
         by_name.image(*read_stack(tmp_path / "c.ome.tif"), "c")
     coarse = {**OME, "PhysicalSizeX": 0.2, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.2}
     written(tmp_path / "d.ome.tif", (3, 7, 5), metadata=coarse)

@@ -21,6 +21,7 @@ from deeploc_tf.features.means import MAX_UNDEFINED, DefinedMeans
 from deeploc_tf.features.parts import Parts, computed
 from deeploc_tf.features.pixels import fit_components
 from deeploc_tf.features.white_levels import white_levels
+from deeploc_tf.names import same_channels
 from deeploc_tf.profiles.tables import check_suffix, write_table, writing_table
 from deeploc_tf.version import __version__
 from tfrecords.errors import SchemaError, SplitError, did_you_mean
@@ -198,6 +199,7 @@ def _mask_rule(schema: Schema, channel: str | None, tell: Callable[[str], None])
         )
         raise SchemaError(msg)
     channel = channel or schema.channels[1]
+    channel = next((c for c in schema.channels if same_channels([c], [channel])), channel)
     if channel not in schema.channels:
         msg = (
             f"`mask_channel` must be one of {', '.join(schema.channels)}, or {WHOLE_CROP!r}. "

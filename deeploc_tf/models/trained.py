@@ -12,6 +12,7 @@ import keras
 
 from deeploc_tf.models import deeploc, inpainting  # noqa: F401 - registers the layers
 from deeploc_tf.models.archives import check_archive
+from deeploc_tf.names import respelled_channels, same_channels
 from tfrecords.errors import RecordsError, SchemaError
 from tfrecords.schema import Schema
 
@@ -68,7 +69,7 @@ class TrainedModel:
         """
         for name in ("image_shape", "dtype", "channels"):
             ours, theirs = getattr(self.schema, name), getattr(schema, name)
-            if ours != theirs:
+            if ours != theirs and not (name == "channels" and same_channels(ours, theirs)):
                 msg = (
                     "Records must have the crops that the model was trained on. Received: "
                     f"{name}={theirs}, the model has {ours}. Rebuild the records to match."
@@ -77,12 +78,15 @@ class TrainedModel:
         if self.takes_mask and not schema.has_mask:
             msg = "This model needs masks. Received: records without. Rebuild them with a mask."
             raise SchemaError(msg)
+        sentences = []
+        if schema.channels != self.schema.channels:
+            sentences.append(respelled_channels(schema.channels, self.schema.channels))
         if self.schema.pixel_size != schema.pixel_size:
-            return [
+            sentences.append(
                 f"The pixel size of the records ({schema.pixel_size}) is not that of the training "
                 f"({self.schema.pixel_size}); features may not be comparable."
-            ]
-        return []
+            )
+        return sentences
 
 
 def load_trained(run: str | Path) -> TrainedModel:

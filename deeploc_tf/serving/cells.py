@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deeploc_tf.names import respelled_channels, same_channels
 from deeploc_tf.serving.description import Description
 from deeploc_tf.serving.plate_map import PlateMap, as_texts
 from deeploc_tf.sources import Source, SourceError
@@ -179,20 +180,23 @@ def check_source(source: Source, description: Description) -> list[str]:
     Raises:
         SchemaError: channels differ, or their order.
     """
-    if tuple(source.channels) != description.channels:
+    if not same_channels(source.channels, description.channels):
         msg = (
             "Fields must have the channels of the model, in its order. Received: "
             f"channels={tuple(source.channels)}, the model has {description.channels}. Name them "
             "with `channels` (--channels)."
         )
         raise SchemaError(msg)
+    sentences = []
+    if tuple(source.channels) != description.channels:
+        sentences.append(respelled_channels(source.channels, description.channels))
     ours, theirs = description.pixel_size, getattr(source, "pixel_size", None)
     if ours is not None and theirs is not None and not np.isclose(ours, theirs):
-        return [
+        sentences.append(
             f"The pixel size of the fields ({theirs:g}) is not that of the training ({ours:g}); "
             "calls may not be comparable."
-        ]
-    return []
+        )
+    return sentences
 
 
 def read_crops(

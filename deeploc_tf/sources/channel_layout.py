@@ -1,4 +1,4 @@
-"""Which of the planes of a file are the channels: settled by the first file, then held for all."""
+"""Which of the planes of a file are the channels: by their names where the file names them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.names import same_form, tidy
 from deeploc_tf.sources.formats.description import ImageDescription
-from deeploc_tf.sources.source import RejectedCrop, SourceError
+from deeploc_tf.sources.likeness import Likeness
+from deeploc_tf.sources.source import RejectedCrop
 from tfrecords.errors import did_you_mean
 
 Axes = Literal["YX", "CYX", "YXC"]
@@ -23,15 +25,17 @@ class ChannelLayout:
     Attributes:
         channels: names of the channels as they are stored.
         axes: what the user said, which is stronger than what a file says.
-        names: what the files call their channels, in their order; () where they do not, or where
-            `channels` names them anew, by their order.
-        pixel_size: what the first file says.
+        names: what the first file calls its channels, in their order; () where it does not.
+        by_name: whether they are picked by these names; else `channels` names them anew, by their
+            order.
+        likeness: what all files have in common.
     """
 
     channels: tuple[str, ...]
-    axes: Axes | None = None
-    names: tuple[str, ...] = ()
-    pixel_size: float | None = None
+    axes: Axes | None
+    names: tuple[str, ...]
+    by_name: bool
+    likeness: Likeness
 
     @classmethod
     def of(
@@ -47,59 +51,54 @@ class ChannelLayout:
             name: the file, for messages.
 
         Raises:
-            SourceError: the axes or names are not known, or do not fit.
+            RejectedCrop: the axes or names are not known, or do not fit.
         """
         found = find_axes(first, axes, name)
         count = first.shape[found.index("C")] if "C" in found else 1
-        names = first.channels if len(set(first.channels)) == count else ()
-        wanted = tuple(channels) or names
+        names = _names(first, channels, count)
+        wanted = tuple(channels)
+        if not wanted and _are_different(names):
+            wanted = tuple(map(tidy, names))
         if not wanted:
             msg = (
-                "Channels must have names. Received: none, and none in the metadata of "
-                f"{name} ({count} channels). Name them in their order as `channels`."
+                f"Channels must have names. Received: {_listed(names)} in the metadata of {name} "
+                f"({count} channels). Name them in their order as `channels`."
             )
-            raise SourceError(msg)
-        known = [channel for channel in wanted if channel in names]
-        if known and len(known) < len(wanted):
-            missing = next(channel for channel in wanted if channel not in names)
-            msg = (
-                f"Channels must be those of the files, {', '.join(names)}, or new names for all "
-                f"of them. Received: {missing!r}.{did_you_mean(missing, names)}"
-            )
-            raise SourceError(msg)
-        if not known and count != len(wanted):
+            raise RejectedCrop(msg, reason="channels differ")
+        by_name = find_channels(wanted, names, name) is not None
+        if not by_name and count != len(wanted):
             kept = f" ({', '.join(names)})" if names else ""
             msg = (
                 f"A file must hold one plane a channel. Received: {name} with {count}{kept}, for "
                 f"channels={list(wanted)}. Name as many channels as there are, or some of those "
                 "that the file names."
             )
-            raise SourceError(msg)
-        return cls(wanted, axes, names, first.pixel_size)
+            raise RejectedCrop(msg, reason="channels differ")
+        return cls(wanted, axes, names, by_name, Likeness.of(first))
 
     def image(self, pixels: NDArray[Any], description: ImageDescription, name: str) -> NDArray[Any]:
         """The channels of one file, `(height, width, channels)`.
 
         Raises:
-            RejectedCrop: its axes are not known, or its channels or its pixel size are not those
-                of the first file.
+            RejectedCrop: its axes are not known, it lacks a channel, or it says something else of
+                its channels, its pixel size or its numbers than the first file.
         """
         axes = find_axes(description, self.axes, name)
-        self._check_pixel_size(description, name)
+        self.likeness.check(description, name)
         planes = pixels.reshape(description.shape)
         planes = planes[..., np.newaxis] if "C" not in axes else planes
         planes = np.moveaxis(planes, 0, -1) if axes.startswith("C") else planes
         return np.ascontiguousarray(planes[..., self._picks(planes.shape[-1], description, name)])
 
     def _picks(self, count: int, description: ImageDescription, name: str) -> list[int] | slice:
-        by_name = bool(set(self.channels) & set(self.names))
-        names = description.channels
-        if by_name and set(self.channels) <= set(names) and len(set(names)) == count:
-            return [names.index(channel) for channel in self.channels]
-        if by_name or (self.names and names != self.names):
+        names = _names(description, self.channels, count)
+        found = find_channels(self.channels, names, name)
+        if found is not None:
+            return found
+        if self.by_name or _forms(names) != _forms(self.names):
             msg = (
-                f"The files of a source must have the same channels, {', '.join(self.names)}. "
-                f"Received: {', '.join(names) or 'no names'} in {name}."
+                "The files of a source must have the same channels, "
+                f"{', '.join(self.names) or 'without names'}. Received: {_listed(names)} in {name}."
             )
             raise RejectedCrop(msg, reason="channels differ")
         if count != len(self.channels):
@@ -110,14 +109,36 @@ class ChannelLayout:
             raise RejectedCrop(msg, reason="channels differ")
         return slice(None)
 
-    def _check_pixel_size(self, description: ImageDescription, name: str) -> None:
-        here, first = description.pixel_size, self.pixel_size
-        if here is not None and first is not None and abs(here - first) > 1e-3 * first:
-            msg = (
-                "The files of a source must have one pixel size. Received: "
-                f"{here:g} micrometres in {name}, {first:g} in the first file."
-            )
-            raise RejectedCrop(msg, reason="pixel size differs")
+
+def find_channels(wanted: Sequence[str], names: Sequence[str], file: str) -> list[int] | None:
+    """The place of each of the `wanted` channels among the `names` of a file.
+
+    Case, spaces around a name and its Unicode form do not matter.
+
+    Returns:
+        The places; None where the file has none of the names, which may then be new ones.
+
+    Raises:
+        RejectedCrop: some are there and others not, or names cannot be told apart.
+    """
+    forms, asked = _forms(names), _forms(wanted)
+    known = set(forms) & set(asked)
+    missing = next((c for c, form in zip(wanted, asked, strict=True) if form not in known), None)
+    if known and missing is not None:
+        msg = (
+            f"Channels must be those of the files, {', '.join(names)}, or new names for all "
+            f"of them. Received: {missing!r} ({file}).{did_you_mean(missing, names)}"
+        )
+        raise RejectedCrop(msg, reason="channels differ")
+    twice = [name for name, form in zip(names, forms, strict=True) if forms.count(form) > 1]
+    # names that are all the same, such as "Camera", tell nothing; to differ in case is a riddle
+    if any(form in known for form in _forms(twice)) or len(set(twice)) > len(set(_forms(twice))):
+        msg = (
+            "The channels of a file must have names that differ in more than case. Received: "
+            f"{', '.join(names)} in {file}."
+        )
+        raise RejectedCrop(msg, reason="channels differ")
+    return [forms.index(form) for form in asked] if known else None
 
 
 def find_axes(description: ImageDescription, axes: Axes | None, name: str) -> str:
@@ -142,3 +163,27 @@ def find_axes(description: ImageDescription, axes: Axes | None, name: str) -> st
             f"shape {shape}."
         )
     raise RejectedCrop(msg, reason="axes are not known")
+
+
+def _names(description: ImageDescription, wanted: Sequence[str], count: int) -> tuple[str, ...]:
+    """What a file calls its `count` channels; labels of planes count where they are names of some.
+
+    ImageJ's labels are names of channels, of files or of anything else.
+    """
+    for names in (description.channels, description.labels):
+        is_label = names is description.labels
+        if len(names) == count and not (is_label and set(_forms(names)).isdisjoint(_forms(wanted))):
+            return names
+    return ()
+
+
+def _are_different(names: Sequence[str]) -> bool:
+    return all(_forms(names)) and len(set(_forms(names))) == len(names)
+
+
+def _forms(names: Sequence[str]) -> list[str]:
+    return [same_form(name, "channel") for name in names]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(name or "''" for name in names) or "no names"

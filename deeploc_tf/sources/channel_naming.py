@@ -6,6 +6,7 @@ import dataclasses
 import posixpath
 from collections.abc import Collection, Mapping, Sequence
 
+from deeploc_tf.names import same_form
 from deeploc_tf.sources.source import SourceError
 
 
@@ -26,8 +27,8 @@ class ChannelNaming:
         return posixpath.basename(path).count(self.marks["gfp"]) == 1
 
     def file(self, path: str, channel: str) -> str:
-        """The file of a channel or mask, from the GFP file `path`."""
-        return self._renamed(path, self.marks[channel])
+        """The file of a channel or mask, whatever its case, from the GFP file `path`."""
+        return self._renamed(path, self.marks[same_form(channel, "channel")])
 
     def key(self, path: str) -> str:
         """The GFP file `path` without what stands for the channel, and without the suffix."""
@@ -66,7 +67,7 @@ def find_naming(
         naming
         for naming in NAMINGS.values()
         if name in (None, naming.name)
-        and set(channels) <= set(naming.marks)
+        and {same_form(channel, "channel") for channel in channels} <= set(naming.marks)
         and all(map(naming.fits, paths))
     ]
     if len(fitting) == 1 or (fitting and not paths):

@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 from deeploc_tf.sources.deeploc_layout import (
     Member,
     as_image,
+    channel_names_of,
     class_names_of,
     class_texts,
     members,
+    named_blocks,
     place_blocks,
     read_column,
     read_slice,
 )
 from deeploc_tf.sources.hdf5_file import data_set, open_hdf5, whole
+from deeploc_tf.sources.likeness import check_different
 from deeploc_tf.sources.source import Pixels, Reject, RejectedCrop, SourceError
 from tfrecords.errors import SplitError
 
@@ -41,6 +44,7 @@ class _Part:
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     class_names: tuple[str, ...]
+    channel_names: tuple[str, ...]
     rows: Sequence[int] | NDArray[np.intp]  # those that are in the index
 
     def key(self, row: int) -> str:
@@ -61,8 +65,9 @@ class DeepLocHDF5Source:
     Args:
         path: the file, or split -> file; the index then has a column `split`.
         channels: names of the channels in the stored order.
-        blocks: which block each channel is, from 0; by default the first, the second and so on,
-            and then there must be no others.
+        blocks: which block each channel is, from 0; by default the one of its name, where the file
+            names them (a list of text called `channels`), else the first, the second and so on, and
+            then there must be no others.
         side: height and width of the crops. By default 64 where the columns can be such blocks,
             otherwise what fits the number of channels.
         class_names: names of the first columns of `Index`. A crop of another column is rejected.
@@ -177,8 +182,8 @@ class DeepLocHDF5Source:
 
     def _check_options(self) -> None:
         blocks = self.channels if self.blocks is None else self.blocks
-        different = len(set(self.channels)) == len(self.channels) == len(set(blocks))
-        if not self.channels or not different or not all(self.channels):
+        check_different(self.channels)
+        if not self.channels or not len(self.channels) == len(blocks) == len(set(blocks)):
             msg = (
                 "`channels` must be one or more different names, and `blocks` as many different "
                 f"numbers. Received: channels={list(self.channels)}, blocks={self.blocks}."
@@ -201,7 +206,10 @@ class DeepLocHDF5Source:
             with open_hdf5(path) as file, whole(path):
                 found = members(file)
                 names = class_names_of(file, found[0], self._given_names, self.names_from)
-                frames += [self._list_part(split, path, member, names) for member in found]
+                channels = channel_names_of(file, found[0])
+                frames += [
+                    self._list_part(split, path, member, names, channels) for member in found
+                ]
         self._starts = np.cumsum([0, *(len(part.rows) for part in self._parts)]).tolist()
         return pd.concat(frames, ignore_index=True)
 
@@ -218,14 +226,19 @@ class DeepLocHDF5Source:
                 raise SplitError(msg)
 
     def _list_part(
-        self, split: str | None, path: Path, member: Member, names: tuple[str, ...]
+        self,
+        split: str | None,
+        path: Path,
+        member: Member,
+        names: tuple[str, ...],
+        channels: tuple[str, ...],
     ) -> pd.DataFrame:
         """Rows of the index; notes the part, and the crops that are rejected."""
         import pandas as pd
 
         rows: Sequence[int] | NDArray[np.intp] = range(member.data.shape[0])
         name, shape, dtype = member.data.name[1:], member.data.shape, member.data.dtype
-        part = _Part(split, path, name, shape, dtype, names, rows)
+        part = _Part(split, path, name, shape, dtype, names, channels, rows)
         self._agree(part)
         columns: dict[str, Any] = {}
         if member.index is not None:
@@ -245,15 +258,19 @@ class DeepLocHDF5Source:
         """What the first part says holds for all."""
         if not self._parts:
             self.class_names = part.class_names
-            self.side, self.blocks = place_blocks(
-                part.shape[1], self.channels, self.blocks, self.side
-            )
+            wanted = (part.shape[1], self.channels, self.blocks, self.side)
+            if part.channel_names:
+                placed = named_blocks(*wanted, part.channel_names, part.path.name)
+            else:
+                placed = place_blocks(*wanted)
+            self.side, self.blocks = placed
             return
         first = self._parts[0]
         for what, one, other in (
             ("columns", first.shape[1], part.shape[1]),
             ("dtype", first.dtype, part.dtype),
             ("class names", first.class_names, part.class_names),
+            ("channels", first.channel_names, part.channel_names),
         ):
             if one != other:
                 msg = (

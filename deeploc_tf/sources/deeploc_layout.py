@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import re
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.sources.channel_layout import find_channels
 from deeploc_tf.sources.hdf5_file import data_set, text_lists, whole
 from deeploc_tf.sources.images import as_dtype
 from deeploc_tf.sources.source import RejectedCrop, SourceError
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 _SIDE = 64  # of the crops of DeepLoc
 _SLICE_BYTES = 1 << 23  # read at once, because a file may be larger than memory
+_CHANNELS = re.compile(r"(?i)(.*/)?channels?[ _-]?(names?)?")
+_logger = logging.getLogger(__name__)
 _NAME = re.compile(r"(data|Index|Info)([1-9][0-9]*)")
 
 
@@ -90,6 +94,71 @@ def place_blocks(
         )
         raise SourceError(msg)
     return side, chosen
+
+
+def channel_names_of(file: h5py.File, member: Member) -> tuple[str, ...]:
+    """What a file calls its blocks: a list of text called `channels` or the like; () without one.
+
+    Args:
+        file: an open file.
+        member: the first of its members, whose `data` may have the list as an attribute.
+    """
+    holder = member.data.name[1:]
+    if not any(_CHANNELS.fullmatch(name) for name in (*file, *file.attrs, *member.data.attrs)):
+        return ()  # to look at lists may take another process
+    lists = text_lists(file, holder, longest=member.data.shape[1])
+    return next((texts for name, texts in lists.items() if _CHANNELS.fullmatch(name)), ())
+
+
+def named_blocks(
+    columns: int,
+    channels: Sequence[str],
+    blocks: Sequence[int] | None,
+    side: int | None,
+    names: Sequence[str],
+    place: str,
+) -> tuple[int, tuple[int, ...]]:
+    """As `place_blocks`, where the file names its blocks.
+
+    Args:
+        columns: of `data1`.
+        channels: names of the channels.
+        blocks: which blocks the user says they are, or None.
+        side: of the crops, or None.
+        names: of the blocks.
+        place: the file, for messages.
+
+    Raises:
+        SourceError: the names are not those of the channels, or of other blocks.
+    """
+    if columns % len(names) or math.isqrt(columns // len(names)) ** 2 * len(names) != columns:
+        msg = (
+            "A file must name each of its blocks. Received: "
+            f"{', '.join(names)} for {columns} columns in {place}."
+        )
+        raise SourceError(msg)
+    found = find_channels(channels, names, place)
+    if found is not None and blocks is not None and list(blocks) != found:
+        msg = (
+            f"`blocks` must be those that the file calls so. Received: blocks={list(blocks)} for "
+            f"channels={list(channels)}, and {', '.join(names)} in {place}. Leave `blocks` out."
+        )
+        raise SourceError(msg)
+    if found is None and blocks is None and len(names) != len(channels):
+        msg = (
+            "`channels` must be names of the file or new ones for all of them. Received: "
+            f"channels={list(channels)}, and {', '.join(names)} in {place}."
+        )
+        raise SourceError(msg)
+    own_side = math.isqrt(columns // len(names))
+    chosen = tuple(found or blocks or range(len(names)))
+    placed = place_blocks(columns, channels, chosen, own_side if side is None else side)
+    if found is None:
+        _logger.info(
+            "Channels get new names, by their order in the files: %s.",
+            ", ".join(f"{names[b]!r} is {c!r}" for b, c in zip(chosen, channels, strict=True)),
+        )
+    return placed
 
 
 def class_names_of(
@@ -259,6 +328,8 @@ def _table(file: h5py.File, kind: str, number: int) -> h5py.Dataset:
 def _find_names(file: h5py.File, index: h5py.Dataset, names_from: str | None) -> tuple[str, ...]:
     holder, columns = index.name[1:], index.shape[1]
     lists = text_lists(file, holder, longest=columns)
+    if names_from is None:
+        lists = {name: texts for name, texts in lists.items() if not _CHANNELS.fullmatch(name)}
     if names_from is not None:
         found = {n: lists[n] for n in (names_from, f"{holder}/{names_from}") if n in lists}
     else:

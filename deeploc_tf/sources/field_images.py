@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deeploc_tf.sources.cell_files import CellFiles
 from deeploc_tf.sources.channel_layout import Axes
-from deeploc_tf.sources.formats.ngff import is_ngff
+from deeploc_tf.sources.formats.ngff import is_damaged_group, is_ngff
 from deeploc_tf.sources.images import image_files, read_stack
 from deeploc_tf.sources.masks import as_labels
 from deeploc_tf.sources.pattern_folder import PatternFolder
@@ -81,8 +81,7 @@ class FieldImages:
 
     def list(self) -> None:
         """Find the fields; no pixels are read."""
-        root = self._folder.root
-        listing = self._folder.list(is_ngff)
+        listing = self._folder.list(self._is_image)
         self._stems, self.columns = listing.stems, listing.fields
         labels = {self._label_name(number) for number in range(len(self))}
         # label images may match the pattern of the fields too
@@ -91,8 +90,7 @@ class FieldImages:
         self.columns = {name: [texts[i] for i in kept] for name, texts in self.columns.items()}
         self.keys = [self._folder.key(stem) for stem in self._stems]
         self.rejects, self.passed_over = listing.rejects, listing.passed_over
-        firsts = (self._folder.files(stem)[0] for stem in self._stems)
-        self._reader.settle((root.inside(name), name) for name in firsts)
+        self._reader.settle(map(self._folder.files, self._stems), self._folder.root.real)
         self.channels, self.pixel_size = self._reader.channels, self._reader.pixel_size
 
     def names(self) -> dict[tuple[str, ...], int]:
@@ -150,6 +148,13 @@ class FieldImages:
             )
             raise RejectedCrop(msg, reason="label image has another size")
         return labels
+
+    def _is_image(self, folder: str, files: Sequence[str]) -> bool:
+        """Whether a folder is an OME-Zarr image, or was one before its metadata were damaged."""
+        if not is_damaged_group(folder, files):
+            return is_ngff(folder, files)
+        path = Path(folder).relative_to(self._folder.root.path).as_posix()
+        return self.pattern.match(path) is not None
 
     def _label_name(self, number: int) -> str | None:
         if self.label_image is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deeploc_tf.sources.cell_files import CellFiles
 from deeploc_tf.sources.channel_layout import Axes
+from deeploc_tf.sources.likeness import check_different
 from deeploc_tf.sources.pattern_folder import PatternFolder
 from deeploc_tf.sources.root import Root
 from deeploc_tf.sources.source import Pixels, Reject, SourceError
@@ -125,8 +126,7 @@ class FolderSource:
         listing = self._folder.list()
         self._stems = listing.stems
         self._rejects, self._passed_over = listing.rejects, listing.passed_over
-        firsts = (self._folder.files(stem)[0] for stem in listing.stems)
-        self._files.settle((self._folder.root.inside(name), name) for name in firsts)
+        self._files.settle(map(self._folder.files, listing.stems), self._folder.root.real)
         self._folder.root.forget()
         self.channels, self.pixel_size = self._files.channels, self._files.pixel_size
         frame = {"key": [self._folder.key(stem) for stem in listing.stems]}
@@ -141,7 +141,8 @@ def _check_channels(
     pattern: str,
 ) -> None:
     """Refuse channels that cannot be told apart, or that the pattern has no place for."""
-    if not all(names) or len(set(names)) != len(names) or (has_channel and not names):
+    check_different(names)
+    if has_channel and not names:
         msg = f"`channels` must be one or more different names. Received: channels={list(names)}."
         raise SourceError(msg)
     if not has_channel and mask_channel is not None:

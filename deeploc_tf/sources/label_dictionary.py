@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from deeploc_tf.names import same_form
 from deeploc_tf.sources.cell_files import CellFiles
 from deeploc_tf.sources.channel_naming import ChannelNaming, find_naming
+from deeploc_tf.sources.likeness import check_different
 from deeploc_tf.sources.patterns import FolderPattern
 from deeploc_tf.sources.pickled_dictionary import read_pickled_dictionary
 from deeploc_tf.sources.root import Root, is_listed
@@ -144,9 +145,10 @@ class LabelDictionarySource:
 
     def _check_options(self) -> None:
         find_naming((), self._files, self._naming_name)
-        if not self.channels or len(set(self._files)) != len(self._files):
-            msg = f"`channels` must be different names. Received: channels={list(self._files)}."
+        if not self.channels:
+            msg = "`channels` must be one or more different names. Received: channels=[]."
             raise SourceError(msg)
+        check_different(self._files)
         fields = self.pattern.fields if self.pattern is not None else ()
         if self.keys not in ("label", "protein") or not {"split", self.keys}.isdisjoint(fields):
             msg = (
@@ -177,7 +179,7 @@ class LabelDictionarySource:
         names = self.pattern.fields if self.pattern is not None else ()
         for number, name in enumerate(names):
             columns[name] = [values[number] for values in fields.values()]
-        self._cells.settle((self._root.inside(path), path) for path in self._paths)
+        self._cells.settle(map(self._names, self._paths), self._root.real)
         self._root.forget()
         self.pixel_size = self._cells.pixel_size
         return pd.DataFrame(columns)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
 
+from deeploc_tf.names import same_form
 from deeploc_tf.sources.patterns import GAP, FolderPattern
 from deeploc_tf.sources.root import IsItem, Root
 from deeploc_tf.sources.source import Reject, SourceError
 
+_logger = logging.getLogger(__name__)
 _CHANNEL_IN_STEM = re.compile(rf"(?<=[^/])[-_. ]{GAP}|/{GAP}(?=/)|(?:^|(?<=/)){GAP}[-_ /]|{GAP}")
 
 
@@ -48,12 +51,18 @@ class PatternFolder:
         self.channels = tuple(channels)
         self.pattern = FolderPattern(pattern, self.channels)
         self.item = item
+        self._forms = [same_form(channel, "channel") for channel in self.channels]
+        self._spelled = list(self.channels)  # as the first path of each spells it
+        self._odd: dict[tuple[str, int], str] = {}  # paths that spell it otherwise
 
     def files(self, stem: str) -> tuple[str, ...]:
         """Relative paths of an item's files, one a channel, or the one that it is."""
         if not self.pattern.has_channel:
             return (stem,)
-        return tuple(stem.replace(GAP, channel) for channel in self.channels)
+        return tuple(
+            self._odd.get((stem, i)) or stem.replace(GAP, spelled)
+            for i, spelled in enumerate(self._spelled)
+        )
 
     def key(self, stem: str) -> str:
         """The path without the channel, one separator beside it, and the suffix."""
@@ -71,13 +80,17 @@ class PatternFolder:
         """
         found: dict[str, int] = {}  # stem -> which channels are there, one bit each
         fields: dict[str, tuple[str, ...]] = {}
+        seen: dict[str, int] = {}  # spelling in paths -> number of the channel
         others: dict[str, int] = {}  # another channel -> its files
         unmatched: list[str] = []
+        twice: dict[str, list[str]] = {}  # stem -> further files of a channel that it has
         for path in self.root.walk(is_item):
             match = self.pattern.match(path)
             if match is not None:
                 stem, channel, values = match
-                bit = 1 << self.channels.index(channel) if channel else 1
+                bit = self._note_spelling(path, stem, channel, seen) if channel else 1
+                if found.get(stem, 0) & bit:
+                    twice.setdefault(stem, []).append(path)
                 found[stem] = found.get(stem, 0) | bit
                 # millions of cells share few proteins and fields: keep one string of each
                 fields.setdefault(stem, tuple(sys.intern(values[n]) for n in self.pattern.fields))
@@ -87,7 +100,8 @@ class PatternFolder:
                 unmatched.append(path)
         if not found:
             raise SourceError(self._nothing(unmatched, others))
-        rejects = self._lacking(found)
+        self._say_spellings()
+        rejects = (*self._lacking(found), *self._ambiguous(twice))
         stems = sorted(found.keys() - {reject.key for reject in rejects})
         columns = list(zip(*(fields[stem] for stem in stems), strict=True))
         passed = {
@@ -99,6 +113,43 @@ class PatternFolder:
             {n: list(v) for n, v in zip(self.pattern.fields, columns, strict=True)},
             tuple(dataclasses.replace(reject, key=self.key(reject.key)) for reject in rejects),
             {reason: count for reason, count in passed.items() if count},
+        )
+
+    def _note_spelling(self, path: str, stem: str, channel: str, seen: dict[str, int]) -> int:
+        """The bit of a channel; notes how paths spell it."""
+        number = seen.get(channel)
+        if number is None:
+            number = self._forms.index(same_form(channel, "channel"))
+            if number not in seen.values():
+                self._spelled[number] = channel
+            seen[channel] = number
+        if stem.replace(GAP, self._spelled[number]) != path:
+            self._odd.setdefault((stem, number), path)
+        return 1 << number
+
+    def _say_spellings(self) -> None:
+        """Say which channels the paths spell otherwise than the user."""
+        spelled = [
+            f"{there!r} is {ours!r}"
+            for there, ours in zip(self._spelled, self.channels, strict=True)
+            if there != ours
+        ]
+        if spelled:
+            _logger.info(
+                "Channels in paths are matched whatever their case: %s.", ", ".join(spelled)
+            )
+
+    def _ambiguous(self, twice: Mapping[str, Sequence[str]]) -> tuple[Reject, ...]:
+        """Items of which a channel has several files, by their stems."""
+        return tuple(
+            Reject(
+                "two files of a channel",
+                stem,
+                (*self.files(stem), *paths),
+                f"Every {self.item} must have one file a channel. Received: {paths[0]} beside "
+                f"{', '.join(self.files(stem))}, which differ in case only. Remove or rename one.",
+            )
+            for stem, paths in sorted(twice.items())
         )
 
     def _lacking(self, found: Mapping[str, int]) -> tuple[Reject, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
+from typing import Literal
 
 from deeploc_tf.sources.source import SourceError
 
@@ -17,8 +19,9 @@ class FolderPattern:
     """A path pattern such as `{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif`.
 
     Each `{name}` stands for one or more characters other than `/`; a name that comes again must
-    stand for the same text. `{channel}` stands for one of the channels. All else is literal. A path
-    that could be read in two ways is refused, not guessed.
+    stand for the same text. `{channel}` stands for one of the channels, whatever its case and
+    Unicode form. All else is literal. A path that could be read in two ways is refused, not
+    guessed.
 
     Args:
         text: the pattern, over paths relative to the root, with `/` between folders.
@@ -57,9 +60,10 @@ class FolderPattern:
             zip(parts[1::2], parts[2::2], strict=True), start=1
         ):
             if name in seen:
-                expression += f"(\\{seen[name]})"
+                again = f"\\{seen[name]}"
+                expression += f"((?i:{again}))" if name == CHANNEL else f"({again})"
             elif name == CHANNEL and channels:
-                expression += f"({'|'.join(map(re.escape, channels))})"
+                expression += f"((?i:{'|'.join(map(re.escape, _spellings(channels)))}))"
             else:
                 expression += f"([^/]{repeat})"
             seen.setdefault(name, number)
@@ -95,3 +99,15 @@ class FolderPattern:
         """The text in the place of the channel, for a path that matches but for its channel."""
         match = self._any_channel.fullmatch(path) if self.has_channel else None
         return None if match is None else match[self.occurrences.index(CHANNEL) + 1]
+
+
+def _spellings(channels: Sequence[str]) -> list[str]:
+    """The channels in each of the Unicode forms that disks and archives write."""
+    forms: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
+    return list(
+        dict.fromkeys(
+            spelling
+            for channel in channels
+            for spelling in (channel, *(unicodedata.normalize(form, channel) for form in forms))
+        )
+    )

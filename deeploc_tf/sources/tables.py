@@ -149,10 +149,7 @@ class TableSource:
             self._rows = [row for row in self._rows if row not in missing]
             self._paths = [[paths[row] for row in self._rows] for paths in self._paths]
             names, frame = [names[row] for row in self._rows], frame.iloc[self._rows]
-        self._files.settle(
-            (self._inside(path, row), path)
-            for row, path in zip(self._rows, self._paths[0], strict=True)
-        )
+        self._files.settle(map(self._names, range(len(self._rows))), self._root.real)
         self._root.forget()
         self.channels, self.pixel_size = self._files.channels, self._files.pixel_size
         frame.insert(0, "key", names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -33,8 +35,21 @@ def is_ngff(folder: str, files: Sequence[str]) -> bool:
         return False
     try:
         return "multiscales" in _metadata(Path(folder))[0]
+    except BadImage as error:
+        return error.reason == "several images in a file"
     except (ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def is_damaged_group(folder: str, files: Sequence[str]) -> bool:
+    """Whether a folder has the metadata of Zarr, but nobody can read them."""
+    try:
+        for name in _METADATA:
+            if name in files:
+                read_json(Path(folder) / name)
+    except (ValueError, OSError):
+        return True
+    return False
 
 
 def describe_ngff(path: str | os.PathLike[str], max_pixels: int) -> ImageDescription:
@@ -78,50 +93,106 @@ def _open(folder: Path, max_pixels: int) -> tuple[ImageDescription, ZarrArray]:
             f"it is of OME-Zarr {version} on Zarr v{zarr_format}; 0.4 on v2 and 0.5 on v3 are read"
         )
         raise BadImage(msg, "version of OME-Zarr is not read")
-    finest = image["datasets"][0]
-    level = PurePosixPath(finest["path"])
-    if not (folder / level).resolve().is_relative_to(folder.resolve()):
-        msg = f"its finest level lies outside, in {finest['path']!r}"
-        raise BadImage(msg, "path leads out of the image")
-    array = open_array(folder / level, zarr_format, max_pixels)
+    finest, array = _finest(folder, image["datasets"], zarr_format, max_pixels)
     axes = [axis["name"].upper() for axis in image["axes"]]
     if len(axes) != len(array.shape) or len(set(axes)) != len(axes) or axes[-2:] != ["Y", "X"]:
         msg = f"it has axes {axes} for shape {array.shape}"
         raise BadImage(msg)
     kept = [i for i, axis in enumerate(axes) if axis in "YX" or array.shape[i] > 1]
-    names = [c.get("label") for c in metadata.get("omero", {}).get("channels", ())]
     count = array.shape[axes.index("C")] if "C" in axes else 1
     description = ImageDescription(
         shape=tuple(array.shape[i] for i in kept),
         axes="".join(axes[i] for i in kept),
-        channels=tuple(map(str, names)) if all(names) and len(names) == count else (),
+        channels=_channel_names(metadata, count),
         pixel_size=_pixel_size(image, finest),
     )
     return description, array
 
 
+def _finest(
+    folder: Path, levels: Sequence[dict[str, Any]], zarr_format: int, max_pixels: int
+) -> tuple[dict[str, Any], ZarrArray]:
+    """The level of the most pixels, wherever it is listed, and its array.
+
+    It must be the one of the smallest pixels too, where scales say so. A coarser level that is lost
+    does not matter.
+    """
+    for level in levels:
+        place = folder / PurePosixPath(level["path"])
+        if not place.resolve().is_relative_to(folder.resolve()):
+            msg = f"one of its levels lies outside, in {level['path']!r}"
+            raise BadImage(msg, "path leads out of the image")
+    smallest = min(map(_pixel_area, levels))
+    candidates = [level for level in levels if _pixel_area(level) <= smallest * (1 + 1e-6)]
+    found = [
+        (level, open_array(folder / PurePosixPath(level["path"]), zarr_format, max_pixels))
+        for level in candidates
+    ]
+    finest, array = max(found, key=lambda one: math.prod(one[1].shape[-2:]))
+    for level in levels:
+        if level not in candidates:
+            with contextlib.suppress(Exception):  # it is not this one that is read
+                other = open_array(folder / PurePosixPath(level["path"]), zarr_format, max_pixels)
+                if math.prod(other.shape[-2:]) > math.prod(array.shape[-2:]):
+                    array = other
+    if array.folder != folder / PurePosixPath(finest["path"]):
+        msg = (
+            f"level {finest['path']!r} has the smallest scale, and {array.folder.name!r} is larger"
+        )
+        raise BadImage(msg)
+    return finest, array
+
+
+def _pixel_area(level: dict[str, Any]) -> float:
+    """What the scale of a level says of the area of its pixels; 0 where it says nothing."""
+    area = 0.0
+    for transform in level.get("coordinateTransformations", ()):
+        if transform.get("type") == "scale" and "scale" in transform:
+            height, width = map(float, transform["scale"][-2:])
+            area = (area or 1.0) * height * width
+    return area
+
+
+def _channel_names(metadata: dict[str, Any], count: int) -> tuple[str, ...]:
+    """Label of each channel, "" for one without; or () where none has one."""
+    names = [c.get("label") for c in metadata.get("omero", {}).get("channels", ())]
+    if any(names) and len(names) != count:
+        msg = f"it names {len(names)} channels ({', '.join(map(str, names))}) of {count}"
+        raise BadImage(msg)
+    return tuple("" if name is None else str(name) for name in names) if any(names) else ()
+
+
 def _metadata(folder: Path) -> tuple[dict[str, Any], int]:
     """The OME metadata of a group, and its version of Zarr."""
+    found: list[tuple[dict[str, Any], int]] = []
     for name, zarr_format in _METADATA.items():
         if (folder / name).exists():
             values = read_json(folder / name)
             if zarr_format == 3:
                 values = values.get("attributes", {}).get("ome", {})
             if "multiscales" in values:
-                return values, zarr_format
-    msg = "it has no `multiscales` metadata"
-    raise BadImage(msg, "not an image")
+                found.append((values, zarr_format))
+    if not found:
+        msg = "it has no `multiscales` metadata"
+        raise BadImage(msg, "not an image")
+    if len(found) > 1:
+        msg = f"both {' and '.join(_METADATA)} describe an image"
+        raise BadImage(msg, "several images in a file")
+    return found[0]
 
 
 def _pixel_size(image: dict[str, Any], finest: dict[str, Any]) -> float | None:
-    """Micrometres a pixel of the finest level: all scales multiplied."""
+    """Micrometres a pixel of the finest level: all scales multiplied; None without any."""
     scale = np.ones(len(image["axes"]))
-    for transform in (
+    transforms = (
         *finest.get("coordinateTransformations", ()),
         *image.get("coordinateTransformations", ()),
-    ):
-        if transform.get("type") == "scale" and "scale" in transform:
-            scale = scale * np.asarray(transform["scale"], float)
+    )
+    scales = [t["scale"] for t in transforms if t.get("type") == "scale" and "scale" in t]
+    if not scales:
+        return None
+    for factors in scales:
+        scale = scale * np.asarray(factors, float)
     units = [_MICROMETRES.get(axis.get("unit"), 0.0) for axis in image["axes"]]
     height, width = (scale * units)[-2:].tolist()
     return square_size(width, height)

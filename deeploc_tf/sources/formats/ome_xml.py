@@ -30,7 +30,7 @@ class OmeImage:
         axes: those of Z, C and T that have several planes, slowest first.
         shape: their lengths.
         samples: samples a pixel; they are channels that lie together.
-        channels: name of each channel, or () unless all have one.
+        channels: name of each channel, "" for one without; or () where none has one.
         pixel_size: micrometres a pixel, or None where it is not said or differs by axis.
         pages: the directory of each plane.
     """
@@ -70,14 +70,18 @@ def parse_ome(text: str, num_pages: int, file_name: str = "") -> OmeImage:
         msg = f"its OME-XML has DimensionOrder {pixels.get('DimensionOrder')}, sizes {sizes}"
         raise BadImage(msg)
     axes = "".join(axis for axis in order if sizes.get(axis, 1) > 1)
-    names = tuple(name for c in described if (name := (c.get("Name") or "").strip()))
+    pages = _pages(pixels, order[:3], sizes, (root.get("UUID"), file_name), num_pages)
+    names = tuple((c.get("Name") or "").strip() for c in described)
+    if any(names) and samples == 1 and len(names) != sizes["C"]:
+        msg = f"its OME-XML describes {len(names)} of {sizes['C']} channels"
+        raise BadImage(msg)
     return OmeImage(
         axes=axes,
         shape=tuple(sizes[axis] for axis in axes),
         samples=samples,
-        channels=names if len(names) == len(described) else (),
+        channels=names if any(names) else (),
         pixel_size=_pixel_size(pixels.attrib),
-        pages=_pages(pixels, order[:3], sizes, (root.get("UUID"), file_name), num_pages),
+        pages=pages,
     )
 
 

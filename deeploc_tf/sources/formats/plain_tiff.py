@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.sources.formats.description import ImageDescription
 from deeploc_tf.sources.formats.tiff_header import TiffHeader, read_header
 
 
@@ -21,23 +22,31 @@ class PlainTiff:
         num_bytes: size of the file.
         dtype: of the pixels.
         shape: `(height, width)`.
+        description: what the file says of itself.
     """
 
     head: bytes
     num_bytes: int
     dtype: Any
     shape: tuple[int, int]
+    description: ImageDescription
 
     @classmethod
-    def of(cls, data: bytes, header: TiffHeader, image: NDArray[Any]) -> PlainTiff | None:
+    def of(
+        cls, data: bytes, header: TiffHeader, image: NDArray[Any], description: ImageDescription
+    ) -> PlainTiff | None:
         """That of a file whose plain pixels are `image`; None if more than `head` decides."""
+        if b"<UUID" in header.description:  # the name of the file decides, too
+            return None
         head = data[: header.tags[273]]
         try:
             same = read_header(head) == header
         except struct.error:  # the directory stands behind the pixels
             return None
         height, width = image.shape
-        return cls(head, len(data), image.dtype, (height, width)) if same else None
+        if not same:
+            return None
+        return cls(head, len(data), image.dtype, (height, width), description)
 
     def pixels(self, data: bytes) -> NDArray[Any] | None:
         """The pixels of another file that begins with the same bytes; None for any other file."""

@@ -5,41 +5,77 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.sources.formats.description import ImageDescription
-from deeploc_tf.sources.formats.limits import BadImage, check_size
+from deeploc_tf.sources.formats.limits import MAX_PLANES, BadImage, check_size
 from deeploc_tf.sources.formats.ome_xml import parse_ome
 from deeploc_tf.sources.formats.plain_tiff import PlainTiff
-from deeploc_tf.sources.formats.tiff_header import check_directories, check_kind, read_header
+from deeploc_tf.sources.formats.tiff_header import (
+    TiffHeader,
+    check_directories,
+    check_kind,
+    check_strip,
+    read_header,
+)
+from deeploc_tf.sources.formats.tiff_metadata import is_ome, one_plane_of_ome, resolution_size
 
 _before: PlainTiff | None = None  # of the file that was decoded last; the next is likely alike
 
 
-def decode_tiff(data: bytes, max_pixels: int) -> NDArray[Any]:
-    """The pixels of a TIFF file, without what its metadata say of axes."""
+def decode_tiff(
+    data: bytes, max_pixels: int, name: str = ""
+) -> tuple[NDArray[Any], ImageDescription]:
+    """The pixels of a TIFF file, and what it says of them.
+
+    Files that begin with the same bytes give the same description, not only an equal one.
+
+    Args:
+        data: the file.
+        max_pixels: refuse files that declare more.
+        name: of the file, by which OME-XML may name it.
+    """
     global _before
     image = None if _before is None else _before.pixels(data)
-    if image is not None and image.size <= max_pixels:
-        return image
+    if image is not None and _before is not None and image.size <= max_pixels:
+        return image, _before.description
     header = read_header(data)
     if header is not None and not header.several:
         header.check_kind()
         check_size(header.shape, max_pixels)
         check_size(header.tile, max_pixels)
         if header.shape[2] == 1:
+            description = _describe_plane(header, name)
             image = header.plain_pixels(data)
             if image is None:
-                return _decode(data)
-            _before = PlainTiff.of(data, header, image)
-            return image
-    with open_tiff(io.BytesIO(data), max_pixels) as stack:
-        return stack.pixels()
+                return _decode(data), description
+            _before = PlainTiff.of(data, header, image, description)
+            return image, description
+    with open_tiff(io.BytesIO(data), max_pixels, name) as stack:
+        return stack.pixels(), stack.description
+
+
+def _describe_plane(header: TiffHeader, name: str) -> ImageDescription:
+    tags = header.tags
+    text = header.description.decode("utf-8", errors="replace")
+    channels: tuple[str, ...] = ()
+    if is_ome(text):
+        channels, pixel_size = one_plane_of_ome(text.rstrip("\0"), name)
+    else:
+        pixel_size = resolution_size(text, header.resolution, tags.get(296, 2))
+    return ImageDescription(
+        shape=header.shape[:2],
+        axes="YX",
+        channels=channels,
+        pixel_size=pixel_size,
+        zero_is_white=tags.get(262, 1) == 0,
+        orientation=tags.get(274, 1),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,15 +105,57 @@ class TiffStack:
             if any(start + length > file_size for start, length in strips):
                 msg = "its pixels are cut"
                 raise BadImage(msg)
-            check_kind(int(page.photometric), int(page.compression))
+            check_kind(int(page.photometric), int(page.compression), _number(page, 254, 0))
+            if (page.photometric == 0) != self.description.zero_is_white:
+                msg = "its planes differ in photometric interpretation"
+                raise BadImage(msg, "photometric interpretation differs")
+            _check_sub_images(page)
+        self._check_one_directory(file_size)
+
+    def _check_one_directory(self, file_size: int) -> None:
+        """Where one directory stands for all planes: that they are there, and no others."""
+        page = self.pages[0]
+        if len(self.pages) > 1 or page.compression != 1 or len(page.databytecounts) != 1:
+            return
+        plane = math.prod(page.shape) * page.dtype.itemsize
+        planes = math.prod(self.description.shape) * page.dtype.itemsize // max(plane, 1)
+        if page.dataoffsets[0] + planes * plane > file_size:
+            msg = "its pixels are cut"
+            raise BadImage(msg)
+        if planes == 1 and page.dtype.itemsize * 8 == page.bitspersample:
+            check_strip(page.databytecounts[0], plane)
 
     def pixels(self) -> NDArray[Any]:
         """All planes, in the shape of the description."""
         return np.asarray(self.decode()).reshape(self.description.shape)
 
 
+def _check_sub_images(page: Any) -> None:
+    """Images behind a plane (SubIFDs) must be smaller levels of it."""
+    offsets = getattr(page, "subifds", None) or ()
+    if len(offsets) > MAX_PLANES:
+        msg = f"it holds {len(offsets)} images in SubIFDs"
+        raise BadImage(msg, "too many planes")
+    for number in range(len(offsets)):
+        level = page.pages[number]
+        is_level = level.imagelength < page.imagelength and level.imagewidth < page.imagewidth
+        if not is_level or not _number(level, 254, 0) & 1:
+            msg = (
+                f"it holds an image {tuple(level.shape)} in SubIFDs which is no smaller level of "
+                f"{tuple(page.shape)}"
+            )
+            raise BadImage(msg, "several images in a file")
+
+
+def _number(page: Any, tag: int, default: int) -> int:
+    """A tag of one of tifffile's pages; frames, which share the tags of a page, have none."""
+    tags = getattr(page, "tags", None)
+    value = default if tags is None else tags.valueof(tag, default)
+    return int(value) if isinstance(value, int) else default
+
+
 @contextlib.contextmanager
-def open_tiff(file: BinaryIO, max_pixels: int) -> Iterator[TiffStack]:
+def open_tiff(file: BinaryIO, max_pixels: int, name: str) -> Iterator[TiffStack]:
     """A TIFF file with its metadata, checked; no pixels are read."""
     import tifffile
 
@@ -87,10 +165,13 @@ def open_tiff(file: BinaryIO, max_pixels: int) -> Iterator[TiffStack]:
     with tifffile.TiffFile(file, is_ome=False, _multifile=False) as tiff:
         first: Any = tiff.pages[0]
         text = first.description
-        if text.rstrip().endswith("OME>"):
-            stack = _ome_stack(tiff, text, Path(getattr(file, "name", "")).name)
-        else:
-            stack = _series_stack(tiff)
+        stack = _ome_stack(tiff, text, name) if is_ome(text) else _series_stack(tiff, text)
+        description = dataclasses.replace(
+            stack.description,
+            zero_is_white=first.photometric == 0,
+            orientation=_number(first, 274, 1),
+        )
+        stack = dataclasses.replace(stack, description=description)
         stack.check(max_pixels, file_size)
         yield stack
 
@@ -115,15 +196,31 @@ def _ome_stack(tiff: Any, text: str, file_name: str) -> TiffStack:
     return TiffStack(description, pages, lambda: np.stack([page.asarray() for page in pages]))
 
 
-def _series_stack(tiff: Any) -> TiffStack:
+def _series_stack(tiff: Any, text: str) -> TiffStack:
     if len(tiff.series) != 1:
         msg = f"it holds {len(tiff.series)} images of different kinds"
         raise BadImage(msg, "several images in a file")
     series = tiff.series[0]
-    axes = series.axes if "C" in series.axes else series.axes.replace("S", "C")
+    shape, axes = tuple(series.shape), series.axes
+    while len(shape) > 2 and shape[0] == 1:  # MetaMorph stacks of one plane have it
+        shape, axes = shape[1:], axes[1:]
+    axes = axes if "C" in axes else axes.replace("S", "C")
     known = set(axes) <= set("TZCYX") and len(set(axes)) == len(axes)
-    description = ImageDescription(tuple(series.shape), axes if known else "")
+    tags = tiff.pages[0].tags
+    resolution = (*tags.valueof(282, ()), *tags.valueof(283, ()))
+    description = ImageDescription(
+        shape=shape,
+        axes=axes if known else "",
+        labels=_labels(tiff) if axes.startswith("C") else (),
+        pixel_size=resolution_size(text, resolution, _number(tiff.pages[0], 296, 2)),
+    )
     return TiffStack(description, list(series.pages), series.asarray)
+
+
+def _labels(tiff: Any) -> tuple[str, ...]:
+    """What ImageJ calls each plane."""
+    labels = (tiff.imagej_metadata or {}).get("Labels", ()) if tiff.is_imagej else ()
+    return tuple(map(str, labels))
 
 
 def _decode(data: bytes) -> NDArray[Any]:

@@ -18,6 +18,9 @@ _GRAY = (0, 1)  # photometric interpretations without color
 _LOSSLESS = (1, 5, 8, 32773, 32946, 34925, 50000)  # none, LZW, deflate, PackBits, LZMA, Zstd
 # bits and sample format -> NumPy
 _DTYPES = {(8, 1): "u1", (16, 1): "u2", (32, 3): "f4", (8, 2): "i1", (16, 2): "i2", (32, 1): "u4"}
+# A directory may stand for more than one plane: SubIFDs, ImageDepth, Zeiss LSM, Olympus FluoView,
+# and the four tags of MetaMorph stacks.
+_MAY_HOLD_SEVERAL = frozenset((330, 32997, 34412, 34361, 33628, 33629, 33630, 33631))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,12 +30,16 @@ class TiffHeader:
     Attributes:
         order: of bytes, "<" or ">".
         tags: the tags that hold one number.
-        several: the file holds more planes than this directory describes.
+        several: the file may hold more planes than this directory describes.
+        description: what stands in its first ImageDescription.
+        resolution: pixels for each unit of length, across and down, as fractions; or ().
     """
 
     order: str
     tags: dict[int, int]
     several: bool
+    description: bytes = b""
+    resolution: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -45,8 +52,18 @@ class TiffHeader:
         return self.tags.get(323, 1), self.tags.get(322, 1)
 
     def check_kind(self) -> None:
-        """Refuse colors and lossy compression."""
-        check_kind(self.tags.get(262, 1), self.tags.get(259, 1))
+        """Refuse colors, lossy compression, and thumbnails."""
+        tags = self.tags
+        check_kind(tags.get(262, 1), tags.get(259, 1), tags.get(254, 0))
+        self._check_strip()
+
+    def _check_strip(self) -> None:
+        """Refuse one uncompressed strip that holds more than one plane."""
+        tags = self.tags
+        if tags.get(259, 1) == 1 and 273 in tags and 258 in tags and 279 in tags:
+            height, width, samples = self.shape
+            plane = height * ((width * samples * tags[258] + 7) // 8)
+            check_strip(tags[279], plane)
 
     def plain_pixels(self, data: bytes) -> NDArray[Any] | None:
         """The pixels where they lie uncompressed in one strip, as those of most crops do.
@@ -74,22 +91,29 @@ def read_header(data: bytes) -> TiffHeader | None:
     (count,) = struct.unpack_from(order + "H", data, start)
     end = start + 2 + 12 * count
     tags: dict[int, int] = {}
-    description = b""
+    descriptions = []
+    resolution: tuple[int, ...] = ()
+    several = False
     for tag, kind, length, value in struct.iter_unpack(order + "HHII", data[start + 2 : end]):
-        if length == 1 and kind == 3:  # it stands in the first two of four bytes
+        if tag in _MAY_HOLD_SEVERAL:
+            several = True
+        elif length == 1 and kind == 3:  # it stands in the first two of four bytes
             tags[tag] = value & 0xFFFF if order == "<" else value >> 16
         elif length == 1 and kind == 4:
             tags[tag] = value
         elif tag == 270 and length > 4:  # ImageDescription
-            description = data[value : value + length]
+            descriptions.append(data[value : value + length])
+        elif tag in (282, 283) and length == 1 and kind == 5:  # XResolution, YResolution
+            resolution += struct.unpack_from(order + "II", data, value)
     (following,) = struct.unpack_from(order + "I", data, end)
     # ImageJ and tifffile may describe a whole stack in one directory
-    stacked = b"images=" in description or b"truncated" in description
-    return TiffHeader(order, tags, following != 0 or stacked)
+    several |= any(b"images=" in text or b"truncated" in text for text in descriptions)
+    first = descriptions[0] if descriptions else b""
+    return TiffHeader(order, tags, several or following != 0, first, resolution)
 
 
-def check_kind(photometric: int, compression: int) -> None:
-    """Refuse what is not gray-level, and compression that may change pixels."""
+def check_kind(photometric: int, compression: int, subfile_type: int = 0) -> None:
+    """Refuse what is not gray-level, compression that may change pixels, and thumbnails."""
     if compression not in _LOSSLESS:
         kind = "it is JPEG-compressed" if compression in (6, 7) else f"compression {compression}"
         msg = f"{kind}, which may change pixels"
@@ -97,6 +121,16 @@ def check_kind(photometric: int, compression: int) -> None:
     if photometric not in _GRAY:
         msg = f"it is not gray-level (photometric interpretation {photometric})"
         raise BadImage(msg, "not gray-level")
+    if subfile_type & 1:
+        msg = "its first image is one of low resolution (NewSubfileType 1)"
+        raise BadImage(msg, "image of low resolution")
+
+
+def check_strip(num_bytes: int, plane_bytes: int) -> None:
+    """Refuse an uncompressed strip that holds a second plane which nothing describes."""
+    if num_bytes >= 2 * plane_bytes > 0:
+        msg = f"it has {num_bytes} bytes of pixels, and describes {plane_bytes}"
+        raise BadImage(msg, "not one plane")
 
 
 def check_directories(file: BinaryIO) -> int:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from deeploc_tf.sources.formats.limits import BadImage, check_size
 from deeploc_tf.sources.source import SourceError
 
+_METADATA = {2: ".zarray", 3: "zarr.json"}  # version of Zarr -> file
 _MAX_JSON_BYTES = 1 << 24
 _MAX_CHUNKS = 1 << 20
 _V2_COMPRESSORS = ("blosc", "zlib", "gzip", "zstd", "lz4", "lzma", "bz2")
@@ -44,6 +45,7 @@ class ZarrArray:
         index_at_end: whether a shard's index stands behind its chunks.
         index_bytes: how many bytes follow the numbers in an index (a checksum).
         blosc: whether chunks are compressed by Blosc.
+        zarr_format: version of the metadata that all this comes from.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class ZarrArray:
     index_at_end: bool = True
     index_bytes: int = 0
     blosc: bool = False
+    zarr_format: int = dataclasses.field(default=2, compare=False)
 
     @property
     def files(self) -> Iterator[tuple[tuple[int, ...], Path]]:
@@ -70,7 +73,9 @@ class ZarrArray:
         zarr = _import_zarr()
         for place, path in self.files:
             self._check_chunk(place, path)
-        pixels = np.asarray(zarr.open_array(self.folder, mode="r")[...])
+        pixels = np.asarray(
+            zarr.open_array(self.folder, mode="r", zarr_format=self.zarr_format)[...]
+        )
         return pixels.reshape(self.shape)
 
     def _check_chunk(self, place: tuple[int, ...], path: Path) -> None:
@@ -140,14 +145,17 @@ class ZarrArray:
 def open_array(folder: Path, zarr_format: int, max_pixels: int) -> ZarrArray:
     """The array in `folder`, its metadata checked; no chunk is read.
 
+    Programs that move an array to another version leave the metadata of both.
+
     Raises:
-        BadImage: the metadata are damaged, too large, or of a kind that is not read.
+        BadImage: the metadata are damaged, too large, or of a kind that is not read; or there are
+            two, which contradict each other.
     """
-    values = read_json(folder / (".zarray" if zarr_format == 2 else "zarr.json"))
-    if values["zarr_format"] != zarr_format:
-        msg = f"{folder.name} is of Zarr {values['zarr_format']}, its group of {zarr_format}"
+    array = _described(folder, zarr_format)
+    other = 5 - zarr_format
+    if (folder / _METADATA[other]).exists() and _described(folder, other) != array:
+        msg = f"{' and '.join(_METADATA.values())} of {folder.name} describe different arrays"
         raise BadImage(msg)
-    array = _array_v2(folder, values) if zarr_format == 2 else _array_v3(folder, values)
     check_size(array.shape, max_pixels)
     check_size(array.chunks, max_pixels)
     if array.inner is not None:
@@ -159,6 +167,15 @@ def open_array(folder: Path, zarr_format: int, max_pixels: int) -> ZarrArray:
         msg = f"it has chunks {array.chunks} for {array.shape}"
         raise BadImage(msg, "too many chunks")
     return array
+
+
+def _described(folder: Path, zarr_format: int) -> ZarrArray:
+    """What the metadata of one version say."""
+    values = read_json(folder / _METADATA[zarr_format])
+    if values["zarr_format"] != zarr_format:
+        msg = f"{folder.name} is of Zarr {values['zarr_format']}, its group of {zarr_format}"
+        raise BadImage(msg)
+    return _array_v2(folder, values) if zarr_format == 2 else _array_v3(folder, values)
 
 
 def read_json(path: Path) -> Any:
@@ -182,6 +199,7 @@ def _array_v2(folder: Path, values: dict[str, Any]) -> ZarrArray:
         prefix="",
         separator=_separator(values.get("dimension_separator", ".")),
         blosc=compressor is not None and compressor["id"] == "blosc",
+        zarr_format=2,
     )
 
 
@@ -205,6 +223,7 @@ def _array_v3(folder: Path, values: dict[str, Any]) -> ZarrArray:
         prefix="c" + separator if default else "",
         separator=separator,
         blosc="blosc" in names,
+        zarr_format=3,
     )
     return _sharded(array, codecs[0]["configuration"]) if "sharding_indexed" in names else array
 

@@ -1,0 +1,71 @@
+"""What the metadata of a TIFF directory say: names of channels and the size of a pixel."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+
+from deeploc_tf.sources.formats.description import square_size
+from deeploc_tf.sources.formats.ome_xml import parse_ome
+
+_IMAGEJ_UNIT = re.compile(r"^unit=(.*)$", re.MULTILINE)
+_IMAGEJ_MICROMETRES = {
+    **dict.fromkeys(("um", "\u00b5m", "\u03bcm", r"\u00B5m", "micron", "microns"), 1.0),
+    **dict.fromkeys(("micrometer", "micrometers", "micrometre"), 1.0),
+    "nm": 1e-3,
+    "mm": 1e3,
+    "cm": 1e4,
+    "inch": 25400.0,
+}
+_RESOLUTION_MICROMETRES = {2: 25400.0, 3: 1e4}  # inch and centimetre
+_COARSEST = 10.0  # micrometres; no printer or screen has 2,540 dots per inch
+_OWN_UUID = re.compile(r'\sUUID="[^"]*"')
+
+
+def is_ome(text: str) -> bool:
+    """Whether an ImageDescription is OME-XML."""
+    return text.rstrip("\0 \r\n\t").endswith("OME>")
+
+
+def one_plane_of_ome(text: str, file_name: str) -> tuple[tuple[str, ...], float | None]:
+    """Name of the channel, and pixel size, by the OME-XML of a file of one plane.
+
+    Files of a folder differ in nothing but their UUID; without it most are answered from memory.
+
+    Raises:
+        BadImage: as of `parse_ome`.
+    """
+    if "<UUID" in text:  # planes are placed by the UUID or the name of this file
+        return _one_plane_of_ome(text, file_name)
+    return _one_plane_of_ome(_OWN_UUID.sub("", text, count=1), "")
+
+
+@functools.lru_cache(maxsize=64)
+def _one_plane_of_ome(text: str, file_name: str) -> tuple[tuple[str, ...], float | None]:
+    ome = parse_ome(text, 1, file_name)
+    return ome.channels, ome.pixel_size
+
+
+@functools.lru_cache(maxsize=64)
+def resolution_size(text: str, resolution: Sequence[int], unit: int) -> float | None:
+    """Micrometres a pixel by ImageJ's unit of length or the unit of the resolution; or None.
+
+    What desktop programs write by habit, such as 72 dots per inch, is no size of a pixel.
+
+    Args:
+        text: the ImageDescription.
+        resolution: pixels a unit, across and down, as two fractions; or less.
+        unit: ResolutionUnit.
+    """
+    if len(resolution) != 4 or not all(resolution):
+        return None
+    across, pixels_across, down, pixels_down = resolution
+    found = _IMAGEJ_UNIT.search(text) if text.startswith("ImageJ=") else None
+    if found is not None:
+        micrometres = _IMAGEJ_MICROMETRES.get(found[1].strip("\0 \r").lower(), 0.0)
+        micrometres = micrometres or _IMAGEJ_MICROMETRES.get(found[1].strip("\0 \r"), 0.0)
+    else:
+        micrometres = _RESOLUTION_MICROMETRES.get(unit, 0.0)
+    size = square_size(micrometres * pixels_across / across, micrometres * pixels_down / down)
+    return size if size is not None and (found is not None or size < _COARSEST) else None
