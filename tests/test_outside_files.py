@@ -79,6 +79,54 @@ def test_pixel_size_comes_from_the_first_file_that_says_one(
         source.read(2)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            {"PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1},
+            {"PhysicalSizeX": 0.1, "PhysicalSizeY": 0.2},
+        ),
+        (
+            {"PhysicalSizeX": 0.1, "PhysicalSizeY": 0.2},
+            {"PhysicalSizeX": 0.2, "PhysicalSizeY": 0.2},
+        ),
+        ({"PhysicalSizeX": 0.1}, {"PhysicalSizeX": 0.2}),
+        (
+            {"PhysicalSizeX": 1, "PhysicalSizeXUnit": "pixel"},
+            {"PhysicalSizeX": 2, "PhysicalSizeXUnit": "pixel"},
+        ),
+        (
+            {"PhysicalSizeX": 100, "PhysicalSizeXUnit": "nm"},
+            {"PhysicalSizeX": 100, "PhysicalSizeXUnit": "pm"},
+        ),
+    ],
+)
+def test_pixels_that_are_not_square_or_have_no_unit_are_compared_too(
+    tmp_path: Path, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    for number, sizes in enumerate((one, other, one)):
+        path = tmp_path / f"P_{number}.tif"
+        tifffile.imwrite(path, plane(number), ome=True, metadata={"axes": "YX", **sizes})
+    source = FolderSource(tmp_path, PATTERN, ["gfp"])
+    source.index()
+    assert source.read(2)[0].shape == (8, 8, 1)
+    with pytest.raises(RejectedCrop, match="pixel size"):
+        source.read(1)
+
+
+def test_fields_of_other_scales_without_a_unit_are_set_aside(tmp_path: Path) -> None:
+    for name, scale in (("a", 1), ("b", 2)):
+        write_zarr(tmp_path / f"{name}.zarr", [(plane(1, (40, 40)), (scale, scale))], unit=None)
+    (tmp_path / "cells.csv").write_text("image,x,y\na.zarr,20,20\nb.zarr,20,20\n")
+    cells = CellTable(tmp_path / "cells.csv")
+    source = FieldSource(tmp_path, "{field}.zarr", ["gfp"], cells=cells, crop_size=16)
+    source.index()
+    assert source.pixel_size is None
+    source.read(0)
+    with pytest.raises(RejectedCrop, match=r"2 without a unit in b\.zarr, 1 without a unit"):
+        source.read(1)
+
+
 def test_channels_of_a_cell_must_have_one_pixel_size(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "P_0_gfp.tif", plane(0), **ome_size(0.1))
     tifffile.imwrite(tmp_path / "P_0_rfp.tif", plane(1), **ome_size(0.2))
@@ -264,6 +312,8 @@ def write_zarr(
     path: Path,
     levels: Sequence[tuple[Any, Sequence[float] | None]],
     zarr_format: int = 2,
+    *,
+    unit: str | None = "micrometer",
     **options: Any,
 ) -> None:
     """An OME-Zarr image whose levels, with their scales, are listed in this order."""
@@ -279,7 +329,7 @@ def write_zarr(
         if scale is not None:
             level["coordinateTransformations"] = [{"type": "scale", "scale": list(scale)}]
         listed.append(level)
-    axes = [{"name": a, "type": "space", "unit": "micrometer"} for a in "yx"]
+    axes = [{"name": a, "type": "space", **({"unit": unit} if unit else {})} for a in "yx"]
     image = {"axes": axes, "datasets": listed}
     if zarr_format == 2:
         group.attrs["multiscales"] = [{"version": "0.4", **image}]

@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from deeploc_tf.sources.channel_layout import Axes, ChannelLayout, find_axes
-from deeploc_tf.sources.formats.description import ImageDescription
+from deeploc_tf.sources.formats.description import ImageDescription, PixelSize
 from deeploc_tf.sources.images import (
     as_dtype,
     describe_image,
@@ -40,7 +40,6 @@ class CellFiles:
 
     Attributes:
         channels: names of the channels, known once `settle` has seen a file.
-        pixel_size: micrometres a pixel, by the first file that says it, or None.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class CellFiles:
     ) -> None:
         check_different(channels)
         self.channels = tuple(channels)
-        self.pixel_size: float | None = None
+        self._size: PixelSize | None = None
         self._in_one_file = in_one_file
         self._axes = axes
         self._dtype = dtype
@@ -65,6 +64,11 @@ class CellFiles:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_alike": {}}
+
+    @property
+    def pixel_size(self) -> float | None:
+        """Micrometres a pixel, by the first file that says it; None where pixels are not square."""
+        return None if self._size is None else self._size.micrometres
 
     def settle(self, cells: Iterable[Sequence[str]], find: Callable[[str], str | None]) -> None:
         """Learn channels, axes and pixel size from the first files that can be read.
@@ -81,12 +85,12 @@ class CellFiles:
         for number, cell in enumerate(cells):
             needed = set(range(len(cell))) if needed is None else needed
             settled = needed <= self._rules.keys()
-            if (settled and self.pixel_size is not None) or (
+            if (settled and self._size is not None) or (
                 number >= _LOOKED_AT and (settled or (self._in_one_file and self._layout is None))
             ):
                 break
             for i, name in enumerate(cell):
-                if i not in self._rules or self.pixel_size is None:
+                if i not in self._rules or self._size is None:
                     self._learn(i, find(name), name, failures)
         if self._in_one_file and self._layout is None and failures:
             raise failures[0]
@@ -112,16 +116,16 @@ class CellFiles:
             self._layout, self.channels = layout, layout.channels
             self._are_stacks = len(described.shape) > 2
         self._rules.setdefault(position, rule)
-        if self.pixel_size is None and (is_all or rule.channel is not None):
-            self.pixel_size = described.pixel_size
+        if self._size is None and (is_all or rule.channel is not None):
+            self._size = described.size
 
     def _hold_pixel_size(self) -> None:
         """What is held for all files is the size that was found, whichever file said it."""
         for i, rule in self._rules.items():
-            likeness = dataclasses.replace(rule.likeness, pixel_size=self.pixel_size)
+            likeness = dataclasses.replace(rule.likeness, size=self._size)
             self._rules[i] = dataclasses.replace(rule, likeness=likeness)
         if self._layout is not None:
-            likeness = dataclasses.replace(self._layout.likeness, pixel_size=self.pixel_size)
+            likeness = dataclasses.replace(self._layout.likeness, size=self._size)
             self._layout = dataclasses.replace(self._layout, likeness=likeness)
 
     def _note(self) -> None:

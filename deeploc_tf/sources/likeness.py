@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from deeploc_tf.names import same_form
-from deeploc_tf.sources.formats.description import ImageDescription
+from deeploc_tf.sources.formats.description import ImageDescription, PixelSize
 from deeploc_tf.sources.source import RejectedCrop, SourceError
 
 
@@ -15,19 +15,19 @@ class Likeness:
     """What files say of their numbers and pixels.
 
     Attributes:
-        pixel_size: micrometres a pixel; None where no file may say one.
+        size: of a pixel; None where no file may say one.
         zero_is_white: their photometric interpretation.
         orientation: of their images.
     """
 
-    pixel_size: float | None
+    size: PixelSize | None
     zero_is_white: bool = False
     orientation: int = 1
 
     @classmethod
     def of(cls, first: ImageDescription) -> Likeness:
         """What the first file says."""
-        return cls(first.pixel_size, first.zero_is_white, first.orientation)
+        return cls(first.size, first.zero_is_white, first.orientation)
 
     def check(self, found: ImageDescription, name: str) -> None:
         """Refuse a file that says something else. One that says no pixel size may be alike.
@@ -35,12 +35,10 @@ class Likeness:
         Raises:
             RejectedCrop: it does.
         """
-        here, first = found.pixel_size, self.pixel_size
-        if here is not None and (first is None or abs(here - first) > 1e-3 * first):
-            before = "none" if first is None else f"{first:g}"
+        if found.size is not None and (self.size is None or not found.size.is_like(self.size)):
             msg = (
                 "The files of a source must have one pixel size. Received: "
-                f"{here:g} micrometres in {name}, {before} in the first file."
+                f"{found.size} in {name}, {self.size or 'none'} in the first file."
             )
             raise RejectedCrop(msg, reason="pixel size differs")
         self.check_numbers(found, name)
@@ -139,8 +137,8 @@ def check_different(channels: Sequence[str]) -> None:
     """
     if not all(map(_form, channels)) or len(set(map(_form, channels))) != len(channels):
         msg = (
-            "`channels` must be different names, and differ in more than case. Received: "
-            f"channels={list(channels)}."
+            "`channels` must be one or more different names, which differ in more than case. "
+            f"Received: channels={list(channels)}."
         )
         raise SourceError(msg)
 

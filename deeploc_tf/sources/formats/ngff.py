@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.sources.formats.description import ImageDescription, square_size
+from deeploc_tf.sources.formats.description import ImageDescription, PixelSize
 from deeploc_tf.sources.formats.limits import BadImage
 from deeploc_tf.sources.formats.zarr_array import ZarrArray, open_array, read_json
 
@@ -104,7 +104,7 @@ def _open(folder: Path, max_pixels: int) -> tuple[ImageDescription, ZarrArray]:
         shape=tuple(array.shape[i] for i in kept),
         axes="".join(axes[i] for i in kept),
         channels=_channel_names(metadata, count),
-        pixel_size=_pixel_size(image, finest),
+        size=_pixel_size(image, finest),
     )
     return description, array
 
@@ -181,8 +181,8 @@ def _metadata(folder: Path) -> tuple[dict[str, Any], int]:
     return found[0]
 
 
-def _pixel_size(image: dict[str, Any], finest: dict[str, Any]) -> float | None:
-    """Micrometres a pixel of the finest level: all scales multiplied; None without any."""
+def _pixel_size(image: dict[str, Any], finest: dict[str, Any]) -> PixelSize | None:
+    """The size of a pixel of the finest level: all scales multiplied; None without any."""
     scale = np.ones(len(image["axes"]))
     transforms = (
         *finest.get("coordinateTransformations", ()),
@@ -193,6 +193,8 @@ def _pixel_size(image: dict[str, Any], finest: dict[str, Any]) -> float | None:
         return None
     for factors in scales:
         scale = scale * np.asarray(factors, float)
-    units = [_MICROMETRES.get(axis.get("unit"), 0.0) for axis in image["axes"]]
-    height, width = (scale * units)[-2:].tolist()
-    return square_size(width, height)
+    units = [axis.get("unit") for axis in image["axes"]][-2:]
+    height, width = scale[-2:].tolist()
+    if not all(unit in _MICROMETRES for unit in units):
+        return PixelSize.of(width, height, "/".join(map(str, units)) if any(units) else None)
+    return PixelSize.of(width * _MICROMETRES[units[1]], height * _MICROMETRES[units[0]])

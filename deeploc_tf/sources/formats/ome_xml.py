@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
 
-from deeploc_tf.sources.formats.description import square_size
+from deeploc_tf.sources.formats.description import PixelSize
 from deeploc_tf.sources.formats.limits import MAX_PLANES, BadImage
 
 _MICROMETRES = {
@@ -31,7 +31,7 @@ class OmeImage:
         shape: their lengths.
         samples: samples a pixel; they are channels that lie together.
         channels: name of each channel, "" for one without; or () where none has one.
-        pixel_size: micrometres a pixel, or None where it is not said or differs by axis.
+        size: of a pixel, or None where it is not said.
         pages: the directory of each plane.
     """
 
@@ -39,7 +39,7 @@ class OmeImage:
     shape: tuple[int, ...]
     samples: int
     channels: tuple[str, ...]
-    pixel_size: float | None
+    size: PixelSize | None
     pages: tuple[int, ...]
 
 
@@ -80,7 +80,7 @@ def parse_ome(text: str, num_pages: int, file_name: str = "") -> OmeImage:
         shape=tuple(sizes[axis] for axis in axes),
         samples=samples,
         channels=names if any(names) else (),
-        pixel_size=_pixel_size(pixels.attrib),
+        size=_pixel_size(pixels.attrib),
         pages=pages,
     )
 
@@ -123,13 +123,12 @@ def _pages(
     return found
 
 
-def _pixel_size(attributes: dict[str, str]) -> float | None:
-    sizes = [
-        float(attributes.get("PhysicalSize" + axis, 0))
-        * _MICROMETRES.get(attributes.get(f"PhysicalSize{axis}Unit", "µm"), 0)
-        for axis in "XY"
-    ]
-    return square_size(*sizes)
+def _pixel_size(attributes: dict[str, str]) -> PixelSize | None:
+    width, height = (float(attributes.get("PhysicalSize" + axis, 0)) for axis in "XY")
+    units = [attributes.get(f"PhysicalSize{axis}Unit", "µm") for axis in "XY"]
+    if not all(unit in _MICROMETRES for unit in units):
+        return PixelSize.of(width, height, "/".join(units))
+    return PixelSize.of(width * _MICROMETRES[units[0]], height * _MICROMETRES[units[1]])
 
 
 def _children(element: ElementTree.Element, name: str) -> Iterator[Any]:

@@ -65,14 +65,14 @@ def _describe_plane(header: TiffHeader, name: str) -> ImageDescription:
     text = header.description.decode("utf-8", errors="replace")
     channels: tuple[str, ...] = ()
     if is_ome(text):
-        channels, pixel_size = one_plane_of_ome(text.rstrip("\0"), name)
+        channels, size = one_plane_of_ome(text.rstrip("\0"), name)
     else:
-        pixel_size = resolution_size(text, header.resolution, tags.get(296, 2))
+        size = resolution_size(text, header.resolution, tags.get(296, 2))
     return ImageDescription(
         shape=header.shape[:2],
         axes="YX",
         channels=channels,
-        pixel_size=pixel_size,
+        size=size,
         zero_is_white=tags.get(262, 1) == 0,
         orientation=tags.get(274, 1),
     )
@@ -191,7 +191,7 @@ def _ome_stack(tiff: Any, text: str, file_name: str) -> TiffStack:
         shape=ome.shape + shape,
         axes=ome.axes + axes.replace("S", "C"),
         channels=ome.channels,
-        pixel_size=ome.pixel_size,
+        size=ome.size,
     )
     return TiffStack(description, pages, lambda: np.stack([page.asarray() for page in pages]))
 
@@ -207,12 +207,13 @@ def _series_stack(tiff: Any, text: str) -> TiffStack:
     axes = axes if "C" in axes else axes.replace("S", "C")
     known = set(axes) <= set("TZCYX") and len(set(axes)) == len(axes)
     tags = tiff.pages[0].tags
-    resolution = (*tags.valueof(282, ()), *tags.valueof(283, ()))
+    fractions = [tags.valueof(tag, ()) for tag in (282, 283)]
+    resolution = tuple(n for f in fractions if isinstance(f, tuple) for n in f)
     description = ImageDescription(
         shape=shape,
         axes=axes if known else "",
         labels=_labels(tiff) if axes.startswith("C") else (),
-        pixel_size=resolution_size(text, resolution, _number(tiff.pages[0], 296, 2)),
+        size=resolution_size(text, resolution, _number(tiff.pages[0], 296, 2)),
     )
     return TiffStack(description, list(series.pages), series.asarray)
 

@@ -6,12 +6,12 @@ import functools
 import re
 from collections.abc import Sequence
 
-from deeploc_tf.sources.formats.description import square_size
+from deeploc_tf.sources.formats.description import PixelSize
 from deeploc_tf.sources.formats.ome_xml import parse_ome
 
 _IMAGEJ_UNIT = re.compile(r"^unit=(.*)$", re.MULTILINE)
 _IMAGEJ_MICROMETRES = {
-    **dict.fromkeys(("um", "\u00b5m", "\u03bcm", r"\u00B5m", "micron", "microns"), 1.0),
+    **dict.fromkeys(("um", "\u00b5m", "\u03bcm", "micron", "microns"), 1.0),
     **dict.fromkeys(("micrometer", "micrometers", "micrometre"), 1.0),
     "nm": 1e-3,
     "mm": 1e3,
@@ -28,7 +28,7 @@ def is_ome(text: str) -> bool:
     return text.rstrip("\0 \r\n\t").endswith("OME>")
 
 
-def one_plane_of_ome(text: str, file_name: str) -> tuple[tuple[str, ...], float | None]:
+def one_plane_of_ome(text: str, file_name: str) -> tuple[tuple[str, ...], PixelSize | None]:
     """Name of the channel, and pixel size, by the OME-XML of a file of one plane.
 
     Files of a folder differ in nothing but their UUID; without it most are answered from memory.
@@ -42,14 +42,14 @@ def one_plane_of_ome(text: str, file_name: str) -> tuple[tuple[str, ...], float 
 
 
 @functools.lru_cache(maxsize=64)
-def _one_plane_of_ome(text: str, file_name: str) -> tuple[tuple[str, ...], float | None]:
+def _one_plane_of_ome(text: str, file_name: str) -> tuple[tuple[str, ...], PixelSize | None]:
     ome = parse_ome(text, 1, file_name)
-    return ome.channels, ome.pixel_size
+    return ome.channels, ome.size
 
 
 @functools.lru_cache(maxsize=64)
-def resolution_size(text: str, resolution: Sequence[int], unit: int) -> float | None:
-    """Micrometres a pixel by ImageJ's unit of length or the unit of the resolution; or None.
+def resolution_size(text: str, resolution: Sequence[int], unit: int) -> PixelSize | None:
+    """The size of a pixel by ImageJ's unit of length or the unit of the resolution; or None.
 
     What desktop programs write by habit, such as 72 dots per inch, is no size of a pixel.
 
@@ -63,9 +63,14 @@ def resolution_size(text: str, resolution: Sequence[int], unit: int) -> float | 
     across, pixels_across, down, pixels_down = resolution
     found = _IMAGEJ_UNIT.search(text) if text.startswith("ImageJ=") else None
     if found is not None:
-        micrometres = _IMAGEJ_MICROMETRES.get(found[1].strip("\0 \r").lower(), 0.0)
-        micrometres = micrometres or _IMAGEJ_MICROMETRES.get(found[1].strip("\0 \r"), 0.0)
+        written = found[1].strip("\0 \r")
+        micrometres = _IMAGEJ_MICROMETRES.get(written.replace("\\u00B5", "\u00b5").lower(), 0.0)
+        if not micrometres:  # pixels, or a unit that nobody knows: to be compared, not to be kept
+            return PixelSize.of(pixels_across / across, pixels_down / down, written)
     else:
         micrometres = _RESOLUTION_MICROMETRES.get(unit, 0.0)
-    size = square_size(micrometres * pixels_across / across, micrometres * pixels_down / down)
-    return size if size is not None and (found is not None or size < _COARSEST) else None
+    size = PixelSize.of(micrometres * pixels_across / across, micrometres * pixels_down / down)
+    is_written_by_habit = found is None or written in ("inch", "cm")
+    if size is None or (is_written_by_habit and size.width >= _COARSEST):
+        return None
+    return size
