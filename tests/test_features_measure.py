@@ -458,7 +458,7 @@ def divides_by_zero(images: Any, masks: Any) -> Any:
         ({"kind": "intensities"}, ValueError, "Did you mean 'intensity'"),
         ({"splits": ("test", "test")}, SplitError, "each split be named once"),
         ({"splits": ("tests",)}, SplitError, "Did you mean 'test'"),
-        ({"mask_channel": "RFP"}, SchemaError, "Did you mean 'rfp'"),
+        ({"mask_channel": "rpf"}, SchemaError, "Did you mean 'rfp'"),
         ({"kind": "pixels", "num_components": 99}, ValueError, "num_components=99, 27 crops"),
     ],
 )

@@ -6,6 +6,7 @@ import logging
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -15,7 +16,9 @@ import pytest
 import tifffile
 from click.testing import CliRunner
 
+from deeploc_tf import build_records, read_table
 from deeploc_tf.cli import main
+from deeploc_tf.features.measure import measure
 from deeploc_tf.sources import (
     CellTable,
     DeepLocHDF5Source,
@@ -26,6 +29,8 @@ from deeploc_tf.sources import (
     TableSource,
 )
 from deeploc_tf.sources.source import RejectedCrop
+from tfrecords.errors import SchemaError
+from tfrecords.schema import Schema
 
 PATTERN = "{protein}_{cell}.tif"
 ONE_A_CHANNEL = "{protein}_{cell}_{channel}.tif"
@@ -347,3 +352,55 @@ def test_channels_that_a_deeploc_file_names_are_read_by_name(tmp_path: Path, hol
         DeepLocHDF5Source(tmp_path / "a.h5", ["gfp", "dapi"]).index()
     with pytest.raises(SourceError, match="RFP, GFP"):
         DeepLocHDF5Source(tmp_path / "a.h5", ["gfp", "rfp"], blocks=[0, 1]).index()
+
+
+def schema_of(*channels: str) -> Schema:
+    return Schema((8, 8, len(channels)), "uint16", channels)
+
+
+def test_a_model_knows_its_channels_whatever_their_case() -> None:
+    """What embed, evaluate, fit --from and predict ask of records and fields."""
+    from deeploc_tf.models.trained import TrainedModel
+
+    model = SimpleNamespace(inputs=[])
+    trained = TrainedModel(model, schema_of("gfp", "rfp"), "", "")
+    assert trained.check_schema(schema_of("gfp", "rfp")) == []
+    assert trained.check_schema(schema_of("GFP", "rfp ")) == [
+        "Channels are matched whatever their case: 'GFP' is 'gfp', 'rfp ' is 'rfp'."
+    ]
+    for others in (("rfp", "gfp"), ("RFP", "GFP"), ("gfp", "dapi")):
+        with pytest.raises(SchemaError, match="channels="):
+            trained.check_schema(schema_of(*others))
+
+
+def test_fields_are_known_to_a_model_whatever_the_case_of_their_channels(tmp_path: Path) -> None:
+    from deeploc_tf.serving.cells import check_source
+
+    def fields(*channels: str) -> FieldSource:
+        cells = CellTable(tmp_path / "cells.csv")
+        return FieldSource(tmp_path, "{field}_{channel}.tif", channels, cells=cells)
+
+    described: Any = SimpleNamespace(channels=("gfp", "rfp"), pixel_size=None)
+    assert check_source(fields("GFP", "rfp"), described) == [
+        "Channels are matched whatever their case: 'GFP' is 'gfp'."
+    ]
+    for others in (("rfp", "gfp"), ("RFP", "GFP"), ("gfp",)):
+        with pytest.raises(SchemaError, match="channels="):
+            check_source(fields(*others), described)
+
+
+def test_the_channel_of_masks_is_known_whatever_its_case(tmp_path: Path) -> None:
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    for number in range(4):
+        write_ome(crops / f"P_{number}.tif", [plane(number, 16), plane(9, 16)], ["GFP", "RFP"])
+    build_records(FolderSource(crops, PATTERN), tmp_path / "records")
+    done = measure(
+        tmp_path / "records", tmp_path / "a.h5", "intensity", splits=["train"], mask_channel="gfp "
+    )
+    again = measure(
+        tmp_path / "records", tmp_path / "b.h5", "intensity", splits=["train"], mask_channel="GFP"
+    )
+    tables = [read_table(tmp_path / name) for name in ("a.h5", "b.h5")]
+    np.testing.assert_array_equal(tables[0].features, tables[1].features)
+    assert (done.num_crops, done.num_features) == (again.num_crops, again.num_features)
