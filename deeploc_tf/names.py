@@ -37,7 +37,7 @@ _SPLITS = {
     "training": "train",
     "testing": "test",
 }
-_USUAL_SPLITS = frozenset({"train", "validation", "test"})
+USUAL_SPLITS = ("train", "validation", "test")
 _KIND_OF_COLUMN: dict[str, Kind] = {
     name: name for name in ("split", "well", "field", "plate", "label", "protein")
 }
@@ -146,6 +146,21 @@ def respelled_channels(found: Sequence[str], ours: Sequence[str]) -> str:
     return f"Channels are matched whatever their case: {', '.join(pairs)}."
 
 
+def unused_splits(names: Iterable[str]) -> str:
+    """A sentence about the splits that no training looks at, or "": another may have been meant.
+
+    >>> unused_splits(["train", "test"])
+    ''
+    """
+    unused = sorted({*names} - {*USUAL_SPLITS})
+    if not unused:
+        return ""
+    return (
+        f"No command uses the split {', '.join(map(repr, unused))} unless it is named: `fit` takes "
+        f"{', '.join(USUAL_SPLITS)} alone."
+    )
+
+
 def well_name(name: str) -> str | None:
     """A well of a plate of up to 1,536 as `A01`, or None where the name is none.
 
@@ -199,7 +214,7 @@ def unified(
     by_loose: dict[str, str] = {}
     conflicts = []
     for name, form in zip(different, forms, strict=True):
-        is_usual = kind == "split" and form in _USUAL_SPLITS
+        is_usual = kind == "split" and form in USUAL_SPLITS
         own = form if is_usual else _trimmed(name)
         spelling = spellings.setdefault(form, own)
         if spelling != own:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf  # noqa: F401 - two logical CPUs must be there before its first use
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,6 +22,8 @@ from hypothesis import strategies as st
 from deeploc_tf.cli import main
 from deeploc_tf.ingest import RecordsPlan, build_records, plan_records
 from deeploc_tf.names import same_form, tidy
+from deeploc_tf.pipeline.splits import with_usual_splits
+from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.sources import (
     CellTable,
     FieldSource,
@@ -26,8 +31,9 @@ from deeploc_tf.sources import (
     SourceError,
     TableSource,
 )
+from deeploc_tf.study.config import read_study
 from tfrecords.errors import SplitError
-from tfrecords.manifest import read_manifest
+from tfrecords.manifest import Manifest, read_manifest
 from tfrecords.verify import verify_deep
 
 ACCENT = "P\u00e9"
@@ -553,3 +559,109 @@ def test_every_form_is_one_of_its_own_form() -> None:
     for one, other in ALIKE:
         for kind in ("channel", "split", "well", "field", "plate", "label", "protein", "group"):
             assert same_form(same_form(one, kind), kind) == same_form(other, kind)
+
+
+# Splits of records that were written elsewhere, and of commands
+
+TINY = [
+    "--width", "0.06", "--dense-units", "8,6", "--crop-size", "8", "--batch-size", "4",
+    "--epochs", "2", "--warmup-epochs", "1", "--quiet",
+]  # fmt: skip
+SIZES = {"train": (4, 4, 4), "validation": (2, 2, 2), "test": (3, 2, 2)}
+
+
+@pytest.fixture(scope="module")
+def screens(write_screen: Callable[..., Manifest], tmp_path_factory: Any) -> dict[str, Path]:
+    """The same crops, but for their keys, in splits of the usual names and of others."""
+    folder = tmp_path_factory.mktemp("screens")
+    write_screen(folder / "usual", SIZES, size=10)
+    write_screen(folder / "other", dict(zip(["Train", "val", "TEST"], SIZES.values())), size=10)  # noqa: B905
+    return {name: folder / name for name in ("usual", "other")}
+
+
+@pytest.fixture(scope="module")
+def trained(screens: dict[str, Path], tmp_path_factory: Any) -> tuple[Path, Result]:
+    folder: Path = tmp_path_factory.mktemp("trained") / "run"
+    return folder, run("fit", screens["other"], folder, *TINY, "--patience", "2")
+
+
+def test_fit_validates_on_a_split_that_is_called_val(trained: tuple[Path, Result]) -> None:
+    folder, done = trained
+    assert done.exit_code == 0, done.output
+    assert "'val' of the records is taken as 'validation'" in done.stderr
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["validation"]["num_crops"] == 6
+    assert metrics["test"]["num_crops"] == 7
+
+
+@pytest.mark.parametrize(
+    ("records", "split"), [("usual", "val"), ("other", "validation"), ("other", "DEV")]
+)
+def test_commands_find_validation_by_any_of_its_names(
+    trained: tuple[Path, Result], screens: dict[str, Path], tmp_path: Path, records: str, split: str
+) -> None:
+    commands = {
+        "embed": ["embed", trained[0], screens[records], tmp_path / "cells.parquet"],
+        "measure": ["measure", screens[records], tmp_path / "m.parquet", "--kind", "intensity"],
+        "evaluate": ["evaluate", trained[0], screens[records], tmp_path / "results"],
+    }
+    for command in commands.values():
+        done = run(*command, "--split", split, "--quiet")
+        assert done.exit_code == 0, done.output
+    for table in ("cells.parquet", "m.parquet"):
+        found = read_table(tmp_path / table)
+        assert len(found.features) == 6
+        assert set(found.metadata["split"]) == {"validation"}
+    metrics = json.loads((tmp_path / "results/metrics.json").read_text())
+    assert metrics["splits"] == ["validation"]
+    assert metrics["num_crops"] == 6
+
+
+@pytest.mark.parametrize("command", ["embed", "measure", "evaluate"])
+def test_a_split_must_be_named_once_by_all_its_names(
+    trained: tuple[Path, Result], screens: dict[str, Path], tmp_path: Path, command: str
+) -> None:
+    first = [] if command == "measure" else [trained[0]]
+    named = ["--split", "val", "--split", "validation"]
+    done = run(command, *first, screens["usual"], tmp_path / "out.parquet", *named)
+    assert done.exit_code == 1
+    assert "Each split must be named once" in done.output
+
+
+def test_records_whose_splits_mean_the_same_are_refused(
+    write_screen: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    sizes = {**SIZES, "val": (1, 1, 1)}
+    write_screen(tmp_path / "records", sizes, size=10)
+    done = run("fit", tmp_path / "records", tmp_path / "run", *TINY)
+    assert done.exit_code == 1
+    assert "'val' and 'validation', which are one" in done.output
+
+
+def test_other_names_of_splits_are_no_other_data_set(screens: dict[str, Path]) -> None:
+    manifest = read_manifest(screens["other"])
+    renamed = with_usual_splits(manifest)
+    assert renamed.split_names == ("test", "train", "validation")
+    assert renamed.digest == manifest.digest
+    assert [renamed.num_crops(split) for split in renamed.split_names] == [7, 12, 6]
+    assert with_usual_splits(renamed) is renamed
+    usual = read_manifest(screens["usual"])
+    assert with_usual_splits(usual) is usual
+
+
+def test_a_training_says_which_split_it_does_not_use(
+    write_screen: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    write_screen(tmp_path / "records", {"train": (4, 4, 4), "tune": (2, 2, 2)}, size=10)
+    done = run("fit", tmp_path / "records", tmp_path / "run", *TINY)
+    assert done.exit_code == 0, done.output
+    assert "Warning: No command uses the split 'tune'" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "split"), [("val", "validation"), ("Test", "test")])
+def test_a_study_names_its_split_in_any_way(tmp_path: Path, name: str, split: str) -> None:
+    (tmp_path / "study.yaml").write_text(
+        f"data: {{kind: simulated}}\nsplit: {name}\n"
+        "methods: {chance: {kind: random, dimensions: 4}}\n"
+    )
+    assert read_study(tmp_path / "study.yaml").split == split

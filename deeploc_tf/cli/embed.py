@@ -64,10 +64,11 @@ def embed(
     .h5ad. The profiles, a row a protein (the mean of its cells), go to NAME.profiles.SUFFIX beside
     it. Stopped and started again, it goes on after the last finished shard.
     """
+    from deeploc_tf.names import known_split
     from tfrecords.manifest import read_manifest
 
     manifest = read_manifest(records)
-    total = sum(manifest.num_crops(split) for split in splits)
+    total = sum(manifest.num_crops(known_split(split, manifest.splits)) for split in splits)
 
     start_tensorflow()
     from deeploc_tf.embedding.embed import embed as embed_crops

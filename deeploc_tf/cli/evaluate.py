@@ -69,13 +69,15 @@ def evaluate(
     prediction of every crop and, with the extra report, pictures. docs/evaluation.md has the
     definitions.
     """
+    from deeploc_tf.names import known_split
     from tfrecords.manifest import read_manifest
     from tfrecords.publishing import check_absent
 
     if results is not None:
         check_absent(results)  # before TensorFlow takes its seconds
     manifest = read_manifest(records)
-    total = sum(manifest.num_crops(split) for split in {*splits} & {*manifest.splits})
+    known = {known_split(split, manifest.splits) for split in splits} & {*manifest.splits}
+    total = sum(map(manifest.num_crops, known))
 
     start_tensorflow()
     from deeploc_tf.training.evaluate import evaluate as measure

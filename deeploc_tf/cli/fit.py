@@ -290,13 +290,15 @@ def fit(
     manifest = read_manifest(records)
 
     start_tensorflow()
+    from deeploc_tf.names import known_split
     from deeploc_tf.pipeline.batches import steps_per_epoch
     from deeploc_tf.training.fit import fit as train
     from deeploc_tf.training.interruptions import TrainingStoppedError
 
     total = None  # how many pairs there are is known after a look at all crops
     if config.method == "classification":
-        steps = steps_per_epoch(manifest, "train", config.batch_size, config.sampling)
+        train_split = known_split("train", manifest.splits)
+        steps = steps_per_epoch(manifest, train_split, config.batch_size, config.sampling)
         total = config.epochs * steps * config.batch_size
     try:
         with Progress("Training on crops", total) as progress, noting_termination() as terminated:

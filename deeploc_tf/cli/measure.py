@@ -73,10 +73,11 @@ def measure(
     protein, go to NAME.profiles.SUFFIX beside it. Stopped and started again, it goes on where it
     was. No network, no labels.
     """
+    from deeploc_tf.names import known_split
     from tfrecords.manifest import read_manifest
 
     manifest = read_manifest(records)
-    total = sum(manifest.num_crops(split) for split in splits)
+    total = sum(manifest.num_crops(known_split(split, manifest.splits)) for split in splits)
 
     start_tensorflow()  # records are decoded by it
     from deeploc_tf.features.measure import measure as measure_crops

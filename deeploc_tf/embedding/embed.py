@@ -28,6 +28,7 @@ from deeploc_tf.models.test_time import View, views
 from deeploc_tf.models.trained import TrainedModel, load_trained
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.shards import shard_batches
+from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.profiles.aggregate import MeanProfiles
 from deeploc_tf.profiles.rows import open_rows
 from deeploc_tf.profiles.tables import (
@@ -40,7 +41,7 @@ from deeploc_tf.profiles.tables import (
 )
 from deeploc_tf.profiles.unfinished import Unfinished
 from deeploc_tf.version import __version__
-from tfrecords.errors import DamagedRecordsError, SplitError
+from tfrecords.errors import DamagedRecordsError
 from tfrecords.manifest import Manifest, ShardInfo
 from tfrecords.publishing import check_absent
 from tfrecords.verify import verify
@@ -94,7 +95,7 @@ def embed(
         records: data set to embed: the one of the training, or another one with equal crops.
         output: file to write: .h5 or .parquet, or for a table that fits into memory .npz or .h5ad
             (see `deeploc_tf.profiles.tables`).
-        splits: names of splits, embedded one after the other.
+        splits: names of splits, embedded one after the other; `val` is `validation`.
         layer: address of the layer to take, or of several, whose vectors stand side by side: see
             `feature_extractor`. None: the penultimate one, "fc_2", and of inpainting
             "source_conv_3:max".
@@ -115,16 +116,14 @@ def embed(
         LockedError: another process writes the same output.
         RecordsError: the run is not finished, or the records are damaged.
         SchemaError: the model was made for other crops, or has no such views.
-        SplitError: there is no such split.
+        SplitError: there is no such split, or one is named twice.
         ValueError: there is no such layer, or the table does not fit into memory.
         MissingAnnDataError: .h5ad without the extra `anndata`.
     """
     output, tell = Path(output), note or (lambda _: None)
     check_table(output)
-    if len(set(splits)) != len(splits):
-        msg = f"Each split must be named once. Received: splits={list(splits)}."
-        raise SplitError(msg)
-    manifest = verify(records)
+    manifest = with_usual_splits(verify(records))
+    splits = find_splits(manifest, splits)
     shards = [(split, shard) for split in splits for shard in manifest.shards(split)]
     total = sum(shard.num_crops for _, shard in shards)
     trained = load_trained(run)

@@ -22,9 +22,10 @@ from deeploc_tf.features.parts import Parts, computed
 from deeploc_tf.features.pixels import fit_components
 from deeploc_tf.features.white_levels import white_levels
 from deeploc_tf.names import same_channels
+from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.profiles.tables import check_suffix, write_table, writing_table
 from deeploc_tf.version import __version__
-from tfrecords.errors import SchemaError, SplitError, did_you_mean
+from tfrecords.errors import SchemaError, did_you_mean
 from tfrecords.manifest import Manifest
 from tfrecords.publishing import check_absent
 from tfrecords.schema import Schema
@@ -100,7 +101,7 @@ def measure(
         records: data set to measure.
         output: file to write, .h5 or .parquet (see `deeploc_tf.profiles.tables`).
         kind: "cellprofiler" (needs the extra of this name), "intensity" or "pixels".
-        splits: names of splits, measured one after the other.
+        splits: names of splits, measured one after the other; `val` is `validation`.
         mask_channel: name of the channel whose bright part is the cell, by Otsu's threshold, or
             "none": the whole crop is. By default the stored mask is taken, and where none is
             stored the second channel.
@@ -118,7 +119,7 @@ def measure(
         LockedError: another process writes the same output.
         MissingCpMeasureError: the extra `cellprofiler` is not installed.
         SchemaError: there is no mask and no channel to make it from.
-        SplitError: there is no such split.
+        SplitError: there is no such split, or one is named twice.
         DamagedRecordsError: the records are damaged.
         ChildProcessError: a worker died.
         ValueError: no crop has anything inside its mask, or crops are too few for the components.
@@ -127,13 +128,14 @@ def measure(
     tell = note or (lambda _: None)
     check_suffix(output)
     check_absent(output)
-    if len(set(splits)) != len(splits) or kind not in KINDS:
+    if kind not in KINDS:
         msg = (
-            f"`kind` must be one of {', '.join(KINDS)}, and each split be named once. "
-            f"Received: kind={kind!r}, splits={list(splits)}.{did_you_mean(kind, KINDS)}"
+            f"`kind` must be one of {', '.join(KINDS)}. Received: kind={kind!r}."
+            f"{did_you_mean(kind, KINDS)}"
         )
-        raise SplitError(msg) if kind in KINDS else ValueError(msg)
-    manifest = verify(records)
+        raise ValueError(msg)
+    manifest = with_usual_splits(verify(records))
+    splits = find_splits(manifest, splits)
     total = sum(manifest.num_crops(split) for split in splits)
     masked = kind != "pixels"
     mask = _mask_rule(manifest.schema, mask_channel, tell) if masked else None

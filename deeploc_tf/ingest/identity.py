@@ -16,6 +16,7 @@ from deeploc_tf.names import (
     same_form,
     tidy,
     unified,
+    unused_splits,
 )
 from deeploc_tf.sources.source import SourceError
 from tfrecords.errors import SplitError
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _Value = TypeVar("_Value")
 _ALWAYS = ("plate", "well", "field")
-USED_SPLITS = ("train", "validation", "test")
 
 
 def unify_columns(
@@ -115,12 +115,9 @@ def by_split(values: Mapping[str, _Value]) -> dict[str, _Value]:
 
 
 def warn_of_unused_splits(names: Iterable[str | None]) -> None:
-    """Say which splits no training looks at, for a name may have been meant otherwise."""
-    if unused := sorted({name for name in names if name} - {*USED_SPLITS}):
-        _log.warning(
-            f"No command uses the split {', '.join(map(repr, unused))} unless it is named: `fit` "
-            f"takes {', '.join(USED_SPLITS)} alone."
-        )
+    """Say through logging which splits no training looks at."""
+    if sentence := unused_splits(name for name in set(names) if name):
+        _log.warning(sentence)
 
 
 def _unified_texts(values: pd.Series[Any], kind: Kind, *, distinct_case: bool) -> pd.Series[Any]:

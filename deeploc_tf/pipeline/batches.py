@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from deeploc_tf.pipeline.classes import Kind, Target, class_index, count_classes, kinds
 from deeploc_tf.pipeline.sampling import balanced, draws_of_a_class
+from deeploc_tf.pipeline.splits import with_usual_splits
 from tfrecords.codec import decode_batch
 from tfrecords.errors import DamagedRecordsError, SplitError
 from tfrecords.manifest import Manifest
@@ -56,7 +57,7 @@ def batches(
         DamagedRecordsError: a shard is missing, or its size is not that of the manifest.
         SplitError: there is no such split.
     """
-    manifest = manifest or verify(records)
+    manifest = manifest or with_usual_splits(verify(records))
     schema = manifest.schema
     _check_batch_size(batch_size)
     dataset = read_serialized(records, split, manifest=manifest).batch(batch_size)
@@ -112,7 +113,7 @@ def training_batches(
             `sampling` needs.
         ValueError: `first_epoch` is not one of the epochs, or `first_step` not one of its steps.
     """
-    manifest = manifest or verify(records)
+    manifest = manifest or with_usual_splits(verify(records))
     schema = manifest.schema
     steps = steps_per_epoch(manifest, split, batch_size, sampling)
     if not 0 <= first_epoch <= epochs:  # -1 would assert an infinite cardinality

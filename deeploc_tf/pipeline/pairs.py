@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from deeploc_tf.pipeline.batches import SHUFFLE_BYTES
 from deeploc_tf.pipeline.classes import count_classes
 from deeploc_tf.pipeline.random_access import RandomAccess
+from deeploc_tf.pipeline.splits import with_usual_splits
 from deeploc_tf.units import kind_of_column, told_path
 from tfrecords.errors import SchemaError, SplitError, did_you_mean
 from tfrecords.manifest import Manifest
@@ -107,7 +108,7 @@ class Pairs:
         pair_by: Sequence[str] = (),
         manifest: Manifest | None = None,
     ) -> None:
-        manifest = manifest or verify(records)
+        manifest = manifest or with_usual_splits(verify(records))
         self.split, self.min_cells = split, min_cells
         self.columns = pair_columns(manifest, pair_by)
         if min_cells < 2:

@@ -9,6 +9,7 @@ from typing import Any
 import pydantic
 import yaml
 
+from deeploc_tf.names import USUAL_SPLITS, known_split
 from deeploc_tf.study.parts import (
     KINDS,
     CombinedMethod,
@@ -60,6 +61,11 @@ class StudyConfig(Part):
     choose_by: str | None = None
     resamples: pydantic.PositiveInt = 200
     draws: pydantic.PositiveInt = 10
+
+    @pydantic.field_validator("split")
+    @classmethod
+    def _spell(cls, value: str) -> str:
+        return known_split(value, USUAL_SPLITS)
 
     @pydantic.field_validator("seeds")
     @classmethod

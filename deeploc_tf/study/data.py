@@ -14,6 +14,7 @@ import pandas as pd
 
 from deeploc_tf.benchmark.standards import Standard, read_standard
 from deeploc_tf.ingest import build_records
+from deeploc_tf.pipeline.splits import with_usual_splits
 from deeploc_tf.sources import TableSource
 from deeploc_tf.sources.simulation.function import STANDARDS
 from deeploc_tf.sources.simulation.simulate import CHANNELS, Screen, simulate, truth_digest
@@ -67,7 +68,7 @@ def prepare(
         colors = {} if data.compartments is None else read_standard(data.compartments).terms
         return StudyData(
             data.records,
-            read_manifest(data.records),
+            with_usual_splits(read_manifest(data.records)),
             tuple(read_standard(file, name) for name, file in data.standards.items()),
             {protein: term for term, members in colors.items() for protein in sorted(members)},
         )

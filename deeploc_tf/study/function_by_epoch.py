@@ -14,6 +14,7 @@ from deeploc_tf.benchmark.standards import Standard, StandardError
 from deeploc_tf.models.deeploc import FEATURE_LAYER
 from deeploc_tf.models.extractors import feature_extractor, inference_function
 from deeploc_tf.pipeline.batches import batches
+from deeploc_tf.pipeline.splits import with_usual_splits
 from deeploc_tf.profiles.aggregate import MeanProfiles
 from deeploc_tf.training.optimization import averaged_weights
 from tfrecords.manifest import read_manifest
@@ -59,7 +60,7 @@ class FunctionByEpoch(keras.callbacks.Callback):
         self.every = every
         self.batch_size = batch_size
         self.layer = layer
-        self._manifest = read_manifest(records)
+        self._manifest = with_usual_splits(read_manifest(records))
         self._twin: Any = None  # a model that takes the averaged weights
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

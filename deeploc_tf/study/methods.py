@@ -14,6 +14,7 @@ from deeploc_tf.embedding.embed import embed
 from deeploc_tf.features.measure import measure
 from deeploc_tf.models.deeploc import PRESETS
 from deeploc_tf.models.heads import head
+from deeploc_tf.pipeline.splits import with_usual_splits
 from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.study.data import ShowProgress, StudyData
@@ -212,7 +213,7 @@ class Methods:
 
 def initialize(records: Path, run: Path, config: FitConfig) -> None:
     """Make a run of a network as it is before its first step of training."""
-    manifest = read_manifest(records)
+    manifest = with_usual_splits(read_manifest(records))
     keras.utils.set_random_seed(config.seed)
     task = Inpainting if config.method == "inpainting" else Classification
     model = task(records, manifest, config).build()

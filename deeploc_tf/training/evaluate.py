@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from deeploc_tf.models.test_time import views
 from deeploc_tf.models.trained import TrainedModel, load_model, load_trained
 from deeploc_tf.pipeline.classes import Kind, class_index, kinds
+from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.training.predictions import Question, predict
 from deeploc_tf.training.run_folder import open_run
 from deeploc_tf.training.several_labels import summarize_several
@@ -51,7 +52,7 @@ def evaluate(
         run: folder of a finished training.
         records: data set to measure on.
         results: folder to make, for the numbers and every crop's prediction; None: no files.
-        splits: names of the splits; their crops are pooled.
+        splits: names of the splits, whose crops are pooled; `val` is `validation`.
         head: "label" or "protein", of a run with both; None: what it tells first.
         test_time: views of a crop whose probabilities are averaged: "none", "crops",
             "orientations" or "both"; see `deeploc_tf.models.test_time.views`.
@@ -97,8 +98,11 @@ def _measure(
     note: Callable[[str], None] | None,
 ) -> Summary:
     note = note or (lambda _: None)
-    manifest = verify(records)
-    _check_splits(splits, manifest)
+    manifest = with_usual_splits(verify(records))
+    splits = find_splits(manifest, splits)
+    if not splits:
+        msg = "There must be a split to evaluate. Received: splits=[]."
+        raise SplitError(msg)
     trained, kind = _load_head(run, head)
     for sentence in trained.check_schema(manifest.schema):
         note(sentence)
@@ -138,14 +142,6 @@ def _measure(
         "num_views": len(chosen),
     }
     return Summary({**described, **summary.metrics}, summary.tables, summary.predictions)
-
-
-def _check_splits(splits: Sequence[str], manifest: Manifest) -> None:
-    for split in splits:
-        manifest.shards(split)  # names the splits there are, if this one is not
-    if not splits or len(set(splits)) != len(splits):
-        msg = f"There must be a split, each named once. Received: splits={list(splits)}."
-        raise SplitError(msg)
 
 
 def _load_head(run: str | Path, head: Kind | None) -> tuple[TrainedModel, Kind]:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from deeploc_tf.models.heads import head
 from deeploc_tf.pipeline.batches import running_on
+from deeploc_tf.pipeline.splits import warn_of_unused_splits, with_usual_splits
 from deeploc_tf.training.callbacks import EndOfEpoch, EpochReport, Progress, load_best_weights
 from deeploc_tf.training.checkpoints import TrainingState, restore_state
 from deeploc_tf.training.classification import Classification
@@ -96,7 +97,8 @@ def fit(
     """
     config = config or FitConfig()
     note = note or (lambda _: None)
-    manifest = verify(records)
+    manifest = with_usual_splits(verify(records))
+    warn_of_unused_splits(manifest)
     kind = Inpainting if config.method == "inpainting" else Classification
     task: Task = kind(records, manifest, config)
     keras.utils.set_random_seed(config.seed)
