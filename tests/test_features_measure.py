@@ -456,7 +456,7 @@ def divides_by_zero(images: Any, masks: Any) -> Any:
     ("arguments", "error", "message"),
     [
         ({"kind": "intensities"}, ValueError, "Did you mean 'intensity'"),
-        ({"splits": ("test", "test")}, SplitError, "each split be named once"),
+        ({"splits": ("test", "test")}, SplitError, "each named once"),
         ({"splits": ("tests",)}, SplitError, "Did you mean 'test'"),
         ({"mask_channel": "rpf"}, SchemaError, "Did you mean 'rfp'"),
         ({"kind": "pixels", "num_components": 99}, ValueError, "num_components=99, 27 crops"),

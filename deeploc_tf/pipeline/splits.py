@@ -63,12 +63,12 @@ def find_splits(manifest: Manifest, names: Sequence[str]) -> list[str]:
     """The splits of the manifest that a person means by `names`.
 
     Raises:
-        SplitError: there is no such split, or one is named twice.
+        SplitError: there is no such split, or they are not each named once.
     """
     found = [known_split(name, manifest.splits) for name in names]
     for split in found:
         manifest.shards(split)  # names the splits there are, if this one is not
-    if len(set(found)) != len(found):
-        msg = f"Each split must be named once. Received: splits={list(names)}."
+    if not found or len(set(found)) != len(found):
+        msg = f"There must be a split, each named once. Received: splits={list(names)}."
         raise SplitError(msg)
     return found

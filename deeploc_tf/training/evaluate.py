@@ -100,9 +100,6 @@ def _measure(
     note = note or (lambda _: None)
     manifest = with_usual_splits(verify(records))
     splits = find_splits(manifest, splits)
-    if not splits:
-        msg = "There must be a split to evaluate. Received: splits=[]."
-        raise SplitError(msg)
     trained, kind = _load_head(run, head)
     for sentence in trained.check_schema(manifest.schema):
         note(sentence)
