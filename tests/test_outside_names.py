@@ -230,6 +230,7 @@ def test_no_spelling_brings_a_group_into_two_splits(
         ("field", ["4", "4", "3", "14"], "04", 2),
         ("field", [4, 3, 2, 1], "04", 1),
         ("field", ["004", "003", "002", "001"], "4", 1),
+        ("Metadata_Site", ["s01", "s1", "s2", "s3"], "s001", 2),
         ("well", ["A01", "A1", "a1", "B01"], "r01c01", 3),
         ("protein", ["ACT1", "ACT1 ", "ABP1", "ABP1"], "ACT1\u200b", 2),
         ("batch", ["one", "one ", "two", "two"], "one", 2),

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from deeploc_tf import names
 from deeploc_tf.names import (
     Kind,
     NameConflictError,
-    kind_of_column,
     respelled,
     same_form,
     tidy,
@@ -19,6 +19,7 @@ from deeploc_tf.names import (
     unused_splits,
 )
 from deeploc_tf.sources.source import SourceError
+from deeploc_tf.units import kind_of_column
 from tfrecords.errors import SplitError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def unify_columns(
         SourceError: two names differ only in what may or may not mean another one.
     """
     kinds: dict[str, Kind] = {str(c): kind_of_column(str(c)) for c in index.columns}
-    wanted = {column for column, kind in kinds.items() if kind in _ALWAYS}
+    wanted = {column for column in kinds if names.kind_of_column(column) in _ALWAYS}
     kinds |= {protein: "protein", **({} if split_column is None else {split_column: "split"})}
     wanted |= {str(column) for column in (protein, split_column, *columns) if column is not None}
     index = index.copy(deep=False)
@@ -67,7 +68,7 @@ def unify_columns(
 
 
 def unified_names(
-    names: Collection[str], kind: Kind, what: str, *, distinct_case: bool = False
+    spellings: Collection[str], kind: Kind, what: str, *, distinct_case: bool = False
 ) -> dict[str, str]:
     """As `unified`; says through logging what it matches, and how alleles are told apart.
 
@@ -75,7 +76,7 @@ def unified_names(
         SourceError: two names may or may not be one.
     """
     try:
-        spelling = unified(names, kind, what, distinct_case=distinct_case)
+        spelling = unified(spellings, kind, what, distinct_case=distinct_case)
     except NameConflictError as error:
         msg = str(error)
         if kind == "protein" and not distinct_case:
@@ -114,9 +115,9 @@ def by_split(values: Mapping[str, _Value]) -> dict[str, _Value]:
     return {spelling[name]: value for name, value in values.items()}
 
 
-def warn_of_unused_splits(names: Iterable[str | None]) -> None:
+def warn_of_unused_splits(splits: Iterable[str | None]) -> None:
     """Say through logging which splits no training looks at."""
-    if sentence := unused_splits(name for name in set(names) if name):
+    if sentence := unused_splits(name for name in set(splits) if name):
         _log.warning(sentence)
 
 

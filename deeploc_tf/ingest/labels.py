@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.ingest.identity import unified_names
-from deeploc_tf.names import kind_of_column, loose_form, same_form, tidy
+from deeploc_tf.names import loose_form, same_form, tidy
 from deeploc_tf.sources.source import SourceError
 from deeploc_tf.text_tables import place, read_table, require_column
+from deeploc_tf.units import kind_of_column
 from tfrecords.errors import did_you_mean
 
 if TYPE_CHECKING:

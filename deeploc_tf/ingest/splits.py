@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.names import kind_of_column, same_form
+from deeploc_tf.names import same_form
 from deeploc_tf.text_tables import require_column
+from deeploc_tf.units import kind_of_column
 from tfrecords.errors import SplitError, did_you_mean
 
 if TYPE_CHECKING:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.names import Kind, kind_of_column, respelled, same_form
+from deeploc_tf.names import Kind, respelled, same_form
 from deeploc_tf.sources.cell_table import CellRows, CellTable
 from deeploc_tf.sources.field_images import FieldImages
 from deeploc_tf.sources.source import UNREADABLE, Reject, RejectedCrop, SourceError
 from deeploc_tf.sources.windows import Spot, Window, labeled_objects
 from deeploc_tf.text_tables import place
+from deeploc_tf.units import kind_of_column
 from tfrecords.errors import did_you_mean
 
 if TYPE_CHECKING:
