@@ -36,14 +36,12 @@ def annotations(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("code", ["IEA", "iea", "Iea", " iea "])
-@pytest.mark.xfail(strict=False, reason="dropped or undefined in silence")
 def test_evidence_codes_are_matched_whatever_their_case(tmp_path: Path, code: str) -> None:
     standard = read_standard(annotations(tmp_path), exclude_evidence=[code])
     assert standard.terms == {"GO:0000001": {"A", "C"}}
     assert standard.report["left_out"]["evidence IEA"] == 1
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_codes_in_lower_case_in_the_file_are_codes(tmp_path: Path) -> None:
     text = GAF + gaf_line("A", "GO:0000001") + gaf_line("B", "GO:0000001", evidence="iea")
     standard = read_standard(written(tmp_path, "a.gaf", text), exclude_evidence=["IEA"])
@@ -51,7 +49,6 @@ def test_codes_in_lower_case_in_the_file_are_codes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("code", "nearest"), [("IAE", "IEA"), ("IDAA", "IDA"), ("XYZ", "")])
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_evidence_that_the_file_does_not_have_is_refused(
     tmp_path: Path, code: str, nearest: str
 ) -> None:
@@ -61,7 +58,6 @@ def test_evidence_that_the_file_does_not_have_is_refused(
     assert (f"Did you mean {nearest!r}" in str(error.value)) == bool(nearest)
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_evidence_is_refused_by_the_command_as_well(tmp_path: Path) -> None:
     path = str(annotations(tmp_path))
     found = CliRunner().invoke(main, ["standards", path, "--exclude-evidence", "iea"])
@@ -79,7 +75,6 @@ def test_evidence_is_refused_by_the_command_as_well(tmp_path: Path) -> None:
     "qualifier",
     ["NOT", "not", "Not", "NOT|part_of", "not|part_of", "part_of|not", "acts_upstream_of| NOT "],
 )
-@pytest.mark.xfail(strict=False, reason="dropped or undefined in silence")
 def test_negative_annotations_are_left_out(tmp_path: Path, qualifier: str) -> None:
     text = GAF + gaf_line("A", "GO:0000001") + gaf_line("B", "GO:0000001", qualifier)
     standard = read_standard(written(tmp_path, "a.gaf", text))
@@ -92,7 +87,6 @@ def test_a_qualifier_that_only_contains_not_is_none(tmp_path: Path) -> None:
     assert read_standard(written(tmp_path, "a.gaf", text)).terms == {"GO:0000001": {"A"}}
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_one_symbol_of_two_proteins_is_counted(tmp_path: Path) -> None:
     line = gaf_line("A", "GO:0000001")
     text = GAF + line + line.replace("id-A", "id-of-another-species")
@@ -103,7 +97,6 @@ def test_one_symbol_of_two_proteins_is_counted(tmp_path: Path) -> None:
 # --- GMT
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_gmt_without_descriptions_keeps_every_member(tmp_path: Path) -> None:
     text = "ER\tSEC61\tSEC62\tSEC63\nGolgi\tSEC62\tANP1\nbud\tBUD3\tBUD4\tSEC61\n"
     standard = read_standard(written(tmp_path, "s.gmt", text))
@@ -114,7 +107,6 @@ def test_gmt_without_descriptions_keeps_every_member(tmp_path: Path) -> None:
     assert standard.report["notes"] == {"lines without a description, all fields are members": 3}
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_gmt_of_disjoint_complexes_without_descriptions(tmp_path: Path) -> None:
     orfs = [f"YAL{i:03}{'CW'[i % 2]}" for i in range(24)]
     text = "".join(f"c{k}\t" + "\t".join(orfs[6 * k : 6 * k + 6]) + "\n" for k in range(4))
@@ -145,7 +137,6 @@ def test_gmt_with_descriptions_loses_and_gains_no_member(
     assert not standard.report["notes"]
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_gmt_that_may_be_either_is_refused_until_one_says_which(tmp_path: Path) -> None:
     text = "ER\tSEC61\tSEC62\tSEC63\nGolgi\tthe Golgi apparatus\tSEC62\tANP1\nbud\t\tBUD3\tBUD4\n"
     path = written(tmp_path, "s.gmt", text)
@@ -158,7 +149,6 @@ def test_gmt_that_may_be_either_is_refused_until_one_says_which(tmp_path: Path) 
         read_standard(written(tmp_path, "t.gmt", twice))
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_a_header_of_gmt_is_no_term(tmp_path: Path) -> None:
     text = "term\tdescription\tgenes\nER\tx y\tSEC61\tSEC62\n"
     standard = read_standard(written(tmp_path, "s.gmt", text))
@@ -169,7 +159,6 @@ def test_a_header_of_gmt_is_no_term(tmp_path: Path) -> None:
 # --- comments, headers, quotation marks
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_terms_may_begin_with_the_sign_of_comments(tmp_path: Path) -> None:
     text = "# made by hand\nER\t\tA1\tB2\n#2 complex\t\tC3\tD4\n# the end\n"
     standard = read_standard(written(tmp_path, "s.gmt", text))
@@ -179,7 +168,6 @@ def test_terms_may_begin_with_the_sign_of_comments(tmp_path: Path) -> None:
     assert "#C3" in read_standard(written(tmp_path, "s.tsv", pairs)).terms["ER"]
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_a_comment_before_the_data_that_looks_like_data_is_named(tmp_path: Path) -> None:
     text = "#1 complex\t\tA1\tB2\nER\t\tA1\tB2\n"
     standard = read_standard(written(tmp_path, "s.gmt", text))
@@ -191,7 +179,6 @@ def test_a_comment_before_the_data_that_looks_like_data_is_named(tmp_path: Path)
 @pytest.mark.parametrize(
     "header", ["protein\tterm", "Gene\tCompartment", "#protein\tterm", "ORF\tcomplex"]
 )
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_a_header_of_two_columns_is_no_membership(tmp_path: Path, header: str) -> None:
     text = f"{header}\nA1\tER\nB2\tER\n"
     standard = read_standard(written(tmp_path, "s.tsv", text))
@@ -199,13 +186,11 @@ def test_a_header_of_two_columns_is_no_membership(tmp_path: Path, header: str) -
     assert sum(standard.report["left_out"].values()) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_two_columns_in_the_other_order_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StandardError, match="protein and then the term"):
         read_standard(written(tmp_path, "s.tsv", "term\tprotein\nER\tA1\nER\tB2\n"))
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_quotation_marks_around_fields_are_syntax(tmp_path: Path) -> None:
     text = '"A1"\t"ER"\n"B2"\t"ER"\nAAP1\'\tER\n'
     standard = read_standard(written(tmp_path, "s.tsv", text))
@@ -231,7 +216,6 @@ def test_line_ends_and_byte_order_marks_are_no_part_of_names(
     assert read_standard(written(tmp_path, "s.json", modules)).terms == expected
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_the_summary_of_huh_may_have_tabs(tmp_path: Path) -> None:
     text = "yORF localization summary\nYAL001C\tER,Golgi\nYAL002W ER\nYAL003W Ambiguous\n"
     standard = read_standard(written(tmp_path, "s.txt", text))
@@ -239,7 +223,6 @@ def test_the_summary_of_huh_may_have_tabs(tmp_path: Path) -> None:
     assert standard.report["left_out"] == {"'ambiguous', not a compartment": 1}
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_stoichiometry_in_any_form_hides_no_protein(tmp_path: Path) -> None:
     head = "#Complex ac\tRecommended name\tIdentifiers (and stoichiometry) of molecules in complex"
     cell = "P32797(n)|p38960(2)|Q07921(1 - 2)|Q01217:PRO_0000002073(0)|P06100 (3)"
@@ -248,7 +231,6 @@ def test_stoichiometry_in_any_form_hides_no_protein(tmp_path: Path) -> None:
     assert not standard.report["left_out"]
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_slims_find_alternative_ids(tmp_path: Path) -> None:
     pytest.importorskip("fastobo", reason="needs the extra go")
     term = "[Term]\nid: {}\nname: n\nnamespace: biological_process\n{}\n"
@@ -268,7 +250,6 @@ def test_slims_find_alternative_ids(tmp_path: Path) -> None:
 # --- names
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_names_are_one_in_whatever_form_they_are_written(tmp_path: Path) -> None:
     modules = {"ER": ["A1", " B2", "Caf\u00e9", "D\u200b4"], "Golgi": ["A1\u200b", "Cafe\u0301"]}
     path = written(tmp_path, "s.json", json.dumps(modules))
@@ -278,7 +259,6 @@ def test_names_are_one_in_whatever_form_they_are_written(tmp_path: Path) -> None
     assert standard.report["notes"]["names made plain (spaces, Unicode form)"] == 4
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_profiles_and_standard_meet_in_whatever_form_names_are_written() -> None:
     standard = Standard("s", {"ER": frozenset(["A1\u200b", "Cafe\u0301", "X9"])})
     annotation = annotate(standard, ["Caf\u00e9", " A1", "B2"])
@@ -287,7 +267,6 @@ def test_profiles_and_standard_meet_in_whatever_form_names_are_written() -> None
     assert annotation.coverage["proteins_matched_by_form"] == 2
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_names_that_differ_in_case_are_counted_and_not_matched() -> None:
     standard = Standard("s", {"ER": frozenset(["A1", "B2", "C3", "D4"])})
     annotation = annotate(standard, ["A1", "B2", "c3", "d4"])
@@ -298,7 +277,6 @@ def test_names_that_differ_in_case_are_counted_and_not_matched() -> None:
         annotate(standard, ["a1", "b2", "c3", "d4"])
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_two_profiles_of_one_name_are_refused(tmp_path: Path) -> None:
     from deeploc_tf.benchmark.benchmark import benchmark
 
@@ -335,7 +313,6 @@ def run(*arguments: object) -> tuple[str, dict[str, object]]:
 CHEAP = ("--shuffles", 0, "--resamples", 0, "--permutations", 0)
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_excluded_profiles_are_counted_for_each_method(files: Path) -> None:
     names = (files / "p.tsv", files / "q.tsv", files / "results")
     out, values = run(*names, "-s", files / "groups.gmt", *CHEAP, "--similarity", "pearson")
@@ -346,14 +323,12 @@ def test_excluded_profiles_are_counted_for_each_method(files: Path) -> None:
     assert (found[1]["not_finite"], found[1]["all_zero"], found[1]["constant"]) == (1, 1, 1)
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_excluded_profiles_of_one_method_are_printed(files: Path) -> None:
     out, values = run(files / "q.tsv", files / "groups.gmt", files / "results", *CHEAP)
     assert "24 profiles; excluded: 1 not finite (P03), 1 all zero (P05)" in out
     assert values["profiles"]["excluded"]["constant"] == 0  # type: ignore[index]
 
 
-@pytest.mark.xfail(strict=True, reason="dropped or undefined in silence")
 def test_a_join_says_how_many_met_and_names_of_each_side_when_few_do(files: Path) -> None:
     out, values = run(files / "p.tsv", files / "groups.gmt", files / "results", *CHEAP)
     assert "24 of 24 profiles and 24 of 24 proteins of 'groups' meet." in out

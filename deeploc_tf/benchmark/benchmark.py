@@ -11,13 +11,14 @@ import pandas as pd
 import scipy.sparse
 from numpy.typing import NDArray
 
-from deeploc_tf.benchmark.clustering import cluster_scores
+from deeploc_tf.benchmark.clustering import cluster_notes, cluster_scores
 from deeploc_tf.benchmark.intervals import (
     COMPARED,
     bounds,
     resampled_average_precisions,
     resampled_weights,
 )
+from deeploc_tf.benchmark.meeting import Meeting
 from deeploc_tf.benchmark.per_query import (
     QueryScores,
     benjamini_hochberg,
@@ -37,6 +38,7 @@ from deeploc_tf.benchmark.terms import term_table
 
 NUM_SHUFFLES = 10
 SIGNIFICANT = 0.05
+_FEWEST_PERMUTATIONS = 19  # whose smallest p-value is 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +73,7 @@ class StandardScores:
         terms: a row a term, see `term_table`.
         resampled: scores of the same draws of proteins, by name; empty without intervals.
         notes: by name of a score, why it, or its interval, is None.
+        meeting: which names of the standard are those of profiles.
     """
 
     standard: str
@@ -79,6 +82,7 @@ class StandardScores:
     terms: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
     resampled: Mapping[str, NDArray[np.float64]] = dataclasses.field(default_factory=dict)
     notes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    meeting: Meeting | None = None
 
 
 def benchmark(
@@ -136,12 +140,13 @@ def benchmark(
     for annotation, pairs in zip(annotations, shared, strict=True):
         among = similarities.among(annotation.proteins)
         result = _score(among, annotation, pairs, ks, extent)
-        numbers = {**left_out, **result.numbers}
+        numbers, notes = {**left_out, **result.numbers}, dict(result.notes)
         if extent.num_draws:
             generator = np.random.default_rng(extent.seed)
             chosen = features[annotation.proteins]
             numbers |= cluster_scores(chosen, annotation.members, extent.num_draws, generator)
-        results.append(dataclasses.replace(result, numbers=numbers))
+            notes |= cluster_notes(numbers, extent.num_draws)
+        results.append(dataclasses.replace(result, numbers=numbers, notes=notes))
     return results
 
 
@@ -156,26 +161,28 @@ def _score(
     generator = np.random.default_rng(extent.seed)
     orders = [generator.permutation(len(similarities)) for _ in range(extent.num_shuffles)]
     curve, shuffled = pooled_curves(similarities, shared, orders, extent.memory)
+    of_queries, notes = _numbers_of_queries(queries, len(similarities), ks, extent)
     values = {
         **annotation.coverage,
         **_numbers_of_curve(curve, len(similarities), shared.nnz // 2),
-        **_numbers_of_queries(queries, len(similarities), ks, extent),
+        **of_queries,
     }
     if shuffled:
+        spread = float(np.std(shuffled, ddof=1)) if len(shuffled) > 1 else None
         values["shuffled_average_precision"] = float(np.mean(shuffled))
-        values["shuffled_average_precision_sd"] = float(
-            np.std(shuffled, ddof=min(1, len(shuffled) - 1))
-        )
+        values["shuffled_average_precision_sd"] = spread
+        if spread is None:
+            notes["shuffled_average_precision_sd"] = "A standard deviation takes two shuffles."
     resampled: dict[str, NDArray[np.float64]] = {}
-    notes: dict[str, str] = {}
     if extent.num_resamples:
         resampled = _resample(similarities, shared, extent)
-        for name in COMPARED:
-            low, high, note = bounds(name, resampled.get(name))
-            values |= {f"{name}_low": low, f"{name}_high": high}
-            notes |= {name: f"No interval of {name}: {note}"} if note else {}
+        for score in COMPARED:
+            low, high, note = bounds(score, resampled.get(score))
+            values |= {f"{score}_low": low, f"{score}_high": high}
+            notes |= {score: f"No interval of {score}: {note}"} if note else {}
     terms = term_table(annotation, queries.term_precision)
-    return StandardScores(annotation.standard, values, curve, terms, resampled, notes)
+    name, meeting = annotation.standard, annotation.meeting
+    return StandardScores(name, values, curve, terms, resampled, notes, meeting)
 
 
 def _numbers_of_curve(
@@ -198,29 +205,50 @@ def _numbers_of_curve(
 
 def _numbers_of_queries(
     queries: QueryScores, num_proteins: int, ks: Sequence[int], extent: Extent
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Means over queries, and notes on those that are not defined."""
     ranked, positives = num_proteins - 1, queries.positives
     normalized = [
         normalized_average_precision(score, int(number), ranked)
         for score, number in zip(queries.precision, positives, strict=True)
         if number < ranked
     ]
-    values = {
+    values: dict[str, Any] = {
         "mean_average_precision": float(queries.precision.mean()),
         "mean_query_prevalence": float((positives / ranked).mean()),
         "mean_normalized_average_precision": float(np.mean(normalized)),
         "mean_auroc": float(np.nanmean(queries.auroc)),
+        "queries_without_negatives": num_proteins - len(normalized),
     }
+    notes = {}
+    if len(normalized) < num_proteins:
+        notes["mean_auroc"] = notes["mean_normalized_average_precision"] = (
+            f"{num_proteins - len(normalized)} of {num_proteins} proteins share a term with all "
+            "others and are left out of mean_auroc and mean_normalized_average_precision."
+        )
     for column, k in enumerate(ks):
-        values[f"recall_at_{k}"] = float((queries.hits[:, column] / positives).mean())
-        values[f"precision_at_{k}"] = float(queries.hits[:, column].mean() / k)
-    if extent.num_permutations:
+        names = f"recall_at_{k}", f"precision_at_{k}"
+        if k > ranked:
+            why = f"No precision and recall at {k}: a protein ranks {ranked} others."
+            values |= dict.fromkeys(names)
+            notes |= dict.fromkeys(names, why)
+            continue
+        hits = queries.hits[:, column]
+        values[names[0]] = float((hits / positives).mean())
+        values[names[1]] = float(hits.mean() / k)
+    if 0 < extent.num_permutations < _FEWEST_PERMUTATIONS:
+        values["significant_queries"] = None
+        notes["significant_queries"] = (
+            f"No significant_queries: p-values of {SIGNIFICANT} or less take "
+            f"{_FEWEST_PERMUTATIONS} permutations or more."
+        )
+    elif extent.num_permutations:
         generator = np.random.default_rng(extent.seed)
         p_values = permutation_p_values(
             queries.precision, positives, ranked, extent.num_permutations, generator
         )
         values["significant_queries"] = float((benjamini_hochberg(p_values) <= SIGNIFICANT).mean())
-    return values
+    return values, notes
 
 
 def _resample(

@@ -24,6 +24,7 @@ NUM_NEIGHBORS = 10
 PROBE_STEPS = 300
 MAX_FOLDS = 10
 MAX_CELLS = 10_000
+NO_SCATTER = "No cluster_score: points of one label do not scatter."
 
 
 def cell_scores(
@@ -53,10 +54,10 @@ def cell_scores(
     Returns:
         `knn_macro_f1`, `knn_balanced_accuracy`, `linear_macro_f1`, `linear_balanced_accuracy`,
         `chance_balanced_accuracy` (one by the number of labels), `cluster_score` of the labels (see
-        `cluster_score`), and counts.
+        `cluster_score`; None where points do not scatter, then `notes` says so), and counts.
 
     Raises:
-        ValueError: fewer than two labels have two groups.
+        ValueError: fewer than two labels have two groups, or all vectors are equal.
     """
     features, label, group = np.asarray(features), np.asarray(labels), np.asarray(groups)
     usable = np.isfinite(features).all(axis=1)
@@ -86,6 +87,9 @@ def cell_scores(
         )
         raise ValueError(msg)
     features, label, group = features[kept], label[kept], group[kept]
+    if (features == features[0]).all():
+        msg = f"Vectors of cells must differ. Received: {len(kept)} cells with equal ones."
+        raise ValueError(msg)
     folds = _folds(group, max_folds, generator)
     values: dict[str, Any] = {
         **counts,
@@ -98,7 +102,10 @@ def cell_scores(
     for name, predicted in _predictions(features, label, folds, num_neighbors).items():
         values[f"{name}_macro_f1"] = float(f1_score(label, predicted, average="macro"))
         values[f"{name}_balanced_accuracy"] = float(balanced_accuracy_score(label, predicted))
-    return {**values, "cluster_score": finite_or_none(cluster_score(features, label))}
+    values["cluster_score"] = finite_or_none(cluster_score(features, label))
+    if values["cluster_score"] is None:
+        values["notes"] = {"cluster_score": NO_SCATTER}
+    return values
 
 
 def cluster_score(features: NDArray[Any], labels: NDArray[Any]) -> float:

@@ -14,6 +14,7 @@ clusters of a function of their size alone, since the terms' sizes are those of 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 from scipy.special import gammaln
 
-from deeploc_tf.benchmark.cells import cluster_score, finite_or_none
+from deeploc_tf.benchmark.cells import NO_SCATTER, cluster_score, finite_or_none
 
 LINKAGES = ("average", "single", "complete")
 METRICS = ("euclidean", "cosine")
@@ -50,7 +51,9 @@ def cluster_scores(
 ) -> dict[str, Any]:
     """AMI and pairwise F1 of the best cuts, mean and standard deviation over draws, JSON-ready.
 
-    Beside them stands the mean `cluster_score` of the modules themselves.
+    Beside them stands the mean `cluster_score` of the modules themselves. Draws of one module are
+    left out, since no clustering can be right or wrong about it; `draws_scored` counts the others.
+    What is not defined is None.
 
     Args:
         features: `(num_proteins, num_features)`.
@@ -64,6 +67,8 @@ def cluster_scores(
     apart: tuple[list[float], list[float]] = ([], [])
     for _ in range(num_draws):
         proteins, modules = draw_modules(members, generator)
+        if modules.max() == 0:
+            continue
         shuffled = generator.permutation(modules)
         expected = ExpectedInformation(modules)
         cuts: tuple[list[Cut], list[Cut]] = ([], [])
@@ -78,14 +83,37 @@ def cluster_scores(
         null.append(max(cuts[1], key=lambda cut: cut.ami))
         for labels, found_scores in zip((modules, shuffled), apart, strict=True):
             found_scores.append(cluster_score(features[proteins], labels))
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"draws_scored": len(best)}
     for prefix, chosen, scores in (("", best, apart[0]), ("shuffled_", null, apart[1])):
-        values[f"{prefix}cluster_score"] = finite_or_none(float(np.mean(scores)))
+        values[f"{prefix}cluster_score"] = finite_or_none(np.mean(scores)) if scores else None
         for field, name in (("ami", "adjusted_mutual_information"), ("f1", "cluster_f1")):
             numbers = np.array([getattr(cut, field) for cut in chosen])
-            values[prefix + name] = float(numbers.mean())
-            values[f"{prefix}{name}_sd"] = float(numbers.std(ddof=min(1, num_draws - 1)))
+            values[prefix + name] = float(numbers.mean()) if len(numbers) else None
+            spread = float(numbers.std(ddof=1)) if len(numbers) > 1 else None
+            values[f"{prefix}{name}_sd"] = spread
     return values
+
+
+def cluster_notes(values: Mapping[str, Any], num_draws: int) -> dict[str, str]:
+    """Why scores of clusters are None, or of fewer draws, by their names."""
+    names = ("adjusted_mutual_information", "cluster_f1", "cluster_score")
+    scored = values["draws_scored"]
+    if not scored:
+        why = "No scores of clusters: only one term without overlap can be drawn, they need two."
+        return dict.fromkeys(names, why)
+    notes = {}
+    if scored < num_draws:
+        why = (
+            f"{num_draws - scored} of {num_draws} draws had one term and are left out of the "
+            "scores of clusters."
+        )
+        notes = dict.fromkeys(names, why)
+    if values["cluster_score"] is None:
+        notes["cluster_score"] = NO_SCATTER
+    if values["adjusted_mutual_information_sd"] is None:
+        why = "A standard deviation takes two draws."
+        notes |= dict.fromkeys(("adjusted_mutual_information_sd", "cluster_f1_sd"), why)
+    return notes
 
 
 def draw_modules(

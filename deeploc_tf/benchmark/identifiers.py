@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from deeploc_tf.benchmark.formats.entries import Protein
 from deeploc_tf.benchmark.formats.registry import SYSTEMATIC_NAME
 from deeploc_tf.benchmark.formats.text import StandardError, malformed, names_in, numbered_lines
+from deeploc_tf.names import tidy
 
 Tier = Mapping[str, frozenset[str]]
 
@@ -41,9 +42,10 @@ class IdentifierMap:
     def candidates(self, name: str) -> frozenset[str]:
         """What a name may stand for: nothing, one protein, or several.
 
-        A name as addresses write it, `ADE5%2C7`, is looked up as `ADE5,7`.
+        A name as addresses write it, `ADE5%2C7`, is looked up as `ADE5,7`; spaces around it and
+        zero-width characters are no part of it.
         """
-        plain = unquote(name)
+        plain = tidy(unquote(name))
         return next((tier[plain] for tier in self.tiers if plain in tier), frozenset())
 
     def map(self, names: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -134,7 +136,7 @@ def _known_names(known: IdentifierMap, gene: Gene) -> frozenset[str]:
 
 def _genes(path: Path) -> Iterator[Gene]:
     """The rows of a table, whichever of the three it is."""
-    lines = numbered_lines(path, comment="")
+    lines = numbered_lines(path)
     number, first = next(lines, (0, ""))
     header = first.split("\t")
     if not number:

@@ -24,6 +24,10 @@ from tfrecords.publishing import publish_bytes, publish_json
 SCHEMA_VERSION = 2
 
 DEFINITIONS = {
+    "proteins_in_both": "proteins of the standard that have a profile; names that differ in spaces "
+    "or Unicode form are one (proteins_matched_by_form), those that differ in case are not "
+    "(proteins_that_differ_in_case)",
+    "excluded": "profiles that take no part, by reason",
     "prevalence": "positive pairs / pairs; a pair is positive if the two share a kept term",
     "average_precision": "sum over distinct scores of (R_k - R_(k-1)) P_k, one ranking of all "
     "pairs, tied pairs enter together",
@@ -74,6 +78,7 @@ class Method:
         file: of the profiles; None for random vectors.
         provenance: of the profiles.
         identifiers: what a table of identifiers did to their names.
+        excluded: how many profiles take no part, by reason, JSON-ready.
     """
 
     name: str
@@ -81,6 +86,7 @@ class Method:
     file: Path | None
     provenance: Mapping[str, Any]
     identifiers: Mapping[str, Any] | None = None
+    excluded: Mapping[str, Any] | None = None
 
 
 def write_results(
@@ -225,6 +231,8 @@ def _origin(method: Method) -> dict[str, Any]:
         origin = {**origin, "file": method.file.name, "sha256": digest}
     if method.identifiers is not None:
         origin["identifiers"] = dict(method.identifiers)
+    if method.excluded is not None:
+        origin["excluded"] = dict(method.excluded)
     return origin
 
 

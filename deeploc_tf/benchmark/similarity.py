@@ -11,6 +11,8 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
+from deeploc_tf.names import same_form
+
 Kind = Literal["cosine", "pearson", "spearman", "euclidean"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -73,17 +75,15 @@ def usable_profiles(
     Raises:
         ValueError: two profiles have one name, or fewer than two are usable.
     """
-    double = sorted(name for name, count in Counter(names).items() if count > 1)[:3]
+    forms = [same_form(name, "protein") for name in names]
+    double = sorted(name for name, count in Counter(forms).items() if count > 1)[:3]
     if len(names) < 2 or double:
         msg = (
             "Profiles must be two or more, each of another protein. Received: "
             f"{len(names)} profiles" + (f", {double} more than once." if double else ".")
         )
         raise ValueError(msg)
-    finite: NDArray[np.bool_] = np.asarray(np.isfinite(features).all(axis=1))
-    usable = finite.copy()
-    if kind != "euclidean":
-        usable[finite] = np.linalg.norm(_centered(features[finite], kind), axis=1) > 0
+    usable = ~np.logical_or.reduce(list(unusable_profiles(features, kind).values()))
     if usable.sum() < 2:
         bad = [name for name, good in zip(names, usable, strict=True) if not good]
         msg = (
@@ -92,6 +92,23 @@ def usable_profiles(
         )
         raise ValueError(msg)
     return usable
+
+
+def unusable_profiles(
+    features: NDArray[np.float32], kind: Kind = "cosine"
+) -> dict[str, NDArray[np.bool_]]:
+    """Which profiles have no similarity, by reason: `not_finite`, `all_zero`, `constant`."""
+    features = np.asarray(features)
+    finite: NDArray[np.bool_] = np.asarray(np.isfinite(features).all(axis=1))
+    without_length = np.zeros(len(features), bool)
+    if kind != "euclidean":
+        without_length[finite] = np.linalg.norm(_centered(features[finite], kind), axis=1) == 0
+    constant = without_length & features.any(axis=1)
+    return {
+        "not_finite": ~finite,
+        "all_zero": without_length & ~constant,
+        "constant": constant,
+    }
 
 
 def similarities_of(

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 
+from deeploc_tf.benchmark.collecting import collect
 from deeploc_tf.benchmark.formats.aspects import check_aspect
-from deeploc_tf.benchmark.formats.entries import Entry, Protein, Reading
+from deeploc_tf.benchmark.formats.entries import Protein, Reading
 from deeploc_tf.benchmark.formats.registry import FORMATS, format_of
 from deeploc_tf.benchmark.formats.text import StandardError
 from deeploc_tf.benchmark.identifiers import IdentifierMap
+from deeploc_tf.benchmark.meeting import Meeting, meet
+from deeploc_tf.names import same_form
 from tfrecords.errors import did_you_mean
 
 __all__ = [
@@ -64,6 +67,7 @@ class Annotation:
         terms: names of the kept terms.
         coverage: how many proteins and terms there were, and how many take part.
         descriptions: of the standard's terms.
+        meeting: which names of the two sides are one.
     """
 
     standard: str
@@ -71,7 +75,8 @@ class Annotation:
     members: scipy.sparse.csr_matrix
     terms: tuple[str, ...]
     coverage: Mapping[str, int]
-    descriptions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    descriptions: Mapping[str, str]
+    meeting: Meeting
 
 
 def read_standard(
@@ -94,7 +99,8 @@ def read_standard(
         format: a name in `FORMATS`; None finds it by suffix and content.
         aspect: of the Gene Ontology: "C" component, "F" function, "P" process. Needed where the
             file has several.
-        exclude_evidence: evidence codes, such as "IEA", whose annotations are left out (GAF).
+        exclude_evidence: evidence codes, such as "IEA", in any case, whose annotations are left out
+            (GAF); the file must have them.
         ontology: OBO file; proteins of a term are then proteins of all terms above it (GAF).
         slim: OBO file of a slim, or the name of a subset of `ontology`: only its terms are kept.
         identifiers: gives each protein the name to use.
@@ -112,7 +118,7 @@ def read_standard(
     chosen, form = format_of(path, format)
     options = {
         "aspect": aspect,
-        "exclude_evidence": sorted(exclude_evidence),
+        "exclude_evidence": sorted({code.strip().upper() for code in exclude_evidence}),
         "ontology": None if ontology is None else str(ontology),
         "slim": None if slim is None else str(slim),
     }
@@ -125,7 +131,7 @@ def read_standard(
         None if ontology is None else Path(ontology),
         slim,
     )
-    members, descriptions = _collect(path, form.read(reading))
+    members, descriptions = collect(path, form.read(reading), reading.notes, MAX_MEMBERSHIPS)
     left_out = dict(sorted(reading.left_out.items()))
     excluded = _excluded(path, members, descriptions, exclude_terms)
     report: dict[str, Any] = {
@@ -203,14 +209,15 @@ def annotate(
             f"min_size={min_size}, max_size={max_size}."
         )
         raise StandardError(msg)
-    position = {protein: i for i, protein in enumerate(proteins)}
-    known = {protein for members in standard.terms.values() for protein in members}
+    known = frozenset().union(*standard.terms.values())
+    meeting = meet(standard.name, proteins, known)
+    position = meeting.rows
     rows: list[int] = []
     columns: list[int] = []
     kept: list[str] = []
     too_small = too_large = 0
     for term, members in sorted(standard.terms.items()):
-        present = sorted(position[protein] for protein in members if protein in position)
+        present = sorted({position[protein] for protein in members if protein in position})
         if len(present) < min_size:
             too_small += 1
         elif max_size is not None and len(present) > max_size:
@@ -219,14 +226,15 @@ def annotate(
             rows += present
             columns += [len(kept)] * len(present)
             kept.append(term)
-    overlap = len(known & position.keys())
+    overlap = len(set(position.values()))
     if not overlap:
         msg = (
             f"Proteins of {standard.name!r} must have profiles. Received: 0 proteins in common, "
-            f"such as {sorted(known)[:3]} there and {sorted(position)[:3]} here. Use the same kind "
+            f"such as {sorted(known)[:3]} there and {sorted(proteins)[:3]} here. "
+            f"{meeting.sentence() if meeting.by_case else ''} Use the same kind "
             "of name in both, or a table of identifiers."
         )
-        raise StandardError(msg)
+        raise StandardError(" ".join(msg.split()))
     if not kept:
         sizes = f"{min_size} or more" if max_size is None else f"{min_size} to {max_size}"
         msg = (
@@ -240,9 +248,11 @@ def annotate(
         (np.ones(len(rows), np.int32), (row_numbers, columns)), (len(taking_part), len(kept))
     )
     coverage = {
-        "proteins_with_profile": len(position),
+        "proteins_with_profile": len(proteins),
         "proteins_in_standard": len(known),
         "proteins_in_both": overlap,
+        "proteins_matched_by_form": len(meeting.by_form),
+        "proteins_that_differ_in_case": len(meeting.by_case),
         "proteins_scored": len(taking_part),
         "terms_in_standard": len(standard.terms),
         "terms_too_small": too_small,
@@ -250,7 +260,13 @@ def annotate(
         "terms_scored": len(kept),
     }
     return Annotation(
-        standard.name, taking_part, members_matrix, tuple(kept), coverage, standard.descriptions
+        standard.name,
+        taking_part,
+        members_matrix,
+        tuple(kept),
+        coverage,
+        standard.descriptions,
+        meeting,
     )
 
 
@@ -267,43 +283,6 @@ def _check_options(path: Path, chosen: str, given: Mapping[str, Any]) -> None:
             raise StandardError(msg)
 
 
-def _collect(
-    path: Path, entries: Iterator[Entry]
-) -> tuple[dict[str, set[Protein]], dict[str, str]]:
-    """Members, by all their names, and description of each term."""
-    terms: dict[str, set[Protein]] = {}
-    descriptions: dict[str, str] = {}
-    same: dict[Protein, Protein] = {}  # a protein of many terms is kept once
-    count = 0
-    for term, proteins, description in entries:
-        for protein in proteins:
-            if protein not in same:
-                _check_name(path, *protein)
-                same[protein] = protein
-        if term not in terms:
-            _check_name(path, term)
-            terms[term] = set()
-            descriptions[term] = description
-        members = terms[term]
-        count -= len(members)
-        members.update([same[protein] for protein in proteins])
-        count += len(members)
-        if count > MAX_MEMBERSHIPS:
-            msg = (
-                f"A standard must fit into memory. Received: {path} with more than "
-                f"{MAX_MEMBERSHIPS:,} members of terms. Take one organism, one aspect or a slim."
-            )
-            raise StandardError(msg)
-    return terms, descriptions
-
-
-def _check_name(path: Path, *names: str) -> None:
-    for name in names:
-        if not name or name != name.strip() or any(c in name for c in "\t\n\r"):
-            msg = f"Names must be text on one line, without tabs. Received: {name!r} in {path}."
-            raise StandardError(msg)
-
-
 def _excluded(
     path: Path,
     terms: Mapping[str, Any],
@@ -312,15 +291,20 @@ def _excluded(
 ) -> list[str]:
     """The terms to leave out, all of which must be there."""
     known = {*terms, *descriptions.values()}
+    forms = {same_form(name, "label") for name in known}
+    unwanted = {same_form(name, "label") for name in exclude_terms}
     for name in exclude_terms:
-        if name not in known:
+        if same_form(name, "label") not in forms - {""}:
             msg = (
                 f"A term to leave out must be in the standard. Received: {name!r} for {path}."
                 f"{did_you_mean(name, known - {''})}"
             )
             raise StandardError(msg)
-    unwanted = set(exclude_terms)
-    return [term for term in terms if {term, descriptions.get(term)} & unwanted]
+    return [
+        term
+        for term in terms
+        if unwanted & {same_form(name, "label") for name in (term, descriptions.get(term, ""))}
+    ]
 
 
 def _named(

@@ -258,9 +258,8 @@ def _score(
         vectors = table.vectors
         proteins = vectors.metadata["protein"].tolist()
         results = score(vectors.features, proteins, standards, extent=extent, **options)
-        methods.append(
-            Method(table.name, results, table.path, vectors.provenance, table.identifiers)
-        )
+        origin = vectors.provenance, table.identifiers, table.excluded
+        methods.append(Method(table.name, results, table.path, *origin))
     return methods
 
 
@@ -352,7 +351,10 @@ def _lines(
             f"{n['proteins_with_profile']} profiles and of {n['proteins_in_standard']} proteins; "
             f"{n['terms_scored']} of {n['terms_in_standard']} terms"
         )
+        if result.meeting is not None:
+            yield f"  {result.meeting.sentence()}"
         yield from (f"  {line}" for line in told(standard.report))
+    yield from _excluded(methods)
     for method in methods:
         if method.identifiers is not None:
             yield f"\n{method.name}"
@@ -361,6 +363,28 @@ def _lines(
     if cells:
         yield ""
         yield from _columns("cells", [str(c["name"]) for c in cells], cells, _OF_CELLS)
+
+
+_REASONS = {
+    "not_finite": "not finite",
+    "all_zero": "all zero",
+    "constant": "constant",
+    "not_in_every_method": "that other methods do not have",
+}
+
+
+def _excluded(methods: Sequence[Method]) -> Iterator[str]:
+    """A line for each method some of whose profiles take no part."""
+    for method in methods:
+        excluded = method.excluded or {}
+        parts = []
+        for reason, what in _REASONS.items():
+            if count := excluded.get(reason, 0):
+                names = excluded["names"][reason]
+                more = " ..." if count > len(names) else ""
+                parts.append(f"{count} {what} ({', '.join(names)}{more})")
+        if parts:
+            yield f"\n{method.name}: {excluded['profiles']} profiles; excluded: {', '.join(parts)}"
 
 
 def _notes(methods: Sequence[Method]) -> Iterator[str]:

@@ -12,14 +12,22 @@ if TYPE_CHECKING:
     from deeploc_tf.profiles.tables import VectorTable
 
 
+_SHOWN_NAMES = 5
+
+
 @dataclasses.dataclass(frozen=True)
 class MethodTable:
-    """Profiles of a method, and what a table of identifiers did to their names."""
+    """Profiles of a method, what a table of identifiers did to their names, and what was excluded.
+
+    `excluded` has the number of `profiles` there were, and for each reason how many profiles take
+    no part; `names` are the first few of each.
+    """
 
     name: str
     path: Path | None
     vectors: VectorTable
     identifiers: Mapping[str, Any] | None = None
+    excluded: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def method_tables(
@@ -32,7 +40,7 @@ def method_tables(
     """Profiles of each method; of several, those of the proteins that all have usable ones of."""
     import numpy as np
 
-    from deeploc_tf.benchmark.similarity import usable_profiles
+    from deeploc_tf.benchmark.similarity import unusable_profiles, usable_profiles
     from deeploc_tf.profiles.reading import read_profiles
     from deeploc_tf.profiles.tables import VectorTable
 
@@ -42,8 +50,9 @@ def method_tables(
         vectors = np.random.default_rng(seed).normal(size=(len(metadata), random))
         made = VectorTable(vectors.astype(np.float32), metadata, {"kind": "random", "seed": seed})
         tables.append(MethodTable("random", None, made))
+    bad = [unusable_profiles(table.vectors.features, similarity) for table in tables]
     if len(tables) == 1:
-        return tables
+        return [dataclasses.replace(tables[0], excluded=_excluded(tables[0], bad[0]))]
     common: set[str] | None = None
     for table in tables:
         proteins = table.vectors.metadata["protein"].tolist()
@@ -58,11 +67,30 @@ def method_tables(
         )
         raise ValueError(msg)
     chosen = []
-    for table in tables:
+    for table, reasons in zip(tables, bad, strict=True):
+        proteins = table.vectors.metadata["protein"]
+        missing = ~proteins.isin(common or set()).to_numpy()
+        reasons["not_in_every_method"] = missing & ~np.logical_or.reduce(list(reasons.values()))
         order = table.vectors.metadata.reset_index(drop=True).sort_values("protein")
         rows = order.index[order["protein"].isin(common or set())]
-        chosen.append(dataclasses.replace(table, vectors=_rows_of(table.vectors, rows)))
+        excluded = _excluded(table, reasons)
+        vectors = _rows_of(table.vectors, rows)
+        chosen.append(dataclasses.replace(table, vectors=vectors, excluded=excluded))
     return chosen
+
+
+def _excluded(table: MethodTable, reasons: Mapping[str, Any]) -> dict[str, Any]:
+    """How many profiles take no part, by reason, and the first few of each, JSON-ready."""
+    proteins = table.vectors.metadata["protein"]
+    return {
+        "profiles": len(proteins),
+        **{reason: int(rows.sum()) for reason, rows in reasons.items()},
+        "names": {
+            reason: proteins[rows].tolist()[:_SHOWN_NAMES]
+            for reason, rows in reasons.items()
+            if rows.any()
+        },
+    }
 
 
 def _renamed(table: MethodTable, names: IdentifierMap | None) -> MethodTable:

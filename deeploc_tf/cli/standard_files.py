@@ -27,7 +27,7 @@ _OPTIONS = (
         "--aspect",
         "aspects",
         multiple=True,
-        type=click.Choice(["C", "F", "P"]),
+        type=click.Choice(["C", "F", "P"], case_sensitive=False),
         help="Of the Gene Ontology: component, function, process. Repeatable; else each there is.",
     ),
     click.option("--ontology", type=_FILE, help="OBO: GAF's terms are propagated to those above."),
@@ -38,7 +38,7 @@ _OPTIONS = (
         "--exclude-evidence",
         type=Names(),
         default=(),
-        help="Evidence codes of GAF to leave out, such as IEA,RCA.",
+        help="Evidence codes of GAF to leave out, such as IEA,RCA; the file must have them.",
     ),
     click.option(
         "--exclude-term", "exclude_terms", multiple=True, help="Term to leave out. Repeatable."

@@ -178,7 +178,7 @@ def average_precisions(results: str | Path, form: Form = "png") -> bytes:
                 places - 0.2,
                 [n["shuffled_average_precision"] for n in numbers],
                 0.36,
-                xerr=[3 * n["shuffled_average_precision_sd"] for n in numbers],
+                xerr=[3 * (n["shuffled_average_precision_sd"] or 0) for n in numbers],
                 color="#BDBDBD",
                 error_kw={"elinewidth": 1, "capsize": 2},
                 label="proteins shuffled, ± 3 sd",

@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterator
 
 from deeploc_tf.benchmark.formats.entries import Entry, Reading, entry
-from deeploc_tf.benchmark.formats.text import header_of, malformed, numbered_lines
+from deeploc_tf.benchmark.formats.text import header_of, malformed
 
 ACCESSION = "#Complex ac"
 _NAME = "Recommended name"
 _MEMBERS = "Identifiers (and stoichiometry) of molecules in complex"
-_STOICHIOMETRY = re.compile(r"\(\d+(?:-\d+)?\)$")
+_STOICHIOMETRY = re.compile(r"\s*\([^()]*\)$")
 # a UniProt accession, perhaps of an isoform (-2) or a processed chain (-PRO_0000002073)
 _UNIPROT = re.compile(
-    r"([OPQ]\d[A-Z0-9]{3}\d|[A-NR-Z]\d(?:[A-Z][A-Z0-9]{2}\d){1,2})(?:-\d+|-PRO_\d+)?$"
+    r"([OPQ]\d[A-Z0-9]{3}\d|[A-NR-Z]\d(?:[A-Z][A-Z0-9]{2}\d){1,2})(?:-\d+|[-:]PRO_\d+)?$"
 )
 
 
@@ -30,7 +30,7 @@ def read_complex_tab(reading: Reading) -> Iterator[Entry]:
     """
     participants: dict[str, list[str]] = {}
     names: dict[str, str] = {}
-    lines = numbered_lines(reading.path, comment="")
+    lines = reading.lines("")
     header = header_of(reading.path, lines, (ACCESSION, _NAME, _MEMBERS))
     for number, line in lines:
         fields = line.split("\t")
@@ -64,7 +64,7 @@ def _proteins(complex_id: str, participants: dict[str, list[str]], reading: Read
     waiting = list(participants[complex_id])
     while waiting:
         molecule = waiting.pop()
-        uniprot = _UNIPROT.match(molecule)
+        uniprot = _UNIPROT.match(molecule.upper())
         if uniprot:
             proteins[uniprot[1]] = None
         elif molecule in entered:

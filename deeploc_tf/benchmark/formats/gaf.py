@@ -13,7 +13,7 @@ from pathlib import Path
 from deeploc_tf.benchmark.formats.aspects import ASPECTS, ROOTS, OneAspect
 from deeploc_tf.benchmark.formats.entries import Entry, Protein, Reading
 from deeploc_tf.benchmark.formats.ontology import Ontology, read_ontology
-from deeploc_tf.benchmark.formats.text import StandardError, malformed, numbered_lines
+from deeploc_tf.benchmark.formats.text import StandardError, malformed
 from tfrecords.errors import did_you_mean
 
 _MIN_FIELDS, _MAX_FIELDS = 15, 17
@@ -36,22 +36,27 @@ def read_gaf(reading: Reading) -> Iterator[Entry]:
         )
         raise StandardError(msg)
     ontology = read_ontology(reading.ontology) if reading.ontology else None
-    slim = _slim_terms(reading.slim, ontology) if ontology and reading.slim else None
+    slim = _slim_terms(reading, ontology) if ontology and reading.slim else None
+    excluded = frozenset(code.strip().upper() for code in reading.exclude_evidence)
+    evidence: set[str] = set()
     chosen = OneAspect(reading)
     proteins: dict[tuple[str, str], set[Protein]] = defaultdict(set)
     count: Counter[tuple[str, str]] = Counter()
-    for number, line in numbered_lines(reading.path, comment="!"):
+    for number, line in reading.lines("!"):
         fields = [field.strip() for field in line.split("\t")]
+        fields[6:9] = [field.upper() for field in fields[6:9]]
         if not _MIN_FIELDS <= len(fields) <= _MAX_FIELDS or not (
             fields[1] and fields[4].startswith("GO:") and chosen.known(fields[8])
         ):
             must = "A line of GAF 2 must have 17 fields: a protein, a GO id, an aspect C, F or P."
             raise malformed(reading.path, number, line, must)
-        if chosen.takes(fields[8]) and _counts(fields, reading):
+        evidence.add(fields[6])
+        if chosen.takes(fields[8]) and _counts(fields, excluded, reading):
             annotated = fields[4], fields[8]
             proteins[annotated].add((fields[1], fields[2] or fields[1]))
             count[annotated] += 1
     chosen.check_found()
+    _check_evidence(reading, excluded, evidence)
     for (term_id, aspect), members in proteins.items():
         terms = _terms(term_id, aspect, ontology, slim, reading)
         if not terms:
@@ -60,14 +65,24 @@ def read_gaf(reading: Reading) -> Iterator[Entry]:
             yield Entry(above, members, ontology.terms[above].name if ontology else "")
 
 
-def _counts(fields: list[str], reading: Reading) -> bool:
+def _check_evidence(reading: Reading, excluded: frozenset[str], there: set[str]) -> None:
+    """Refuse to leave out what the file does not have: nothing would be."""
+    for code in sorted(excluded - there):
+        msg = (
+            f"`exclude_evidence` must be codes that the file has: {', '.join(sorted(there))}. "
+            f"Received: {code!r} for {reading.path}.{did_you_mean(code, there)}"
+        )
+        raise StandardError(msg)
+
+
+def _counts(fields: list[str], excluded: frozenset[str], reading: Reading) -> bool:
     """Whether a line says that a protein is in a term; the reason is counted where it does not."""
     reason = ""
-    if "NOT" in fields[3].split("|"):
+    if "NOT" in [part.strip().upper() for part in fields[3].split("|")]:
         reason = "NOT"
-    elif fields[6] in reading.exclude_evidence:
+    elif fields[6] in excluded:
         reason = f"evidence {fields[6]}"
-    elif fields[11] == "protein_complex":
+    elif "complex" in fields[11].casefold():
         reason = "complex as a member"
     if reason:
         reading.left_out[reason] += 1
@@ -105,14 +120,14 @@ def _reason(term_id: str, ontology: Ontology | None) -> str:
     return event if current is None else "no term of the aspect, or of the slim"
 
 
-def _slim_terms(slim: str | Path, ontology: Ontology) -> frozenset[str]:
+def _slim_terms(reading: Reading, ontology: Ontology) -> frozenset[str]:
     """Ids of a slim: the terms of an OBO file, or the subset of the ontology that has its name."""
+    slim = reading.slim or ""
     if Path(slim).is_file():
-        return frozenset(
-            term_id
-            for term_id, term in read_ontology(Path(slim)).terms.items()
-            if not term.obsolete
-        )
+        terms = read_ontology(Path(slim)).terms
+        found = [ontology.current(term_id)[0] for term_id, t in terms.items() if not t.obsolete]
+        reading.notes["terms of the slim that the ontology does not have"] += found.count(None)
+        return frozenset(term_id for term_id in found if term_id is not None)
     subsets: Mapping[str, None] = dict.fromkeys(
         subset for term in ontology.terms.values() for subset in sorted(term.subsets)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deeploc_tf.benchmark.formats.entries import Entry, Reading, entry
-from deeploc_tf.benchmark.formats.text import header_of, malformed, numbered_lines
+from deeploc_tf.benchmark.formats.text import header_of, malformed
 
 SUMMARY_HEADER = "yORF localization summary"
 _ORF, _GENE, _AMBIGUOUS = "yORF", "gene name", "ambiguous"
@@ -17,7 +17,7 @@ def read_huh_table(reading: Reading) -> Iterator[Entry]:
     Proteins go by gene name or, without one, by ORF. `ambiguous` is no place and is counted as
     left out; it may stand beside compartments, which are kept.
     """
-    lines = numbered_lines(reading.path)
+    lines = reading.lines()
     header = header_of(reading.path, lines, (_ORF, _GENE, _AMBIGUOUS))
     first = header.index(_AMBIGUOUS)
     compartments = [(i, name) for i, name in enumerate(header) if i > first and name]
@@ -44,10 +44,10 @@ def read_huh_summary(reading: Reading) -> Iterator[Entry]:
 
     `ambiguous` is counted as left out.
     """
-    lines = numbered_lines(reading.path)
+    lines = reading.lines()
     header_of(reading.path, lines, (SUMMARY_HEADER,))
     for number, line in lines:
-        orf, _, summary = line.strip().partition(" ")
+        orf, summary = [*line.split(maxsplit=1), ""][:2]
         compartments = [name.strip() for name in summary.split(",")]
         if not summary.strip():
             reading.left_out["protein without compartment"] += 1
@@ -56,7 +56,7 @@ def read_huh_summary(reading: Reading) -> Iterator[Entry]:
             must = "A line must be an ORF, a space, and compartments with commas between."
             raise malformed(reading.path, number, line, must)
         for name in compartments:
-            if name == _AMBIGUOUS:
+            if name.casefold() == _AMBIGUOUS:
                 reading.left_out["'ambiguous', not a compartment"] += 1
             else:
                 yield entry(name, [orf])

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from deeploc_tf.benchmark.formats.entries import Entry, Reading, entry
-from deeploc_tf.benchmark.formats.text import header_of, malformed, names_in, numbered_lines
+from deeploc_tf.benchmark.formats.text import header_of, malformed, names_in
 
 _PATHWAY = re.compile(r"([a-z]{2,4}\d{5})  (.*?)(?: (?=[a-z]{2,4}\d{5}  )|$)")
 
@@ -16,7 +16,7 @@ def read_kegg_link(reading: Reading) -> Iterator[Entry]:
 
     Genes and pathways lose what stands before the colon.
     """
-    for number, line in numbered_lines(reading.path):
+    for number, line in reading.lines():
         fields = names_in(reading.path, number, line)
         paths = [field for field in fields if field.startswith("path:")]
         genes = [field for field in fields if not field.startswith("path:")]
@@ -31,7 +31,7 @@ def read_kegg_table(reading: Reading) -> Iterator[Entry]:
 
     A cell holds pathways as `sce03008  Name sce03010  Name`, with two spaces after each id.
     """
-    lines = numbered_lines(reading.path)
+    lines = reading.lines()
     header = header_of(reading.path, lines, ("gene_id", "pathway"))
     gene_column, pathway_column = header.index("gene_id"), header.index("pathway")
     for number, line in lines:

@@ -11,7 +11,7 @@ from pathlib import Path
 from deeploc_tf.benchmark.formats.complex_tab import ACCESSION, read_complex_tab
 from deeploc_tf.benchmark.formats.entries import Entry, Reading
 from deeploc_tf.benchmark.formats.gaf import read_gaf
-from deeploc_tf.benchmark.formats.gmt import read_gmt
+from deeploc_tf.benchmark.formats.gmt import read_described_gmt, read_gmt, read_gmt_of_members
 from deeploc_tf.benchmark.formats.huh import SUMMARY_HEADER, read_huh_summary, read_huh_table
 from deeploc_tf.benchmark.formats.kegg import read_kegg_link, read_kegg_table
 from deeploc_tf.benchmark.formats.modules_json import read_modules_json
@@ -41,7 +41,9 @@ class Format:
 
 
 FORMATS = {
-    "gmt": Format(read_gmt, "a term a line: name, description, members"),
+    "gmt": Format(read_gmt, "a term a line: name, description, members; or without descriptions"),
+    "gmt-described": Format(read_described_gmt, "the same, whatever descriptions look like"),
+    "gmt-members": Format(read_gmt_of_members, "a term a line: name, members, no description"),
     "pairs": Format(read_pairs, "two columns: protein, term"),
     "lines": Format(read_lines, "the members of a term a line, as CYC2008"),
     "json": Format(read_modules_json, 'modules: {"term": ["member", ...]}'),
@@ -91,7 +93,7 @@ def sniff(path: Path) -> str:
     suffix = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else path.suffix.lower()
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix]
-    numbered = itertools.islice(numbered_lines(path, comment=""), _SAMPLE_LINES)
+    numbered = itertools.islice(numbered_lines(path), _SAMPLE_LINES)
     lines = [line for _, line in numbered]
     first = lines[0].split("\t") if lines else [""]
     if first[0].startswith("!gaf-version"):

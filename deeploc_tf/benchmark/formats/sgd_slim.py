@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from deeploc_tf.benchmark.formats.aspects import ROOTS, OneAspect
 from deeploc_tf.benchmark.formats.entries import Entry, Reading
-from deeploc_tf.benchmark.formats.text import malformed, numbered_lines
+from deeploc_tf.benchmark.formats.text import malformed
 
 
 def read_sgd_slim(reading: Reading) -> Iterator[Entry]:
@@ -22,8 +22,9 @@ def read_sgd_slim(reading: Reading) -> Iterator[Entry]:
         StandardError: a line is malformed, or the file has several aspects and none is chosen.
     """
     chosen = OneAspect(reading)
-    for number, line in numbered_lines(reading.path, comment="!"):
+    for number, line in reading.lines("!"):
         fields = [field.strip() for field in line.split("\t")]
+        fields[3:4] = [field.upper() for field in fields[3:4]]
         if len(fields) != 7 or not fields[0] or not chosen.known(fields[3]):
             must = (
                 "A line of go_slim_mapping.tab must be ORF, gene, SGDID, aspect (C, F or P), term, "
@@ -33,7 +34,7 @@ def read_sgd_slim(reading: Reading) -> Iterator[Entry]:
         orf, gene, _, aspect, term, go_id, kind = fields
         if not chosen.takes(aspect):
             continue
-        if kind == "protein complex":
+        if "complex" in kind.casefold():
             reading.left_out["complex as a member"] += 1
         elif not go_id:
             reading.left_out[f"term {term!r} without GO id"] += 1

@@ -24,12 +24,11 @@ def malformed(path: Path, number: int, line: str, must: str) -> StandardError:
     return StandardError(f"{must} Received: {path}, line {number}: {shown!r}.")
 
 
-def numbered_lines(path: Path, comment: str = "#") -> Iterator[tuple[int, str]]:
-    """Number, from 1, and text of each line that is neither empty nor a comment.
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number, from 1, and text of each line that is not empty.
 
     Args:
         path: UTF-8 text; whether it is compressed is seen from its content.
-        comment: what such a line begins with; "" for formats without.
 
     Raises:
         StandardError: not UTF-8, other line ends, a damaged archive, or more than the limits of
@@ -48,7 +47,7 @@ def numbered_lines(path: Path, comment: str = "#") -> Iterator[tuple[int, str]]:
         if "\r" in line or "\0" in line:
             must = "Lines must end in a newline, without carriage returns or NUL bytes inside."
             raise malformed(path, number, line, must)
-        if line.strip() and not (comment and line.startswith(comment)):
+        if line.strip():
             yield number, line
 
 
