@@ -340,3 +340,51 @@ def test_a_join_says_how_many_met_and_names_of_each_side_when_few_do(files: Path
     assert "'X0'" in out
     numbers = values["standards"]["few"]  # type: ignore[index]
     assert (numbers["proteins_in_both"], numbers["proteins_with_profile"]) == (4, 24)
+
+
+def test_rows_of_a_table_of_names_that_name_no_gene_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from deeploc_tf.benchmark.identifiers import read_identifiers
+
+    rows = [["S1", "ORF", "", "YAL001C", "TFC3", ""], ["S2", "CDS", "", "", "", ""]]
+    text = "".join("\t".join(row + [""] * 10) + "\n" for row in rows)
+    with caplog.at_level("INFO"):
+        names = read_identifiers(written(tmp_path, "SGD_features.tab", text))
+    assert names.map(["YAL001C"])[0] == ["TFC3"]
+    assert "1 of 2 rows of SGD_features.tab" in caplog.text
+
+
+def test_terms_with_names_are_not_taken_for_members(tmp_path: Path) -> None:
+    orfs = [f"YAL{i:03}C" for i in range(60)]
+    text = "".join(f"c{k}\t" + "\t".join(orfs[20 * k : 20 * k + 20]) + "\n" for k in range(3))
+    standard = read_standard(written(tmp_path, "s.txt", text))
+    assert set(standard.terms) == {"c0", "c1", "c2"}
+    assert standard.terms["c1"] == set(orfs[20:40])
+
+
+def test_cells_that_are_left_out_are_printed(files: Path) -> None:
+    from deeploc_tf.profiles.tables import VectorTable, write_table
+
+    labels, groups = np.arange(60) % 3, np.arange(60) // 3 % 4
+    vectors = (np.eye(3)[labels] + np.random.default_rng(0).normal(size=(60, 3))).astype(np.float32)
+    vectors[:2] = np.nan
+    metadata = pd.DataFrame({"key": [f"k{i}" for i in range(60)]})
+    metadata["protein"] = [f"P{g}" for g in groups]
+    metadata["label"] = ["", "", "", *(f"l{n}" for n in labels[3:])]
+    table = VectorTable(vectors, metadata, {"kind": "embeddings"})
+    write_table(files / "cells.parquet", table, ["a", "b", "c"])
+    words = (files / "p.tsv", files / "groups.gmt", files / "results", *CHEAP)
+    out, _ = run(*words, "--cells", files / "cells.parquet")
+    assert "cells: 60 cells; left out: 2 not finite, 1 without one label" in out
+
+
+def test_halves_of_a_study_keep_terms_together_in_whatever_form_names_are_written() -> None:
+    from deeploc_tf.study.halves import protein_halves
+
+    names = [f"P{i}" for i in range(40)]
+    terms = {
+        f"t{k}": frozenset(f"{name}\u200b" for name in names[4 * k : 4 * k + 4]) for k in range(10)
+    }
+    halves = protein_halves(names, Standard("s", terms))
+    assert all(len(half) % 4 == 0 for half in halves.values())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from deeploc_tf.names import tidy
 
 Tier = Mapping[str, frozenset[str]]
 
+_log = logging.getLogger(__name__)
 _GENES = ("ORF", "pseudogene", "blocked_reading_frame")
 _SGD_FIELDS = 16
 
@@ -107,7 +110,7 @@ def read_identifiers(path: str | Path, *more: str | Path) -> IdentifierMap:
     """
     identifiers = IdentifierMap(())
     for table in (path, *more):
-        identifiers = _extended(identifiers, list(_genes(Path(table))))
+        identifiers = _extended(identifiers, _genes(Path(table)))
     return identifiers
 
 
@@ -134,8 +137,16 @@ def _known_names(known: IdentifierMap, gene: Gene) -> frozenset[str]:
     return known.candidates(gene.name)
 
 
-def _genes(path: Path) -> Iterator[Gene]:
-    """The rows of a table, whichever of the three it is."""
+def _genes(path: Path) -> list[Gene]:
+    """The genes of a table, whichever of the three it is; rows without one are counted."""
+    rows = list(_rows(path))
+    if empty := sum(not genes for genes in rows):
+        _log.info("%d of %d rows of %s name no gene and are left out.", empty, len(rows), path.name)
+    return [gene for genes in rows for gene in genes]
+
+
+def _rows(path: Path) -> Iterator[list[Gene]]:
+    """The genes of each row: none, one or several."""
     lines = numbered_lines(path)
     number, first = next(lines, (0, ""))
     header = first.split("\t")
@@ -144,29 +155,27 @@ def _genes(path: Path) -> Iterator[Gene]:
         raise StandardError(msg)
     if {"uniprot", "gene_id"} <= set(header):
         for number, line in lines:
-            yield from _accession(path, number, line, header)
+            yield _accession(path, number, line, header)
         return
     read = _sgd_gene if len(header) == _SGD_FIELDS else _pair
-    yield from read(path, number, first)
-    for number, line in lines:
-        yield from read(path, number, line)
+    for place, line in itertools.chain([(number, first)], lines):
+        yield read(path, place, line)
 
 
-def _sgd_gene(path: Path, number: int, line: str) -> Iterator[Gene]:
+def _sgd_gene(path: Path, number: int, line: str) -> list[Gene]:
     fields = [field.strip() for field in line.split("\t")]
     if len(fields) != _SGD_FIELDS:
         must = f"A line of SGD_features.tab must have {_SGD_FIELDS} fields."
         raise malformed(path, number, line, must)
     sgd_id, kind, _, systematic, standard, aliases = fields[:6]
-    if systematic and (kind in _GENES or kind.endswith("_gene")):
-        others = [alias.strip() for alias in aliases.split("|") if alias.strip()]
-        yield Gene(
-            standard or systematic,
-            [[systematic, sgd_id], [standard] if standard else [], others],
-        )
+    if not systematic or not (kind in _GENES or kind.endswith("_gene")):
+        return []
+    others = [alias.strip() for alias in aliases.split("|") if alias.strip()]
+    tiers = [[systematic, sgd_id], [standard] if standard else [], others]
+    return [Gene(standard or systematic, tiers)]
 
 
-def _accession(path: Path, number: int, line: str, header: Sequence[str]) -> Iterator[Gene]:
+def _accession(path: Path, number: int, line: str, header: Sequence[str]) -> list[Gene]:
     """The genes of one protein; `;` stands between genes that code for the same one."""
     fields = [field.strip() for field in line.split("\t")]
     accession = fields[header.index("uniprot")] if len(fields) == len(header) else ""
@@ -174,13 +183,15 @@ def _accession(path: Path, number: int, line: str, header: Sequence[str]) -> Ite
     if len(fields) != len(header):
         must = f"A line of this table must have {len(header)} fields."
         raise malformed(path, number, line, must)
+    found = []
     for names in (gene.split() for gene in genes):
         if names:
             systematic = [name for name in names if SYSTEMATIC_NAME.fullmatch(name)]
-            yield Gene(names[0], [[*systematic, accession], names[:1], names[1:]])
+            found.append(Gene(names[0], [[*systematic, accession], names[:1], names[1:]]))
+    return found
 
 
-def _pair(path: Path, number: int, line: str) -> Iterator[Gene]:
+def _pair(path: Path, number: int, line: str) -> list[Gene]:
     fields = names_in(path, number, line)
     if len(fields) != 2 or not all(fields):
         must = (
@@ -188,4 +199,4 @@ def _pair(path: Path, number: int, line: str) -> Iterator[Gene]:
             "(or the table SGD_features.tab, or one with the columns uniprot and gene_id)."
         )
         raise malformed(path, number, line, must)
-    yield Gene(fields[1], [[fields[1]], [fields[0]]])
+    return [Gene(fields[1], [[fields[1]], [fields[0]]])]

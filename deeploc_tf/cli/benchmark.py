@@ -54,6 +54,12 @@ _OF_CELLS = {
     "linear_balanced_accuracy": ("probe acc.", ".4f"),
     "chance_balanced_accuracy": ("chance", ".4f"),
 }
+_CELLS_LEFT_OUT = {
+    "cells_not_finite": "not finite",
+    "cells_without_one_label": "without one label",
+    "cells_not_chosen": "more than are scored",
+    "cells_of_labels_with_one_group": "of labels with one group",
+}
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -363,6 +369,13 @@ def _lines(
     if cells:
         yield ""
         yield from _columns("cells", [str(c["name"]) for c in cells], cells, _OF_CELLS)
+        for found in cells:
+            counts = [
+                f"{found[name]} {what}" for name, what in _CELLS_LEFT_OUT.items() if found[name]
+            ]
+            if counts:
+                yield f"{found['name']}: {found['cells']} cells; left out: {', '.join(counts)}"
+            yield from found.get("notes", {}).values()
 
 
 _REASONS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from deeploc_tf.profiles.aggregate import MeanProfiles
 from deeploc_tf.training.optimization import averaged_weights
 from tfrecords.manifest import read_manifest
 from tfrecords.publishing import publish_bytes
+
+_log = logging.getLogger(__name__)
 
 
 class FunctionByEpoch(keras.callbacks.Callback):
@@ -61,6 +64,7 @@ class FunctionByEpoch(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.layer = layer
         self._manifest = with_usual_splits(read_manifest(records))
+        self._has_told_who_meets = False
         self._twin: Any = None  # a model that takes the averaged weights
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -99,6 +103,10 @@ class FunctionByEpoch(keras.callbacks.Callback):
         proteins = found.metadata["protein"].tolist()
         try:
             scores = benchmark(found.features, proteins, self.standards, num_shuffles=0)
+            if not self._has_told_who_meets:
+                for result in scores:
+                    _log.info("%s", result.meeting and result.meeting.sentence())
+                self._has_told_who_meets = True
             values = [result.numbers["average_precision"] for result in scores]
         except StandardError:
             raise

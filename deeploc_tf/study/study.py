@@ -12,6 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from deeploc_tf.benchmark.benchmark import Extent
+from deeploc_tf.benchmark.meeting import meet
+from deeploc_tf.benchmark.similarity import unusable_profiles
 from deeploc_tf.features.cellprofiler import cellprofiler_features
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report.drawing import check_matplotlib
@@ -115,7 +117,10 @@ def study(
             should_stop=should_stop,
         )
         tables = _profiles(settings, methods, say)
-        proteins = _common_proteins(tables)
+        proteins = _common_proteins(tables, say)
+        for standard in data.standards:
+            members = frozenset().union(*standard.terms.values())
+            say(meet(standard.name, proteins, members).sentence())
         scored = _scored(settings, methods, data, tables, proteins)
         curves = _curves(settings, methods)
         done = Study(
@@ -174,8 +179,14 @@ def _profiles(
     return tables
 
 
-def _common_proteins(tables: dict[Seeded, VectorTable]) -> list[str]:
+def _common_proteins(tables: dict[Seeded, VectorTable], say: Callable[[str], None]) -> list[str]:
     """The proteins that all tables have."""
+    for (name, seed), table in tables.items():
+        bad = {why: int(rows.sum()) for why, rows in unusable_profiles(table.features).items()}
+        if any(bad.values()):
+            counts = ", ".join(f"{n} {why.replace('_', ' ')}" for why, n in bad.items() if n)
+            of = name if seed is None else f"{name}, seed {seed}"
+            say(f"{of}: {len(table.features)} profiles; excluded for all methods: {counts}")
     proteins = common_proteins(tables.values())
     if len(proteins) < _FEWEST_PROTEINS:
         msg = (

@@ -123,4 +123,7 @@ def _by_columns(rows: list[list[str]]) -> str:
         return "kegg-link"
     fields = [field.strip() for row in rows for field in row if field.strip()]
     systematic = sum(SYSTEMATIC_NAME.fullmatch(field) is not None for field in fields)
-    return "lines" if systematic > 0.9 * len(fields) else "pairs"
+    if systematic <= 0.9 * len(fields):
+        return "pairs"
+    named = sum(SYSTEMATIC_NAME.fullmatch(row[0].strip()) is None for row in rows)
+    return "gmt" if named > 0.5 * len(rows) else "lines"  # of long terms, each with its name
