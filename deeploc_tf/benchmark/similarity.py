@@ -83,7 +83,8 @@ def usable_profiles(
             f"{len(names)} profiles" + (f", {double} more than once." if double else ".")
         )
         raise ValueError(msg)
-    usable = ~np.logical_or.reduce(list(unusable_profiles(features, kind).values()))
+    unusable = unusable_profiles(features, kind)
+    usable: NDArray[np.bool_] = ~np.any(list(unusable.values()), axis=0)
     if usable.sum() < 2:
         bad = [name for name, good in zip(names, usable, strict=True) if not good]
         msg = (

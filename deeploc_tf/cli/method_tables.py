@@ -68,14 +68,13 @@ def method_tables(
         raise ValueError(msg)
     chosen = []
     for table, reasons in zip(tables, bad, strict=True):
-        proteins = table.vectors.metadata["protein"]
-        missing = ~proteins.isin(common or set()).to_numpy()
-        reasons["not_in_every_method"] = missing & ~np.logical_or.reduce(list(reasons.values()))
+        missing = ~table.vectors.metadata["protein"].isin(common or set()).to_numpy()
+        reasons["not_in_every_method"] = missing & ~np.any(list(reasons.values()), axis=0)
         order = table.vectors.metadata.reset_index(drop=True).sort_values("protein")
         rows = order.index[order["protein"].isin(common or set())]
         excluded = _excluded(table, reasons)
-        vectors = _rows_of(table.vectors, rows)
-        chosen.append(dataclasses.replace(table, vectors=vectors, excluded=excluded))
+        kept = _rows_of(table.vectors, rows)
+        chosen.append(dataclasses.replace(table, vectors=kept, excluded=excluded))
     return chosen
 
 
