@@ -61,7 +61,7 @@ def test_terms_with_one_member_here_and_proteins_without_a_term_take_no_part() -
         "proteins_in_standard": 5,
         "proteins_in_both": 3,
         "proteins_matched_by_form": 0,
-        "proteins_that_differ_in_case": 0,
+        "proteins_that_almost_meet": 0,
         "proteins_scored": 2,
         "terms_in_standard": 3,
         "terms_too_small": 1,

@@ -191,15 +191,16 @@ def test_two_columns_in_the_other_order_are_refused(tmp_path: Path) -> None:
         read_standard(written(tmp_path, "s.tsv", "term\tprotein\nER\tA1\nER\tB2\n"))
 
 
-def test_quotation_marks_around_fields_are_syntax(tmp_path: Path) -> None:
-    text = '"A1"\t"ER"\n"B2"\t"ER"\nAAP1\'\tER\n'
-    standard = read_standard(written(tmp_path, "s.tsv", text))
-    assert standard.terms == {"ER": {"A1", "B2", "AAP1'"}}
-    assert standard.report["notes"] == {"fields read without the quotation marks around them": 4}
-    gmt = '"ER"\t"of the ""secretory"" way"\t"A1"\t"B2"\n'
-    assert read_standard(written(tmp_path, "s.gmt", gmt)).terms == {"ER": {"A1", "B2"}}
-    with pytest.raises(StandardError, match="quotation mark"):
-        read_standard(written(tmp_path, "t.gmt", 'ER\t\t"A1\tB2"\n'))
+def test_quotation_marks_are_data_within_names_and_refused_around_them(tmp_path: Path) -> None:
+    pairs = written(tmp_path, "s.tsv", "AAP1'\tER\n5\"-A\tER\n")
+    assert read_standard(pairs).terms == {"ER": {"AAP1'", '5"-A'}}
+    for name, text in (
+        ("q.tsv", '"A1"\t"ER"\nB2\tER\n'),
+        ("q.gmt", 'ER\t\t"A1"\tB2\n'),
+        ("r.gmt", 'ER\t\t"A1\tB2"\n'),
+    ):
+        with pytest.raises(StandardError, match="quote"):
+            read_standard(written(tmp_path, name, text))
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\n"])
@@ -271,7 +272,7 @@ def test_names_that_differ_in_case_are_counted_and_not_matched() -> None:
     standard = Standard("s", {"ER": frozenset(["A1", "B2", "C3", "D4"])})
     annotation = annotate(standard, ["A1", "B2", "c3", "d4"])
     assert annotation.coverage["proteins_in_both"] == 2
-    assert annotation.coverage["proteins_that_differ_in_case"] == 2
+    assert annotation.coverage["proteins_that_almost_meet"] == 2
     assert "'c3' and 'C3'" in annotation.meeting.sentence()
     with pytest.raises(StandardError, match=r"4 .*case.*'a1' and 'A1'"):
         annotate(standard, ["a1", "b2", "c3", "d4"])

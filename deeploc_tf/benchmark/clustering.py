@@ -85,7 +85,9 @@ def cluster_scores(
             found_scores.append(cluster_score(features[proteins], labels))
     values: dict[str, Any] = {"draws_scored": len(best)}
     for prefix, chosen, scores in (("", best, apart[0]), ("shuffled_", null, apart[1])):
-        values[f"{prefix}cluster_score"] = finite_or_none(float(np.mean(scores))) if scores else None
+        values[f"{prefix}cluster_score"] = (
+            finite_or_none(float(np.mean(scores))) if scores else None
+        )
         for field, name in (("ami", "adjusted_mutual_information"), ("f1", "cluster_f1")):
             numbers = np.array([getattr(cut, field) for cut in chosen])
             values[prefix + name] = float(numbers.mean()) if len(numbers) else None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deeploc_tf.benchmark.formats.entries import Entry, Protein
 from deeploc_tf.benchmark.formats.text import StandardError
-from deeploc_tf.names import same_form, tidy
+from deeploc_tf.names import loose_form, same_form, tidy
 
 Terms = dict[str, set[Protein]]
 
@@ -19,7 +19,7 @@ def collect(
     """Members, by all their names, and description of each term.
 
     Names that differ in spaces, Unicode form or zero-width characters are one; `notes` counts them,
-    and those that differ in case, which stay apart.
+    and those that differ in case, leading zeros or look-alike letters, which stay apart.
 
     Args:
         path: of the file, for messages.
@@ -51,8 +51,8 @@ def collect(
             raise StandardError(msg)
     notes["names made plain (spaces, Unicode form)"] += spelled_proteins.changed
     notes["terms made plain (spaces, Unicode form)"] += spelled_terms.changed
-    notes["proteins that differ from another in case alone"] += spelled_proteins.differ_in_case()
-    notes["terms that differ from another in case alone"] += spelled_terms.differ_in_case()
+    notes["proteins that only look like another"] += spelled_proteins.look_alike()
+    notes["terms that only look like another"] += spelled_terms.look_alike()
     shown = Counter(protein[-1] for protein in spelled_proteins.known())
     notes["names that stand for several proteins"] += sum(n > 1 for n in shown.values())
     return terms, descriptions
@@ -88,7 +88,7 @@ class _Spelling:
         """All, once each."""
         return set(self._by_form.values())
 
-    def differ_in_case(self) -> int:
-        """How many are another's but for case."""
-        folded = {tuple(name.casefold() for name in names) for names in self._by_form}
-        return len(self._by_form) - len(folded)
+    def look_alike(self) -> int:
+        """How many are another's but for case, leading zeros or look-alike letters."""
+        loose = {tuple(loose_form(n, "protein") for n in names) for names in self._by_form}
+        return len(self._by_form) - len(loose)

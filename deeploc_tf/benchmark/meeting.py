@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
-from deeploc_tf.names import same_form
+from deeploc_tf.names import loose_form, same_form
 
 _FEW = 0.5  # of the smaller side
 _SHOWN = 3
@@ -15,8 +15,8 @@ _SHOWN = 3
 class Meeting:
     """Proteins of a standard beside profiles.
 
-    Names that differ in spaces, Unicode form or zero-width characters are one; those that differ
-    in case are two, since case can mean an allele, and are counted.
+    Names that differ in spaces, Unicode form or zero-width characters are one. Those that differ in
+    case (which can mean an allele), leading zeros or look-alike letters are two, and are counted.
 
     Attributes:
         standard: name of the standard.
@@ -24,7 +24,7 @@ class Meeting:
         num_profiles: of all profiles.
         num_proteins: of the standard.
         by_form: name in the standard -> name of the profile, where they are spelled differently.
-        by_case: the same, of names that would meet if case did not count.
+        almost: the same, of names that differ in case, leading zeros or look-alike letters alone.
         only_profiles: some names that only profiles have, where few meet.
         only_standard: some that only the standard has, likewise.
     """
@@ -34,7 +34,7 @@ class Meeting:
     num_profiles: int
     num_proteins: int
     by_form: Mapping[str, str]
-    by_case: Mapping[str, str]
+    almost: Mapping[str, str]
     only_profiles: tuple[str, ...] = ()
     only_standard: tuple[str, ...] = ()
 
@@ -53,9 +53,10 @@ class Meeting:
             parts.append(f"Only among the profiles: {here}; only in the standard: {there}.")
         if self.by_form:
             parts.append(f"{len(self.by_form)} are spelled differently: {_pairs(self.by_form)}.")
-        if self.by_case:
+        if self.almost:
             parts.append(
-                f"{len(self.by_case)} differ in case and do not meet: {_pairs(self.by_case)}."
+                f"{len(self.almost)} do not meet and differ in case, leading zeros or look-alike "
+                f"letters alone: {_pairs(self.almost)}."
             )
         return " ".join(parts)
 
@@ -79,24 +80,20 @@ def meet(standard: str, proteins: Sequence[str], members: Collection[str]) -> Me
         if row is not None:
             rows[name] = row
     met = set(rows.values())
-    alone = {
-        form.casefold(): proteins[row] for form, row in sorted(forms.items()) if row not in met
-    }
+    here = [protein for row, protein in enumerate(proteins) if row not in met]
     others = sorted(name for name in members if name not in rows)
-    by_case = {
-        name: alone[folded]
-        for name in others
-        if (folded := same_form(name, "protein").casefold()) in alone
+    loose = {loose_form(name, "protein"): name for name in here}
+    almost = {
+        name: loose[form] for name in others if (form := loose_form(name, "protein")) in loose
     }
     few = len(rows) < _FEW * min(len(proteins), len(members))
-    here = [protein for row, protein in enumerate(proteins) if row not in met]
     return Meeting(
         standard,
         rows,
         len(proteins),
         len(members),
         dict(sorted(by_form.items())),
-        by_case,
+        almost,
         tuple(sorted(here)[:_SHOWN]) if few else (),
         tuple(others[:_SHOWN]) if few else (),
     )

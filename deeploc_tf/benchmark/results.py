@@ -25,8 +25,8 @@ SCHEMA_VERSION = 2
 
 DEFINITIONS = {
     "proteins_in_both": "proteins of the standard that have a profile; names that differ in spaces "
-    "or Unicode form are one (proteins_matched_by_form), those that differ in case are not "
-    "(proteins_that_differ_in_case)",
+    "or Unicode form are one (proteins_matched_by_form), those that differ in case, leading "
+    "zeros or look-alike letters are not (proteins_that_almost_meet)",
     "excluded": "profiles that take no part, by reason",
     "prevalence": "positive pairs / pairs; a pair is positive if the two share a kept term",
     "average_precision": "sum over distinct scores of (R_k - R_(k-1)) P_k, one ranking of all "

@@ -231,7 +231,7 @@ def annotate(
         msg = (
             f"Proteins of {standard.name!r} must have profiles. Received: 0 proteins in common, "
             f"such as {sorted(known)[:3]} there and {sorted(proteins)[:3]} here. "
-            f"{meeting.sentence() if meeting.by_case else ''} Use the same kind "
+            f"{meeting.sentence() if meeting.almost else ''} Use the same kind "
             "of name in both, or a table of identifiers."
         )
         raise StandardError(" ".join(msg.split()))
@@ -252,7 +252,7 @@ def annotate(
         "proteins_in_standard": len(known),
         "proteins_in_both": overlap,
         "proteins_matched_by_form": len(meeting.by_form),
-        "proteins_that_differ_in_case": len(meeting.by_case),
+        "proteins_that_almost_meet": len(meeting.almost),
         "proteins_scored": len(taking_part),
         "terms_in_standard": len(standard.terms),
         "terms_too_small": too_small,

@@ -98,8 +98,8 @@ def study(
     say = say or (lambda _: None)
     show = _stopping(show_progress or (lambda *_: nullcontext(lambda _: None)), should_stop)
     folder = Path(output)
-    pictures = [f"{name}{form}" for name in PICTURES for form in (".png", ".svg")]
-    check_untaken(folder, "steps", [SCORES, SUMMARY, CURVES, HALVES, PAGE, *pictures])
+    files = [f"{name}{form}" for name in PICTURES for form in (".png", ".svg")]
+    check_untaken(folder, "steps", [SCORES, SUMMARY, CURVES, HALVES, PAGE, *files])
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", str(folder)):
         steps = Steps(folder / "steps", say)
