@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from deeploc_tf.models.deeploc import AUGMENTATIONS, DeepLoc
 from deeploc_tf.models.extractors import feature_extractor, inference_function
+from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.normalization import NORMALIZATIONS
 from deeploc_tf.models.trained import TrainedModel, load_model, load_trained
 from tfrecords.errors import RecordsError, SchemaError
@@ -302,23 +302,15 @@ def test_the_background_makes_no_difference_under_a_mask() -> None:
     np.testing.assert_array_equal(model({**inputs, "mask": inputs["mask"] * 255}), model(inputs))
 
 
-@pytest.fixture
-def mixed_precision() -> Iterator[None]:
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    yield
-    keras.mixed_precision.set_global_policy("float32")
-
-
-@pytest.mark.usefixtures("mixed_precision")
 def test_logits_and_features_are_float32_under_mixed_precision(tmp_path: Path) -> None:
-    model = DeepLoc((20, 20, 2), 3, crop_size=16, dropout=0.2, **TINY)
+    with our_settings("mixed_bfloat16"):
+        model = DeepLoc((20, 20, 2), 3, crop_size=16, dropout=0.2, **TINY)
     assert model.get_layer("conv_2_conv").compute_dtype == "bfloat16"
     assert model.get_layer("normalization").compute_dtype == "float32"
     images = batch_of((20, 20, 2), False)
     assert model(images).dtype == tf.float32
     assert feature_extractor(model)(images).dtype == tf.float32
     model.save(tmp_path / "model.keras")
-    keras.mixed_precision.set_global_policy("float32")
     loaded = load_model(tmp_path / "model.keras")
     assert loaded.get_layer("normalization").compute_dtype == "float32"
     np.testing.assert_array_equal(loaded(images), model(images))

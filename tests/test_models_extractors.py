@@ -11,6 +11,7 @@ from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import feature_extractor, inference_function
 from deeploc_tf.models.folding import fast_model
 from deeploc_tf.models.inpainting import PairedCellInpainting
+from deeploc_tf.models.keras_settings import our_settings
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +50,8 @@ def test_predict_and_fast_take_several_as_well(model: keras.Model) -> None:
 
 
 def test_pooling_is_float32_under_every_policy() -> None:
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    try:
+    with our_settings("mixed_bfloat16"):
         half = DeepLoc((14, 14, 2), 3, crop_size=12, width=0.06, dense_units=(8, 6))
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
     vectors = feature_extractor(half, "conv_2:mean")(crops(), training=False)
     places = keras.Model(half.input, half.get_layer("conv_2").output)(crops(), training=False)
     assert tf.as_dtype(places.dtype) == tf.bfloat16

@@ -12,6 +12,12 @@ from typing import Any
 
 import click
 
+from deeploc_tf.backend import (
+    KerasBackendError,
+    backend,
+    check_keras,
+    environment_variables,
+)
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 from deeploc_tf.version import __version__
 
@@ -43,7 +49,7 @@ OPTIONAL = ("tensorflow-addons",)
 @click.command(epilog=EPILOG)
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
 def doctor(as_json: bool) -> int:
-    """Print versions and devices, and what is wrong with them; exit with 1 if anything is."""
+    """Print versions, settings and devices, and what is wrong with them; exit with 1 if so."""
     report = examine()
     if as_json:
         click.echo(json.dumps(report, indent=2))
@@ -53,7 +59,7 @@ def doctor(as_json: bool) -> int:
 
 
 def examine() -> dict[str, Any]:
-    """Versions, devices and problems of this installation, as plain JSON values."""
+    """Versions, settings, devices and problems of this installation, as plain JSON values."""
     packages = {name: _version(name) for name in PACKAGES}
     problems = [
         f"{name} is not installed: pip install deeploc-tf"
@@ -64,13 +70,18 @@ def examine() -> dict[str, Any]:
         problems.append(f"Python must be 3.11 to 3.13. Received: {platform.python_version()}.")
     problems += clashes(_distributions("tfrecords"), _distributions("deeploc_tf"))
     devices, trouble = _devices()
+    settings, refusals = _keras_settings()
+    if not trouble + refusals:
+        trouble += _unseen()
     return {
         "deeploc-tf": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": packages,
+        "keras": settings,
+        "variables": environment_variables(),
         "devices": devices,
-        "problems": problems + trouble,
+        "problems": problems + trouble + refusals,
     }
 
 
@@ -102,25 +113,40 @@ def _version(name: str) -> str | None:
 
 
 def _devices() -> tuple[list[str], list[str]]:
-    """Devices that TensorFlow sees, and sentences about those that it should see."""
+    """Devices that TensorFlow sees, and a sentence where it cannot be imported."""
     try:
         start_tensorflow()
         import tensorflow as tf
     except Exception as error:
         return [], [f"TensorFlow cannot be imported: {type(error).__name__}: {error}"]
-    from deeploc_tf.training.devices import invisible_nvidia_device
-
     devices = [
         f"{device.device_type} {device.name}" for device in tf.config.list_physical_devices()
     ]
     for device in tf.config.list_physical_devices("GPU"):
         details = tf.config.experimental.get_device_details(device)
         devices.append(f"GPU {device.name}: {details.get('device_name', 'unknown model')}")
-    if invisible_nvidia_device():
-        return devices, [
-            "There is an NVIDIA device that TensorFlow cannot see: pip install 'deeploc-tf[gpu]'"
-        ]
     return devices, []
+
+
+def _keras_settings() -> tuple[dict[str, Any], list[str]]:
+    """Keras' global settings, and a sentence where no network can be made with it."""
+    try:
+        check_keras()
+        from deeploc_tf.models.keras_settings import keras_settings
+    except KerasBackendError as error:
+        return {"backend": backend()[0]}, [str(error)]
+    except Exception as error:
+        return {}, [f"Keras cannot be imported: {type(error).__name__}: {error}"]
+    return keras_settings(), []
+
+
+def _unseen() -> list[str]:
+    """A sentence where TensorFlow misses a device."""
+    from deeploc_tf.training.devices import invisible_nvidia_device
+
+    if not invisible_nvidia_device():
+        return []
+    return ["There is an NVIDIA device that TensorFlow cannot see: pip install 'deeploc-tf[gpu]'"]
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -130,6 +156,10 @@ def _print(report: dict[str, Any]) -> None:
     click.echo(f"installed in {Path(__file__).resolve().parents[2]}")
     for name, version in report["packages"].items():
         click.echo(f"  {name:20}{version or 'not installed'}")
+    for name, value in report["keras"].items():
+        click.echo(f"  Keras {name:20}{value}")
+    for name, value in report["variables"].items():
+        click.echo(f"  {name}={value}")
     for device in report["devices"]:
         click.echo(f"  {device}")
     for problem in report["problems"]:

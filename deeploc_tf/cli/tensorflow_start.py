@@ -19,10 +19,21 @@ def start_tensorflow() -> None:
     """
     context = click.get_current_context(silent=True)
     shown = context is not None and getattr(context.find_root().command, "debug", False)
+    refusal = None
     with contextlib.nullcontext() if shown else _stderr_held_back():
-        from deeploc_tf.models.hardware import share_gpus
+        try:
+            from deeploc_tf.models.hardware import share_gpus
 
-        share_gpus()
+            share_gpus()
+        except ImportError as error:
+            # No network can be made with this Keras; what needs none goes on. TensorFlow imports
+            # Keras, too, and cannot be imported itself where that finds no such backend.
+            try:
+                import tensorflow  # noqa: F401
+            except ValueError:
+                refusal = error
+    if refusal is not None:
+        raise refusal
 
 
 @contextlib.contextmanager

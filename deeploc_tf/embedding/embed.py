@@ -24,6 +24,7 @@ from deeploc_tf.models.extractors import (
     inference_function,
 )
 from deeploc_tf.models.folding import fast_model, fast_precision
+from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.test_time import View, views
 from deeploc_tf.models.trained import TrainedModel, load_trained
 from deeploc_tf.pipeline.batches import running_on
@@ -70,6 +71,7 @@ class Embedded:
     layer: str
 
 
+@our_settings()
 def embed(
     run: str | Path,
     records: str | Path,

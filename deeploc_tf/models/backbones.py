@@ -32,12 +32,21 @@ def backbone(x: Any, name: str, batch_norm_momentum: float) -> Any:
         `(batch_size, num_features)`.
 
     Raises:
-        ValueError: the network's input is too small.
+        ValueError: the network's input is too small, or Keras is set to images with channels first,
+            which the layers of these networks would follow.
     """
     if min(x.shape[1:3]) < _SMALLEST:
         msg = (
             f"Crops must be at least {_SMALLEST} pixels wide and high for a backbone. Received: "
             f"{x.shape[1]}x{x.shape[2]} pixels for {name}. Use larger crops or backbone='deeploc'."
+        )
+        raise ValueError(msg)
+    data_format = keras.backend.image_data_format()
+    if data_format != "channels_last":
+        msg = (
+            "A backbone needs Keras' own image data format, channels_last. Received: "
+            f"image_data_format={data_format!r}, from keras.json or set by the program. Change it "
+            "there, or use backbone='deeploc', which does not depend on it."
         )
         raise ValueError(msg)
     # No `input_shape`: with it, Keras refuses what is smaller than the network's own images.
@@ -47,4 +56,6 @@ def backbone(x: Any, name: str, batch_norm_momentum: float) -> Any:
             layer.momentum = batch_norm_momentum
             layer.synchronized = True  # as in our own layers: replicas are then like one device
             layer.fused = False  # Keras 2's fused kernel knows nothing of replicas
-    return keras.layers.GlobalAveragePooling2D(name="pool")(network.output)
+    return keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="pool")(
+        network.output
+    )

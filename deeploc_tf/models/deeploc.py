@@ -13,6 +13,7 @@ from deeploc_tf.models.augmentation import RandomCrop, RandomOrientation, Random
 from deeploc_tf.models.backbones import BACKBONES
 from deeploc_tf.models.backbones import backbone as apply_backbone
 from deeploc_tf.models.heads import StopGradient, UnitLength
+from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.masking import ApplyMask, JoinMask
 from deeploc_tf.models.normalization import Normalization
 from deeploc_tf.models.randomness import Dropout
@@ -59,6 +60,7 @@ PRESETS = {
 }
 
 
+@our_settings()
 def DeepLoc(
     image_shape: Sequence[int],
     num_classes: int,
@@ -160,7 +162,7 @@ def DeepLoc(
     batch_norm = functools.partial(_batch_norm, momentum=batch_norm_momentum)
     if backbone == "deeploc":
         x = _convolutions(x, base.padding, width, last_block, batch_norm)
-        x = keras.layers.Flatten(name="flatten")(x)
+        x = keras.layers.Flatten(data_format="channels_last", name="flatten")(x)
     else:
         x = apply_backbone(x, backbone, batch_norm_momentum)
     for i, units in enumerate(base.dense_units, start=1):
@@ -274,7 +276,9 @@ def _convolutions(
             x = _convolution(x, filters, f"conv_{number}", padding, batch_norm)
         if padding == "valid" and min(x.shape[1:3]) < 2:
             _refuse_small_crop(f"pool_{i}", x)
-        x = keras.layers.MaxPooling2D(2, padding=padding, name=f"pool_{i}")(x)
+        x = keras.layers.MaxPooling2D(
+            2, padding=padding, data_format="channels_last", name=f"pool_{i}"
+        )(x)
     return x
 
 
@@ -289,7 +293,9 @@ def _refuse_small_crop(name: str, x: Any) -> None:
 def _convolution(x: Any, filters: int, name: str, padding: str, batch_norm: _BatchNorm) -> Any:
     # The first one is float32 under every precision policy: bfloat16 would round pixels to 8 bits.
     dtype = "float32" if name == "conv_1" else None
-    x = keras.layers.Conv2D(filters, 3, padding=padding, dtype=dtype, name=f"{name}_conv")(x)
+    x = keras.layers.Conv2D(
+        filters, 3, padding=padding, data_format="channels_last", dtype=dtype, name=f"{name}_conv"
+    )(x)
     x = batch_norm(f"{name}_bn")(x)
     return keras.layers.Activation("relu", name=name)(x)
 

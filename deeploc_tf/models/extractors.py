@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from deeploc_tf.models.deeploc import FEATURE_LAYER
 from deeploc_tf.models.inpainting import INPAINTING_FEATURES, source_encoder
+from deeploc_tf.models.keras_settings import our_settings
 from tfrecords.errors import did_you_mean
 
 POOLINGS = ("flatten", "max", "mean")
@@ -21,6 +22,7 @@ def feature_layer(model: keras.Model) -> str:
     return FEATURE_LAYER if FEATURE_LAYER in named else INPAINTING_FEATURES
 
 
+@our_settings()
 def feature_extractor(model: keras.Model, layers: str | Sequence[str] | None = None) -> keras.Model:
     """A plain Keras model from the inputs of `model` to vectors of one layer, or of several.
 
@@ -79,9 +81,9 @@ def _vectors(model: keras.Model, address: str) -> Any:
         pool = keras.layers.GlobalMaxPooling2D
         if pooling == "mean":
             pool = keras.layers.GlobalAveragePooling2D
-        output = pool(dtype="float32", name=f"{name}_pool")(output)
+        output = pool(data_format="channels_last", dtype="float32", name=f"{name}_pool")(output)
     elif len(output.shape) > 2:
-        output = keras.layers.Flatten(name=f"{name}_flat")(output)
+        output = keras.layers.Flatten(data_format="channels_last", name=f"{name}_flat")(output)
     return keras.layers.Activation("linear", dtype="float32", name=name)(output)
 
 

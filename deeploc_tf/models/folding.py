@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deeploc_tf.models.hardware import cpu_has_bfloat16, gpus_have_bfloat16
+from deeploc_tf.models.keras_settings import our_settings
 
 FAST_PRECISIONS = ("auto", "bfloat16", "float32")
 
@@ -50,6 +51,7 @@ def fast_precision(precision: str = "auto") -> str:
     return "bfloat16" if (gpus_have_bfloat16() if on_gpu else cpu_has_bfloat16()) else "float32"
 
 
+@our_settings()
 def fast_model(model: keras.Model, precision: str = "auto") -> keras.Model:
     """A copy of a model for inference alone: the same function of the crops, at less cost.
 

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from deeploc_tf.models.keras_settings import our_settings
+
 
 @keras.utils.register_keras_serializable(package="deeploc_tf")
 class StopGradient(keras.layers.Layer):
@@ -41,6 +43,7 @@ class UnitLength(keras.layers.Layer):
         return input_shape
 
 
+@our_settings()
 def head(model: keras.Model, name: str = "logits") -> keras.Model:
     """The model up to one of its heads; it shares the weights, and has none of the other heads."""
     if model.layers[-1].name == name:

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from deeploc_tf.models.augmentation import RandomCrop, RandomOrientation
+from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.normalization import Normalization
 
 INPAINTING_AUGMENTATIONS = ("none", "flips", "orientations")
@@ -59,6 +60,7 @@ class SelectChannels(keras.layers.Layer):
         return {**super().get_config(), "start": self.start, "stop": self.stop}
 
 
+@our_settings()
 def PairedCellInpainting(
     image_shape: Sequence[int],
     *,
@@ -135,14 +137,17 @@ def PairedCellInpainting(
     x = keras.layers.Concatenate(name="joined")([x, marker])
     for i, filters in enumerate(_DECODER, start=1):
         if i in _UPSAMPLED:
-            x = keras.layers.UpSampling2D(2, name=f"decoder_up_{i}")(x)
+            x = keras.layers.UpSampling2D(2, data_format="channels_last", name=f"decoder_up_{i}")(x)
         x = _convolution(x, filters, f"decoder_conv_{i}", width)
     # The head and all that the loss is made of are float32 under every precision policy.
-    painted = keras.layers.Conv2D(1, 1, dtype="float32", name="inpainted")(x)
+    painted = keras.layers.Conv2D(
+        1, 1, data_format="channels_last", dtype="float32", name="inpainted"
+    )(x)
     residual = keras.layers.Subtract(dtype="float32", name="residual")([painted, protein])
     return keras.Model({"image": image, "target": target}, residual, name="inpainting")
 
 
+@our_settings()
 def source_encoder(model: keras.Model) -> keras.Model:
     """The half of a `PairedCellInpainting` model that describes a cell: from `image` alone.
 
@@ -182,13 +187,17 @@ def _encoder(x: Any, blocks: Sequence[int], name: str, *, width: float, momentum
             momentum=momentum, synchronized=True, name=f"{name}_conv_{i}_bn"
         )(x)
         if i <= _POOLS:
-            x = keras.layers.MaxPooling2D(2, name=f"{name}_pool_{i}")(x)
+            x = keras.layers.MaxPooling2D(2, data_format="channels_last", name=f"{name}_pool_{i}")(
+                x
+            )
     return x
 
 
 def _convolution(x: Any, filters: int, name: str, width: float, dtype: str | None = None) -> Any:
     filters = max(1, round(filters * width))
-    x = keras.layers.Conv2D(filters, 3, padding="same", dtype=dtype, name=f"{name}_conv")(x)
+    x = keras.layers.Conv2D(
+        filters, 3, padding="same", data_format="channels_last", dtype=dtype, name=f"{name}_conv"
+    )(x)
     return keras.layers.Activation("relu", name=name)(x)
 
 

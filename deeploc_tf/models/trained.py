@@ -12,6 +12,7 @@ import keras
 
 from deeploc_tf.models import deeploc, inpainting  # noqa: F401 - registers the layers
 from deeploc_tf.models.archives import check_archive
+from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.names import respelled_channels, same_channels
 from tfrecords.errors import RecordsError, SchemaError
 from tfrecords.schema import Schema
@@ -121,14 +122,25 @@ def load_trained(run: str | Path) -> TrainedModel:
     )
 
 
+@our_settings()
 def load_model(path: Path) -> keras.Model:
     """A `.keras` file, of ours or of others, in safe mode: no code is read from it.
 
     Raises:
-        ValueError: the file is damaged, or one that `check_archive` refuses.
+        ValueError: the file is damaged, or one that `check_archive` refuses; or its layers were
+            made when Keras was set to images with channels first.
     """
     check_archive(path)
-    return keras.models.load_model(path, compile=False, safe_mode=True)
+    model = keras.models.load_model(path, compile=False, safe_mode=True)
+    for layer in model.layers:
+        if getattr(layer, "data_format", "channels_last") != "channels_last":
+            msg = (
+                "The layers of a model must take channels last, as crops have them. Received: "
+                f"{layer.name} with data_format={layer.data_format!r} in {str(path)!r}, which was "
+                "trained where Keras was set to that. Train it again."
+            )
+            raise ValueError(msg)
+    return model
 
 
 def read_config(run: Path) -> dict[str, Any]:

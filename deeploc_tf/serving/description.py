@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from deeploc_tf.models.folding import fast_precision
@@ -117,7 +116,7 @@ def describe(
         fast: whether its graph is made cheaper; see `fast_model`.
     """
     schema = trained.schema
-    normalization: keras.layers.Layer = trained.model.get_layer("normalization")
+    normalization: Any = trained.model.get_layer("normalization")
     return Description(
         class_names=trained.class_names,
         channels=schema.channels,

@@ -7,6 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from deeploc_tf.models.deeploc import FEATURE_LAYER
+from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.serving.description import DESCRIPTION_NAME, describe
 from deeploc_tf.serving.digests import write_digests
@@ -17,6 +18,7 @@ from tfrecords.publishing import publish_bytes, publish_json, publishing_folder,
 VERSION = "1"
 
 
+@our_settings()
 def export(
     run: str | Path,
     output: str | Path,

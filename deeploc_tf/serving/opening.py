@@ -12,6 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deeploc_tf.models.deeploc import FEATURE_LAYER
+from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.serving.description import Description, describe
 from deeploc_tf.serving.digests import UntrustedModelError, check_digests, savedmodel_folder
@@ -56,6 +57,7 @@ class OpenModel:
             raise MemoryError(msg) from error
 
 
+@our_settings()
 def open_model(
     path: str | Path,
     *,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.test_time import views
 from deeploc_tf.models.trained import TrainedModel, load_model, load_trained
 from deeploc_tf.pipeline.classes import Kind, class_index, kinds
@@ -29,6 +30,7 @@ SCHEMA_VERSION = 1
 _MOST_NAMED = 30
 
 
+@our_settings()
 def evaluate(
     run: str | Path,
     records: str | Path,

@@ -12,6 +12,7 @@ import pandas as pd
 import tensorflow as tf
 
 from deeploc_tf.models.heads import head
+from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.splits import warn_of_unused_splits, with_usual_splits
 from deeploc_tf.training.callbacks import EndOfEpoch, EpochReport, Progress, load_best_weights
@@ -36,6 +37,7 @@ _EVALUATED = ("validation", "test")
 Task = Classification | Inpainting
 
 
+@our_settings()
 def fit(
     records: str | Path,
     run: str | Path,

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-import keras
 import tensorflow as tf
 
 from deeploc_tf.models.hardware import cpu_has_bfloat16, gpus_have_bfloat16
+from deeploc_tf.models.keras_settings import our_settings
 
 _POLICIES = {
     "float32": "float32",
@@ -53,9 +53,5 @@ def resolve_precision(precision: str, strategy: tf.distribute.Strategy) -> str:
 @contextlib.contextmanager
 def computing_in(precision: str) -> Iterator[None]:
     """Layers and models made meanwhile compute in this precision; their weights are float32."""
-    before = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy(_POLICIES[precision])
-    try:
+    with our_settings(_POLICIES[precision]):
         yield
-    finally:
-        keras.mixed_precision.set_global_policy(before)

@@ -1,7 +1,7 @@
 """The run folder: what a training leaves behind, and what a resumed one finds.
 
     RUN/config.json        settings, what the preset made of them, digest of the records, classes
-    RUN/environment.json   versions and machine of the first start
+    RUN/environment.json   versions, machine and settings of Keras at the first start
     RUN/history.csv        one row an epoch
     RUN/checkpoint/        the last two epochs' states, for resuming
     RUN/logs/              TensorBoard, if it is installed
@@ -29,8 +29,10 @@ from typing import Any
 import pandas as pd
 import pydantic
 
+from deeploc_tf.backend import environment_variables
 from deeploc_tf.models.deeploc import resolve_preset
 from deeploc_tf.models.inpainting import INPAINTING_NORMALIZATIONS
+from deeploc_tf.models.keras_settings import keras_settings
 from deeploc_tf.models.trained import CONFIG_NAME, MODEL_NAME, read_config
 from deeploc_tf.pipeline.classes import count_classes, kinds
 from deeploc_tf.training.config import FitConfig
@@ -264,6 +266,8 @@ def _environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {package: _version(package) for package in _PACKAGES},
+        "keras": keras_settings(),
+        "variables": environment_variables(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
 

@@ -1,0 +1,97 @@
+"""Which Keras is here, found out without importing it.
+
+Keras reads its settings when it is imported, and fails there with a traceback, or comes up on
+another backend than ours. So its file and its variables are looked at before.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "floatx": ("float16", "float32", "float64"),
+    "image_data_format": ("channels_last", "channels_first"),
+}
+# What computes differently, or on other devices, where one of these is set.
+_VARIABLES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE", "OMP_NUM_THREADS", "XLA_FLAGS")
+_PREFIXES = ("DNNL_", "KERAS_", "ONEDNN_", "TF_")
+
+
+class KerasBackendError(ImportError, ValueError):
+    """Keras is not one that networks can be made with."""
+
+
+def check_keras() -> None:
+    """Refuse a Keras that does not run on TensorFlow, or whose settings it cannot read itself.
+
+    Raises:
+        KerasBackendError: it is one.
+    """
+    settings = _read_settings()
+    if not isinstance(settings, dict):
+        msg = f"keras.json must hold an object. Received: {settings!r} in {_settings_path()}."
+        raise KerasBackendError(msg)
+    name, origin = backend()
+    if name != "tensorflow":
+        msg = (
+            f"Keras must run on TensorFlow. Received: backend={name!r} of {origin}. Set "
+            "KERAS_BACKEND=tensorflow before Python starts."
+        )
+        raise KerasBackendError(msg)
+    wrong = [
+        name for name, choices in _CHOICES.items() if settings.get(name, choices[0]) not in choices
+    ]
+    if not isinstance(settings.get("epsilon", 0.0), float):
+        wrong.append("epsilon")
+    if wrong:
+        values = ", ".join(f"{name}={settings[name]!r}" for name in wrong)
+        msg = (
+            f"keras.json must hold what Keras takes. Received: {values} in {_settings_path()}. "
+            "Correct it, or remove the file."
+        )
+        raise KerasBackendError(msg)
+
+
+def backend() -> tuple[str, str]:
+    """The backend that Keras has, or will have once it is imported, and what says so."""
+    if importlib.metadata.version("keras").startswith("2."):
+        return "tensorflow", "Keras 2"
+    loaded = getattr(sys.modules.get("keras"), "config", None)
+    if loaded is not None:
+        return str(loaded.backend()), "the Keras that is imported already"
+    if os.environ.get("KERAS_BACKEND"):
+        return os.environ["KERAS_BACKEND"], "KERAS_BACKEND"
+    settings = _read_settings()
+    name = settings.get("backend", "tensorflow") if isinstance(settings, dict) else "tensorflow"
+    return str(name), str(_settings_path())
+
+
+def environment_variables() -> dict[str, str]:
+    """Variables of the environment by which TensorFlow and Keras may compute differently."""
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name in _VARIABLES or name.startswith(_PREFIXES)
+    }
+
+
+def _read_settings() -> Any:
+    """What `keras.json` holds; nothing where Keras passes over it."""
+    path = _settings_path()
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError:
+        return {}
+
+
+def _settings_path() -> Path:
+    """Where Keras looks."""
+    home = Path("~").expanduser()
+    if not os.access(home, os.W_OK):
+        home = Path("/tmp")  # noqa: S108 - so does Keras
+    return Path(os.environ.get("KERAS_HOME", home / ".keras")).expanduser() / "keras.json"
