@@ -165,7 +165,8 @@ def test_cellprofiler_gets_stored_masks_and_the_level_of_white_of_the_training_c
     notes: list[str] = []
     written = measure(masked, tmp_path / "cells.parquet", note=notes.append)
     manifest, cells = read_manifest(masked), crops(masked)
-    levels = white_levels(module.crop_batches(masked, manifest, ["train"], 5))
+    training = module.crop_batches(masked, manifest, ["train"], 5)
+    levels = white_levels(training, lambda batch: batch.masks)
     expected = cellprofiler_features(("gfp", "rfp"), levels, (14, 14))
     table = read_table(written.embeddings)
     masks = np.stack([cell.mask for cell in cells if cell.mask is not None])

@@ -38,8 +38,8 @@ def test_weights_head_and_preprocessing_are_float32(precision: str) -> None:
     for name in ("conv_1_bn", "conv_2_conv", "conv_8"):
         assert computed[name] == precision
     for name in (
-        "normalization", "join_mask", "random_rotation", "random_crop", "random_orientation",
-        "apply_mask", "conv_1_conv", "fc_1_dense", "fc_1_bn", "fc_2", "dropout", "logits_dense",
+        "normalization", "random_rotation", "random_crop", "random_orientation",
+        "conv_1_conv", "fc_1_dense", "fc_1_bn", "fc_2", "dropout", "logits_dense",
         "logits_bn", "logits",
     ):  # fmt: skip
         assert computed[name] == "float32", name

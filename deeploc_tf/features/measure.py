@@ -139,7 +139,7 @@ def measure(
     total = sum(manifest.num_crops(split) for split in splits)
     masked = kind != "pixels"
     mask = _mask_rule(manifest.schema, mask_channel, tell) if masked else None
-    features = _features(records, manifest, kind, splits, num_components)
+    features = _features(records, manifest, kind, splits, num_components, mask)
     provenance = {
         "kind": "embeddings",
         "features": kind,
@@ -229,12 +229,23 @@ def _vectors(
     """The features of crops; runs in the workers."""
     from threadpoolctl import threadpool_limits
 
-    if whole_crop:
-        masks = np.ones(images.shape[:3], np.uint8)
-    elif mask_channel is not None:
-        masks = np.stack([otsu_mask(image[..., mask_channel]) for image in images])
+    masks = _masks(mask_channel, whole_crop, images, masks)
     with threadpool_limits(1):  # sums of several threads would depend on their number
         return features(images, None if masks is None else masks.astype(bool))
+
+
+def _masks(
+    mask_channel: int | None,
+    whole_crop: bool,
+    images: NDArray[Any],
+    masks: NDArray[np.uint8] | None,
+) -> NDArray[Any] | None:
+    """Where the cells are, by the rule; None where no masks are stored and none are made."""
+    if whole_crop:
+        return np.ones(images.shape[:3], np.uint8)
+    if mask_channel is not None:
+        return np.stack([otsu_mask(image[..., mask_channel]) for image in images])
+    return masks
 
 
 def _features(
@@ -243,6 +254,7 @@ def _features(
     kind: str,
     splits: Sequence[str],
     num_components: int,
+    mask: str | None,
 ) -> Features:
     """What makes the vectors, with what it has to learn learnt."""
     schema = manifest.schema
@@ -258,7 +270,10 @@ def _features(
 
     if kind == "cellprofiler":
         cellprofiler_features(schema.channels, [1.0] * len(schema.channels), (height, width))
-        levels = white_levels(fit_batches())
+        channel, whole = _channel_of(schema, mask), mask == WHOLE_CROP
+        levels = white_levels(
+            fit_batches(), lambda batch: _masks(channel, whole, batch.images, batch.masks)
+        )
         return cellprofiler_features(schema.channels, levels, (height, width))
     return fit_components(fit_batches(), white_levels(fit_batches()), num_components=num_components)
 

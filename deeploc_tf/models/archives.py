@@ -55,7 +55,8 @@ def check_archive(path: str | Path) -> None:
     Raises:
         ValueError: it is no `.keras` archive, damaged, or one that Keras must not open: other files
             in it, names that lead elsewhere, more bytes than it may have, classes that run code or
-            of other packages, or weights that lie in other files.
+            of other packages, or weights that lie in other files. Or it takes masks and scales
+            crops by what is outside of them, too, as models once did.
         FileNotFoundError: there is none.
     """
     path = Path(path)
@@ -67,7 +68,9 @@ def check_archive(path: str | Path) -> None:
             _check_members(path, archive)
             damaged = archive.testzip()
             if damaged is None:
-                _check_classes(path, json.loads(archive.read(_CONFIG)))
+                config = json.loads(archive.read(_CONFIG))
+                _check_scale(path, config)
+                _check_classes(path, config)
                 _check_weights(path, archive)
     except _RefusedError:
         raise
@@ -109,6 +112,18 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
     unpacked = sum(member.file_size for member in members)
     if unpacked > _MOST_UNPACKED * path.stat().st_size:
         _refuse(path, f"{unpacked} bytes packed into {path.stat().st_size}")
+
+
+def _check_scale(path: Path, config: dict[str, Any]) -> None:
+    """Refuse a model with masks that has no layer which heeds them: it would give other vectors."""
+    layers = [(found["class_name"], found.get("config") or {}) for found in _objects(config)]
+    takes_mask = ("InputLayer", "mask") in [(name, of.get("name")) for name, of in layers]
+    if takes_mask and any(name == "Normalization" and not of.get("masked") for name, of in layers):
+        msg = (
+            "A model with masks must scale each crop by the pixels of its cell. Received: "
+            f"{str(path)!r}, whose crops are scaled by those of the whole crop. Train it again."
+        )
+        raise _RefusedError(msg)
 
 
 def _check_classes(path: Path, config: dict[str, Any]) -> None:

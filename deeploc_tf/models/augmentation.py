@@ -1,7 +1,4 @@
-"""Random views of a crop: turned, cut and flipped while training, one fixed view otherwise.
-
-Mask and image go through as one tensor, so that they stay together.
-"""
+"""Random views of a crop: turned, cut and flipped while training, one fixed view otherwise."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ from deeploc_tf.models.backbones import BACKBONES
 from deeploc_tf.models.backbones import backbone as apply_backbone
 from deeploc_tf.models.heads import StopGradient, UnitLength
 from deeploc_tf.models.keras_settings import our_settings
-from deeploc_tf.models.masking import ApplyMask, JoinMask
 from deeploc_tf.models.normalization import Normalization
 from deeploc_tf.models.randomness import Dropout
 
@@ -95,8 +94,8 @@ def DeepLoc(
         backbone: what stands between preprocessing and `fc_1`: "deeploc", the eight convolutions,
             or a network of `backbones.BACKBONES`, untrained, with its layers under their own names.
         image_dtype: dtype of the raw pixels: "uint8", "uint16" or "float32".
-        mask: take a second input `mask` `(batch_size, height, width)`, not 0 inside the cell; the
-            background is set to 0 after normalization.
+        mask: take a second input `mask` `(batch_size, height, width)`, not 0 inside the cell:
+            a crop is normalized by the pixels of its cell alone, and its background becomes 0.
         crop_size: side in pixels of the square window that the network sees: at a random place in
             training, at the center otherwise; 0: the whole crop.
         normalization: "percentile", "kraus", "min-max" or "standardize"; see `Normalization`.
@@ -150,14 +149,12 @@ def DeepLoc(
 
     image = keras.Input(tuple(image_shape), dtype=image_dtype, name="image")
     inputs: Any = image
-    x = Normalization(base.normalization, name="normalization")(image)
     if mask:
         cell = keras.Input(tuple(image_shape[:2]), dtype="uint8", name="mask")
         inputs = {"image": image, "mask": cell}
-        x = JoinMask(name="join_mask")([x, cell])
+    normalize = Normalization(base.normalization, masked=mask, name="normalization")
+    x = normalize([image, cell] if mask else image)
     x = _augment(x, base.augmentation, base.crop_size, seed)
-    if mask:
-        x = ApplyMask(name="apply_mask")(x)
 
     batch_norm = functools.partial(_batch_norm, momentum=batch_norm_momentum)
     if backbone == "deeploc":

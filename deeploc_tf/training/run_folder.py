@@ -159,6 +159,9 @@ def _check_unchanged(existing: Run, run: Run, *, allow_changed: bool) -> None:
     versions = "" if existing.is_finished else _other_versions(existing.path)
     if versions:
         changes.append(("versions", versions))
+    scale = "" if existing.is_finished else _other_scale(existing)
+    if scale:
+        changes.append(("scale of crops", scale))
     if not changes:
         return
     what, found = (", ".join(parts) for parts in zip(*changes, strict=True))
@@ -178,6 +181,12 @@ def _check_unchanged(existing: Run, run: Run, *, allow_changed: bool) -> None:
         f"{str(run.path)!r}. {mend}"
     )
     raise RecordsError(msg)
+
+
+def _other_scale(existing: Run) -> str:
+    """Whether another version began with crops that are scaled by more than their cells."""
+    before = read_config(existing.path).get("resolved", {}).get("scaled_by", "crop")
+    return "scaled_by='cell' (was 'crop')" if existing.config.mask and before != "cell" else ""
 
 
 def _other_versions(path: Path) -> str:
@@ -243,7 +252,7 @@ def _resolved(config: FitConfig) -> dict[str, Any]:
         augmentation=config.augmentation,
         dense_units=config.dense_units,
     )
-    return dataclasses.asdict(preset)
+    return {**dataclasses.asdict(preset), "scaled_by": "cell" if config.mask else "crop"}
 
 
 def _is_foreign(path: Path) -> bool:

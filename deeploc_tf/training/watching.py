@@ -25,7 +25,7 @@ _MOST_IMAGES = 16
 _MOST_VECTORS = 2000  # the projector draws them all in a browser
 _COLORS = np.array([[0, 1, 0], [1, 0, 1]], np.float32)  # green and magenta: for everybody's eyes
 _PREPROCESSING = (
-    *("apply_mask", "random_orientation", "random_crop", "random_rotation", "normalization"),
+    *("random_orientation", "random_crop", "random_rotation", "normalization"),
     *("source_orientation", "source_crop", "source_normalization"),
 )
 _NEEDED = (
