@@ -20,8 +20,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deeploc_tf.cli import main
-from deeploc_tf.ingest import RecordsPlan, build_records, plan_records
+from deeploc_tf.ingest import (
+    RecordsPlan,
+    build_records,
+    check_groups,
+    plan_records,
+    split_by_fractions,
+)
 from deeploc_tf.names import same_form, tidy
+from deeploc_tf.pipeline.classes import count_classes
 from deeploc_tf.pipeline.splits import with_usual_splits
 from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.sources import (
@@ -666,3 +673,24 @@ def test_a_study_names_its_split_in_any_way(tmp_path: Path, name: str, split: st
         "methods: {chance: {kind: random, dimensions: 4}}\n"
     )
     assert read_study(tmp_path / "study.yaml").split == split
+
+
+def test_classes_of_older_records_that_are_one_are_refused(
+    write_screen: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    names = ["p\u00e9ri", "nucleus", "pe\u0301ri"]
+    manifest = write_screen(tmp_path / "records", SIZES, size=10, label_names=names)
+    with pytest.raises(SplitError, match=r"'pe\\u0301ri', which are one"):
+        count_classes(manifest)
+    names = ["ER", "nucleus", "er"]  # may be meant so: the build of that time let them be
+    manifest = write_screen(tmp_path / "others", SIZES, size=10, label_names=names)
+    assert count_classes(manifest).names == ("ER", "nucleus", "er")
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE, ids=ascii)
+def test_groups_are_one_for_whoever_calls_the_functions_of_splits(one: str, other: str) -> None:
+    index = pd.DataFrame({"key": ["a", "b"], "plate": [one, other]})
+    with pytest.raises(SplitError, match="A group must lie in one split"):
+        check_groups(index, np.array(["train", "test"], object), ["plate"])
+    fractions = {"train": 0.5, "test": 0.5}
+    assert len(set(split_by_fractions(index, fractions, ["plate"]))) == 1

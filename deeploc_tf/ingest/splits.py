@@ -192,6 +192,17 @@ def _texts(index: pd.DataFrame, column: str) -> Texts:
     return index[column].map(str)
 
 
+def _matched(index: pd.DataFrame, column: str) -> NDArray[np.object_]:
+    """The texts of a column, with one spelling for each name."""
+    import pandas as pd
+
+    number, texts = pd.factorize(_texts(index, column))
+    kind = kind_of_column(column)
+    first: dict[str, str] = {}
+    spelling = {text: first.setdefault(same_form(text, kind), text) for text in sorted(texts)}
+    return np.array([spelling[text] for text in texts], dtype=object)[number]
+
+
 def _meets(index: pd.DataFrame, column: str, values: Sequence[str], name: str) -> NDArray[np.bool_]:
     """Which crops have one of some values in a column; `name` is the split that asks."""
     import pandas as pd
@@ -215,12 +226,12 @@ def _meets(index: pd.DataFrame, column: str, values: Sequence[str], name: str) -
 def _groups(
     index: pd.DataFrame, group_by: Sequence[str]
 ) -> tuple[NDArray[np.intp], list[tuple[str, ...]]]:
-    """Number of each crop's group, and the values of each group."""
+    """Number of each crop's group, and the values of each group, however they are spelled."""
     import pandas as pd
 
     for column in group_by:
         require_column(index.columns, column, "A column to group by")
-    table = pd.DataFrame({column: _texts(index, column) for column in group_by})
+    table = pd.DataFrame({column: _matched(index, column) for column in group_by})
     number, names = pd.factorize(pd.MultiIndex.from_frame(table))
     return number, [tuple(values) for values in names]
 

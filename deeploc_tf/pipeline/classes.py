@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 import tensorflow as tf
 
+from deeploc_tf.names import same_form
 from tfrecords.errors import SplitError
 from tfrecords.manifest import Manifest
 
@@ -45,7 +46,8 @@ def count_classes(manifest: Manifest, kind: Kind = "label", split: str = "train"
     Labels are those of the schema, in its order. Proteins are those of the split, sorted.
 
     Raises:
-        SplitError: there is no such split, a label has no crop in it, or a crop has no protein.
+        SplitError: there is no such split, a label has no crop in it, a crop has no protein, or two
+            classes are one name in two spellings.
     """
     num_crops = manifest.num_crops(split)  # names the splits there are, if this one is not
     counts = manifest.counts[split][kind]
@@ -68,8 +70,22 @@ def count_classes(manifest: Manifest, kind: Kind = "label", split: str = "train"
         raise SplitError(msg)
     else:
         names = tuple(sorted(counts))
+    _check_different(names, kind)
     multi_label = kind == "label" and manifest.schema.multi_label
     return Classes(kind, names, tuple(counts[name] for name in names), num_crops, multi_label)
+
+
+def _check_different(names: Sequence[str], kind: Kind) -> None:
+    """Raise `SplitError` for classes that nobody can tell apart, as older records may have."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(same_form(name, kind), name)
+        if other != name:
+            msg = (
+                f"Classes must be different names. Received: {other!a} and {name!a}, "
+                "which are one. Rebuild the records: it matches them."
+            )
+            raise SplitError(msg)
 
 
 def class_index(kind: Kind, names: Sequence[str]) -> Callable[[dict[str, Any]], Any]:
