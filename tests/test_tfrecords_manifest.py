@@ -28,10 +28,10 @@ SCHEMA = Schema(
 MANIFEST = Manifest(
     schema=SCHEMA,
     splits={
-        "test": (ShardInfo("deeploc-test.tfrecord-00000-of-00001", 3, 300, "aa"),),
+        "test": (ShardInfo("deeploc-test.tfrecord-00000-of-00001", 3, 300, "aa", {96: "0a" * 4, 296: "aa" * 4}),),
         "train": (
-            ShardInfo("deeploc-train.tfrecord-00000-of-00002", 5, 500, "bb"),
-            ShardInfo("deeploc-train.tfrecord-00001-of-00002", 4, 400, "cc"),
+            ShardInfo("deeploc-train.tfrecord-00000-of-00002", 5, 500, "bb", {496: "bb" * 4}),
+            ShardInfo("deeploc-train.tfrecord-00001-of-00002", 4, 400, "cc", {396: "cc" * 4}),
         ),
     },
     seed=7,
@@ -111,9 +111,17 @@ def test_a_folder_without_manifest_is_refused(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, MANIFEST) / MANIFEST_NAME
     values = json.loads(path.read_bytes())
-    path.write_text(json.dumps({**values, "format_version": 2}))
-    with pytest.raises(RecordsError, match=r"format_version=2. Upgrade"):
+    path.write_text(json.dumps({**values, "format_version": 3}))
+    with pytest.raises(RecordsError, match=r"format_version=3. Upgrade"):
         read_manifest(tmp_path)
+
+
+def test_checksums_must_be_those_of_a_shard(tmp_path: Path) -> None:
+    for checksums in ({}, {296: "aa"}, {296: "aa" * 4, -4: "aa" * 4}, {96: "aa" * 4}):
+        shard = dataclasses.replace(MANIFEST.shards("test")[0], checksums=checksums)
+        manifest = dataclasses.replace(MANIFEST, splits={"test": (shard,)})
+        with pytest.raises(DamagedRecordsError, match="checksums"):
+            read_manifest(write(tmp_path, manifest))
 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:

@@ -37,10 +37,12 @@ class Batch(Protocol):
 
     Attributes:
         places: int64, ascending.
+        checksums: uint32, of the pixels alone: equal pixels have equal ones.
         notes: whatever the reader of the source had to say, as JSON values.
     """
 
     places: NDArray[np.int64]
+    checksums: NDArray[np.uint32]
     notes: Any
 
     def frames(self, start: int, stop: int) -> Sequence[memoryview]:
@@ -53,13 +55,14 @@ class FrameStore:
 
     Example:
         >>> store = FrameStore()
-        >>> store.add(7, b"record")
+        >>> store.add(7, b"record", checksum=0)
         >>> len(store.batch().frames(0, 1)[0])
         22
     """
 
     def __init__(self) -> None:
         self._places: list[int] = []
+        self._checksums: list[int] = []
         self._frames: list[memoryview] = []
         self._block = memoryview(b"")
         self._used = 0
@@ -68,8 +71,8 @@ class FrameStore:
         """How many frames there are."""
         return len(self._places)
 
-    def add(self, place: int, record: bytes) -> None:
-        """Keep a record, in its frame, for the crop at `place`."""
+    def add(self, place: int, record: bytes, checksum: int) -> None:
+        """Keep a record, in its frame, for the crop at `place`; `checksum` is of its pixels."""
         start = self._used
         stop = start + len(record) + FRAME_BYTES
         if stop > len(self._block):
@@ -81,22 +84,30 @@ class FrameStore:
         self._block[stop - FOOTER_BYTES : stop] = footer
         self._used = stop
         self._places.append(place)
+        self._checksums.append(checksum)
         self._frames.append(self._block[start:stop])
 
     def batch(self, notes: Any = None) -> MemoryBatch:
         """What was added, in the order of the places."""
         places = np.array(self._places, np.int64)
         order = np.argsort(places, kind="stable")
-        return MemoryBatch(places[order], [self._frames[i] for i in order.tolist()], notes)
+        frames = [self._frames[i] for i in order.tolist()]
+        checksums = np.array(self._checksums, np.uint32)
+        return MemoryBatch(places[order], checksums[order], frames, notes)
 
 
 class MemoryBatch:
     """A batch in memory; the arguments are as of `Batch`."""
 
     def __init__(
-        self, places: NDArray[np.int64], frames: Sequence[memoryview], notes: Any = None
+        self,
+        places: NDArray[np.int64],
+        checksums: NDArray[np.uint32],
+        frames: Sequence[memoryview],
+        notes: Any = None,
     ) -> None:
         self.places = places
+        self.checksums = checksums
         self.notes = notes
         self._frames = frames
 
@@ -113,8 +124,9 @@ class MemoryBatch:
         paths = _Paths(folder, number)
         count = len(stops).to_bytes(8, "little")
         notes = json.dumps(self.notes).encode()
-        index = b"".join((count, self.places.tobytes(), stops.tobytes(), notes))
-        publish_chunks(paths.frames, _chunks(self._frames), durable=False)
+        arrays = (self.places, stops, self.checksums)
+        index = b"".join((count, *(array.tobytes() for array in arrays), notes))
+        publish_chunks(paths.frames, chunked(self._frames), durable=False)
         publish_chunks(paths.index, (masked_checksum(index), index), durable=False)
 
 
@@ -134,7 +146,8 @@ class SavedBatch:
             raise DamagedRecordsError(msg)
         count = int.from_bytes(content[4:12], "little")
         self.places, self._stops = np.frombuffer(content, np.int64, 2 * count, 12).reshape(2, -1)
-        self.notes = json.loads(content[12 + 16 * count :])
+        self.checksums = np.frombuffer(content, np.uint32, count, 12 + 16 * count)
+        self.notes = json.loads(content[12 + 20 * count :])
 
     def frames(self, start: int, stop: int) -> Sequence[memoryview]:
         """The frames at `places[start:stop]`, in one read."""
@@ -160,8 +173,8 @@ def remove(folder: Path, number: int) -> None:
     paths.frames.unlink(missing_ok=True)
 
 
-def merged(batches: Sequence[Batch], first: int, last: int) -> Iterator[bytes]:
-    """The frames of all batches whose places lie in `[first, last]`, in order, in chunks."""
+def merged(batches: Sequence[Batch], first: int, last: int) -> list[memoryview]:
+    """The frames of all batches whose places lie in `[first, last]`, in order."""
     places: list[NDArray[np.int64]] = []
     frames: list[memoryview] = []
     for batch in batches:
@@ -169,10 +182,10 @@ def merged(batches: Sequence[Batch], first: int, last: int) -> Iterator[bytes]:
         places.append(batch.places[start:stop])
         frames += batch.frames(start, stop)
     order = np.argsort(np.concatenate(places), kind="stable").tolist()
-    yield from _chunks([frames[i] for i in order])
+    return [frames[i] for i in order]
 
 
-def _chunks(frames: Sequence[memoryview]) -> Iterator[bytes]:
+def chunked(frames: Sequence[memoryview]) -> Iterator[bytes]:
     """The frames, several in a chunk: a call for each costs more than a copy."""
     if frames:
         count = max(1, _CHUNK_BYTES // len(frames[0]))

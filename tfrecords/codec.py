@@ -12,6 +12,7 @@ import functools
 from collections.abc import Collection
 from typing import Any
 
+import google_crc32c
 import numpy as np
 
 from tfrecords.errors import DamagedRecordsError, SchemaError
@@ -20,6 +21,7 @@ from tfrecords.schema import PIXEL_DTYPES, Crop, MetadataType, Schema
 META_PREFIX = "meta/"
 
 _SHORT_VARINTS = [bytes([value]) for value in range(0x80)]
+_MAX_VARINT_BYTES = 11  # and the tag before it
 _LITTLE = {name: np.dtype(name).newbyteorder("<") for name in PIXEL_DTYPES}
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3  # fields of tf.train.Feature
 
@@ -56,6 +58,20 @@ def encode(crop: Crop, schema: Schema) -> bytes:
             parts.append(_float(META_PREFIX + name, value))
     parts += _bytes("protein", crop.protein.encode())
     return b"".join((b"\x0a", _varint(sum(map(len, parts))), *parts))
+
+
+def pixels_of(record: bytes, schema: Schema) -> bytes:
+    """The pixels in a record that `encode` made, as they stand in it."""
+    size = schema.num_image_bytes
+    head = _bytes_head("image", size)  # the first feature, since they are sorted
+    start = record.index(head, 0, len(head) + _MAX_VARINT_BYTES) + len(head)
+    return record[start : start + size]
+
+
+def pixel_checksum(record: bytes, schema: Schema) -> int:
+    """CRC-32C of the pixels in a record that `encode` made: equal pixels have an equal one."""
+    checksum: int = google_crc32c.value(pixels_of(record, schema))
+    return checksum
 
 
 def decode(record: bytes, schema: Schema) -> Crop:

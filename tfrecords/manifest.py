@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tfrecords.errors import (
     SplitError,
     did_you_mean,
 )
+from tfrecords.framing import FOOTER_BYTES
 from tfrecords.retrying import retried
 from tfrecords.schema import Schema
 from tfrecords.sharding import DATASET_NAME, shard_name
@@ -32,11 +33,13 @@ MANIFEST_NAME = "manifest.json"
 REJECTS_NAME = "rejects.jsonl"
 FLAGGED_NAME = "flagged.jsonl"
 FORMAT_NAME = "deeploc-tf records"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+MAX_CHECKSUMS = 16  # of a shard, in the manifest
 
 _SPLIT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SHARD_FILE = re.compile(r".*\.tfrecord.*", re.DOTALL)
 _SHARD_NAME = re.compile(rf"{DATASET_NAME}-\w+\.tfrecord-\d{{5,}}-of-\d{{5,}}")
+_CHECKSUM = re.compile(r"[0-9a-f]{8}")
 _FILES = (
     "features.json",
     "dataset_info.json",
@@ -59,12 +62,33 @@ class ShardInfo:
         num_crops: number of records.
         num_bytes: size of the file.
         sha256: digest of the file, in hexadecimal.
+        checksums: of the first, the last and up to 14 records between: byte of the file at which
+            the checksum of the record stands -> its four bytes, in hexadecimal. By these few bytes
+            shards of equal size are told apart at once. Empty in format 1, which has none.
     """
 
     name: str
     num_crops: int
     num_bytes: int
     sha256: str
+    checksums: Mapping[int, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Duplicates:
+    """Crops that are the same cell as another one; blank crops do not count.
+
+    Attributes:
+        allowed: such crops were allowed to lie in two splits.
+        within_splits: crops with the pixels of an earlier crop of their split.
+        across_splits: crops whose pixels are in another split as well.
+        overlapping: crops whose window overlaps one of the same field in another split.
+    """
+
+    allowed: bool = False
+    within_splits: int = 0
+    across_splits: int = 0
+    overlapping: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +105,8 @@ class Manifest:
         flagged: how many crops were kept although something is odd about them, by reason.
         counts: by split, how many crops each label and each protein has:
             `counts["train"]["label"]["nucleus"]`.
+        duplicates: crops that are there twice; None in format 1, whose builds did not look.
+        format_version: of the data set on disk.
     """
 
     schema: Schema
@@ -91,6 +117,13 @@ class Manifest:
     rejects: Mapping[str, int] = dataclasses.field(default_factory=dict)
     counts: Counts = dataclasses.field(default_factory=dict)
     flagged: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    duplicates: Duplicates | None = dataclasses.field(default_factory=Duplicates)
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether a shard of another build is told at once: not in data sets of format 1."""
+        return self.format_version > 1
 
     @property
     def split_names(self) -> tuple[str, ...]:
@@ -207,8 +240,8 @@ def read_manifest(records: str | Path) -> Manifest:
 def check_shards(records: str | Path, manifest: Manifest) -> None:
     """Raise `DamagedRecordsError` unless the folder holds the shards of the manifest and no others.
 
-    Looks at names and sizes only, so it takes milliseconds; what is *in* the shards is for
-    `verify_deep`.
+    Looks at names, sizes and the checksums of a few records of each shard, so it takes
+    milliseconds; whether every record is whole is for `verify_deep`.
     """
     records = Path(records)
     expected = {shard.name: shard for split in manifest.splits.values() for shard in split}
@@ -224,6 +257,7 @@ def check_shards(records: str | Path, manifest: Manifest) -> None:
                 f"{name} of {status.st_size} bytes, expected {shard.num_bytes}. {_REBUILD}"
             )
             raise DamagedRecordsError(msg)
+        retried(_check_checksums, records / name, shard, expected.values())
     foreign = sorted(
         entry.name
         for entry in records.iterdir()
@@ -238,22 +272,59 @@ def check_shards(records: str | Path, manifest: Manifest) -> None:
         raise DamagedRecordsError(msg)
 
 
+def _check_checksums(path: Path, shard: ShardInfo, shards: Collection[ShardInfo]) -> None:
+    with path.open("rb", buffering=0) as file:
+        for offset, checksum in shard.checksums.items():
+            file.seek(offset)
+            found = file.read(FOOTER_BYTES).hex()
+            if found == checksum:
+                continue
+            other = next((s.name for s in shards if s.checksums.get(offset) == found), None)
+            if other is None or other == shard.name:
+                what = f"others in {shard.name}: it, or the manifest, is of another build, or"
+                what += " its records were changed"
+            else:
+                what = f"those of {other} in {shard.name}. Were they swapped?"
+            msg = (
+                f"A shard must hold its own records. Received: {what} (checksum {found} at byte "
+                f"{offset}, expected {checksum}). {_REBUILD}"
+            )
+            raise DamagedRecordsError(msg)
+
+
 def _to_json(manifest: Manifest) -> dict[str, Any]:
+    duplicates = manifest.duplicates and dataclasses.asdict(manifest.duplicates)
     return {
         "format": FORMAT_NAME,
-        "format_version": FORMAT_VERSION,
+        "format_version": manifest.format_version,
         "schema": manifest.schema.to_json(),
         "splits": {
-            split: [dataclasses.asdict(shard) for shard in shards]
+            split: [_shard_to_json(shard, manifest.format_version) for shard in shards]
             for split, shards in manifest.splits.items()
         },
         "counts": manifest.counts,
+        **({"duplicates": duplicates} if manifest.format_version > 1 else {}),
         "seed": manifest.seed,
         "group_by": list(manifest.group_by),
         "sources": list(manifest.sources),
         "rejects": manifest.rejects,
         **({"flagged": manifest.flagged} if manifest.flagged else {}),
     }
+
+
+def _shard_to_json(shard: ShardInfo, format_version: int) -> dict[str, Any]:
+    values = dataclasses.asdict(shard)
+    checksums = values.pop("checksums")
+    if format_version > 1:
+        values["checksums"] = {str(offset): value for offset, value in checksums.items()}
+    return values
+
+
+def _shard_from_json(values: dict[str, Any], format_version: int) -> ShardInfo:
+    if format_version == 1:
+        return ShardInfo(**values)
+    checksums = {int(offset): value for offset, value in values["checksums"].items()}
+    return ShardInfo(**{**values, "checksums": checksums})
 
 
 def _from_json(values: dict[str, Any]) -> Manifest:
@@ -266,15 +337,21 @@ def _from_json(values: dict[str, Any]) -> Manifest:
             f"format_version={values['format_version']}. Upgrade deeploc-tf."
         )
         raise RecordsError(msg)
+    version = values["format_version"]
     manifest = Manifest(
         schema=Schema.from_json(values["schema"]),
-        splits={s: tuple(ShardInfo(**v) for v in shards) for s, shards in values["splits"].items()},
+        splits={
+            split: tuple(_shard_from_json(shard, version) for shard in shards)
+            for split, shards in values["splits"].items()
+        },
         seed=values["seed"],
         group_by=tuple(values["group_by"]),
         sources=tuple(values["sources"]),
         rejects=values["rejects"],
         counts=values["counts"],
         flagged=values.get("flagged", {}),
+        duplicates=Duplicates(**values["duplicates"]) if version > 1 else None,
+        format_version=version,
     )
     if manifest.digest != values["digest"]:
         msg = (
@@ -293,13 +370,23 @@ def _from_json(values: dict[str, Any]) -> Manifest:
             not shards
             or [shard.name for shard in shards] != names
             or any(shard.num_crops < 1 for shard in shards)
+            or any(_lacks_checksums(shard) for shard in shards if manifest.has_checksums)
         ):
             msg = (
-                f"The shards of a split must be {names or 'at least one'}, none empty. "
+                f"The shards of a split must be {names or 'at least one'}, none empty, each with "
+                "checksums. "
                 f"Received: {shards}."
             )
             raise DamagedRecordsError(msg)
     return manifest
+
+
+def _lacks_checksums(shard: ShardInfo) -> bool:
+    last = shard.num_bytes - FOOTER_BYTES
+    return last not in shard.checksums or any(
+        not 0 <= offset <= last or not _CHECKSUM.fullmatch(value)
+        for offset, value in shard.checksums.items()
+    )
 
 
 def _dumps(values: Mapping[str, Any]) -> bytes:

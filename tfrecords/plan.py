@@ -155,6 +155,14 @@ class Plan:
             for split in self._bounds
         }
 
+    def split_at(self, place: int) -> str:
+        """The split that a place belongs to."""
+        return next(split for split, (_, stop) in self._bounds.items() if place < stop)
+
+    def key_at(self, place: int) -> str:
+        """The key of the crop at a place."""
+        return self.entries[int(np.flatnonzero(self.places == place)[0])].key
+
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides where which crop goes: equal for equal plans only."""

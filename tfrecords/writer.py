@@ -9,6 +9,7 @@ which gets the name when it is whole and on disk.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import json
@@ -21,10 +22,27 @@ from typing import Any
 
 import numpy as np
 
-from tfrecords.batches import Batch, FrameStore, MemoryBatch, SavedBatch, merged, remove
-from tfrecords.codec import encode
+from tfrecords.batches import (
+    Batch,
+    FrameStore,
+    MemoryBatch,
+    SavedBatch,
+    chunked,
+    merged,
+    remove,
+)
+from tfrecords.codec import encode, pixel_checksum
+from tfrecords.duplicates import count_duplicates
 from tfrecords.errors import DamagedRecordsError, RecordsError, SchemaError
-from tfrecords.manifest import Manifest, ShardInfo, manifest_files, read_manifest
+from tfrecords.framing import FOOTER_BYTES
+from tfrecords.manifest import (
+    FORMAT_VERSION,
+    MAX_CHECKSUMS,
+    Manifest,
+    ShardInfo,
+    manifest_files,
+    read_manifest,
+)
 from tfrecords.plan import Entry, Plan, ShardPlan
 from tfrecords.publishing import write_file
 from tfrecords.schema import Crop, Schema
@@ -51,6 +69,7 @@ def write_records(
     rejects: Mapping[str, int] | None = None,
     shard_bytes: int = SHARD_BYTES,
     overwrite: bool = False,
+    allow_duplicates: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Manifest:
     """Write a data set; the same crops and seed give the same bytes in every file.
@@ -70,6 +89,7 @@ def write_records(
         rejects: how many cells were set aside, by reason.
         shard_bytes: about the size of a shard.
         overwrite: `output` may be a data set, which is replaced when the new one is whole.
+        allow_duplicates: crops of equal pixels may lie in two splits.
         progress: called after each crop with the number of crops read so far.
 
     Returns:
@@ -79,7 +99,8 @@ def write_records(
         OutputExistsError: `output` is there already.
         LockedError: another process writes the same output.
         DuplicateKeyError: two entries have one key.
-        SplitError: there are no crops, or a split has a name that cannot be.
+        SplitError: there are no crops, a split has a name that cannot be, or two splits have crops
+            of equal pixels.
         SchemaError: a crop does not follow `schema`, or is not what its entry says.
         RecordsError: a crop is missing, extra, or came twice.
         OSError: the disk is too small, or failed.
@@ -88,12 +109,19 @@ def write_records(
     plan = Plan(schema, entries, seed, shard_bytes)
     wanted = _Wanted(plan)
     build = RecordsBuild(
-        output, plan, group_by=group_by, sources=sources, overwrite=overwrite, resumable=False
+        output,
+        plan,
+        group_by=group_by,
+        sources=sources,
+        overwrite=overwrite,
+        allow_duplicates=allow_duplicates,
+        resumable=False,
     )
     with build.opened():
         store, number = FrameStore(), 0
         for count, crop in enumerate(crops, start=1):
-            store.add(wanted.take(crop), encode(crop, schema))
+            record = encode(crop, schema)
+            store.add(wanted.take(crop), record, pixel_checksum(record, schema))
             if len(store) == build.batch_crops:
                 build.add(number, store.batch())
                 store, number = FrameStore(), number + 1
@@ -114,6 +142,7 @@ class RecordsBuild:
         group_by: see `write_records`.
         sources: see `write_records`.
         overwrite: see `write_records`.
+        allow_duplicates: see `write_records`. A build that was refused for them goes on with it.
         identity: of all that decides the bytes of the records beside `plan`. A build of the same
             plan and identity goes on where another one stopped.
         resumable: keep what was read when the build stops.
@@ -132,6 +161,7 @@ class RecordsBuild:
         group_by: Sequence[str] = (),
         sources: Sequence[Mapping[str, Any]] = (),
         overwrite: bool = False,
+        allow_duplicates: bool = False,
         identity: str = "",
         resumable: bool = True,
         workers: int = 1,
@@ -146,7 +176,11 @@ class RecordsBuild:
         self._in_memory = workers == 1 and plan.num_bytes <= MEMORY_BYTES
         self._group_by = tuple(group_by)
         self._sources = tuple(json.loads(json.dumps(list(sources), allow_nan=False)))
-        parts = [plan.digest, identity, self._group_by, self._sources, self.batch_crops]
+        self._allow_duplicates = allow_duplicates
+        parts = [
+            FORMAT_VERSION,
+            *(plan.digest, identity, self._group_by, self._sources, self.batch_crops),
+        ]
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         path = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow a link named so
         self._workspace = Workspace(
@@ -161,7 +195,7 @@ class RecordsBuild:
     @property
     def todo(self) -> list[int]:
         """Numbers of the batches that are not whole yet."""
-        if self._workspace.is_ready:
+        if self._is_ready:
             return []
         count = -(-len(self.plan.entries) // self.batch_crops)
         return [number for number in range(count) if number not in self.batches]
@@ -170,7 +204,7 @@ class RecordsBuild:
     def opened(self) -> Iterator[None]:
         """Hold the output while the block runs, with what an earlier build of the same left."""
         with self._workspace.opened():
-            if not self._workspace.is_ready:
+            if not self._is_ready:
                 self._load()
                 self._check_free_disk()
             yield
@@ -194,6 +228,7 @@ class RecordsBuild:
         *,
         rejects: Mapping[str, int],
         flagged: Mapping[str, int] | None = None,
+        overlapping: int = 0,
         files: Mapping[str, bytes] | None = None,
     ) -> Manifest:
         """Put the batches into shards, and give the data set its name.
@@ -201,24 +236,38 @@ class RecordsBuild:
         Args:
             rejects: how many cells were set aside, by reason.
             flagged: how many crops were kept although something is odd, by reason.
+            overlapping: how many crops overlap one of another split, see `Duplicates`.
             files: name -> content of files that stand beside the manifest.
 
         Raises:
-            SplitError: no crop of a split was usable.
+            SplitError: no crop of a split was usable, or two splits have crops of equal pixels.
             OutputExistsError: somebody else made the output meanwhile.
             OSError: the disk is full, or failed.
         """
-        if not self._workspace.is_ready:
-            self._assemble(rejects, flagged or {}, files or {})
+        if not self._is_ready:
+            self._assemble(rejects, flagged or {}, overlapping, files or {})
         manifest = read_manifest(self._workspace.ready)
         self._workspace.publish(manifest.digest)
         return manifest
 
+    @property
+    def _is_ready(self) -> bool:
+        """The data set is whole already, but for its name, and was looked through as is asked."""
+        if not self._workspace.is_ready:
+            return False
+        duplicates = read_manifest(self._workspace.ready).duplicates
+        return duplicates is not None and duplicates.allowed == self._allow_duplicates
+
     def _assemble(
-        self, rejects: Mapping[str, int], flagged: Mapping[str, int], files: Mapping[str, bytes]
+        self,
+        rejects: Mapping[str, int],
+        flagged: Mapping[str, int],
+        overlapping: int,
+        files: Mapping[str, bytes],
     ) -> None:
-        ready = self._workspace.empty_ready()
         batches = list(self.batches.values())
+        duplicates = count_duplicates(batches, self.plan, allowed=self._allow_duplicates)
+        ready = self._workspace.empty_ready()
         places = np.sort(np.concatenate([batch.places for batch in batches]))
         shards = list(self.plan.shards(places))
         splits: dict[str, list[ShardInfo]] = {}
@@ -239,6 +288,7 @@ class RecordsBuild:
             rejects=dict(sorted(rejects.items())),
             counts=self.plan.counts(places),
             flagged=dict(sorted(flagged.items())),
+            duplicates=dataclasses.replace(duplicates, overlapping=overlapping),
         )
         for name, content in {**files, **manifest_files(manifest)}.items():
             write_file(ready / name, (content,))
@@ -318,15 +368,23 @@ def _write_shard(folder: Path, batches: Sequence[Batch], shard: ShardPlan) -> Sh
     path = folder / shard.name
     digest = hashlib.sha256()
     with ThreadPoolExecutor(1) as thread:  # to digest and to write take about equally long
-        chunks = merged(batches, shard.first, shard.last)
-        num_bytes = write_file(path, _digested(chunks, digest, thread))
+        frames = merged(batches, shard.first, shard.last)
+        num_bytes = write_file(path, _digested(chunked(frames), digest, thread))
     if path.stat().st_size != num_bytes:
         msg = (
             "A shard must be written whole. "
             f"Received: {shard.name} of {path.stat().st_size} bytes, expected {num_bytes}."
         )
         raise OSError(errno.EIO, msg)
-    return ShardInfo(shard.name, shard.num_crops, num_bytes, digest.hexdigest())
+    return ShardInfo(shard.name, shard.num_crops, num_bytes, digest.hexdigest(), _checksums(frames))
+
+
+def _checksums(frames: Sequence[memoryview]) -> dict[int, str]:
+    """Byte and checksum of the first record, of the last, and of some evenly between."""
+    count = min(len(frames), MAX_CHECKSUMS)
+    rows = [i * (len(frames) - 1) // max(count - 1, 1) for i in range(count)]
+    stops = np.cumsum([len(frame) for frame in frames], dtype=np.int64)
+    return {int(stops[row]) - FOOTER_BYTES: frames[row][-FOOTER_BYTES:].hex() for row in rows}
 
 
 def _digested(chunks: Iterable[bytes], digest: Any, thread: ThreadPoolExecutor) -> Iterator[bytes]:

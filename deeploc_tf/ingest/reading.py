@@ -24,7 +24,7 @@ from deeploc_tf.sources.source import (
     StampedPixels,
 )
 from tfrecords.batches import FrameStore, MemoryBatch
-from tfrecords.codec import encode
+from tfrecords.codec import encode, pixel_checksum
 from tfrecords.errors import SchemaError
 from tfrecords.retrying import retried
 from tfrecords.schema import Crop, Schema
@@ -101,7 +101,8 @@ class BatchReader:
             group, failure = self._pixels(rows, done, stamps)
             records = self._records(rows, done, group, found)
             for i in self._good(rows, done, group, records, found):
-                store.add(rows.places[i], records[i - done])
+                record = records[i - done]
+                store.add(rows.places[i], record, pixel_checksum(record, self.schema))
             before, done = done, done + len(group)
             if failure is not None:
                 self._refuse(failure, rows, done, None, found)
