@@ -274,7 +274,7 @@ def test_shards_of_another_build_are_refused_before_anything_is_read(
         lambda: fit(records, run, FitConfig(epochs=1)),
         lambda: embed(run, records, records.with_name("cells.parquet")),
     ):
-        with pytest.raises(DamagedRecordsError, match="another build|swapped"):
+        with pytest.raises(DamagedRecordsError, match=r"another build|swapped"):
             start()
     assert not run.exists()
 
@@ -302,7 +302,7 @@ def test_two_shards_that_begin_and_end_alike_are_told_apart(
         (tmp_path / "records" / name).stat().st_size
     )
     shutil.copy(tmp_path / "other" / name, tmp_path / "records" / name)
-    with pytest.raises(DamagedRecordsError, match="another build|swapped"):
+    with pytest.raises(DamagedRecordsError, match=r"another build|swapped"):
         verify(tmp_path / "records")
 
 

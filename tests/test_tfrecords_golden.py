@@ -1,4 +1,7 @@
-"""Data sets of format 1, kept for ever: read by us, by plain TensorFlow, by TFDS; written again."""
+"""Data sets of every format, kept for ever: read by us, by plain TensorFlow and by TFDS.
+
+Those of the newest format are written again, with the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -15,13 +19,15 @@ import pytest
 import tensorflow as tf
 
 from tfrecords.codec import decode, decode_batch
-from tfrecords.manifest import read_manifest
+from tfrecords.framing import records as framed_records
+from tfrecords.manifest import Duplicates, read_manifest
 from tfrecords.reader import read_serialized
-from tfrecords.schema import Crop, Schema
+from tfrecords.schema import Crop, Schema, metadata_text
 from tfrecords.verify import verify_deep
 from tfrecords.writer import Entry, write_records
 
-GOLDEN = Path(__file__).parent / "golden" / "records_v1"
+GOLDEN = Path(__file__).parent / "golden"
+NEWEST = "records_v2"
 FORMAT_PAGE = Path(__file__).parents[1] / "docs" / "format.md"
 
 
@@ -114,8 +120,76 @@ def float32() -> Golden:
     )
 
 
-DATA_SETS = {"crops": crops, "several_labels": several_labels, "float32": float32}
-pytestmark = pytest.mark.parametrize("name", DATA_SETS)
+def names() -> Golden:
+    """Names and values of outsiders, and crops that are there twice."""
+    members = [
+        Crop(
+            key=f"cell {number}",
+            image=image(number, (4, 4, 1), "uint8"),
+            metadata={
+                "Cell Area (um2)": float(np.float32(0.1 * number)) if number else math.nan,
+                "µm": -(2**63) + number,
+                "2nd": ("1E5", "10E4", "1.10", "1.1", "", "007")[number],
+            },
+        )
+        for number in range(6)
+    ]
+    return Golden(
+        Schema(
+            image_shape=(4, 4, 1),
+            dtype="uint8",
+            channels=("gfp",),
+            metadata={"Cell Area (um2)": "float32", "µm": "int64", "2nd": "text"},
+        ),
+        {"test": members[4:], "train": members[:4]},
+        {"group_by": ("2nd", "Cell Area (um2)")},
+    )
+
+
+def doubled() -> Golden:
+    """Crops of equal pixels in one split and, as was allowed, in two."""
+    numbers = (0, 1, 0, 2, 1)
+    members = [Crop(f"{i}", image(n, (4, 4, 1), "uint8")) for i, n in enumerate(numbers)]
+    return Golden(
+        Schema(image_shape=(4, 4, 1), dtype="uint8", channels=("gfp",)),
+        {"test": members[3:], "train": members[:3]},
+        {"allow_duplicates": True},
+    )
+
+
+DATA_SETS = {
+    "crops": crops,
+    "several_labels": several_labels,
+    "float32": float32,
+    "names": names,
+    "doubled": doubled,
+}
+SETS = {
+    f"{folder.name}/{path.name}": path
+    for folder in sorted(GOLDEN.glob("records_v*"))
+    for path in sorted(folder.iterdir())
+}
+
+
+@pytest.fixture(params=SETS)
+def path(request: pytest.FixtureRequest) -> Path:
+    """A golden data set."""
+    return SETS[request.param]
+
+
+@pytest.fixture
+def name(path: Path) -> str:
+    """What it holds."""
+    return path.name
+
+
+def as_text(value: Any) -> str:
+    """NaN is not equal to NaN."""
+    return value.decode() if isinstance(value, bytes) else metadata_text(value)
+
+
+def as_texts(metadata: Any) -> dict[str, str]:
+    return {column: as_text(value) for column, value in metadata.items()}
 
 
 def write(name: str, output: Path) -> None:
@@ -130,14 +204,15 @@ def write(name: str, output: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", DATA_SETS)
 def test_todays_writer_writes_the_same_bytes(name: str, tmp_path: Path) -> None:
     write(name, tmp_path / name)
-    expected = {path.name: path.read_bytes() for path in (GOLDEN / name).iterdir()}
+    expected = {path.name: path.read_bytes() for path in (GOLDEN / NEWEST / name).iterdir()}
     assert {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} == expected
 
 
-def test_the_data_set_is_whole(name: str) -> None:
-    manifest = verify_deep(GOLDEN / name)
+def test_the_data_set_is_whole(name: str, path: Path) -> None:
+    manifest = verify_deep(path)
     golden = DATA_SETS[name]()
     assert manifest.schema == golden.schema
     assert {split: manifest.num_crops(split) for split in manifest.split_names} == {
@@ -145,31 +220,31 @@ def test_the_data_set_is_whole(name: str) -> None:
     }
     if name == "crops":
         assert [len(manifest.shards(split)) for split in ("test", "train")] == [2, 3]
+    doubles = Duplicates(allowed=True, within_splits=1, across_splits=2)
+    expected = doubles if name == "doubled" else Duplicates()
+    assert manifest.duplicates == (None if path.parent.name == "records_v1" else expected)
 
 
-def test_crops_read_one_by_one_are_as_expected(name: str) -> None:
+def test_crops_read_one_by_one_are_as_expected(name: str, path: Path) -> None:
     golden = DATA_SETS[name]()
     for split, found in golden.splits.items():
         expected = {crop.key: crop for crop in found}
-        records = list(read_serialized(GOLDEN / name, split).as_numpy_iterator())
+        records = list(read_serialized(path, split).as_numpy_iterator())
         assert len(records) == len(expected)
         for record in records:
             crop = decode(record, golden.schema)
             wanted = expected.pop(crop.key)
             np.testing.assert_array_equal(crop.image, wanted.image, strict=True)
             np.testing.assert_array_equal(crop.mask, wanted.mask)
-            assert (crop.labels, crop.protein, crop.metadata) == (
-                wanted.labels,
-                wanted.protein,
-                wanted.metadata,
-            )
+            assert (crop.labels, crop.protein) == (wanted.labels, wanted.protein)
+            assert as_texts(crop.metadata) == as_texts(wanted.metadata)
 
 
-def test_batches_are_as_expected(name: str) -> None:
+def test_batches_are_as_expected(name: str, path: Path) -> None:
     golden = DATA_SETS[name]()
     for split, found in golden.splits.items():
         expected = {crop.key.encode(): crop for crop in found}
-        dataset = read_serialized(GOLDEN / name, split).batch(3)
+        dataset = read_serialized(path, split).batch(3)
         seen = 0
         for batch in dataset.map(lambda b: decode_batch(b, golden.schema)).as_numpy_iterator():
             for i, key in enumerate(batch["key"]):
@@ -185,12 +260,12 @@ def test_batches_are_as_expected(name: str) -> None:
                     assert (batch["label"][i],) == wanted.labels
                 for column, value in wanted.metadata.items():
                     read = batch[f"meta/{column}"][i]
-                    assert (read.decode() if isinstance(read, bytes) else read) == value
+                    assert as_text(read) == as_text(value)
                 seen += 1
         assert seen == len(found)
 
 
-def test_the_reader_of_the_format_page_needs_no_code_of_ours(name: str) -> None:
+def test_the_reader_of_the_format_page_needs_no_code_of_ours(name: str, path: Path) -> None:
     (block,) = re.findall(
         r"^<!-- plain-reader -->\n```python\n(.*?)^```", FORMAT_PAGE.read_text(), re.DOTALL | re.M
     )
@@ -201,7 +276,7 @@ def test_the_reader_of_the_format_page_needs_no_code_of_ours(name: str) -> None:
     golden = DATA_SETS[name]()
     for split, found in golden.splits.items():
         expected = {crop.key: crop for crop in found}
-        for batch in page["read"](GOLDEN / name, split, batch_size=3):
+        for batch in page["read"](path, split, batch_size=3):
             for i, key in enumerate(batch["key"].numpy()):
                 wanted = expected.pop(key.decode())
                 np.testing.assert_array_equal(batch["image"][i], wanted.image, strict=True)
@@ -211,9 +286,9 @@ def test_the_reader_of_the_format_page_needs_no_code_of_ours(name: str) -> None:
         assert not expected
 
 
-def test_plain_tf_data_finds_the_features_by_name(name: str) -> None:
+def test_plain_tf_data_finds_the_features_by_name(name: str, path: Path) -> None:
     golden = DATA_SETS[name]()
-    files = sorted(str(path) for path in (GOLDEN / name).glob("deeploc-*.tfrecord-*"))
+    files = sorted(str(path) for path in path.glob("deeploc-*.tfrecord-*"))
     expected = {crop.key: crop for found in golden.splits.values() for crop in found}
     for record in tf.data.TFRecordDataset(files).as_numpy_iterator():
         features = tf.train.Example.FromString(record).features.feature
@@ -228,26 +303,36 @@ def test_plain_tf_data_finds_the_features_by_name(name: str) -> None:
     assert not expected
 
 
-def test_the_manifest_is_plain_json(name: str) -> None:
-    values = json.loads((GOLDEN / name / "manifest.json").read_text(encoding="utf-8"))
+def test_the_manifest_is_plain_json(name: str, path: Path) -> None:
+    values = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     assert values["format"] == "deeploc-tf records"
-    assert values["format_version"] == 1
-    assert read_manifest(GOLDEN / name).digest == values["digest"]
+    assert f"records_v{values['format_version']}" == path.parent.name
+    assert read_manifest(path).digest == values["digest"]
     digest = values.pop("digest")
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     assert hashlib.sha256(canonical.encode("ascii")).hexdigest() == digest
+    if values["format_version"] == 1:
+        assert "duplicates" not in values
     for shard in itertools.chain(*values["splits"].values()):
-        content = (GOLDEN / name / shard["name"]).read_bytes()
+        content = (path / shard["name"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == shard["sha256"]
         assert len(content) == shard["num_bytes"]
+        if values["format_version"] == 1:
+            assert "checksums" not in shard
+            continue
+        checksums = {int(offset): value for offset, value in shard["checksums"].items()}
+        stops = [stop for _, stop in framed_records(content)]
+        assert set(checksums) <= set(stops)
+        assert {stops[0], stops[-1]} <= set(checksums)
+        assert all(content[at : at + 4].hex() == value for at, value in checksums.items())
 
 
-def test_tfds_opens_it(name: str) -> None:
+def test_tfds_opens_it(name: str, path: Path) -> None:
     tfds = pytest.importorskip(
         "tensorflow_datasets", reason="tensorflow-datasets (extra `interop`) is not installed"
     )
     golden = DATA_SETS[name]()
-    builder = tfds.builder_from_directory(str(GOLDEN / name))
+    builder = tfds.builder_from_directory(str(path))
     assert set(builder.info.splits) == set(golden.splits)
     if golden.schema.label_names:
         label = builder.info.features["label"]
@@ -267,5 +352,5 @@ def test_tfds_opens_it(name: str) -> None:
                 assert tuple(np.atleast_1d(read["label"])) == wanted.labels
             for column, value in wanted.metadata.items():
                 actual = read["meta"][column]
-                assert (actual.decode() if isinstance(actual, bytes) else actual) == value
+                assert as_text(actual) == as_text(value)
         assert not expected

@@ -28,7 +28,11 @@ SCHEMA = Schema(
 MANIFEST = Manifest(
     schema=SCHEMA,
     splits={
-        "test": (ShardInfo("deeploc-test.tfrecord-00000-of-00001", 3, 300, "aa", {96: "0a" * 4, 296: "aa" * 4}),),
+        "test": (
+            ShardInfo(
+                "deeploc-test.tfrecord-00000-of-00001", 3, 300, "aa", {96: "0a" * 4, 296: "aa" * 4}
+            ),
+        ),
         "train": (
             ShardInfo("deeploc-train.tfrecord-00000-of-00002", 5, 500, "bb", {496: "bb" * 4}),
             ShardInfo("deeploc-train.tfrecord-00001-of-00002", 4, 400, "cc", {396: "cc" * 4}),

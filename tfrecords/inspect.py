@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfrecords.manifest import Counts, read_manifest
+from tfrecords.manifest import Counts, Duplicates, read_manifest
 from tfrecords.schema import Schema
 
 
@@ -38,6 +38,9 @@ class Summary:
         group_by: columns that were kept together by the splits.
         rejects: how many cells were set aside, by reason.
         digest: identity of the data set.
+        duplicates: crops that are there twice; None where nobody looked.
+        format_version: of the data set; those of version 1 are without digests of their crops and
+            records.
     """
 
     schema: Schema
@@ -47,6 +50,8 @@ class Summary:
     group_by: tuple[str, ...]
     rejects: Mapping[str, int]
     digest: str
+    duplicates: Duplicates | None
+    format_version: int
 
     @property
     def num_crops(self) -> int:
@@ -66,6 +71,7 @@ class Summary:
             "schema": self.schema.to_json(),
             "splits": {name: dataclasses.asdict(split) for name, split in self.splits.items()},
             "group_by": list(self.group_by),
+            "duplicates": self.duplicates and dataclasses.asdict(self.duplicates),
             "num_crops": self.num_crops,
             "num_bytes": self.num_bytes,
         }
@@ -89,4 +95,6 @@ def summarize(records: str | Path) -> Summary:
         group_by=manifest.group_by,
         rejects=manifest.rejects,
         digest=manifest.digest,
+        duplicates=manifest.duplicates,
+        format_version=manifest.format_version,
     )

@@ -158,6 +158,18 @@ class Manifest:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def described(duplicates: Duplicates | None) -> dict[str, int]:
+    """How many crops are there twice, by how, in words; only what there is."""
+    if duplicates is None:
+        return {}
+    counts = {
+        "pixels of another crop of the same split": duplicates.within_splits,
+        "pixels that are in two splits": duplicates.across_splits,
+        "overlap a crop of another split": duplicates.overlapping,
+    }
+    return {how: count for how, count in counts.items() if count}
+
+
 def check_split_name(split: str) -> None:
     """Raise `SplitError` unless `split` may name a split, here and in TFDS."""
     if not _SPLIT_NAME.fullmatch(split) or split == "all":

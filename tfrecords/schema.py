@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -17,8 +16,9 @@ PIXEL_DTYPES = ("uint8", "uint16", "float32")
 MetadataType = Literal["text", "int64", "float32"]
 METADATA_TYPES: tuple[MetadataType, ...] = ("text", "int64", "float32")
 
+_TOO_LARGE = 2.0**128 - 2.0**103  # float32 rounds it to infinity, and all below to a number
 MAX_PIXELS = 1 << 28  # of one crop, all channels: 256 Mi; a limit before anything is allocated
-_METADATA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_NOT_IN_NAMES = "/\\"  # of metadata columns: TFDS and HDF5 divide paths by them
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,10 +116,10 @@ class Schema:
             )
             raise SchemaError(msg)
         for name, kind in self.metadata.items():
-            if not _METADATA_NAME.fullmatch(name) or kind not in METADATA_TYPES:
+            if not is_column_name(name) or kind not in METADATA_TYPES:
                 msg = (
-                    "A metadata column must have a name of letters, digits, `_`, `.` and `-`, "
-                    f"and a type of {', '.join(METADATA_TYPES)}. "
+                    "A metadata column must have a name of one line, without slashes and spaces "
+                    f"around it, and a type of {', '.join(METADATA_TYPES)}. "
                     f"Received: name={name!r}, type={kind!r}."
                 )
                 raise SchemaError(msg)
@@ -234,6 +234,24 @@ class Schema:
         return None
 
 
+def is_column_name(name: object) -> bool:
+    """Whether a metadata column may have this name in records, TFDS, HDF5 and Parquet alike."""
+    return (
+        isinstance(name, str)
+        and name.isprintable()  # so no lone surrogates, either
+        and name == name.strip()
+        and name not in ("", ".", "..")
+        and not any(mark in name for mark in _NOT_IN_NAMES)
+    )
+
+
+def metadata_text(value: str | float) -> str:
+    """A value of a metadata column as the text from which it was made: "" for a missing number."""
+    if isinstance(value, float | np.floating):
+        return "" if math.isnan(value) else str(np.float32(value))
+    return str(value)
+
+
 def _is_text(value: object) -> bool:
     if not isinstance(value, str):
         return False
@@ -253,7 +271,7 @@ def _is_float32(value: object) -> bool:
     if not isinstance(value, float | int | np.floating | np.integer):
         return False
     number = float(value)
-    return not math.isfinite(number) or abs(number) <= float(np.finfo(np.float32).max)
+    return not math.isfinite(number) or abs(number) < _TOO_LARGE
 
 
 _IS_OF_TYPE: Mapping[str, Callable[[object], bool]] = {

@@ -17,7 +17,7 @@ from tfrecords.framing import FOOTER_BYTES
 from tfrecords.framing import records as framed_records
 from tfrecords.manifest import Manifest, ShardInfo, check_shards, read_manifest
 from tfrecords.retrying import retried
-from tfrecords.schema import Crop
+from tfrecords.schema import Crop, metadata_text
 
 _REBUILD = "Copy the data set again, or rebuild it."
 
@@ -117,7 +117,8 @@ def check_one_split(
 
 
 def _group(crop: Crop, group_by: tuple[str, ...]) -> tuple[object, ...]:
-    return tuple(crop.metadata.get(column, crop.protein) for column in group_by)
+    """The values by their text, as the build compared them: NaN is not equal to NaN."""
+    return tuple(metadata_text(crop.metadata.get(column, crop.protein)) for column in group_by)
 
 
 def _records(shard: ShardInfo, content: bytes) -> Iterator[tuple[str, bytes]]:

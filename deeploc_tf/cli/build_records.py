@@ -65,6 +65,7 @@ _PLANNED = (
     "minimum_cells",
     "distinct_case",
     "max_rejects",
+    "allow_duplicates",
 )
 
 _CONDITION: dict[str, Any] = {
@@ -168,6 +169,11 @@ _CONDITION: dict[str, Any] = {
     metavar="OPTION",
     help="Of the Beam pipeline, such as --runner=FlinkRunner; repeatable.",
 )
+@click.option(
+    "--allow-duplicates",
+    is_flag=True,
+    help="Let equal crops, and overlapping ones of a field, lie in two splits; count them.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace RECORDS when the new data set is whole.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -241,12 +247,15 @@ def _alternatives(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _print_summary(records: Path, manifest: Manifest) -> None:
+    from tfrecords.manifest import described
+
     shape = " x ".join(map(str, manifest.schema.image_shape))
     click.echo(f"{records}: crops of {shape} {manifest.schema.dtype}")
     for split in manifest.split_names:
         _print_split(split, manifest.num_crops(split), manifest.counts[split]["label"])
     _print_counts("left out", manifest.rejects)
     _print_counts("flagged", manifest.flagged)
+    _print_counts("duplicates", described(manifest.duplicates))
 
 
 def _print_forecast(source: Source, arguments: dict[str, Any]) -> None:

@@ -38,9 +38,13 @@ def inspect(records: Path, as_json: bool, all_proteins: bool) -> None:
 
 
 def _lines(records: Path, summary: Summary, shown: int | None) -> Iterator[str]:
+    from tfrecords.manifest import described
+
     schema = summary.schema
     yield f"records   {records}"
     yield f"digest    {summary.digest}"
+    without = " (without digests: only verify --deep tells shards of another build apart)"
+    yield f"format    {summary.format_version}{without if summary.format_version == 1 else ''}"
     shape = " x ".join(map(str, schema.image_shape))
     yield f"crops     {summary.num_crops} of {shape} {schema.dtype}"
     yield f"channels  {', '.join(schema.channels)}"
@@ -53,6 +57,10 @@ def _lines(records: Path, summary: Summary, shown: int | None) -> Iterator[str]:
     yield f"size      {summary.num_bytes / 1e6:.1f} MB"
     for reason, count in summary.rejects.items():
         yield f"left out  {count} ({reason})"
+    if summary.duplicates is None:
+        yield "twice     unknown (format 1: nobody looked for equal crops)"
+    for how, count in described(summary.duplicates).items():
+        yield f"twice     {count} ({how})"
     yield ""
     names = list(summary.splits)
     rows = [["crops", *(str(split.num_crops) for split in summary.splits.values())]]

@@ -50,7 +50,12 @@ def verify(path: Path, deep: bool, digest: str | None, quiet: bool) -> None:
 
         with Progress("Verifying crops", total) as progress:
             verify_deep(path, progress=None if quiet else progress)
-    checked = "every byte read" if deep else "names and sizes checked; --deep reads every byte"
+    checked = "every byte read"
+    if not deep:
+        what = "names, sizes and some checksums" if manifest.has_checksums else "names and sizes"
+        checked = f"{what} checked; --deep reads every byte"
+    if not manifest.has_checksums:
+        checked += "; format 1, without digests of records"
     click.echo(f"{path}: whole, {total} crops, digest {manifest.digest} ({checked})")
 
 

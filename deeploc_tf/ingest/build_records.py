@@ -67,7 +67,8 @@ def build_records(
     Raises:
         SourceError: files, tables, columns or labels are not as they must be, or changed meanwhile.
         SchemaError: crops differ in shape or dtype, or have pixels that are not finite.
-        SplitError: a group lies in two splits, a split is empty, or a class has no training crops.
+        SplitError: a group lies in two splits, or crops of equal pixels or that overlap in their
+            field do; a split is empty, or a class has no training crops.
         DuplicateKeyError: two crops have the same key.
         OutputExistsError: `output` is there already.
         LockedError: another process writes the same output.
@@ -83,6 +84,7 @@ def build_records(
         group_by=plan.group_by,
         sources=[source.description],
         overwrite=overwrite,
+        allow_duplicates=plan.allow_duplicates,
         identity=f"{plan.identity} {quality}",
         workers=workers,
     )
@@ -107,6 +109,7 @@ def build_records(
         return build.finish(
             rejects={**plan.left_out, **counted(left_out)},
             flagged=counted(found["flagged"]),
+            overlapping=plan.overlapping,
             files={name: as_lines(items) for name, items in beside.items() if items},
         )
 

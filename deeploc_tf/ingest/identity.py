@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from deeploc_tf import names
+from deeploc_tf.ingest.metadata import as_text, texts_of
 from deeploc_tf.names import (
     Kind,
     NameConflictError,
@@ -124,8 +125,10 @@ def warn_of_unused_splits(splits: Iterable[str | None]) -> None:
 def _unified_texts(values: pd.Series[Any], kind: Kind, *, distinct_case: bool) -> pd.Series[Any]:
     import pandas as pd
 
+    if values.dtype.kind == "f":  # of which the whole column decides how each is written
+        values = pd.Series(texts_of(values), index=values.index, name=values.name, dtype=object)
     codes, different = pd.factorize(values)  # crops are many, different names few
-    texts = [str(value) for value in different]
+    texts = list(map(as_text, different))
     what = f"Values of column {values.name!r}"
     spelling = unified_names(texts, kind, what, distinct_case=distinct_case)
     spelled = np.array([*(spelling[text] for text in texts), ""], dtype=object)

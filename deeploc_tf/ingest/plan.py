@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from deeploc_tf.ingest.identity import by_split, find_column, unify_columns, warn_of_unused_splits
 from deeploc_tf.ingest.labels import Labels, Unknown, assign_labels
-from deeploc_tf.ingest.metadata import metadata_columns
+from deeploc_tf.ingest.metadata import metadata_columns, stored_names
 from deeploc_tf.ingest.reading import Rows
 from deeploc_tf.ingest.splits import (
     Conditions,
@@ -25,6 +25,7 @@ from deeploc_tf.ingest.splits import (
     split_by_conditions,
     split_by_fractions,
 )
+from deeploc_tf.ingest.windows import check_windows
 from deeploc_tf.sources.rejects import check_rejects, counted, too_many
 from deeploc_tf.sources.source import (
     UNREADABLE,
@@ -37,7 +38,7 @@ from deeploc_tf.sources.source import (
 from deeploc_tf.text_tables import require_column
 from tfrecords.errors import SplitError
 from tfrecords.plan import Entry, Plan
-from tfrecords.schema import Schema
+from tfrecords.schema import Schema, metadata_text
 from tfrecords.sharding import SHARD_BYTES
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def plan_records(
     minimum_cells: int = 0,
     distinct_case: bool = False,
     max_rejects: int = 0,
+    allow_duplicates: bool = False,
 ) -> RecordsPlan:
     """Decide which crop gets which label, split and place; reads the pixels of one crop only.
 
@@ -91,6 +93,8 @@ def plan_records(
         minimum_cells: set the cells of proteins aside that have fewer than this in the source.
         distinct_case: let proteins be two whose names differ in case alone, such as alleles.
         max_rejects: how many cells may be unusable.
+        allow_duplicates: crops of equal pixels, or that overlap in their field, may lie in two
+            splits; they are counted.
 
     Returns:
         The plan, ready to be written.
@@ -143,15 +147,20 @@ def plan_records(
     chosen = [labels.indices[row] for row in kept.tolist()]
     # left out crops neither leak nor count
     check_groups(table, split[kept], group_by)
-    if hasattr(source, "image_files"):
-        images = map(source.image_files, positions[kept].tolist())
-        check_images(images, split[kept], table["key"].tolist())
+    keys = [str(key) for key in table["key"]]
+    if hasattr(source, "image_files") and not allow_duplicates:
+        check_images(map(source.image_files, positions[kept].tolist()), split[kept], keys)
+    overlapping = 0
+    if hasattr(source, "windows") and len(set(split[kept].tolist())) > 1:
+        fields, corners, size = source.windows()
+        chosen_windows = fields[positions[kept]], corners[positions[kept]], size
+        overlapping = check_windows(*chosen_windows, split[kept], keys, allowed=allow_duplicates)
     check_splits(split[kept], wanted.names, chosen, labels.names)
     if not len(kept):
         msg = "A data set must have crops. Received: none, all were left out."
         raise SplitError(msg)
-    types, values = metadata_columns(table, columns)
-    keys = [str(key) for key in table["key"]]
+    stored = stored_names(columns)
+    types, values = metadata_columns(table, stored)
     image, mask = _first_pixels(source, keys, positions[kept], max_rejects)
     schema = Schema(
         image_shape=image.shape,
@@ -170,10 +179,12 @@ def plan_records(
         layout=Plan(schema, entries, seed, SHARD_BYTES),
         positions=positions[kept],
         metadata=values,
-        group_by=group_by,
+        group_by=tuple(stored.get(column, column) for column in group_by),
         expected=wanted.names,
         left_out={reason: count for reason, count in left_out.items() if count},
         set_aside=_few_cells(source, full, ~enough),
+        overlapping=overlapping,
+        allow_duplicates=allow_duplicates,
     )
 
 
@@ -190,6 +201,8 @@ class RecordsPlan:
         expected: splits that must have crops.
         left_out: how many items are no crops of this data set, by reason.
         set_aside: cells of proteins that have too few.
+        overlapping: how many crops share pixels of their field with one of another split.
+        allow_duplicates: such crops, and those of equal pixels, may lie in two splits.
     """
 
     source: Source
@@ -200,6 +213,8 @@ class RecordsPlan:
     expected: tuple[str, ...]
     left_out: Mapping[str, int]
     set_aside: tuple[Reject, ...]
+    overlapping: int = 0
+    allow_duplicates: bool = False
 
     def rows(self, start: int, stop: int) -> Rows:
         """The crops from `start` up to `stop`, in the order of the source."""
@@ -242,7 +257,9 @@ class RecordsPlan:
         groups: dict[str, set[object]] = {split: set() for split in counts}
         if self.group_by:
             columns = [
-                [entry.protein for entry in entries] if c == "protein" else self.metadata[c]
+                map(metadata_text, self.metadata[c])
+                if c in self.metadata
+                else [entry.protein for entry in entries]
                 for c in self.group_by
             ]
             for entry, *group in zip(entries, *columns, strict=True):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.ingest.metadata import texts_of
 from deeploc_tf.names import same_form
 from deeploc_tf.text_tables import require_column
 from deeploc_tf.units import kind_of_column
@@ -189,7 +190,9 @@ def check_splits(
 
 
 def _texts(index: pd.DataFrame, column: str) -> Texts:
-    return index[column].map(str)
+    import pandas as pd
+
+    return pd.Series(texts_of(index[column]), index=index.index, dtype=object)
 
 
 def _matched(index: pd.DataFrame, column: str) -> NDArray[np.object_]:

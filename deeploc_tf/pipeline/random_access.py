@@ -140,5 +140,7 @@ def _feature(column: str) -> str:
 
 
 def _fingerprint(values: Sequence[Any]) -> Any:
-    texts = [v if v.dtype == tf.string else tf.strings.as_string(v) for v in values]
+    # Bits of floats, whose text would be rounded.
+    bits = [tf.bitcast(v, tf.int32) if v.dtype == tf.float32 else v for v in values]
+    texts = [v if v.dtype == tf.string else tf.strings.as_string(v) for v in bits]
     return tf.strings.to_hash_bucket_fast(tf.strings.join(texts, _SEPARATOR), 2**63 - 1)

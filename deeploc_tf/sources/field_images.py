@@ -115,6 +115,11 @@ class FieldImages:
         paths = map(self._folder.root.inside, self.files(number))
         return tuple(file for path in paths for file in image_files(path))
 
+    def first_file(self, number: int) -> tuple[int, int]:
+        """What is the same of the first file of a field under each of its names: links of it."""
+        status = Path(self._folder.root.inside(self.files(number)[0])).stat()
+        return status.st_dev, status.st_ino
+
     def size(self, number: int) -> tuple[int, int]:
         """Height and width; only the head of a file is read."""
         name = self._folder.files(self._stems[number])[0]

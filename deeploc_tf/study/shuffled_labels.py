@@ -46,7 +46,16 @@ def shuffle_labels(records: str | Path, output: str | Path, seed: int = 0) -> Ma
         for crop in _crops(records, manifest, split)
     )
     source = {"kind": "shuffled labels", "records_digest": manifest.digest, "seed": seed}
-    return write_records(output, manifest.schema, entries, crops, seed=seed, sources=[source])
+    return write_records(
+        output,
+        manifest.schema,
+        entries,
+        crops,
+        seed=seed,
+        sources=[source],
+        # As it was in the records, of which those of format 1 do not say.
+        allow_duplicates=manifest.duplicates is None or manifest.duplicates.allowed,
+    )
 
 
 def _crops(records: str | Path, manifest: Manifest, split: str) -> Iterator[Crop]:
