@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+import tfrecords.manifest as manifest_module
+from deeploc_tf.cli import main
 from deeploc_tf.embedding.embed import embed
 from deeploc_tf.profiles.unfinished import Unfinished
 from deeploc_tf.study.demo import demo
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from deeploc_tf.training.run_folder import Run
-from tfrecords.errors import DamagedRecordsError, OutputExistsError
+from tfrecords.errors import DamagedRecordsError, OutputExistsError, RecordsError
 from tfrecords.locking import locked
-from tfrecords.manifest import read_manifest
+from tfrecords.manifest import Duplicates, read_manifest
 from tfrecords.publishing import publishing_folder
 from tfrecords.reader import read_serialized
 from tfrecords.verify import verify
@@ -306,8 +309,36 @@ def test_two_shards_that_begin_and_end_alike_are_told_apart(
         verify(tmp_path / "records")
 
 
-def test_a_program_of_version_1_refuses_version_2(tiny_records: Any, tmp_path: Path) -> None:
+def test_a_program_of_version_1_refuses_version_2(
+    tiny_records: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny_records.write(tmp_path / "records")
     values = json.loads((tmp_path / "records/manifest.json").read_text("utf-8"))
     assert values["format_version"] == 2
-    assert values["format_version"] not in range(1, 1 + 1)  # what the reader of version 1 asks
+    monkeypatch.setattr(manifest_module, "FORMAT_VERSION", 1)  # and so its rule
+    with pytest.raises(
+        RecordsError, match=r"formats 1 to 1\. Received: format_version=2\. Upgrade"
+    ):
+        verify(tmp_path / "records")
+
+
+def test_data_sets_of_version_1_are_shown_to_be_without_digests() -> None:
+    records = str(Path(__file__).parent / "golden/records_v1/crops")
+    shown = CliRunner().invoke(main, ["inspect", records]).output
+    assert "format    1 (without digests" in shown
+    assert "nobody looked for equal crops" in shown
+    values = json.loads(CliRunner().invoke(main, ["inspect", records, "--json"]).output)
+    assert (values["format_version"], values["duplicates"]) == (1, None)
+    for arguments in ([], ["--deep", "--quiet"]):
+        done = CliRunner().invoke(main, ["verify", records, *arguments])
+        assert done.exit_code == 0
+        assert "without digests" in done.output
+
+
+def test_data_sets_of_version_2_say_nothing_of_the_kind(tiny_records: Any, tmp_path: Path) -> None:
+    tiny_records.write(tmp_path / "records")
+    for command in ("inspect", "verify"):
+        shown = CliRunner().invoke(main, [command, str(tmp_path / "records")]).output
+        assert "without digests" not in shown
+    assert "names, sizes and some checksums checked" in shown
+    assert read_manifest(tmp_path / "records").duplicates == Duplicates()

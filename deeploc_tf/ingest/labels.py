@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.ingest.identity import unified_names
+from deeploc_tf.ingest.metadata import texts_of
 from deeploc_tf.names import loose_form, same_form, tidy
 from deeploc_tf.sources.source import SourceError
 from deeploc_tf.text_tables import place, read_table, require_column
@@ -88,10 +89,10 @@ def assign_labels(
         return Labels((), [()] * len(index), False, np.zeros(len(index), bool))
     if label_table is None:
         require_column(index.columns, label, "`label`")
-        texts = [_text(value) for value in index[label]]
+        texts = texts_of(index[label])
     else:
         require_column(index.columns, label_key, "`label_key`")
-        keys = [_text(value) for value in index[label_key]]
+        keys = texts_of(index[label_key])
         distinct = distinct_case and label_key == protein
         table = _read_label_table(label_table, label_key, label, set(keys), distinct_case=distinct)
         texts = [table.get(key, "") for key in keys]
@@ -128,7 +129,7 @@ def _read_label_table(
     def loose(name: str) -> str:
         return loose_form(name, kind, distinct_case=distinct_case)
 
-    names = [_text(value) for value in frame[label_key]]
+    names = texts_of(frame[label_key])
     near = set(map(loose, wanted))
     spelling = unified_names(
         wanted | {name for name in names if loose(name) in near},
@@ -137,8 +138,8 @@ def _read_label_table(
         distinct_case=distinct_case,
     )
     table: dict[str, str] = {}
-    for row, (key, value) in enumerate(zip(names, frame[label], strict=True)):
-        name, text = spelling.get(key, key), _text(value)
+    for row, (key, text) in enumerate(zip(names, texts_of(frame[label]), strict=True)):
+        name = spelling.get(key, key)
         first = table.setdefault(name, text)
         if same_form(first, "label") != same_form(text, "label"):
             msg = (
