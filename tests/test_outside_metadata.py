@@ -24,7 +24,7 @@ from deeploc_tf.profiles.tables import read_table, writing_table
 from deeploc_tf.sources.source import SourceError
 from deeploc_tf.sources.tables import TableSource
 from tfrecords.codec import decode
-from tfrecords.errors import SchemaError
+from tfrecords.errors import SchemaError, SplitError
 from tfrecords.manifest import Manifest, read_manifest
 from tfrecords.reader import read_serialized
 from tfrecords.schema import Crop, Schema, metadata_text
@@ -130,8 +130,7 @@ def test_groups_that_differ_in_their_text_are_groups_of_their_own(
     split = ["train", "test", "train", "train"]
     try:
         records, manifest = build(tmp_path, {"x": written, "split": split}, group_by=["x"])
-    except SourceError as error:
-        assert "must differ in more than" in str(error)  # noqa: PT017 -- or they pass
+    except (SourceError, SplitError):  # names that a person takes for one are told elsewhere
         return
     assert manifest.group_by == ("x",)
     verify_deep(records)
@@ -145,10 +144,11 @@ NUMBERS: dict[str, tuple[Any, str, list[str]]] = {
     ),
     "ids as floats": (
         [16777217.0, 16777216.0, 123456789.0, 1.0],
-        "text",
+        "int64",
         ["16777217", "16777216", "123456789", "1"],
     ),
     "measurements": ([0.1, 0.5, 1e39, 2.0], "text", ["0.1", "0.5", "1e+39", "2.0"]),
+    "tenths": ([0.1, 0.2, 0.3, 0.7], "text", ["0.1", "0.2", "0.3", "0.7"]),
     "halves": ([0.5, 1.5, -2.0, math.nan], "float32", ["0.5", "1.5", "-2.0", ""]),
     "float32": (np.array([0.1, 0.2, 3.5, 4], "float32"), "float32", ["0.1", "0.2", "3.5", "4.0"]),
     "uint64": (
@@ -195,11 +195,12 @@ NUMBERS: dict[str, tuple[Any, str, list[str]]] = {
 def test_columns_of_parquet_come_back(case: str, tmp_path: Path) -> None:
     values, kind, expected = NUMBERS[case]
     columns = {"x": values, "split": ["train", "test", "train", "train"]}
-    distinct = len(set(expected)) == len(expected)
-    options = {"group_by": ["x"]} if distinct else {}
-    records, manifest = build(tmp_path, columns, "cells.parquet", **options)
+    records, manifest = build(tmp_path, columns, "cells.parquet")
     assert manifest.schema.metadata == {"x": kind}
     assert texts(records, "x") == expected
+    if len(set(expected)) == len(expected):
+        records, _ = build(tmp_path, columns, "cells.parquet", overwrite=True, group_by=["x"])
+        assert texts(records, "x") == expected
     verify_deep(records)
 
 

@@ -93,7 +93,12 @@ def _convert(column: pd.Series[Any]) -> tuple[MetadataType, list[Value]]:
         whole = [int(value) for value in column]
         if not whole or (min(whole) in _INT64 and max(whole) in _INT64):
             return "int64", list(whole)
-    texts = ["" if no else as_text(value) for value, no in zip(column, missing, strict=True)]
+    return _of_texts(
+        ["" if no else as_text(value) for value, no in zip(column, missing, strict=True)]
+    )
+
+
+def _of_texts(texts: list[str]) -> tuple[MetadataType, list[Value]]:
     different = set(texts)
     if all(_WHOLE.fullmatch(text) and int(text) in _INT64 for text in different):
         return "int64", _mapped(texts, {text: int(text) for text in different})
@@ -119,7 +124,7 @@ def _of_floats(values: NDArray[np.float64]) -> tuple[MetadataType, list[Value]]:
     texts = [repr(int(value) if is_whole else value) for value in filled.tolist()]
     found = np.full(len(values), "", object)
     found[~missing] = texts
-    return "text", found.tolist()
+    return _of_texts(found.tolist()) if is_whole else ("text", found.tolist())
 
 
 def _is_of_float32(text: str) -> bool:
