@@ -399,12 +399,15 @@ def test_fault_13_a_crop_under_two_keys_in_two_splits_is_refused(crops: Path, ho
     refused(SplitError, match, lambda: build_records(twice, home / "records"), home)
 
 
-def test_fault_13_only_the_check_stands_against_a_crop_in_two_splits(
+def test_fault_13_only_two_checks_stand_against_a_crop_in_two_splits(
     crops: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     columns = ["key", "gfp", "split"]
     twice = table_of(crops, [("a", BAD, "train"), ("b", BAD, "test")], columns)
     monkeypatch.setattr("deeploc_tf.ingest.plan.check_images", lambda *_: None)
+    with pytest.raises(SplitError, match="Equal pixels"):
+        build_records(twice, home / "records")
+    monkeypatch.setattr("tfrecords.writer.count_duplicates", lambda *_, **__: Duplicates())
     assert build_records(twice, home / "records").num_crops("test") == 1
     verify_deep(home / "records")
 
