@@ -37,7 +37,7 @@ from tfrecords.errors import (
     SplitError,
 )
 from tfrecords.locking import locked
-from tfrecords.manifest import manifest_files, read_manifest
+from tfrecords.manifest import Duplicates, manifest_files, read_manifest
 from tfrecords.verify import verify, verify_deep
 
 PATTERN = "{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif"
