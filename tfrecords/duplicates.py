@@ -53,10 +53,10 @@ def count_duplicates(batches: Sequence[Batch], plan: Plan, *, allowed: bool) -> 
             one, other, *_ = sorted(min(places) for places in group.values())
             first = min(first or (one, other), (one, other))
     if first is not None and not allowed:
-        (one, other), (split, other_split) = map(plan.key_at, first), map(plan.split_at, first)
+        named = " and ".join(f"{plan.key_at(at)!r} in {plan.split_at(at)}" for at in first)
         msg = (
             "Equal pixels must lie in one split, or cells leak from training to test. Received: "
-            f"{one!r} in {split} and {other!r} in {other_split} ({across} such crops). Leave one "
+            f"{named} ({across} such crops). Leave one "
             "of them out, put both into one split, or say --allow-duplicates "
             "(`allow_duplicates=True`)."
         )

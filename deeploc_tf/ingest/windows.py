@@ -51,11 +51,10 @@ def check_windows(
             first = min(first or pair, pair)
     count = int(overlapping.sum())
     if first is not None and not allowed:
-        one, other = first
+        named = " and ".join(f"{keys[row]!r} in {split[row]}" for row in first)
         msg = (
             "Windows of one field that overlap must lie in one split, or pixels leak from training "
-            f"to test. Received: {keys[one]!r} in {split[one]} and {keys[other]!r} in "
-            f"{split[other]} ({count} such crops). Split by fields (--group), cut smaller crops, "
+            f"to test. Received: {named} ({count} such crops). Split by fields (--group), cut smaller crops, "
             "or say --allow-duplicates (`allow_duplicates=True`)."
         )
         raise SplitError(msg)
