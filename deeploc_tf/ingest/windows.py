@@ -54,8 +54,8 @@ def check_windows(
         named = " and ".join(f"{keys[row]!r} in {split[row]}" for row in first)
         msg = (
             "Windows of one field that overlap must lie in one split, or pixels leak from training "
-            f"to test. Received: {named} ({count} such crops). Split by fields (--group), cut smaller crops, "
-            "or say --allow-duplicates (`allow_duplicates=True`)."
+            f"to test. Received: {named} ({count} such crops). Split by fields (--group), cut "
+            "smaller crops, or say --allow-duplicates (`allow_duplicates=True`)."
         )
         raise SplitError(msg)
     return count
