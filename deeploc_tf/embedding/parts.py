@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from deeploc_tf.profiles.table_format import ARROW_TYPES, rows_digest
 from tfrecords.publishing import publishing
 
 _VECTORS = "vectors"
-_TYPES = {"text": pa.string(), "int64": pa.int64(), "float32": pa.float32()}
+_DIGEST = b"crc32c"  # of a batch: Arrow has no checksums
+_KINDS = {kind: name for name, kind in ARROW_TYPES.items()}
 
 Rows = tuple[NDArray[np.float32], dict[str, list[Any]]]
 
@@ -30,7 +32,7 @@ def writing_part(
         columns: metadata columns and their types, as of `writing_table`.
         num_features: length of the vectors.
     """
-    fields = [pa.field(name, _TYPES[kind]) for name, kind in columns.items()]
+    fields = [pa.field(name, ARROW_TYPES[kind]) for name, kind in columns.items()]
     vector = pa.list_(pa.float32(), num_features)
     schema = pa.schema([*fields, pa.field(_VECTORS, vector)])
 
@@ -41,10 +43,11 @@ def writing_part(
     ):
 
         def append(vectors: NDArray[np.float32], metadata: Mapping[str, Sequence[Any]]) -> None:
-            arrays = [pa.array(metadata[name], _TYPES[kind]) for name, kind in columns.items()]
+            arrays = [pa.array(metadata[name], ARROW_TYPES[kind]) for name, kind in columns.items()]
             flat = pa.array(np.ascontiguousarray(vectors).ravel())
             arrays.append(pa.FixedSizeListArray.from_arrays(flat, num_features))
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
+            digest = rows_digest(vectors, metadata, columns).to_bytes(4, "little")
+            writer.write_batch(pa.record_batch(arrays, schema=schema), {_DIGEST: digest})
 
         yield append
 
@@ -54,21 +57,27 @@ def read_part(path: Path) -> Iterator[Rows]:
 
     Raises:
         FileNotFoundError: the part was not finished.
-        pa.ArrowException: it is not whole.
+        ValueError: it is not as it was written.
     """
     with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
         for number in range(reader.num_record_batches):
-            batch = reader.get_batch(number)
+            batch, described = reader.get_batch_with_custom_metadata(number)
+            batch.validate(full=True)  # offsets that lead elsewhere would end the process
             width = batch.schema.field(_VECTORS).type.list_size
             vectors = batch[_VECTORS].flatten().to_numpy().reshape(batch.num_rows, width)
-            yield vectors, batch.drop_columns([_VECTORS]).to_pydict()
+            metadata = batch.drop_columns([_VECTORS])
+            columns = {field.name: _KINDS[field.type] for field in metadata.schema}
+            values = metadata.to_pydict()
+            digest = rows_digest(vectors, values, columns).to_bytes(4, "little")
+            if described[_DIGEST] != digest:
+                msg = f"A part must be as it was written. Received: {path}. Remove it."
+                raise ValueError(msg)
+            yield vectors, values
 
 
 def rows_of_part(path: Path) -> int:
-    """How many rows a part has; 0 if it is not there or not whole."""
+    """How many rows a part has; 0 if it is not there or not as it was written."""
     try:
-        with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
-            batches = range(reader.num_record_batches)
-            return sum(reader.get_batch(number).num_rows for number in batches)
-    except (FileNotFoundError, pa.ArrowException):
+        return sum(len(vectors) for vectors, _ in read_part(path))
+    except Exception:  # libraries say in all ways that bytes mean nothing
         return 0

@@ -17,12 +17,21 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from deeploc_tf.names import tidy
-from deeploc_tf.profiles.tables import SUFFIXES, check_suffix
+from deeploc_tf.profiles.table_format import (
+    DIGESTS_KEY,
+    METADATA_KEY,
+    NUMBER_TYPES,
+    SUFFIXES,
+    Digests,
+    LaterVersionError,
+    check_suffix,
+    cytomining_name,
+    digests_of,
+)
 from deeploc_tf.units import spelled, told_path, whole_path
 from tfrecords.errors import did_you_mean
 
 ROWS_AT_ONCE = 8192
-_METADATA_KEY = b"deeploc_tf"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +61,7 @@ class RowTable:
         feature_names: one a feature; where the file has none, made from the layer's name.
         columns: metadata columns and their types.
         provenance: JSON values, as in `VectorTable`.
+        digests: what is read is compared with them; None in a table of version 1.
     """
 
     path: Path
@@ -59,6 +69,7 @@ class RowTable:
     feature_names: tuple[str, ...]
     columns: Mapping[str, str]
     provenance: Mapping[str, Any]
+    digests: Digests | None = None
 
     @property
     def num_features(self) -> int:
@@ -69,12 +80,21 @@ class RowTable:
         """Rows from the first to the last: their place, and float32 `(rows, num_features)`.
 
         The arrays are the caller's to change.
+
+        Raises:
+            ValueError: they are not as they were written; chunks that came before may be of the
+                same block.
         """
-        with _damage_told(self.path):
+        with damage_told(self.path):
             start = 0
+            check = self.digests.of_features() if self.digests is not None else None
             for chunk in self._blocks(num_rows):
+                if check is not None:
+                    check.add(chunk)
                 yield slice(start, start + len(chunk)), chunk
                 start += len(chunk)
+            if check is not None:
+                check.finish()
             if start != self.num_rows:
                 msg = f"{start} rows instead of {self.num_rows}"
                 raise KeyError(msg)
@@ -117,14 +137,28 @@ class RowTable:
     def column(self, name: str) -> NDArray[Any]:
         """A metadata column, `(num_rows,)`."""
         self._check_column(name)
-        with _damage_told(self.path):
-            if self.path.suffix == ".parquet":
-                stored = cytomining_name(name)
-                return np.asarray(pq.read_table(self.path, columns=[stored])[stored].to_numpy())
-            with h5py.File(self.path, "r") as file:
-                dataset = file[f"metadata/{name}"]
-                text = self.columns[name] == "text"
-                return np.asarray(dataset.asstr()[:] if text else dataset[:])
+        with damage_told(self.path):
+            kind = self.columns[name]
+            values = self._column_as_stored(name, kind)
+            if kind != "text":
+                values = values.astype(NUMBER_TYPES[kind], copy=False)
+            if self.digests is not None:
+                check = self.digests.of_column(name, kind)
+                check.add(values)
+                check.finish()
+            if len(values) != self.num_rows:
+                msg = f"{len(values)} values of column {name!r} instead of {self.num_rows}"
+                raise KeyError(msg)
+            return values
+
+    def _column_as_stored(self, name: str, kind: str) -> NDArray[Any]:
+        if self.path.suffix == ".parquet":
+            stored = cytomining_name(name)
+            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+                return np.asarray(file.read([stored])[stored].to_numpy())
+        with h5py.File(self.path, "r") as file:
+            dataset = file[f"metadata/{name}"]
+            return np.asarray(dataset.asstr()[:] if kind == "text" else dataset[:])
 
     def groups(self, *names: str) -> Groups:
         """The groups of rows that agree in some columns; those of several are `first/second`.
@@ -218,24 +252,30 @@ def open_rows(path: str | Path) -> RowTable:
     """
     path = Path(path)
     check_suffix(path)
-    with _damage_told(path):
-        if path.suffix == ".parquet":
-            schema = pq.read_schema(path)
-            provenance = json.loads((schema.metadata or {})[_METADATA_KEY])
-            described = {cytomining_name(name) for name in provenance["columns"]}
-            names = tuple(name for name in schema.names if name not in described)
-            num_rows = pq.read_metadata(path).num_rows
-        else:
-            with h5py.File(path, "r") as file:
-                provenance = json.loads(file.attrs["provenance"])
-                num_rows, width = file["features"].shape
-                names = _names_in(file, width, provenance)
-    return RowTable(path, num_rows, names, provenance["columns"], provenance)
+    with damage_told(path):
+        return _open_parquet(path) if path.suffix == ".parquet" else _open_hdf5(path)
 
 
-def cytomining_name(name: str) -> str:
-    """Name of a metadata column in Parquet: `field` is `Metadata_Field` there."""
-    return f"Metadata_{name[:1].upper()}{name[1:]}"
+def _open_parquet(path: Path) -> RowTable:
+    footer = pq.read_metadata(path)
+    stored = footer.metadata or {}
+    text = stored[METADATA_KEY]
+    provenance = json.loads(text)
+    described = {cytomining_name(name) for name in provenance["columns"]}
+    names = tuple(name for name in footer.schema.to_arrow_schema().names if name not in described)
+    digests = digests_of(path, text, stored.get(DIGESTS_KEY), names, footer.num_rows)
+    return RowTable(path, footer.num_rows, names, provenance["columns"], provenance, digests)
+
+
+def _open_hdf5(path: Path) -> RowTable:
+    with h5py.File(path, "r") as file:
+        text = file.attrs["provenance"]  # bytes, or text in version 1
+        provenance = json.loads(text)
+        num_rows, width = file["features"].shape
+        names = _names_in(file, width, provenance)
+        stored = file["digests"].asstr()[()] if "digests" in file else None
+    digests = digests_of(path, text, stored, names, num_rows)
+    return RowTable(path, num_rows, names, provenance["columns"], provenance, digests)
 
 
 def is_row_table(path: Path) -> bool:
@@ -305,14 +345,29 @@ def _merged(batches: Iterator[pa.RecordBatch], num_rows: int) -> Iterator[pa.Tab
 
 
 @contextlib.contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
+def damage_told(
+    path: Path,
+    must: str = "one that `embed` or `measure` wrote",
+    remedy: str = "Write it again",
+) -> Iterator[None]:
+    """Give what libraries say of a damaged file the name of the file; they raise all kinds."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, LaterVersionError, ImportError, MemoryError):
         raise
-    except (KeyError, OSError, pa.ArrowException, json.JSONDecodeError) as error:
-        msg = (
-            f"A table must be one that `embed` or `measure` wrote. Received: {str(path)!r} "
-            f"({error}). Write it again."
-        )
-        raise ValueError(msg) from error
+    except Exception as error:
+        problem = error.problem if isinstance(error, DamagedTableError) else str(error)
+        msg = f"A table must be {must}. Received: {str(path)!r} ({problem}). {remedy}."
+        raise DamagedTableError(msg, problem) from error
+
+
+class DamagedTableError(ValueError):
+    """A file that is no table of ours, or not as it was written.
+
+    Attributes:
+        problem: what was found, without the file's name.
+    """
+
+    def __init__(self, message: str, problem: str) -> None:
+        super().__init__(message)
+        self.problem = problem

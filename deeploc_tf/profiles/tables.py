@@ -1,12 +1,14 @@
 """Embeddings and profiles on disk, as HDF5 or Parquet: streamed in, read back whole.
 
 All formats hold the same: float32 features and their names, text or number columns that describe
-each row, and a JSON object that says where all of it came from.
+each row, a JSON object that says where all of it came from, and digests of all of these, which
+every reader compares: see `deeploc_tf.profiles.table_format`.
 
 - HDF5: `features` `(num_rows, num_features)`; `feature_names`; one data set a column under
-  `metadata/`; the JSON in the attribute `provenance`.
+  `metadata/`; the JSON in the attribute `provenance`; `digests`.
 - Parquet: columns `Metadata_Key`, `Metadata_Protein`, ... and one column a feature (`fc_2_000`,
-  ...), as pycytominer and copairs expect; the JSON in the schema's metadata.
+  ...), as pycytominer and copairs expect; the JSON in the schema's metadata, the digests in that of
+  the file.
 - .npz and .h5ad hold the whole table at once: see `deeploc_tf.profiles.whole`.
 """
 
@@ -18,7 +20,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
-from zipfile import BadZipFile
 
 import h5py
 import numpy as np
@@ -27,16 +28,38 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from deeploc_tf.profiles.rows import damage_told, open_rows
+from deeploc_tf.profiles.table_format import (
+    ARROW_TYPES,
+    DIGESTS_KEY,
+    FORMAT_VERSION,
+    METADATA_KEY,
+    NUMBER_TYPES,
+    SUFFIXES,
+    BlockDigests,
+    Digests,
+    check_suffix,
+    cytomining_name,
+    head_digest,
+)
 from deeploc_tf.profiles.whole import WHOLE_SUFFIXES, WholeWriter, check_whole, read_whole
 from tfrecords.publishing import publishing
 
-SUFFIXES = (".h5", ".hdf5", ".parquet")
-FORMAT_VERSION = 1
-_METADATA_KEY = b"deeploc_tf"
+__all__ = [
+    "SUFFIXES",
+    "TableWriter",
+    "VectorTable",
+    "check_suffix",
+    "check_table",
+    "read_table",
+    "write_table",
+    "writing_table",
+]
+
 _CHUNK_BYTES = 512 << 10  # of HDF5: what is read at least
 _BLOCK_BYTES = 32 << 20  # written at once; a Parquet file of many small row groups is slow to read
-_ARROW_TYPES = {"text": pa.string(), "int64": pa.int64(), "float32": pa.float32()}
-_HDF5_TYPES = {"text": h5py.string_dtype(), "int64": np.int64, "float32": np.float32}
+# What a part of a chunk holds that was never written: no number of a cell is like that.
+_NEVER_WRITTEN = {"int64": np.iinfo(np.int64).min, "float32": np.nan, "float64": np.nan}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +103,7 @@ def writing_table(
     Args:
         path: ends in .h5, .hdf5, .parquet, .npz or .h5ad.
         feature_names: one a feature.
-        columns: metadata columns and their types: "text", "int64" or "float32".
+        columns: metadata columns and their types: "text", "int64", "float32" or "float64".
         provenance: JSON values.
 
     Raises:
@@ -89,7 +112,7 @@ def writing_table(
         MissingAnnDataError: .h5ad without the extra `anndata`.
     """
     check_table(path)
-    names = [*map(_cytomining, columns), *feature_names]
+    names = [*map(cytomining_name, columns), *feature_names]
     if path.suffix == ".parquet" and len(set(names)) != len(names):
         msg = (
             "Columns of Parquet must differ in more than the case of their first letter. Received: "
@@ -97,19 +120,17 @@ def writing_table(
         )
         raise ValueError(msg)
     values = {**provenance, "format_version": FORMAT_VERSION, "columns": dict(columns)}
+    text = json.dumps(values, allow_nan=False)
     make: Any = _ParquetWriter if path.suffix == ".parquet" else _Hdf5Writer
     if path.suffix in WHOLE_SUFFIXES:
         make = WholeWriter
     width = len(feature_names)
-    with publishing(path) as temporary, make(temporary, feature_names, columns, values) as writer:
+    with publishing(path) as temporary, make(temporary, feature_names, columns, text) as writer:
         blocks = _Blocks(writer, width, columns)
         yield blocks
         blocks.flush()
-
-
-def check_suffix(path: Path) -> None:
-    """Raise `ValueError` unless a table can be streamed under this name."""
-    _check_suffix(path, SUFFIXES)
+        head = head_digest(text, feature_names, blocks.num_rows)
+        writer.finish(blocks.digests(head).to_json())
 
 
 def check_table(path: Path, num_rows: int = 0, num_features: int = 0) -> None:
@@ -124,18 +145,9 @@ def check_table(path: Path, num_rows: int = 0, num_features: int = 0) -> None:
         ValueError: the suffix is not known, or the table is too large for it.
         MissingAnnDataError: .h5ad without the extra `anndata`.
     """
-    _check_suffix(path, (*SUFFIXES, *WHOLE_SUFFIXES))
+    check_suffix(path, (*SUFFIXES, *WHOLE_SUFFIXES))
     if path.suffix in WHOLE_SUFFIXES:
         check_whole(path, num_rows, num_features)
-
-
-def _check_suffix(path: Path, suffixes: Sequence[str]) -> None:
-    if path.suffix not in suffixes:
-        msg = (
-            f"A table must end in {', '.join(suffixes)}. Received: {path.name!r}. Name it, for "
-            f"example, {path.stem}.parquet."
-        )
-        raise ValueError(msg)
 
 
 def write_table(path: Path, table: VectorTable, feature_names: Sequence[str] | None = None) -> None:
@@ -150,7 +162,10 @@ def write_table(path: Path, table: VectorTable, feature_names: Sequence[str] | N
     names = table.feature_names if feature_names is None else feature_names
     check_table(path, *table.features.shape)
     with writing_table(path, names, columns, table.provenance) as writer:
-        writer.append(table.features, {name: table.metadata[name].tolist() for name in columns})
+        writer.append(
+            table.features,
+            {name: _values(table.metadata[name], kind) for name, kind in columns.items()},
+        )
 
 
 def read_table(path: str | Path) -> VectorTable:
@@ -161,24 +176,41 @@ def read_table(path: str | Path) -> VectorTable:
     """
     path = Path(path)
     check_table(path)
-    try:
+    with damage_told(path, "one that `embed` wrote", "Embed again"):
         if path.suffix in WHOLE_SUFFIXES:
             return VectorTable(*read_whole(path))
-        return _read_parquet(path) if path.suffix == ".parquet" else _read_hdf5(path)
-    except FileNotFoundError:
-        raise
-    except (KeyError, OSError, ValueError, EOFError, BadZipFile, pa.ArrowException) as error:
-        msg = (
-            f"A table must be one that `embed` wrote. Received: {str(path)!r} ({error}). Embed "
-            "again."
-        )
-        raise ValueError(msg) from error
+        rows = open_rows(path)
+        features = np.empty((rows.num_rows, rows.num_features), np.float32)
+        for place, chunk in rows.chunks():
+            features[place] = chunk
+        metadata = pd.DataFrame({name: rows.column(name) for name in rows.columns})
+        return VectorTable(features, metadata, rows.provenance, rows.feature_names)
 
 
 def _column_type(values: pd.Series[Any]) -> str:
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return "text"
     if pd.api.types.is_integer_dtype(values.dtype):
         return "int64"
-    return "float32" if pd.api.types.is_float_dtype(values.dtype) else "text"
+    if pd.api.types.is_float_dtype(values.dtype):
+        return "float32" if values.dtype == np.float32 else "float64"
+    return "text"
+
+
+def _values(values: pd.Series[Any], kind: str) -> list[Any]:
+    """The values of a column as that; missing text is empty."""
+    if kind == "text":
+        return ["" if no else str(v) for v, no in zip(values, values.isna(), strict=True)]
+    if kind == "int64" and values.isna().any():
+        msg = (
+            f"Whole numbers must not be missing. Received: column {values.name!r} with "
+            f"{int(values.isna().sum())} missing of {len(values)}. Fill them, or make it floats or "
+            "text."
+        )
+        raise ValueError(msg)
+    missing = {} if kind == "int64" else {"na_value": np.nan}
+    numbers: list[Any] = values.to_numpy(NUMBER_TYPES[kind], **missing).tolist()
+    return numbers
 
 
 class _Blocks:
@@ -192,6 +224,8 @@ class _Blocks:
         self._waiting: list[NDArray[np.float32]] = []
         self._columns: dict[str, list[Any]] = {name: [] for name in columns}
         self._count = 0
+        self._of_features = BlockDigests("float32")
+        self._of_columns = {name: BlockDigests(kind) for name, kind in columns.items()}
 
     def append(self, features: NDArray[np.float32], metadata: Mapping[str, Sequence[Any]]) -> None:
         lengths = {name: len(metadata[name]) for name in self._columns}
@@ -216,10 +250,20 @@ class _Blocks:
         if self._count:
             self._write(self._count)
 
+    def digests(self, head: int) -> Digests:
+        """Those of all rows, once they are written."""
+        for made in (self._of_features, *self._of_columns.values()):
+            made.finish()
+        columns = {name: made.digests for name, made in self._of_columns.items()}
+        return Digests(head, self._of_features.digests, columns)
+
     def _write(self, size: int) -> None:
         features = np.concatenate(self._waiting)
         columns = {name: values[:size] for name, values in self._columns.items()}
         self._writer.append(features[:size], columns)
+        self._of_features.add(features[:size])
+        for name, values in columns.items():
+            self._of_columns[name].add(values)
         self._waiting = [features[size:].copy()]
         self._columns = {name: values[size:] for name, values in self._columns.items()}
         self._count -= size
@@ -235,11 +279,13 @@ class _Hdf5Writer:
         path: Path,
         feature_names: Sequence[str],
         columns: Mapping[str, str],
-        provenance: Mapping[str, Any],
+        provenance: str,
     ) -> None:
         self.num_rows = 0
-        self._file = h5py.File(path, "w", track_order=False)
-        self._file.attrs["provenance"] = json.dumps(provenance, allow_nan=False)
+        # Structures of before 1.10 have no checksums, and HDF5 can hang on damaged ones.
+        self._file = h5py.File(path, "w", libver=("v110", "v110"), track_order=False)
+        text = _fixed([provenance])
+        self._file.attrs.create("provenance", text[0], dtype=text.dtype)
         width = len(feature_names)
         self._features = self._file.create_dataset(
             "features",
@@ -247,17 +293,20 @@ class _Hdf5Writer:
             "float32",
             maxshape=(None, width),
             chunks=(_chunk_rows(width), max(width, 1)),
-            fletcher32=True,  # HDF5 has no checksums of its own accord
+            fillvalue=_NEVER_WRITTEN["float32"],
+            fletcher32=True,  # which tells other programs of damage
         )
-        self._file.create_dataset(
-            "feature_names", data=list(feature_names), dtype=_HDF5_TYPES["text"]
-        )
+        self._file.create_dataset("feature_names", data=_fixed(feature_names))
         self._columns = {
-            name: self._file.create_dataset(
-                f"metadata/{name}", (0,), _HDF5_TYPES[kind], maxshape=(None,), chunks=(4096,)
-            )
+            name: self._column(f"metadata/{name}", NUMBER_TYPES.get(kind, _fixed([]).dtype))
             for name, kind in columns.items()
         }
+
+    def _column(self, place: str, dtype: Any, num_rows: int = 0) -> h5py.Dataset:
+        fill = _NEVER_WRITTEN.get(dtype.name)
+        return self._file.create_dataset(
+            place, (num_rows,), dtype, maxshape=(None,), chunks=(4096,), fillvalue=fill
+        )
 
     def __enter__(self) -> _Hdf5Writer:
         return self
@@ -270,21 +319,42 @@ class _Hdf5Writer:
         self._features.resize(stop, axis=0)
         self._features[start:stop] = features
         for name, dataset in self._columns.items():
+            values: Any = metadata[name]
+            if h5py.check_string_dtype(dataset.dtype):
+                values = _fixed(values)
+                dataset = self._widened(name, dataset, values.itemsize)
             dataset.resize(stop, axis=0)
-            dataset[start:stop] = metadata[name]
+            dataset[start:stop] = values
         self.num_rows = stop
 
+    def _widened(self, name: str, dataset: h5py.Dataset, width: int) -> h5py.Dataset:
+        """A text column whose values may have `width` bytes.
 
-def _read_hdf5(path: Path) -> VectorTable:
-    with h5py.File(path, "r") as file:
-        provenance = json.loads(file.attrs["provenance"])
-        columns = {}
-        for name, kind in provenance["columns"].items():
-            dataset = file[f"metadata/{name}"]
-            columns[name] = dataset.asstr()[:] if kind == "text" else dataset[:]
-        names = file["feature_names"].asstr()[:] if "feature_names" in file else ()
-        metadata = pd.DataFrame(columns)
-        return VectorTable(file["features"][:], metadata, provenance, tuple(names))
+        They are of one length: texts of any length lie in a heap without checksums, which HDF5 can
+        read for ever where it is damaged.
+        """
+        if width <= dataset.dtype.itemsize:
+            return dataset
+        place = f"metadata/{name}"
+        self._file.move(place, "narrow")
+        dtype = h5py.string_dtype("utf-8", max(width, 2 * dataset.dtype.itemsize))
+        wide = self._columns[name] = self._column(place, dtype, self.num_rows)
+        for start in range(0, self.num_rows, 1 << 16):
+            wide[start : start + (1 << 16)] = dataset[start : start + (1 << 16)]
+        del self._file["narrow"]
+        return wide
+
+    def finish(self, digests: str) -> None:
+        """Store the digests of all rows."""
+        text = _fixed([digests])
+        self._file.create_dataset("digests", (), text.dtype, data=text[0])
+
+
+def _fixed(texts: Sequence[str]) -> NDArray[np.bytes_]:
+    """Texts as UTF-8 of one length, filled up with zeros to a multiple of eight."""
+    encoded = [text.encode() for text in texts]
+    longest = max(map(len, encoded), default=0)
+    return np.array(encoded, h5py.string_dtype("utf-8", max(8, -(-longest // 8) * 8)))
 
 
 class _ParquetWriter:
@@ -293,18 +363,18 @@ class _ParquetWriter:
         path: Path,
         feature_names: Sequence[str],
         columns: Mapping[str, str],
-        provenance: Mapping[str, Any],
+        provenance: str,
     ) -> None:
         self.num_rows = 0
         self._columns = columns
-        fields = [pa.field(_cytomining(name), _ARROW_TYPES[kind]) for name, kind in columns.items()]
+        fields = [
+            pa.field(cytomining_name(name), ARROW_TYPES[kind]) for name, kind in columns.items()
+        ]
         fields += [pa.field(name, pa.float32()) for name in feature_names]
-        self._schema = pa.schema(fields).with_metadata(
-            {_METADATA_KEY: json.dumps(provenance, allow_nan=False).encode()}
-        )
+        self._schema = pa.schema(fields).with_metadata({METADATA_KEY: provenance.encode()})
         # Of a feature, the smallest and largest value of each row group helps nobody, nor would a
         # dictionary of its values.
-        described = [_cytomining(name) for name in columns]
+        described = [cytomining_name(name) for name in columns]
         self._writer = pq.ParquetWriter(
             path,
             self._schema,
@@ -320,25 +390,11 @@ class _ParquetWriter:
         self._writer.close()
 
     def append(self, features: NDArray[np.float32], metadata: Mapping[str, Sequence[Any]]) -> None:
-        arrays = [pa.array(metadata[n], _ARROW_TYPES[kind]) for n, kind in self._columns.items()]
+        arrays = [pa.array(metadata[n], ARROW_TYPES[kind]) for n, kind in self._columns.items()]
         arrays += [pa.array(column) for column in np.ascontiguousarray(features.T)]
         self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
         self.num_rows += len(features)
 
-
-def _read_parquet(path: Path) -> VectorTable:
-    table = pq.read_table(path, page_checksum_verification=True)
-    provenance = json.loads((table.schema.metadata or {})[_METADATA_KEY])
-    names = [_cytomining(name) for name in provenance["columns"]]
-    metadata = table.select(names).to_pandas()
-    metadata.columns = pd.Index(list(provenance["columns"]))
-    features = table.drop_columns(names)
-    stacked = [column.to_numpy() for column in features.columns]
-    matrix = np.stack(stacked, axis=1) if stacked else np.empty((table.num_rows, 0), np.float32)
-    matrix = matrix.astype(np.float32, copy=False)
-    return VectorTable(matrix, metadata, provenance, tuple(features.column_names))
-
-
-def _cytomining(name: str) -> str:
-    """The name that pycytominer expects of a metadata column: `field` becomes `Metadata_Field`."""
-    return f"Metadata_{name[:1].upper()}{name[1:]}"
+    def finish(self, digests: str) -> None:
+        """Store the digests of all rows."""
+        self._writer.add_key_value_metadata({DIGESTS_KEY: digests.encode()})

@@ -315,6 +315,7 @@ def load_transform(path: str | Path) -> Transform:
         ValueError,
         OSError,
         EOFError,
+        RuntimeError,  # of zipfile: encrypted, or compressed in another way
         zipfile.BadZipFile,
     ) as error:
         msg = (

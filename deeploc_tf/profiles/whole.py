@@ -1,15 +1,16 @@
 """Tables as one .npz or .h5ad file, for tools that read nothing else: held in memory as a whole.
 
-- .npz: `features`, `feature_names`, `metadata_<column>` a column, and `provenance`, a JSON text;
-  nothing in it is pickled.
+- .npz: `features`, `feature_names`, `metadata_<column>` a column, and the JSON texts `provenance`
+  and `digests`; nothing in it is pickled.
 - .h5ad, for anndata and scanpy: `X` holds the features, `obs` the columns, named by the cell's key
-  or the profile's protein, `var` a row a feature, and `uns["deeploc_tf"]` the JSON text.
+  or the profile's protein, `var` a row a feature, and `uns` the JSON texts `deeploc_tf` and
+  `deeploc_tf_digests`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deeploc_tf.profiles.table_format import NUMBER_TYPES, digests_of
+
 WHOLE_SUFFIXES = (".npz", ".h5ad")
 MOST_BYTES = 2 << 30  # of features; writing takes about twice as much memory
-_UNS = "deeploc_tf"
+_UNS, _UNS_DIGESTS = "deeploc_tf", "deeploc_tf_digests"
 
+_Stored = tuple[NDArray[np.float32], pd.DataFrame, str, tuple[str, ...], str | None]
 Contents = tuple[NDArray[np.float32], pd.DataFrame, Mapping[str, Any], tuple[str, ...]]
 
 
@@ -60,13 +64,14 @@ class WholeWriter:
         path: Path,
         feature_names: Sequence[str],
         columns: Mapping[str, str],
-        provenance: Mapping[str, Any],
+        provenance: str,
     ) -> None:
         self.num_rows = 0
         self._path = path
         self._names = list(feature_names)
         self._types = dict(columns)
-        self._provenance = json.dumps(provenance, allow_nan=False)
+        self._provenance = provenance
+        self._digests = ""
         self._blocks: list[NDArray[np.float32]] = []
         self._columns: dict[str, list[Any]] = {name: [] for name in columns}
 
@@ -80,7 +85,7 @@ class WholeWriter:
         features = np.concatenate([empty, *self._blocks])
         self._blocks.clear()
         write = _write_npz if self._path.suffix == ".npz" else _write_h5ad
-        write(self._path, features, self._names, self._arrays(), self._provenance)
+        write(self._path, features, self._names, self._arrays(), self._provenance, self._digests)
 
     def append(self, features: NDArray[np.float32], metadata: Mapping[str, Sequence[Any]]) -> None:
         """Add rows."""
@@ -90,8 +95,12 @@ class WholeWriter:
             values.extend(metadata[name])
         self.num_rows += len(features)
 
+    def finish(self, digests: str) -> None:
+        """Take the digests of all rows."""
+        self._digests = digests
+
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        types: Any = {"text": np.str_, "int64": np.int64, "float32": np.float32}
+        types: Any = {"text": np.str_, **NUMBER_TYPES}
         return {
             name: np.array(self._columns[name], types[kind]) for name, kind in self._types.items()
         }
@@ -104,7 +113,24 @@ def read_whole(path: Path) -> Contents:
         KeyError, ValueError, OSError: the file is no such table.
         MissingAnnDataError: .h5ad without the extra `anndata`.
     """
-    return _read_npz(path) if path.suffix == ".npz" else _read_h5ad(path)
+    read = _read_npz if path.suffix == ".npz" else _read_h5ad
+    features, metadata, text, names, stored = read(path)
+    provenance = json.loads(text)
+    digests = digests_of(path, text, stored, names, len(features))
+    if digests is not None:
+        checks = {name: digests.of_column(name, kind) for name, kind in _types(provenance)}
+        for check, values in (
+            (digests.of_features(), features),
+            *((check, metadata[name].to_numpy()) for name, check in checks.items()),
+        ):
+            check.add(values)
+            check.finish()
+    return features, metadata, provenance, names
+
+
+def _types(provenance: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    columns: Mapping[str, str] = provenance["columns"]
+    return columns.items()
 
 
 def _write_npz(
@@ -113,24 +139,28 @@ def _write_npz(
     names: list[str],
     columns: Mapping[str, NDArray[Any]],
     provenance: str,
+    digests: str,
 ) -> None:
     arrays: dict[str, Any] = {
         "features": features,
         "feature_names": np.array(names, np.str_),
         "provenance": np.array(provenance),
+        "digests": np.array(digests),
         **{f"metadata_{name}": values for name, values in columns.items()},
     }
     np.savez(path, **arrays)
 
 
-def _read_npz(path: Path) -> Contents:
+def _read_npz(path: Path) -> _Stored:
     with np.load(path, allow_pickle=False) as file:
-        provenance = json.loads(str(file["provenance"]))
-        columns = {name: file[f"metadata_{name}"] for name in provenance["columns"]}
+        text = str(file["provenance"])
+        columns = {name: file[f"metadata_{name}"] for name in json.loads(text)["columns"]}
         metadata = pd.DataFrame(
             {name: v.astype(object) if v.dtype.kind == "U" else v for name, v in columns.items()}
         )
-        return file["features"], metadata, provenance, tuple(file["feature_names"].tolist())
+        digests = str(file["digests"]) if "digests" in file else None
+        names = tuple(file["feature_names"].tolist())
+        return np.asarray(file["features"], np.float32), metadata, text, names, digests
 
 
 def _write_h5ad(
@@ -139,6 +169,7 @@ def _write_h5ad(
     names: list[str],
     columns: Mapping[str, NDArray[Any]],
     provenance: str,
+    digests: str,
 ) -> None:
     rows = columns.get("key", columns.get("protein", np.arange(len(features))))
     index = pd.Index([str(name) for name in rows])
@@ -150,15 +181,16 @@ def _write_h5ad(
         X=features,
         obs=pd.DataFrame(described, index=index),
         var=pd.DataFrame(index=pd.Index(names)),
-        uns={_UNS: provenance},
+        uns={_UNS: provenance, _UNS_DIGESTS: digests},
     ).write_h5ad(path, convert_strings_to_categoricals=False)
 
 
-def _read_h5ad(path: Path) -> Contents:
+def _read_h5ad(path: Path) -> _Stored:
     table = _anndata().read_h5ad(path)
-    provenance = json.loads(table.uns[_UNS])
-    metadata = table.obs[list(provenance["columns"])].reset_index(drop=True)
-    return np.asarray(table.X, np.float32), metadata, provenance, tuple(table.var_names)
+    text = table.uns[_UNS]
+    metadata = table.obs[list(json.loads(text)["columns"])].reset_index(drop=True)
+    digests = table.uns.get(_UNS_DIGESTS)
+    return np.asarray(table.X, np.float32), metadata, text, tuple(table.var_names), digests
 
 
 def _anndata() -> Any:

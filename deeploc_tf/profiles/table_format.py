@@ -1,0 +1,258 @@
+"""What all formats of a table share: version, types of columns, and the digests of its contents.
+
+HDF5 has no checksums of its own accord, those of Parquet are of pages and not of what says where
+they are, and a chunk that was never written reads as zeros. So a table carries a CRC-32C of each
+block of rows of its features and of each column, and one of its head: the JSON of the provenance,
+the names of the features in their order, and the number of rows. Every reader compares what it
+reads: by blocks, so that a table larger than memory need not be read twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+SUFFIXES = (".h5", ".hdf5", ".parquet")
+FORMAT_VERSION = 2
+METADATA_KEY = b"deeploc_tf"
+DIGESTS_KEY = b"deeploc_tf_digests"
+NUMBER_TYPES = {"int64": np.dtype("<i8"), "float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
+ARROW_TYPES = {
+    "text": pa.string(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+}
+_BLOCK_ROWS = 4096
+_HEX = 8  # digits of a digest
+
+_log = logging.getLogger(__name__)
+
+
+def cytomining_name(name: str) -> str:
+    """Name of a metadata column in Parquet: `field` is `Metadata_Field` there."""
+    return f"Metadata_{name[:1].upper()}{name[1:]}"
+
+
+def check_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
+    """Raise `ValueError` unless a table can have this name; by default, one that is streamed."""
+    if path.suffix not in suffixes:
+        msg = (
+            f"A table must end in {', '.join(suffixes)}. Received: {path.name!r}. Name it, for "
+            f"example, {path.stem}.parquet."
+        )
+        raise ValueError(msg)
+
+
+class BlockDigests:
+    """Digests of the blocks of what comes a piece at a time: features, or a column.
+
+    Args:
+        kind: type of the column; "float32" for features.
+        what: it is, for messages.
+        expected: digests to compare with; None to make them.
+        block_rows: rows of a block.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        what: str = "",
+        expected: Sequence[int] | None = None,
+        block_rows: int = _BLOCK_ROWS,
+    ) -> None:
+        self.digests: list[int] = []
+        self._kind, self._what, self._expected = kind, what, expected
+        self._block_rows = block_rows
+        self._crc = self._filled = 0
+
+    def add(self, values: Any) -> None:
+        """Take further rows: an array `(num_rows, ...)`, or texts.
+
+        Raises:
+            ValueError: a block that they end is not as it was written.
+        """
+        start = 0
+        while start < len(values):
+            part = values[start : start + self._block_rows - self._filled]
+            self._crc = google_crc32c.extend(self._crc, _canonical(part, self._kind))
+            self._filled += len(part)
+            start += len(part)
+            if self._filled == self._block_rows:
+                self._end_block()
+
+    def finish(self) -> None:
+        """End the last block.
+
+        Raises:
+            ValueError: it is not as it was written, or blocks are missing.
+        """
+        if self._filled:
+            self._end_block()
+        if self._expected is not None and len(self.digests) != len(self._expected):
+            msg = f"{len(self.digests)} blocks of {self._what} instead of {len(self._expected)}"
+            raise ValueError(msg)
+
+    def _end_block(self) -> None:
+        number = len(self.digests)
+        self.digests.append(self._crc)
+        expected = self._expected
+        if expected is not None and (number >= len(expected) or expected[number] != self._crc):
+            first = number * self._block_rows
+            msg = (
+                f"{self._what} of rows {first} to {first + self._filled - 1} are not as they were "
+                "written"
+            )
+            raise ValueError(msg)
+        self._crc = self._filled = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Digests:
+    """The digests of a table.
+
+    Attributes:
+        head: of provenance, names of features and number of rows.
+        features: of the blocks of features.
+        columns: of the blocks of each column.
+        block_rows: rows of a block.
+    """
+
+    head: int
+    features: Sequence[int]
+    columns: Mapping[str, Sequence[int]]
+    block_rows: int = _BLOCK_ROWS
+
+    def to_json(self) -> str:
+        """As a table stores them."""
+        return json.dumps(
+            {
+                "block_rows": self.block_rows,
+                "head": _as_hex([self.head]),
+                "features": _as_hex(self.features),
+                "columns": {name: _as_hex(values) for name, values in self.columns.items()},
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Digests:
+        """Those that a table stores.
+
+        Raises:
+            KeyError, TypeError, ValueError: they are damaged.
+        """
+        stored = json.loads(text)
+        columns = {name: _from_hex(value) for name, value in stored["columns"].items()}
+        (head,) = _from_hex(stored["head"])
+        block_rows = stored["block_rows"]
+        if not block_rows > 0:
+            msg = f"digests of {block_rows} rows"
+            raise ValueError(msg)
+        return cls(head, _from_hex(stored["features"]), columns, block_rows)
+
+    def of_features(self) -> BlockDigests:
+        """To compare features with, as they are read."""
+        return BlockDigests("float32", "features", self.features, self.block_rows)
+
+    def of_column(self, name: str, kind: str) -> BlockDigests:
+        """To compare a column with, as it is read."""
+        return BlockDigests(kind, f"values of column {name!r}", self.columns[name], self.block_rows)
+
+
+def head_digest(provenance: str | bytes, feature_names: Sequence[str], num_rows: int) -> int:
+    """Digest of what a table says of itself; `provenance` is its JSON as it stands."""
+    text = provenance.encode() if isinstance(provenance, str) else provenance
+    names = "\0".join(feature_names).encode()
+    return int(google_crc32c.value(b"%d %d\0%b\0%b" % (num_rows, len(feature_names), text, names)))
+
+
+def rows_digest(
+    features: NDArray[np.float32], metadata: Mapping[str, Sequence[Any]], columns: Mapping[str, str]
+) -> int:
+    """One digest of some rows: their features, then each column of `columns`, name -> type."""
+    digest = google_crc32c.value(_canonical(features, "float32"))
+    for name, kind in columns.items():
+        digest = google_crc32c.extend(digest, name.encode())
+        digest = google_crc32c.extend(digest, _canonical(metadata[name], kind))
+    return int(digest)
+
+
+def digests_of(
+    path: Path,
+    provenance: str | bytes,
+    digests: str | bytes | None,
+    feature_names: Sequence[str],
+    num_rows: int,
+) -> Digests | None:
+    """The digests of a table that is opened, once its head is as it was written.
+
+    Args:
+        path: of the table.
+        provenance: its JSON as it stands.
+        digests: likewise; None where the table has none.
+        feature_names: one a feature.
+        num_rows: how many there are.
+
+    Returns:
+        None for a table of version 1, which has none; that is logged once.
+
+    Raises:
+        LaterVersionError: the table is of a later version.
+        KeyError, TypeError, ValueError: it is not as it was written.
+    """
+    version = json.loads(provenance).get("format_version", 1)
+    if version > FORMAT_VERSION:
+        raise LaterVersionError(path, version)
+    if digests is not None:
+        found = Digests.from_json(digests)
+        if head_digest(provenance, feature_names, num_rows) != found.head:
+            msg = "provenance, names of features or number of rows are not as they were written"
+            raise ValueError(msg)
+        return found
+    if version != 1:
+        msg = f"version {version} without digests"
+        raise ValueError(msg)
+    _tell_once(path)
+    return None
+
+
+class LaterVersionError(ValueError):
+    """A table that a later version of this package wrote."""
+
+    def __init__(self, path: Path, version: Any) -> None:
+        super().__init__(
+            f"A table must be of format version {FORMAT_VERSION} or before. Received: {path}, of "
+            f"version {version}. Update deeploc-tf."
+        )
+
+
+@functools.cache
+def _tell_once(path: Path) -> None:
+    _log.info("%s is a table of version 1, without digests: damage in it can pass unseen.", path)
+
+
+def _canonical(values: Any, kind: str) -> Any:
+    """The same bytes for the same values, whatever they are read from."""
+    if kind == "text":
+        return "\0".join([*values, ""]).encode()
+    array = np.ascontiguousarray(values, NUMBER_TYPES[kind]).view()
+    array.flags.writeable = False  # the checksum takes no other
+    return array
+
+
+def _as_hex(digests: Sequence[int]) -> str:
+    return "".join(f"{digest:0{_HEX}x}" for digest in digests)
+
+
+def _from_hex(text: str) -> list[int]:
+    return [int(text[at : at + _HEX], 16) for at in range(0, len(text), _HEX)]
