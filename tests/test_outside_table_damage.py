@@ -66,21 +66,20 @@ def changed(content: bytes, at: int, value: int) -> bytes:
 
 
 def silent_changes(
-    path: Path, read: Callable[[Path], Any], places: Iterable[int], masks: Iterable[int]
+    path: Path, read: Callable[[Path], Any], changes: Iterable[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    """Places and masks of changes after which a reader gives something else, or no sentence."""
+    """Places and masks of those after which a reader gives something else, or no sentence."""
     content, good = path.read_bytes(), read(path)
     other = path.with_name(f"changed{path.suffix}")
     found = []
-    for at in places:
-        for mask in masks:
-            other.write_bytes(changed(content, at, content[at] ^ mask))
-            try:
-                same = read(other) == good
-            except ValueError as error:
-                same = other.name in str(error)
-            if not same:
-                found.append((at, mask))
+    for at, mask in changes:
+        other.write_bytes(changed(content, at, content[at] ^ mask))
+        try:
+            same = read(other) == good
+        except ValueError as error:
+            same = other.name in str(error)
+        if not same:
+            found.append((at, mask))
     return found
 
 
@@ -151,11 +150,9 @@ def test_a_changed_byte_is_refused_or_changes_nothing(
 ) -> None:
     path = tmp_path / f"cells{suffix}"
     write_table(path, cells())
-    # each byte by one bit, another one from byte to byte
-    masks = [[1 << bit] for bit in range(8)]
-    for offset, mask in enumerate(masks):
-        places = places_of(path)[offset::8]
-        assert in_a_process(silent_changes, path, read, places, mask) == []
+    places = places_of(path)[:: 11 if suffix == ".h5" else 1]
+    flips = [(at, 1 << number % 8) for number, at in enumerate(places)]
+    assert in_a_process(silent_changes, path, read, flips) == []
 
 
 @pytest.mark.slow
@@ -167,9 +164,12 @@ def test_a_byte_that_became_another_is_refused_or_changes_nothing(
         pytest.importorskip("anndata")
     path = tmp_path / f"cells{suffix}"
     write_table(path, cells())
-    places = places_of(path)
-    step = 7 if suffix == ".h5ad" else 1
-    assert in_a_process(silent_changes, path, as_a_whole, places[::step], [0xFF]) == []
+    places = places_of(path)[:: 7 if suffix == ".h5ad" else 1]
+    readers = [as_a_whole, *([by_row_readers] if suffix in STREAMED else [])]
+    for number, read in enumerate(readers):
+        some = places[number::2] if suffix == ".h5" else places
+        other = [(at, mask) for at in some for mask in (0xFF, 0x11)]
+        assert in_a_process(silent_changes, path, read, other) == []
 
 
 @pytest.mark.parametrize("suffix", STREAMED)
@@ -247,7 +247,7 @@ def test_names_order_and_number_of_rows_are_part_of_the_digest(
                 for name in ("features", *(f"metadata/{column}" for column in file["metadata"])):
                     file[name].resize(11, axis=0)
             else:
-                text = file.attrs["provenance"].replace('"fc"', '"FC"')
+                text = file.attrs["provenance"].replace(b'"fc"', b'"FC"')
                 file.attrs["provenance"] = text
     else:
         import pyarrow as pa
@@ -457,4 +457,5 @@ def test_a_changed_byte_in_a_saved_transform_is_refused_or_changes_nothing(tmp_p
         kinds = found.normalization.kind, found.normalization.by, found.normalization.groups
         return kinds, [a.tobytes() for a in arrays], dict(found.features), dict(found.settings)
 
-    assert silent_changes(path, read, range(path.stat().st_size), [0x10]) == []
+    flips = [(at, 1 << at % 8) for at in range(path.stat().st_size)]
+    assert silent_changes(path, read, flips) == []

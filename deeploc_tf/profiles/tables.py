@@ -200,7 +200,7 @@ def _column_type(values: pd.Series[Any]) -> str:
 def _values(values: pd.Series[Any], kind: str) -> list[Any]:
     """The values of a column as that; missing text is empty."""
     if kind == "text":
-        return ["" if no else str(v) for v, no in zip(values, values.isna(), strict=True)]
+        return list(map(str, values.where(values.notna(), "").tolist()))
     if kind == "int64" and values.isna().any():
         msg = (
             f"Whole numbers must not be missing. Received: column {values.name!r} with "
