@@ -19,6 +19,7 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -52,6 +53,17 @@ def check_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
             f"example, {path.stem}.parquet."
         )
         raise ValueError(msg)
+
+
+def kind_of(values: pd.Series[Any]) -> str:
+    """What a column is written as: "text", "int64", "float32" or "float64"."""
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return "text"
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return "int64"
+    if pd.api.types.is_float_dtype(values.dtype):
+        return "float32" if values.dtype in ("float32", "float16", "Float32") else "float64"
+    return "text"
 
 
 class BlockDigests:

@@ -41,6 +41,7 @@ from deeploc_tf.profiles.table_format import (
     check_suffix,
     cytomining_name,
     head_digest,
+    kind_of,
 )
 from deeploc_tf.profiles.whole import WHOLE_SUFFIXES, WholeWriter, check_whole, read_whole
 from tfrecords.publishing import publishing
@@ -158,7 +159,7 @@ def write_table(path: Path, table: VectorTable, feature_names: Sequence[str] | N
         table: what to write.
         feature_names: None for those of the table.
     """
-    columns = {str(name): _column_type(values) for name, values in table.metadata.items()}
+    columns = {str(name): kind_of(values) for name, values in table.metadata.items()}
     names = table.feature_names if feature_names is None else feature_names
     check_table(path, *table.features.shape)
     with writing_table(path, names, columns, table.provenance) as writer:
@@ -185,16 +186,6 @@ def read_table(path: str | Path) -> VectorTable:
             features[place] = chunk
         metadata = pd.DataFrame({name: rows.column(name) for name in rows.columns})
         return VectorTable(features, metadata, rows.provenance, rows.feature_names)
-
-
-def _column_type(values: pd.Series[Any]) -> str:
-    if pd.api.types.is_bool_dtype(values.dtype):
-        return "text"
-    if pd.api.types.is_integer_dtype(values.dtype):
-        return "int64"
-    if pd.api.types.is_float_dtype(values.dtype):
-        return "float32" if values.dtype == np.float32 else "float64"
-    return "text"
 
 
 def _values(values: pd.Series[Any], kind: str) -> list[Any]:

@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deeploc_tf.profiles.table_format import ARROW_TYPES
 from tfrecords.publishing import sync
 
 _ROWS_OF_A_GROUP = 8192
-_ARROW_TYPES = {"text": pa.string(), "int64": pa.int64(), "float32": pa.float32()}
 
 
 class CellWriter:
@@ -21,12 +21,12 @@ class CellWriter:
 
     Args:
         path: file to make.
-        kinds: column -> "text", "int64" or "float32".
+        kinds: column -> "text", "int64", "float32" or "float64".
     """
 
     def __init__(self, path: Path, kinds: dict[str, str]) -> None:
         self._path, self._kinds = path, kinds
-        self._schema = pa.schema([(name, _ARROW_TYPES[kind]) for name, kind in kinds.items()])
+        self._schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in kinds.items()])
         self._writer = pq.ParquetWriter(path, self._schema, write_page_checksum=True)
         self._waiting: list[pa.RecordBatch] = []
 
@@ -46,7 +46,7 @@ class CellWriter:
 
     def append(self, rows: dict[str, Any]) -> None:
         """Add rows, a sequence of values a column."""
-        arrays = [pa.array(rows[name], _ARROW_TYPES[kind]) for name, kind in self._kinds.items()]
+        arrays = [pa.array(rows[name], ARROW_TYPES[kind]) for name, kind in self._kinds.items()]
         self._waiting.append(pa.record_batch(arrays, schema=self._schema))
         if sum(map(len, self._waiting)) >= _ROWS_OF_A_GROUP:
             self._write()
@@ -56,15 +56,6 @@ class CellWriter:
             table = pa.Table.from_batches(self._waiting, self._schema)
             self._writer.write_table(table, row_group_size=len(table))
             self._waiting = []
-
-
-def kind_of(values: pd.Series[Any]) -> str:
-    """What a column is written as: "text", "int64" or "float32"."""
-    if pd.api.types.is_bool_dtype(values.dtype):
-        return "text"
-    if pd.api.types.is_integer_dtype(values.dtype):
-        return "int64"
-    return "float32" if pd.api.types.is_float_dtype(values.dtype) else "text"
 
 
 def values_of(values: pd.Series[Any], kind: str) -> list[Any]:
