@@ -208,10 +208,12 @@ def test_a_file_of_one_channel_is_known_by_its_name(
     caplog.set_level(logging.INFO, "deeploc_tf")
     write_ome(tmp_path / "P_1.tif", [plane(1)], ["GFP"])
     write_ome(tmp_path / "P_2.tif", [plane(2)], ["RFP"])
+    write_ome(tmp_path / "P_3.tif", [plane(3)], None)
     for channels in ([], ["gfp"]):
         source = listed(FolderSource(tmp_path, PATTERN, channels))
         assert [name.lower() for name in source.channels] == ["gfp"]
         source.read(0)
+        source.read(2)  # it says nothing else
         with pytest.raises(RejectedCrop, match=r"RFP in P_2\.tif"):
             source.read(1)
     assert not caplog.records
@@ -242,6 +244,16 @@ def test_a_file_that_calls_itself_another_of_the_channels_is_set_aside(
     with pytest.raises(RejectedCrop, match=r"RFP in P_1_gfp\.tif") as caught:
         source.read(1)
     assert caught.value.reason == "channels differ"
+
+
+def test_files_that_all_call_themselves_each_other_are_set_aside(tmp_path: Path) -> None:
+    for number in range(2):
+        for channel, name in (("gfp", "RFP"), ("rfp", "GFP")):
+            write_ome(tmp_path / f"P_{number}_{channel}.tif", [plane(number)], [name])
+    source = listed(FolderSource(tmp_path, ONE_A_CHANNEL, ["gfp", "rfp"]))
+    for position in range(2):
+        with pytest.raises(RejectedCrop, match="channel RFP"):
+            source.read(position)
 
 
 def test_other_names_in_files_of_one_channel_are_said_and_held(

@@ -127,6 +127,17 @@ def test_fields_of_other_scales_without_a_unit_are_set_aside(tmp_path: Path) -> 
         source.read(1)
 
 
+def test_a_pixel_size_that_only_a_late_file_says_sets_it_aside(tmp_path: Path) -> None:
+    for number in range(18):
+        size = 0.1 if number == 17 else None
+        tifffile.imwrite(tmp_path / f"P_{number:02}.tif", plane(number), **ome_size(size))
+    source = FolderSource(tmp_path, PATTERN, ["gfp"])
+    source.index()
+    source.read(16)
+    with pytest.raises(RejectedCrop, match=r"0\.1 micrometres in P_17\.tif, none"):
+        source.read(17)
+
+
 def test_channels_of_a_cell_must_have_one_pixel_size(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "P_0_gfp.tif", plane(0), **ome_size(0.1))
     tifffile.imwrite(tmp_path / "P_0_rfp.tif", plane(1), **ome_size(0.2))
@@ -306,6 +317,23 @@ def test_a_plane_whose_fellows_lie_in_other_files_is_refused(tmp_path: Path) -> 
         source.read(0)
         with pytest.raises(RejectedCrop, match=r"2 planes.*holds 1"):
             source.read(1)
+
+
+def test_a_plane_that_lies_in_a_file_of_another_name_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "P_0.tif", plane(0), **ome_size(0.1))
+    with tifffile.TiffFile(tmp_path / "P_0.tif") as tiff:
+        text = str(tiff.ome_metadata)
+    uuid = text[text.index(' UUID="') :].split('"')[1]
+    block = text[text.index("<TiffData") :].split("/>")[0] + "/>"
+    placed = block.replace("/>", '><UUID FileName="P_0.tif">urn:uuid:1</UUID></TiffData>')
+    text = text.replace(f' UUID="{uuid}"', "").replace(block, placed)
+    for number in range(2):
+        path = tmp_path / f"P_{number}.tif"
+        description = text.encode()
+        tifffile.imwrite(path, plane(number), metadata=None, description=description)
+    np.testing.assert_array_equal(read_image(tmp_path / "P_0.tif"), plane(0))
+    with pytest.raises(RejectedCrop, match=r"places planes in 'P_0\.tif'"):
+        read_image(tmp_path / "P_1.tif")
 
 
 def write_zarr(

@@ -108,7 +108,7 @@ class CellFiles:
             channels = self.channels if not self._in_one_file else self.channels[:1]
             if is_all:
                 layout = ChannelLayout.of(described, self.channels, self._axes, name)
-            rule = OneChannel.of(described, () if is_all else channels, position, name)
+            rule = OneChannel.of(described, () if is_all else channels, position)
         except (RejectedCrop, *UNREADABLE) as error:
             failures.append(error)
             return

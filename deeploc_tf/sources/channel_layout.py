@@ -95,7 +95,8 @@ class ChannelLayout:
         found = find_channels(self.channels, names, name)
         if found is not None:
             return found
-        if self.by_name or _forms(names) != _forms(self.names):
+        is_only_one = count == len(self.channels) == 1 and not names  # nothing to mistake it for
+        if not is_only_one and (self.by_name or _forms(names) != _forms(self.names)):
             msg = (
                 "The files of a source must have the same channels, "
                 f"{', '.join(self.names) or 'without names'}. Received: {_listed(names)} in {name}."

@@ -78,24 +78,20 @@ class OneChannel:
     likeness: Likeness
 
     @classmethod
-    def of(
-        cls, first: ImageDescription, channels: Sequence[str], position: int, file: str
-    ) -> OneChannel:
+    def of(cls, first: ImageDescription, channels: Sequence[str], position: int) -> OneChannel:
         """By the first file of a channel, or of the masks, which come behind the channels.
 
-        Raises:
-            RejectedCrop: the file says that it is another channel.
+        One that calls itself another of the channels gives no name: reading it says what is wrong.
         """
         is_mask = position >= len(channels)
         names = first.channels if len(first.channels) == 1 and not is_mask else ("",)
-        rule = cls(
+        others = tuple(c for i, c in enumerate(channels) if i != position)
+        return cls(
             channel=None if is_mask else channels[position],
-            others=tuple(c for i, c in enumerate(channels) if i != position),
-            name=names[0],
+            others=others,
+            name="" if _form(names[0]) in map(_form, others) else names[0],
             likeness=Likeness.of(first),
         )
-        rule._check_name(first, file)
-        return rule
 
     @property
     def is_renamed(self) -> bool:
@@ -118,9 +114,9 @@ class OneChannel:
         if self.channel is None or len(found.channels) != 1 or not found.channels[0]:
             return
         form = _form(found.channels[0])
-        is_other = form in map(_form, self.others)
-        if form == _form(self.channel) or (form == _form(self.name) and not is_other):
+        if form in (_form(self.channel), _form(self.name)):
             return
+        is_other = form in map(_form, self.others)
         first = f", {self.name!r} in the first file" if self.name and not is_other else ""
         msg = (
             f"A file of channel {self.channel!r} must hold it. Received: channel "
