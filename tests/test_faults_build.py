@@ -29,6 +29,7 @@ import tfrecords.workspace
 import tfrecords.writer
 from deeploc_tf.ingest import build_records
 from deeploc_tf.sources import FolderSource, SourceError, TableSource
+from deeploc_tf.text_tables import TableError
 from tfrecords.errors import (
     DamagedRecordsError,
     DuplicateKeyError,
@@ -365,7 +366,7 @@ def test_fault_12_bad_tables_are_refused(crops: Path, home: Path, fault: str) ->
     content, match = TABLES[fault]
     (crops / "t.csv").write_bytes(content.replace(b"{}", BAD.encode()))
     refused(
-        (SourceError, SplitError),  # type: ignore[arg-type]
+        (SourceError, SplitError, TableError),  # type: ignore[arg-type]
         match,
         lambda: build_records(TableSource(crops / "t.csv", {"gfp": "gfp"}), home / "records"),
         home,

@@ -15,6 +15,7 @@ import deeploc_tf.ingest.plan
 import tfrecords.plan
 from deeploc_tf.ingest import build_records
 from deeploc_tf.sources import FolderSource, Source, SourceError, TableSource
+from deeploc_tf.text_tables import TableError
 from tfrecords.codec import decode
 from tfrecords.errors import (
     DuplicateKeyError,
@@ -377,11 +378,11 @@ def test_existing_output_is_refused_and_stays(write_crops: WriteCrops, tmp_path:
 def test_unknown_columns_are_refused(write_crops: WriteCrops, tmp_path: Path) -> None:
     source = source_of(write_crops())
     output = tmp_path / "records"
-    refused(SourceError, "Did you mean 'field'", source, output, group_by=["feld"])
-    refused(SourceError, "Did you mean 'cell'", source, output, metadata=["cel"])
-    refused(SourceError, "The protein column", source, output, protein="gene", label=None)
+    refused(TableError, "Did you mean 'field'", source, output, group_by=["feld"])
+    refused(TableError, "Did you mean 'cell'", source, output, metadata=["cel"])
+    refused(TableError, "The protein column", source, output, protein="gene", label=None)
     options: dict[str, Any] = {"conditions": None, "split_column": "splitt"}
-    refused(SourceError, "The split column", source, output, **options)
+    refused(TableError, "The split column", source, output, **options)
 
 
 @pytest.mark.real
