@@ -100,7 +100,8 @@ def plan_records(
         The plan, ready to be written.
 
     Raises:
-        SourceError: files or labels are not as they must be.
+        SourceError: files or labels are not as they must be, or two names may or may not be one
+            (see `deeploc_tf.names`).
         TableError: tables or columns are not.
         SplitError: a group lies in two splits, a split is empty, or a class has no training crops.
         DuplicateKeyError: two crops have the same key.
