@@ -389,3 +389,11 @@ def test_halves_of_a_study_keep_terms_together_in_whatever_form_names_are_writte
     }
     halves = protein_halves(names, Standard("s", terms))
     assert all(len(half) % 4 == 0 for half in halves.values())
+
+
+def test_the_map_of_a_study_colors_proteins_in_whatever_form_names_are_written() -> None:
+    from deeploc_tf.profiles.tables import VectorTable
+    from deeploc_tf.study.study_page import _as_in
+
+    table = VectorTable(np.eye(2, dtype=np.float32), pd.DataFrame({"protein": ["A1", "B2"]}), {})
+    assert _as_in(table, ["A1\u200b", "b2", "C3"]) == {"A1\u200b": "A1"}

@@ -66,10 +66,15 @@ def prepare(
     """
     if isinstance(data, RecordsData):
         colors = {} if data.compartments is None else read_standard(data.compartments).terms
+        read = tuple(read_standard(file, name) for name, file in data.standards.items())
+        for standard in read:
+            for title in ("left_out", "notes"):
+                for reason, count in standard.report[title].items():
+                    steps.say(f"{standard.name}, {title.replace('_', ' ')}: {count} {reason}")
         return StudyData(
             data.records,
             with_usual_splits(read_manifest(data.records)),
-            tuple(read_standard(file, name) for name, file in data.standards.items()),
+            read,
             {protein: term for term, members in colors.items() for protein in sorted(members)},
         )
     screen = data.settings

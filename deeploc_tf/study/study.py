@@ -121,6 +121,8 @@ def study(
         for standard in data.standards:
             members = frozenset().union(*standard.terms.values())
             say(meet(standard.name, proteins, members).sentence())
+        if settings.map is not None and data.compartments:
+            say(meet("colors of the map", proteins, data.compartments).sentence())
         scored = _scored(settings, methods, data, tables, proteins)
         curves = _curves(settings, methods)
         done = Study(

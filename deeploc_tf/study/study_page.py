@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from deeploc_tf.benchmark.meeting import meet
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report.comparison import comparison
 from deeploc_tf.report.densities import density_map
@@ -51,13 +52,26 @@ def draw_pictures(
     if not curves.empty:
         drawings["curves"] = lambda form: function_curves(curves, form)
     if profiles is not None:
-        drawings["map"] = lambda form: protein_map(profiles, data.compartments, form)
-        terms = {s.name: s.terms for s in data.standards}.get(config.densities or "")
-        if terms is not None:
-            drawings["densities"] = lambda form: density_map(profiles, terms, form)
+        colors = _as_in(profiles, data.compartments)
+        compartments = {name: data.compartments[known] for known, name in colors.items()}
+        drawings["map"] = lambda form: protein_map(profiles, compartments, form)
+        for standard in data.standards:
+            if standard.name == config.densities:
+                names = _as_in(profiles, frozenset().union(*standard.terms.values()))
+                terms = {
+                    term: frozenset(names[member] for member in members & names.keys())
+                    for term, members in standard.terms.items()
+                }
+                drawings["densities"] = lambda form: density_map(profiles, terms, form)
     for name, draw in drawings.items():
         publish_bytes(folder / f"{name}.png", draw("png"))
         publish_bytes(folder / f"{name}.svg", draw("svg"))
+
+
+def _as_in(profiles: VectorTable, members: Collection[str]) -> dict[str, str]:
+    """The name that the profiles have for each of these proteins that has one."""
+    proteins = profiles.metadata["protein"].tolist()
+    return {name: proteins[row] for name, row in meet("", proteins, members).rows.items()}
 
 
 def write_study_page(
