@@ -55,14 +55,14 @@ def draw_pictures(
         colors = _as_in(profiles, data.compartments)
         compartments = {name: data.compartments[known] for known, name in colors.items()}
         drawings["map"] = lambda form: protein_map(profiles, compartments, form)
-        for standard in data.standards:
-            if standard.name == config.densities:
-                names = _as_in(profiles, frozenset().union(*standard.terms.values()))
-                terms = {
-                    term: frozenset(names[member] for member in members & names.keys())
-                    for term, members in standard.terms.items()
-                }
-                drawings["densities"] = lambda form: density_map(profiles, terms, form)
+        chosen = {s.name: s.terms for s in data.standards}.get(config.densities or "")
+        if chosen is not None:
+            names = _as_in(profiles, frozenset().union(*chosen.values()))
+            terms = {
+                term: frozenset(names[member] for member in members & names.keys())
+                for term, members in chosen.items()
+            }
+            drawings["densities"] = lambda form: density_map(profiles, terms, form)
     for name, draw in drawings.items():
         publish_bytes(folder / f"{name}.png", draw("png"))
         publish_bytes(folder / f"{name}.svg", draw("svg"))
