@@ -173,7 +173,8 @@ class CellFiles:
             image = self._read_all(paths[0], names[0], statuses)
         else:
             count = len(self.channels)
-            images = [self._read_one(i, paths[i], names[i], statuses) for i in range(count)]
+            read = self._read_one
+            images = [read(i, paths[i], names[i], statuses) for i in range(count)]
             image = stack_channels(images, names[:count], self._dtype)
         if len(paths) == count:
             return StampedPixels(image, None, statuses)
@@ -198,7 +199,10 @@ class CellFiles:
         self, position: int, path: str, name: str, statuses: list[os.stat_result]
     ) -> NDArray[Any]:
         """The pixels of a file of one channel or mask."""
-        pixels, description = self._read_file(path, statuses)
+        try:  # as `_read_file`: a call more for each plane of millions is time
+            pixels, description = read_plane(path, statuses=statuses)
+        except (RejectedCrop, PermissionError):
+            pixels, description = self._read_file(path, statuses)
         if description is not self._alike.get(position):
             rule = self._rules.get(position)
             if rule is not None:

@@ -67,7 +67,7 @@ def read_plane(
     data = read_bytes(path, statuses)
     try:
         if data[:4] in TIFF_MAGICS:
-            image, description = decode_tiff(data, max_pixels, os.path.basename(path))  # noqa: PTH119 -- each plane
+            image, description = decode_tiff(data, max_pixels, path)
             return _native(image), description
         if data[:8] == PNG_MAGIC:
             image = decode_png(data, max_pixels)

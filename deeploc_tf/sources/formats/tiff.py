@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
@@ -29,7 +30,7 @@ _before: PlainTiff | None = None  # of the file that was decoded last; the next 
 
 
 def decode_tiff(
-    data: bytes, max_pixels: int, name: str = ""
+    data: bytes, max_pixels: int, path: str | os.PathLike[str] = ""
 ) -> tuple[NDArray[Any], ImageDescription]:
     """The pixels of a TIFF file, and what it says of them.
 
@@ -38,12 +39,14 @@ def decode_tiff(
     Args:
         data: the file.
         max_pixels: refuse files that declare more.
-        name: of the file, by which OME-XML may name it.
+        path: of the file, by whose name OME-XML may call it.
     """
     global _before
-    image = None if _before is None else _before.pixels(data)
-    if image is not None and _before is not None and image.size <= max_pixels:
-        return image, _before.description
+    if _before is not None:
+        image = _before.pixels(data)
+        if image is not None and image.size <= max_pixels:
+            return image, _before.description
+    name = os.path.basename(path)  # noqa: PTH119 -- each plane
     header = read_header(data)
     if header is not None and not header.several:
         header.check_kind()
