@@ -343,7 +343,6 @@ def test_one_trace_serves_every_batch_size() -> None:
         ({"normalization": "max"}, "Received: normalization='max'"),
         ({"augmentation": "flip"}, "Received: augmentation='flip'"),
         ({"crop_size": 21}, r"crop_size=\(21, 21\), stored \(20, 20\)"),
-        ({}, r"crop_size=\(60, 60\), stored \(20, 20\)"),
         ({"preset": "razdaibiedina2022"}, "large enough .* pixels left at conv_5"),
         ({"preset": "razdaibiedina2022", "crop_size": 12}, "2x2 pixels left at conv_4"),
         ({"num_classes": 0}, "num_classes=0"),

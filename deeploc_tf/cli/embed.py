@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from deeploc_tf.cli.parameters import device_option, test_time_option
 from deeploc_tf.cli.progress import Progress
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
@@ -34,18 +35,14 @@ Examples:
     "over all places. Repeatable: vectors side by side, in one pass.  "
     "[default: fc_2, of inpainting source_conv_3:max]",
 )
-@click.option(
-    "--test-time",
-    type=click.Choice(["none", "crops", "orientations", "both"]),
-    help="Average over views of each crop: five windows, eight flips and turns, or all forty.  "
-    "[default: the preset's; none but of map2026]",
-)
+@test_time_option
 @click.option(
     "--fast",
     is_flag=True,
     help="Batch norm folded away, and bfloat16 where the device multiplies it in hardware.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@device_option
 @click.option("--quiet", is_flag=True, help="No progress.")
 def embed(
     run: Path,
@@ -56,6 +53,7 @@ def embed(
     test_time: str | None,
     fast: bool,
     batch_size: int,
+    device: str,
     quiet: bool,
 ) -> None:
     """Write the vectors of the crops of RECORDS, by the model in RUN, to OUTPUT.
@@ -83,6 +81,7 @@ def embed(
             test_time=test_time,
             fast=fast,
             batch_size=batch_size,
+            device=device,
             progress=None if quiet else progress,
             note=lambda sentence: click.echo(sentence, err=True),
         )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import click
 
+from deeploc_tf.cli.parameters import device_option, test_time_option
 from deeploc_tf.cli.progress import Progress
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
@@ -40,15 +41,9 @@ _CHANCE = "chance"
     type=click.Choice(["label", "protein"]),
     help="Of a run towards both.  [default: what the run tells first]",
 )
-@click.option(
-    "--test-time",
-    type=click.Choice(["none", "crops", "orientations", "both"]),
-    default="none",
-    show_default=True,
-    help="Average the probabilities of 5 windows of each crop, of its 8 flips and turns, or of "
-    "the 40 of both.",
-)
+@test_time_option
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def evaluate(
@@ -57,8 +52,9 @@ def evaluate(
     results: Path | None,
     splits: tuple[str, ...],
     head: Literal["label", "protein"] | None,
-    test_time: str,
+    test_time: str | None,
     batch_size: int,
+    device: str,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -91,6 +87,7 @@ def evaluate(
             head=head,
             test_time=test_time,
             batch_size=batch_size,
+            device=device,
             draw=_draw,
             progress=None if quiet else progress,
             note=lambda sentence: click.echo(sentence, err=True),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from deeploc_tf.cli.parameters import test_time_option
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -20,12 +21,7 @@ Examples:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--layer", default="fc_2", show_default=True, help="Layer of the embedding.")
-@click.option(
-    "--test-time",
-    type=click.Choice(["none", "crops", "orientations", "both"]),
-    help="Average 5 windows of each crop, its 8 flips and turns, or the 40 of both.  "
-    "[default: the preset's; none but of map2026]",
-)
+@test_time_option
 @click.option(
     "--fast",
     is_flag=True,

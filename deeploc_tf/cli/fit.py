@@ -17,7 +17,7 @@ Examples:
   deeploc-tf fit RECORDS RUN
   A quarter of the filters, for a small screen or a machine without a GPU:
     deeploc-tf fit RECORDS RUN --width 0.25 --dense-units 128,128 --epochs 60
-  As published in 2022, choosing the epoch on the validation split:
+  The network of Razdaibiedina & Brechalov 2022 with flips as there, by our recipe otherwise:
     deeploc-tf fit RECORDS RUN --preset razdaibiedina2022 --augmentation flips --patience 10
   Without labels, by Paired Cell Inpainting of Lu et al. 2019, with defaults of its own:
     deeploc-tf fit RECORDS RUN --method inpainting
@@ -77,8 +77,9 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     type=click.Choice(["kraus2017", "razdaibiedina2022", "pifia2024", "map2026"]),
     default="kraus2017",
     show_default=True,
-    help="Network; the next options change parts of it. map2026 is kraus2017 whose vectors are "
-    "averaged over eight turned views, for the best map at eight times the cost of embedding.",
+    help="Network, not recipe: how it is trained is said by the other options, whose defaults are "
+    "ours and not those of the papers. map2026 is kraus2017 averaged over eight turned views, for "
+    "the best map at eight times the cost of embedding.",
 )
 @click.option(
     "--backbone",
@@ -96,7 +97,10 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 )
 @click.option("--last-block/--no-last-block", default=True, show_default=True, help="conv 6 to 8.")
 @click.option(
-    "--crop-size", type=int, help="Side of the window in pixels, 0: all.  [default: preset]"
+    "--crop-size",
+    type=int,
+    help="Side of the window that the network sees, in pixels, 0: the whole crop.  [default: the "
+    "preset's of crops of 64 pixels, the whole crop of others]",
 )
 @click.option(
     "--normalization",
@@ -121,7 +125,7 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     "--freeze",
     type=Names(),
     default=(),
-    help="Layers that keep those weights: names, or patterns as 'conv_*'.",
+    help="Layers but the head that keep those weights: names, or patterns as 'conv_*'.",
 )
 @click.option("--dropout", type=float, default=0.3, show_default=True, help="Before the head.")
 @click.option(
@@ -203,7 +207,13 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     show_default=True,
     help="Of the learning rate; step: times 0.96 every 25 steps.",
 )
-@click.option("--warmup-epochs", type=float, default=3.0, show_default=True, help="Cosine only.")
+@click.option(
+    "--warmup-epochs",
+    type=float,
+    default=3.0,
+    show_default=True,
+    help="Cosine only; half of the training at most.",
+)
 @click.option(
     "--ema-momentum",
     type=float,
@@ -212,7 +222,10 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     help="Of the averaged weights that are evaluated and kept; 0: off.",
 )
 @click.option(
-    "--ema-warmup", is_flag=True, help="Averages that forget quickly at first; for few steps."
+    "--ema-warmup/--no-ema-warmup",
+    default=True,
+    show_default=True,
+    help="Averages that forget quickly at first, or a short training keeps untrained weights.",
 )
 @click.option("--clip-norm", type=float, help="Longest gradient, all weights together.")
 @click.option("--patience", type=int, help="Epochs without a lower validation loss, then stop.")
@@ -352,7 +365,9 @@ def _print_metrics(run: Path, metrics: dict[str, Any]) -> None:
         several = "macro_ap" in scores  # labels a crop
         shown = _OF_SEVERAL if several else _OF_ONE
         values = ", ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in shown)
-        line = f"{split}: {scores['num_crops']} crops, {values}"
+        views = scores.get("num_views", 1)
+        of_each = f"{views} views of each ({scores['test_time']}), " if views > 1 else ""
+        line = f"{split}: {scores['num_crops']} crops, {of_each}{values}"
         if not several:
             line += f"; always {scores['majority_class']!r}: {scores['majority_accuracy']:.4f}"
         click.echo(line)

@@ -1,10 +1,24 @@
-"""Types of option values: lists, pairs and shares."""
+"""Types of option values (lists, pairs and shares), and options that several commands have."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import click
+
+test_time_option = click.option(
+    "--test-time",
+    type=click.Choice(["none", "crops", "orientations", "both"]),
+    help="Average over 5 windows of each crop, its 8 flips and turns, or the 40 of both.  "
+    "[default: the preset's; none but of map2026]",
+)
+
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="auto, cpu, gpu (the first), or one such as gpu:1.",
+)
 
 
 class Names(click.ParamType):  # type: ignore[type-arg,unused-ignore]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deeploc_tf.cli.parameters import device_option, test_time_option
 from deeploc_tf.cli.progress import Progress
 from deeploc_tf.cli.sources import field_options, source_of
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
@@ -50,12 +51,7 @@ Examples:
 )
 @click.option("--embedding", is_flag=True, help="Write the vector of each cell too.")
 @click.option("--layer", help="Of a run: layer of the vectors.  [default: fc_2]")
-@click.option(
-    "--test-time",
-    type=click.Choice(["none", "crops", "orientations", "both"]),
-    help="Of a run: average 5 windows of each crop, its 8 flips and turns, or 40.  "
-    "[default: the preset's; none but of map2026]",
-)
+@test_time_option
 @click.option(
     "--fast",
     is_flag=True,
@@ -77,6 +73,7 @@ Examples:
     help="How many cells or fields may be unusable; they are listed in rejects.jsonl.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@device_option
 @click.option("--quiet", is_flag=True, help="No progress.")
 def predict(
     run: Path,
@@ -94,6 +91,7 @@ def predict(
     trust: bool,
     max_rejects: int,
     batch_size: int,
+    device: str,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -116,7 +114,7 @@ def predict(
     from deeploc_tf.serving.opening import open_model
     from deeploc_tf.serving.predict import predict as predict_fields
 
-    model = open_model(run, layer=layer, test_time=test_time, fast=fast, trust=trust)
+    model = open_model(run, layer=layer, test_time=test_time, fast=fast, trust=trust, device=device)
     sources = _sources(fields, options, model)
     single = next(sources)[1] if len(fields) == 1 else None
     with Progress("Predicting cells", len(single.index()) if single else None) as progress:

@@ -24,6 +24,7 @@ from deeploc_tf.models.extractors import (
     inference_function,
 )
 from deeploc_tf.models.folding import fast_model, fast_precision
+from deeploc_tf.models.hardware import computing_on
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.test_time import View, views
 from deeploc_tf.models.trained import TrainedModel, load_trained
@@ -82,6 +83,7 @@ def embed(
     test_time: str | None = None,
     fast: bool = False,
     batch_size: int = 256,
+    device: str = "auto",
     progress: Callable[[int], None] | None = None,
     note: Callable[[str], None] | None = None,
 ) -> Embedded:
@@ -107,6 +109,7 @@ def embed(
         fast: with batch norm folded away, and in bfloat16 where the device multiplies it in
             hardware; see `fast_model`.
         batch_size: crops a step; it changes no value beyond float32 rounding.
+        device: "auto", "cpu", "gpu" or one such as "gpu:1".
         progress: called with the number of crops embedded so far.
         note: called with sentences worth telling.
 
@@ -119,7 +122,7 @@ def embed(
         RecordsError: the run is not finished, or the records are damaged.
         SchemaError: the model was made for other crops, or has no such views.
         SplitError: there is no such split, or one is named twice.
-        ValueError: there is no such layer, or the table does not fit into memory.
+        ValueError: there is no such layer or device, or the table does not fit into memory.
         MissingAnnDataError: .h5ad without the extra `anndata`.
     """
     output, tell = Path(output), note or (lambda _: None)
@@ -128,10 +131,11 @@ def embed(
     splits = find_splits(manifest, splits)
     shards = [(split, shard) for split in splits for shard in manifest.shards(split)]
     total = sum(shard.num_crops for _, shard in shards)
-    trained = load_trained(run)
-    for sentence in trained.check_schema(manifest.schema):
-        tell(sentence)
-    network = _Network(trained, layer, test_time or trained.test_time, fast)
+    with computing_on(device):
+        trained = load_trained(run)
+        for sentence in trained.check_schema(manifest.schema):
+            tell(sentence)
+        network = _Network(trained, layer, trained.views_to_average(test_time), fast)
     if test_time is None and trained.test_time != "none":
         tell(f"Vectors are averaged over views, as the preset says: {trained.test_time}.")
     if network.precision:
@@ -150,7 +154,7 @@ def embed(
         if not (parts.started and _is_of(path, provenance)):
             check_absent(path)
     with parts.opened():
-        with running_on(records):
+        with running_on(records), computing_on(device):
             _compute(network, records, manifest, shards, parts, batch_size, columns, progress)
         profiles = MeanProfiles(network.num_features)
         with writing_table(output, **table) as writer:

@@ -12,6 +12,7 @@ import keras
 from deeploc_tf.models.augmentation import RandomCrop, RandomOrientation, RandomRotation
 from deeploc_tf.models.backbones import BACKBONES
 from deeploc_tf.models.backbones import backbone as apply_backbone
+from deeploc_tf.models.hardware import memory_bytes
 from deeploc_tf.models.heads import StopGradient, UnitLength
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.normalization import Normalization
@@ -19,14 +20,21 @@ from deeploc_tf.models.randomness import Dropout
 
 AUGMENTATIONS = ("none", "flips", "orientations", "rotations")
 FEATURE_LAYER = "fc_2"  # the penultimate layer, whatever the preset
+_WINDOWED = (64, 64)  # pixels of the crops for which a preset's window was made
+_MOST_WEIGHTS = 1 << 28  # of fc_1 where nobody asked for so large a window
+_COPIES = 6  # of each weight in training: two models, gradient, two moments, averages
 
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """What distinguishes one DeepLoc, published or best here, from the others.
+    """What distinguishes one DeepLoc network, published or best here, from the others.
+
+    How it was trained (dropout, optimizer, schedule, initial weights, momentum of batch
+    normalization) is no part of it: that is our recipe, see docs/training.md.
 
     Attributes:
-        crop_size: pixels of the square window that the network sees; None: the whole crop.
+        crop_size: pixels of the square window of 64x64 crops that the network sees, 0 or None: the
+            whole crop, as of crops of any other size.
         normalization: see `Normalization`.
         augmentation: see `DeepLoc`.
         padding: of the convolutions and poolings, "same" or "valid".
@@ -47,11 +55,13 @@ class Preset:
 
 PRESETS = {
     # Kraus et al. 2017: 60x60 windows of 64x64 crops, batch norm everywhere, the logits included.
+    # Our percentiles scale dim crops too (theirs: "kraus"), and all eight orientations are drawn.
     "kraus2017": Preset(60, "percentile", "orientations", "same", True),
     # Razdaibiedina & Brechalov 2022: the whole 64x64 crop, valid convolutions, no batch norm after
     # fc.
     "razdaibiedina2022": Preset(None, "standardize", "flips", "valid", False),
-    # Razdaibiedina et al. 2024 (PIFiA): the same on the GFP channel, told to name the protein.
+    # Razdaibiedina et al. 2024 (PIFiA): the same with fewer features. They gave it GFP alone, and
+    # the protein to name: that is said by the records and by the target.
     "pifia2024": Preset(None, "standardize", "flips", "valid", False, (128, 64)),
     # The best of our ablation on pathways and complexes, docs/adr/0006: that of 2017, whose vectors
     # are means over the eight turned and mirrored views.
@@ -97,7 +107,8 @@ def DeepLoc(
         mask: take a second input `mask` `(batch_size, height, width)`, not 0 inside the cell:
             a crop is normalized by the pixels of its cell alone, and its background becomes 0.
         crop_size: side in pixels of the square window that the network sees: at a random place in
-            training, at the center otherwise; 0: the whole crop.
+            training, at the center otherwise; 0: the whole crop. None: the preset's of crops of
+            64x64 pixels, the whole crop of others.
         normalization: "percentile", "kraus", "min-max" or "standardize"; see `Normalization`.
             "standardize" becomes "min-max" in a preset with a mask, so that the background stays 0.
         augmentation: "none"; "flips" (four views); "orientations" (all eight flips and quarter
@@ -119,7 +130,9 @@ def DeepLoc(
         and what was asked for in one tensor, side by side.
 
     Raises:
-        ValueError: an argument is not one of its choices, or the crop is too small for the network.
+        ValueError: an argument is not one of its choices, the crop is too small for the network,
+            or so large that it should be asked for.
+        MemoryError: this machine cannot hold the network while it trains.
 
     Example:
         >>> model = DeepLoc((64, 64, 2), num_classes=19)
@@ -132,6 +145,7 @@ def DeepLoc(
     """
     base = resolve_preset(
         preset,
+        image_shape,
         mask=mask,
         crop_size=crop_size,
         normalization=normalization,
@@ -159,6 +173,7 @@ def DeepLoc(
     batch_norm = functools.partial(_batch_norm, momentum=batch_norm_momentum)
     if backbone == "deeploc":
         x = _convolutions(x, base.padding, width, last_block, batch_norm)
+        _check_size(x, base.dense_units[0], asked_for=crop_size is not None)
         x = keras.layers.Flatten(data_format="channels_last", name="flatten")(x)
     else:
         x = apply_backbone(x, backbone, batch_norm_momentum)
@@ -186,6 +201,7 @@ def _check_backbone(name: str, width: float, last_block: bool) -> None:
 
 def resolve_preset(
     name: str,
+    image_shape: Sequence[int],
     *,
     mask: bool = False,
     crop_size: int | None = None,
@@ -193,7 +209,7 @@ def resolve_preset(
     augmentation: str | None = None,
     dense_units: Sequence[int] | None = None,
 ) -> Preset:
-    """The preset of a name with everything that was said otherwise; see `DeepLoc`.
+    """The preset of a name for such crops, with everything that was said otherwise: see `DeepLoc`.
 
     Raises:
         ValueError: there is no preset of that name.
@@ -205,9 +221,11 @@ def resolve_preset(
     if normalization is None:
         standardized = preset.normalization == "standardize"
         normalization = "min-max" if mask and standardized else preset.normalization
+    if crop_size is None and tuple(image_shape[:2]) == _WINDOWED:
+        crop_size = preset.crop_size
     return dataclasses.replace(
         preset,
-        crop_size=preset.crop_size if crop_size is None else crop_size,
+        crop_size=crop_size,
         normalization=normalization,
         augmentation=augmentation or preset.augmentation,
         dense_units=tuple(dense_units or preset.dense_units),
@@ -277,6 +295,28 @@ def _convolutions(
             2, padding=padding, data_format="channels_last", name=f"pool_{i}"
         )(x)
     return x
+
+
+def _check_size(x: Any, units: int, *, asked_for: bool) -> None:
+    """Refuse a first dense layer that this machine cannot train, or that nobody asked for."""
+    height, width, channels = x.shape[1:]
+    weights = height * width * channels * units
+    remedy = (
+        f"Name a smaller window of the crop by `crop_size`{' (0: all of it)' * (not asked_for)}, "
+        "smaller `dense_units` or `width`, or a backbone, which averages over the image."
+    )
+    if weights * _COPIES * 4 > memory_bytes():
+        msg = (
+            f"The network must fit into memory {_COPIES} times to be trained. Received: "
+            f"{weights:,} weights of fc_1 and {memory_bytes() / 1e9:.0f} GB. {remedy}"
+        )
+        raise MemoryError(msg)
+    if weights > _MOST_WEIGHTS and not asked_for:
+        msg = (
+            f"A window as large as the crop must leave fc_1 at most {_MOST_WEIGHTS:,} weights. "
+            f"Received: {weights:,} weights. {remedy}"
+        )
+        raise ValueError(msg)
 
 
 def _refuse_small_crop(name: str, x: Any) -> None:

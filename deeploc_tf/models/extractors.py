@@ -93,7 +93,7 @@ def feature_names(address: str, count: int) -> list[str]:
     return [f"{prefix}_{i:0{digits}d}" for i in range(count)]
 
 
-def inference_function(model: keras.Model) -> Callable[[Any], Any]:
+def inference_function(model: keras.Model, device: str | None = None) -> Callable[[Any], Any]:
     """The model at inference as one compiled function of a batch of any size.
 
     Without Keras' `predict` around it there is one trace for all batch sizes, and nothing that
@@ -101,6 +101,7 @@ def inference_function(model: keras.Model) -> Callable[[Any], Any]:
 
     Args:
         model: its inputs are one tensor, or a dict of tensors by name.
+        device: where it is computed; None: where TensorFlow chooses.
 
     Returns:
         A function from what the model takes to what it returns.
@@ -110,7 +111,14 @@ def inference_function(model: keras.Model) -> Callable[[Any], Any]:
     function: Callable[[Any], Any] = tf.function(
         lambda inputs: model(inputs, training=False), input_signature=[signature]
     )
-    return function
+    if device is None:
+        return function
+
+    def placed(inputs: Any) -> Any:
+        with tf.device(device):
+            return function(inputs)
+
+    return placed
 
 
 def input_specs(model: keras.Model) -> list[tf.TensorSpec]:

@@ -49,6 +49,10 @@ class TrainedModel:
         """Whether the model has a second input `mask`."""
         return "mask" in {tensor.name for tensor in self.model.inputs}
 
+    def views_to_average(self, test_time: str | None) -> str:
+        """What was asked for, or, of everybody who asks for nothing, what the preset says."""
+        return self.test_time if test_time is None else test_time
+
     def check_tells_classes(self) -> None:
         """Refuse a model without logits.
 

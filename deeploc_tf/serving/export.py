@@ -71,7 +71,7 @@ def export(
         trained = load_trained(run)
         trained.check_tells_classes()
         description = describe(
-            trained, run, layer=layer, test_time=test_time or trained.test_time, fast=fast
+            trained, run, layer=layer, test_time=trained.views_to_average(test_time), fast=fast
         )
         module = Signatures(trained, description, fast=fast)
         version = folder / VERSION

@@ -12,6 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deeploc_tf.models.deeploc import FEATURE_LAYER
+from deeploc_tf.models.hardware import computing_on
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.serving.description import Description, describe
@@ -65,6 +66,7 @@ def open_model(
     test_time: str | None = None,
     fast: bool = False,
     trust: bool = False,
+    device: str = "auto",
 ) -> OpenModel:
     """The model of a finished run, or a SavedModel, which may lie in versions below its folder.
 
@@ -77,13 +79,28 @@ def open_model(
             `views`.
         fast: make the graph of a run cheaper; see `fast_model`.
         trust: load a SavedModel although its files are not those of its list of digests.
+        device: where it computes: "auto", "cpu", "gpu" or one such as "gpu:1".
 
     Raises:
         RecordsError: the run is not finished, or there is no model.
         SchemaError: the model tells no classes, or does not describe itself.
         UntrustedModelError: the files are not those of the list, or there is none.
-        ValueError: `layer` or `test_time` is not of the model, or was settled at export.
+        ValueError: `layer` or `test_time` is not of the model, or was settled at export, or there
+            is no such device.
     """
+    with computing_on(device):
+        model = _open(path, layer, test_time, fast, trust)
+
+    def signature(**crops: Any) -> dict[str, Any]:
+        with computing_on(device):
+            return model.signature(**crops)
+
+    return OpenModel(model.description, signature)
+
+
+def _open(
+    path: str | Path, layer: str | None, test_time: str | None, fast: bool, trust: bool
+) -> OpenModel:
     folder = savedmodel_folder(path)
     if folder is None:
         trained = load_trained(path)
@@ -92,7 +109,7 @@ def open_model(
             trained,
             path,
             layer=layer or FEATURE_LAYER,
-            test_time=test_time or trained.test_time,
+            test_time=trained.views_to_average(test_time),
             fast=fast,
         )
         signature = Signatures(trained, description, fast=fast).endpoints[SIGNATURE]

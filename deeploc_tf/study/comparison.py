@@ -25,7 +25,7 @@ SCORES = (
     "cluster_f1",
     "mean_average_precision",
 )
-"""Those that are compared; the first three are the paper's."""
+"""Those that are compared; the paper has the first three, by definitions that it does not give."""
 
 
 @dataclasses.dataclass(frozen=True)

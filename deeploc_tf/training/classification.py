@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from deeploc_tf.models.deeploc import DeepLoc
+from deeploc_tf.models.deeploc import PRESETS, DeepLoc
 from deeploc_tf.pipeline.batches import keys_of_training_batch, steps_per_epoch, training_batches
 from deeploc_tf.pipeline.classes import count_classes
 from deeploc_tf.training.config import FitConfig
@@ -36,6 +36,7 @@ class Classification:
     Attributes:
         heads: the classes of each head.
         steps_per_epoch: batches an epoch.
+        test_time: views over which the finished model is averaged: the preset's.
 
     Raises:
         SplitError: masks, labels, proteins, splits or a whole batch are missing.
@@ -47,13 +48,18 @@ class Classification:
         self.steps_per_epoch = steps_per_epoch(
             manifest, "train", config.batch_size, config.sampling
         )
+        self.test_time = PRESETS[config.preset].test_time
 
     def describe(self) -> str:
         """Sentences about the classes, and what sampling makes of them."""
         sampling = self.config.sampling
-        return describe_classes(
+        text = describe_classes(
             self.heads, count_classes(self.manifest, sampling) if sampling else None
         )
+        taken = self.steps_per_epoch * self.config.batch_size
+        if not sampling and taken < self.manifest.num_crops("train"):
+            text += f" Each epoch takes {taken} of them, in whole batches; the rest changes."
+        return text
 
     def objective(self) -> tuple[keras.losses.Loss, list[keras.metrics.Metric]]:
         """The loss, and the metrics of a training batch."""
@@ -92,7 +98,11 @@ class Classification:
         )
 
     def evaluator(
-        self, model: keras.Model, splits: Sequence[str], note: Callable[[str], None]
+        self,
+        model: keras.Model,
+        splits: Sequence[str],
+        note: Callable[[str], None],
+        device: str | None = None,
     ) -> Evaluator:
         """Of those of the splits that have crops of a known class; says which classes they lack."""
         known = [s for s in splits if has_known_classes(self.manifest, self.heads[0], s)]
@@ -119,6 +129,7 @@ class Classification:
             class_names=self.heads[0].names,
             protein_names=self.heads[1].names if len(self.heads) > 1 else (),
             splits=known,
+            device=device,
         )
 
 

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import pydantic
 
-# As published: Lu et al. 2019. They stand in the place of the defaults below.
+# Of Lu et al. 2019, as is the batch of 64: they stand in the place of the defaults below, which are
+# ours, whatever the preset.
 _INPAINTING_DEFAULTS: dict[str, Any] = {
     "augmentation": "flips",
     "epochs": 30,
@@ -41,7 +42,7 @@ class FitConfig(pydantic.BaseModel):
         description="inpainting: Paired Cell Inpainting, which needs no labels",
     )
 
-    # Architecture: None takes the preset's value.
+    # Architecture: None takes the preset's value. A preset is a network, no paper's recipe.
     preset: Literal["kraus2017", "razdaibiedina2022", "pifia2024", "map2026"] = "kraus2017"
     backbone: Literal[
         "deeploc",
@@ -56,7 +57,12 @@ class FitConfig(pydantic.BaseModel):
     width: float = pydantic.Field(default=1.0, gt=0, description="factor on the numbers of filters")
     dense_units: tuple[pydantic.PositiveInt, pydantic.PositiveInt] | None = None
     last_block: bool = True
-    crop_size: int | None = pydantic.Field(default=None, ge=0)
+    crop_size: int | None = pydantic.Field(
+        default=None,
+        ge=0,
+        description="side of the window; 0: the whole crop; None: the preset's of crops of 64x64, "
+        "the whole crop of others",
+    )
     normalization: Literal["percentile", "kraus", "min-max", "standardize"] | None = None
     augmentation: Literal["none", "flips", "orientations", "rotations"] | None = "rotations"
     dropout: float = pydantic.Field(default=0.3, ge=0, lt=1)
@@ -136,7 +142,7 @@ class FitConfig(pydantic.BaseModel):
         description="of the averaged weights that evaluation and the model use; 0: off",
     )
     ema_warmup: bool = pydantic.Field(
-        default=False, description="averages that forget quickly at first: for short trainings"
+        default=True, description="averages that forget quickly at first: for short trainings"
     )
     patience: pydantic.PositiveInt | None = pydantic.Field(
         default=None,

@@ -6,17 +6,14 @@ Where the variable `TF_CONFIG` names several workers, those of all of them train
 from __future__ import annotations
 
 import functools
-import re
 import sys
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-from deeploc_tf.models.hardware import share_gpus
+from deeploc_tf.models.hardware import device_names, share_gpus
 from deeploc_tf.training.workers import this_worker
-
-_DEVICE = re.compile(r"(cpu|gpu)(?::(\d+))?")
 
 
 def choose_strategy(
@@ -45,13 +42,25 @@ def choose_strategy(
         replicas = [f"worker:{i}" for i in range(workers.num_replicas_in_sync)]
         _check_replicas(replicas, batch_size, xla)
         return workers
-    names = _device_names(device)
+    names = device_names(device)
     _check_replicas(names, batch_size, xla)
     if len(names) > 1:
         return _mirrored(tuple(names))
     if names[0] == "gpu:0" or device == "auto":
         return tf.distribute.get_strategy()
     return tf.distribute.OneDeviceStrategy(names[0])
+
+
+def first_device(strategy: tf.distribute.Strategy) -> str | None:
+    """Where a training computes what one device computes; None: where TensorFlow chooses.
+
+    Args:
+        strategy: as `choose_strategy` gives it; not to be called in its scope.
+    """
+    of_workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    if of_workers or strategy is tf.distribute.get_strategy():
+        return None
+    return str(strategy.extended.worker_devices[0])
 
 
 def describe_strategy(strategy: tf.distribute.Strategy) -> str:
@@ -118,33 +127,3 @@ def _check_replicas(names: list[str], batch_size: int | None, xla: bool) -> None
             f"batch_size={batch_size}, devices={','.join(names)}."
         )
         raise ValueError(msg)
-
-
-def _device_names(device: str) -> list[str]:
-    counts = {kind: len(tf.config.list_logical_devices(kind.upper())) for kind in ("cpu", "gpu")}
-    if device == "auto":
-        device = "gpu" if counts["gpu"] else "cpu"
-    if device == "cpu":
-        return ["cpu:0"]
-    if device == "gpu" and counts["gpu"]:
-        return [f"gpu:{i}" for i in range(counts["gpu"])]
-    names = []
-    for part in device.split(","):
-        match = _DEVICE.fullmatch(part.strip().lower())
-        if match is None or int(match[2] or 0) >= counts[match[1]]:
-            available = ", ".join(f"{kind}:{i}" for kind, n in counts.items() for i in range(n))
-            msg = (
-                "A device must be auto, cpu, gpu or a list of devices that TensorFlow sees. "
-                f"Received: device={device!r}; it sees {available}."
-            )
-            if match is not None and match[1] == "gpu":
-                msg += (
-                    " For NVIDIA cards: pip install 'deeploc-tf[gpu]'. Use --device auto to accept "
-                    "the CPU."
-                )
-            raise ValueError(msg)
-        names.append(f"{match[1]}:{int(match[2] or 0)}")
-    if len(set(names)) != len(names):
-        msg = f"Each device must be named once. Received: device={device!r}."
-        raise ValueError(msg)
-    return names

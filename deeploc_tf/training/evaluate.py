@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.models.hardware import computing_on
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.test_time import views
 from deeploc_tf.models.trained import TrainedModel, load_model, load_trained
@@ -38,8 +39,9 @@ def evaluate(
     *,
     splits: Sequence[str] = ("test",),
     head: Kind | None = None,
-    test_time: str = "none",
+    test_time: str | None = None,
     batch_size: int = 256,
+    device: str = "auto",
     draw: Callable[[Path], None] | None = None,
     progress: Callable[[int], None] | None = None,
     note: Callable[[str], None] | None = None,
@@ -57,8 +59,10 @@ def evaluate(
         splits: names of the splits, whose crops are pooled; `val` is `validation`.
         head: "label" or "protein", of a run with both; None: what it tells first.
         test_time: views of a crop whose probabilities are averaged: "none", "crops",
-            "orientations" or "both"; see `deeploc_tf.models.test_time.views`.
+            "orientations" or "both"; see `deeploc_tf.models.test_time.views`. None: as the preset
+            of the training says, as `embed`, `export` and `predict` do.
         batch_size: crops at a time; every crop counts once, whatever it is.
+        device: "auto", "cpu", "gpu" or one such as "gpu:1".
         draw: called with the folder of results before it gets its name, to add pictures.
         progress: called with the number of crops predicted so far.
         note: called with sentences worth telling.
@@ -73,11 +77,12 @@ def evaluate(
         RecordsError: the run is not finished, or the records are damaged.
         SchemaError: the records have other crops or classes than the model, or no classes.
         SplitError: there is no such split.
-        ValueError: `test_time` is none of these.
+        ValueError: `test_time` is none of these, or there is no such device.
     """
 
     def measure() -> Summary:
-        return _measure(run, records, splits, head, test_time, batch_size, progress, note)
+        with computing_on(device):
+            return _measure(run, records, splits, head, test_time, batch_size, progress, note)
 
     if results is None:
         return measure().metrics
@@ -94,7 +99,7 @@ def _measure(
     records: str | Path,
     splits: Sequence[str],
     head: Kind | None,
-    test_time: str,
+    test_time: str | None,
     batch_size: int,
     progress: Callable[[int], None] | None,
     note: Callable[[str], None] | None,
@@ -106,7 +111,10 @@ def _measure(
     for sentence in trained.check_schema(manifest.schema):
         note(sentence)
     question = _question(kind, trained, manifest, splits, note)
-    chosen = views(trained.model, test_time)
+    averaged = trained.views_to_average(test_time)
+    chosen = views(trained.model, averaged)
+    if test_time is None and len(chosen) > 1:
+        note(f"Probabilities are averaged over views, as the preset says: {averaged}.")
     if "train" in splits and manifest.digest == trained.records_digest:
         note("The model was trained on the split train: it tells nothing about new cells.")
     found = predict(
@@ -137,7 +145,7 @@ def _measure(
         "records_digest": manifest.digest,
         "head": kind,
         "splits": list(splits),
-        "test_time": test_time,
+        "test_time": averaged,
         "num_views": len(chosen),
     }
     return Summary({**described, **summary.metrics}, summary.tables, summary.predictions)

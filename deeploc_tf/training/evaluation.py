@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.models.extractors import inference_function
+from deeploc_tf.models.test_time import View
 from deeploc_tf.pipeline.batches import batches, running_on
 from deeploc_tf.pipeline.classes import Kind, Target, class_index, kinds
 from deeploc_tf.training.metrics import classification_metrics, multi_label_metrics
+from deeploc_tf.training.predictions import mean_of_views, outputs_of_views
 from tfrecords.manifest import Manifest
 
 _BATCH_SIZE = 256
@@ -32,6 +34,7 @@ class Evaluator:
         class_names: of its first head; None: the labels of the records.
         protein_names: of its second head, if there is one.
         splits: those that are worth measuring.
+        device: where to measure; None: where TensorFlow chooses.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Evaluator:
         class_names: Sequence[str] | None = None,
         protein_names: Sequence[str] = (),
         splits: Sequence[str] = (),
+        device: str | None = None,
     ) -> None:
         self.model = model
         self.records = records
@@ -54,16 +58,16 @@ class Evaluator:
         self.heads = dict(zip(kinds(target), names, strict=False))
         self.features = ["image", *(["mask"] if mask else []), *self.heads]
         self._indices = {kind: class_index(kind, names) for kind, names in self.heads.items()}
-        self._logits = inference_function(model)
+        self._logits = inference_function(model, device)
 
-    def metrics(self, split: str) -> dict[str, Any]:
-        """Metrics of the model as it is now, on one split.
+    def metrics(self, split: str, views: Sequence[View] = ()) -> dict[str, Any]:
+        """Metrics of the model as it is now, on one split; probabilities are means over the views.
 
         See `classification_metrics`, and `multi_label_metrics` where crops have several labels.
         Those of a second head are an entry `protein`, if crops of the split have a known protein.
         """
         metrics: dict[str, Any] = {}
-        for kind, (truth, logits) in self.predict(split).items():
+        for kind, (truth, logits) in self.predict(split, views).items():
             names = self.heads[kind]
             if truth.ndim == 2:
                 found = multi_label_metrics(truth, logits, names)
@@ -76,15 +80,17 @@ class Evaluator:
             metrics = {**metrics, kind: found} if metrics else found
         return metrics
 
-    def predict(self, split: str) -> dict[Kind, tuple[NDArray[Any], NDArray[np.float32]]]:
+    def predict(
+        self, split: str, views: Sequence[View] = ()
+    ) -> dict[Kind, tuple[NDArray[Any], NDArray[np.float32]]]:
         """For each head what is true and logits float32 `(num_crops, num_classes)`.
 
         In manifest order. What is true is int64 `(num_crops,)`, or 0 and 1
         `(num_crops, num_classes)` where crops have several labels. Crops of a protein that is no
-        class are left out.
+        class are left out. Of several views there are `mean_of_views` instead of logits.
         """
         truths: dict[Kind, list[Any]] = {kind: [] for kind in self.heads}
-        outputs = []
+        outputs: list[list[NDArray[np.float32]]] = []  # of each batch, for each view
         dataset = batches(
             self.records,
             split,
@@ -96,13 +102,18 @@ class Evaluator:
             for batch in dataset:
                 for kind in self.heads:
                     truths[kind].append(self._indices[kind](batch).numpy())
-                inputs = {name: batch[name] for name in ("image", "mask") if name in batch}
-                inputs = inputs if "mask" in inputs else inputs["image"]
-                outputs.append(self._logits(inputs).numpy())
-        answers, start, found = np.concatenate(outputs), 0, {}
+                pixels = {n: batch[n].numpy() for n in ("image", "mask") if n in batch}
+                outputs.append(list(outputs_of_views(self._logits, pixels, views or [View()])))
+        answers = [np.concatenate(of_view) for of_view in zip(*outputs, strict=True)]
+        start, found = 0, {}
         for kind, names in self.heads.items():
-            truth, logits = np.concatenate(truths[kind]), answers[:, start : start + len(names)]
-            known = truth >= 0 if truth.ndim == 1 else slice(None)
-            found[kind] = truth[known], logits[known]
+            truth = np.concatenate(truths[kind])
+            logits = [of_view[:, start : start + len(names)] for of_view in answers]
+            multi_label = truth.ndim == 2
+            scores = logits[0]
+            if len(logits) > 1:
+                scores = mean_of_views(logits, multi_label=multi_label)
+            known = slice(None) if multi_label else truth >= 0
+            found[kind] = truth[known], scores[known]
             start += len(names)
         return found

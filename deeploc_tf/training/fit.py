@@ -11,24 +11,28 @@ import keras
 import pandas as pd
 import tensorflow as tf
 
+from deeploc_tf.models.hardware import placed_on
 from deeploc_tf.models.heads import head
 from deeploc_tf.models.keras_settings import our_settings
+from deeploc_tf.models.test_time import View, views
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.splits import warn_of_unused_splits, with_usual_splits
 from deeploc_tf.training.callbacks import EndOfEpoch, EpochReport, Progress, load_best_weights
 from deeploc_tf.training.checkpoints import TrainingState, restore_state
 from deeploc_tf.training.classification import Classification
 from deeploc_tf.training.config import FitConfig
-from deeploc_tf.training.devices import choose_strategy, describe_strategy
+from deeploc_tf.training.devices import choose_strategy, describe_strategy, first_device
 from deeploc_tf.training.evaluation import Evaluator
 from deeploc_tf.training.inpainting import Inpainting, PairEvaluator
 from deeploc_tf.training.interruptions import Checkpoints, FiniteLoss
+from deeploc_tf.training.learning import check_batch, check_outcome, check_plan, describe_network
 from deeploc_tf.training.optimization import averaged_weights, make_optimizer, make_variables
 from deeploc_tf.training.precision import computing_in, resolve_precision
-from deeploc_tf.training.run_folder import Run, open_for_training
+from deeploc_tf.training.run_folder import Run, as_it_began, open_for_training
 from deeploc_tf.training.transfer import begin_with, check_transfer, load_source
 from deeploc_tf.training.watching import watchers, write_projector
 from deeploc_tf.training.workers import folder_of_this_worker, this_worker
+from tfrecords.errors import SchemaError
 from tfrecords.publishing import publish_bytes, publish_json, publishing
 from tfrecords.verify import verify
 
@@ -82,7 +86,8 @@ def fit(
         note: called with sentences worth telling: device, resumption, fallbacks.
 
     Returns:
-        The content of `metrics.json`: `validation` and `test` (see `classification_metrics`),
+        The content of `metrics.json`: `validation` and `test` (see `classification_metrics`,
+        each with `test_time` and `num_views`, the views of each crop that were averaged), and
         `epochs`.
 
     Raises:
@@ -97,8 +102,9 @@ def fit(
         NotFiniteError: the loss or a weight became NaN or infinite; the checkpoints are finite.
         TrainingStoppedError: `should_stop` said so; the same call goes on.
     """
-    config = config or FitConfig()
     note = note or (lambda _: None)
+    config = as_it_began(run, config or FitConfig(), note)
+    check_batch(config)
     manifest = with_usual_splits(verify(records))
     warn_of_unused_splits(manifest)
     kind = Inpainting if config.method == "inpainting" else Classification
@@ -110,8 +116,11 @@ def fit(
     source = None if initial_run is None else load_source(initial_run, manifest.schema, note)
     if source is not None:
         config = config.model_copy(update={"initial_model": source.model_sha256})
-    twin = task.build()  # on one device: it is evaluated and saved
+    device = first_device(strategy)
+    with placed_on(device):
+        twin = task.build()  # on one device: it is evaluated and saved
     check_transfer(twin, config, source)
+    averaged = _views(twin, task.test_time)
     precision = resolve_precision(config.precision, strategy)
     steps = task.steps_per_epoch
     make_optimizer(config, steps, strategy.num_replicas_in_sync)  # refused before there is a folder
@@ -122,14 +131,21 @@ def fit(
             metrics: dict[str, Any] = json.loads((folder.path / "metrics.json").read_text("utf-8"))
             return metrics
         note(f"Training on {describe_strategy(strategy)}, in {precision}.")
+        note(describe_network(twin))
+        if len(averaged) > 1:
+            note(
+                f"As the preset says, the finished model is measured over {len(averaged)} views of "
+                f"each crop ({task.test_time}), as it is served; after each epoch over one."
+            )
         note(task.describe())
+        check_plan(twin, config, manifest, steps)
         with folder.alone(), running_on(records):
             with strategy.scope(), computing_in(precision):
                 model = task.build()
                 begin_with(model, config, source)
                 compile_model(model, config, steps, *task.objective())
             state = _take_up(folder, model, steps, note)
-            evaluator = task.evaluator(twin, _EVALUATED, note)
+            evaluator = task.evaluator(twin, _EVALUATED, note, device)
             validated = evaluator if "validation" in evaluator.splits else None
             observers = [
                 FiniteLoss(state, task.keys_of_batch),
@@ -144,7 +160,7 @@ def fit(
                 ),
                 EndOfEpoch(folder, state, validated, report),
                 *([Progress(progress, state, config.batch_size, steps)] if progress else []),
-                *watchers(folder, twin, lambda: next(iter(_batches(task, state)))[0], note),
+                *watchers(folder, twin, lambda: next(iter(_batches(task, state)))[0], note, device),
                 *callbacks,
             ]
             _train(model, task, folder, state, observers)
@@ -153,8 +169,20 @@ def fit(
             else:
                 twin.set_weights(averaged_weights(model))
             shown = next(split for split in (*_EVALUATED, "train") if split in manifest.splits)
-            write_projector(folder, twin, records, manifest, shown)
-            return _finish(folder, evaluator, state)
+            with placed_on(device):
+                write_projector(folder, twin, records, manifest, shown)
+            metrics = _finish(folder, evaluator, state, task.test_time, averaged)
+            check_outcome(metrics, steps, state.best_epoch if config.patience else 0)
+            return metrics
+
+
+def _views(model: keras.Model, test_time: str) -> list[View]:
+    """The views over which the finished model will be averaged, refused before it is trained."""
+    try:
+        return views(model, test_time)
+    except SchemaError as error:
+        error.add_note("The preset kraus2017 is the same network without averaged views.")
+        raise
 
 
 def _take_up(
@@ -247,13 +275,21 @@ def _is_over(state: TrainingState, config: FitConfig) -> bool:
 
 
 def _finish(
-    folder: Run, evaluator: Evaluator | PairEvaluator, state: TrainingState
+    folder: Run,
+    evaluator: Evaluator | PairEvaluator,
+    state: TrainingState,
+    test_time: str,
+    averaged: Sequence[View],
 ) -> dict[str, Any]:
     """Measure the final model and publish everything; the model itself comes last."""
     metrics: dict[str, Any] = {"epochs": state.epoch}
     for split in evaluator.splits:
         if split != "test" or folder.config.evaluate_test:
-            metrics[split] = evaluator.metrics(split)
+            metrics[split] = {
+                **evaluator.metrics(split, averaged),
+                "test_time": test_time,
+                "num_views": len(averaged),
+            }
     if "confusion_matrix" in metrics.get("test", {}):
         names = folder.class_names
         table = pd.DataFrame(metrics["test"]["confusion_matrix"], names, names)

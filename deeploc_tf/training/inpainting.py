@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.models.inpainting import PairedCellInpainting
+from deeploc_tf.models.test_time import View
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.pairs import Pairs, evaluation_pairs, training_pairs
 from deeploc_tf.training.config import FitConfig
@@ -30,6 +31,10 @@ class Inpainting:
         manifest: of `records`.
         config: settings.
 
+    Attributes:
+        steps_per_epoch: batches per epoch.
+        test_time: "none": pairs have no views to average over.
+
     Raises:
         SchemaError: the crops have one channel only.
         SplitError: there are no pairs, fewer than a batch, or none to be patient about.
@@ -45,6 +50,7 @@ class Inpainting:
             manifest=manifest,
         )
         self.steps_per_epoch = self.pairs.steps_per_epoch(config.batch_size)
+        self.test_time = "none"
         if config.patience and "validation" not in manifest.splits:
             msg = (
                 "`patience` needs a split `validation`. Received: "
@@ -94,7 +100,11 @@ class Inpainting:
         )
 
     def evaluator(
-        self, model: keras.Model, splits: Sequence[str], note: Callable[[str], None]
+        self,
+        model: keras.Model,
+        splits: Sequence[str],
+        note: Callable[[str], None],
+        device: str | None = None,
     ) -> PairEvaluator:
         """Of those of the splits that are there and have pairs; says which of them do not."""
         pairs = {}
@@ -105,7 +115,7 @@ class Inpainting:
                 pairs[split] = self._pairs_of(split)
             except SplitError as error:
                 note(f"The {split} split is not evaluated. {error}")
-        return PairEvaluator(model, self.records, pairs)
+        return PairEvaluator(model, self.records, pairs, device)
 
     def _pairs_of(self, split: str) -> Pairs:
         return Pairs(
@@ -124,21 +134,32 @@ class PairEvaluator:
         model: on one device; its weights may change between calls.
         records: folder of the data set.
         pairs: of each split to evaluate.
+        device: where to measure; None: where TensorFlow chooses.
     """
 
-    def __init__(self, model: keras.Model, records: str | Path, pairs: dict[str, Pairs]) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        records: str | Path,
+        pairs: dict[str, Pairs],
+        device: str | None = None,
+    ) -> None:
         self.model = model
         self.records = records
         self.pairs = pairs
         outputs = {name: model.get_layer(name).output for name in ("residual", "target_protein")}
-        self._paint = inference_function(keras.Model(model.input, outputs))
+        self._paint = inference_function(keras.Model(model.input, outputs), device)
 
     @property
     def splits(self) -> list[str]:
         """Those that can be evaluated."""
         return list(self.pairs)
 
-    def metrics(self, split: str) -> dict[str, Any]:
+    def metrics(
+        self,
+        split: str,
+        views: Sequence[View] = (),  # noqa: ARG002 - pairs have none
+    ) -> dict[str, Any]:
         """Metrics of the model as it is now, on one split; each of its cells is a target once.
 
         Returns:

@@ -120,11 +120,17 @@ def _with_warmup(kind: Any) -> Any:
 
 def _rate(config: FitConfig, steps_per_epoch: int) -> Any:
     if config.schedule == "cosine":
-        warmup = round(config.warmup_epochs * steps_per_epoch)
+        warmup = warmup_steps(config, steps_per_epoch)
         return WarmupCosine(config.learning_rate, warmup, config.epochs * steps_per_epoch)
     if config.schedule == "step":  # Kraus et al. 2017, who began at 0.1
         return keras.optimizers.schedules.ExponentialDecay(config.learning_rate, 25, 0.96)
     return config.learning_rate
+
+
+def warmup_steps(config: FitConfig, steps_per_epoch: int) -> int:
+    """Steps in which the rate of the cosine schedule rises: half of the training at most."""
+    wanted = round(config.warmup_epochs * steps_per_epoch)
+    return min(wanted, config.epochs * steps_per_epoch // 2)
 
 
 def make_variables(optimizer: Any, variables: list[Any]) -> None:

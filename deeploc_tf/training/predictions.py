@@ -84,7 +84,6 @@ def predict(
     """
     inputs = ["image", "mask"] if trained.takes_mask else ["image"]
     logits_of = inference_function(trained.model)
-    mean = _mean_logits if question.multi_label else _mean_log_probabilities
     crops, labels, scores, done = [], [], [], 0
     with running_on(records):
         for split in splits:
@@ -96,7 +95,8 @@ def predict(
                 manifest=manifest,
             ):
                 pixels = {name: batch[name].numpy() for name in inputs}
-                scores.append(mean(logits_of, pixels, views))
+                seen = list(outputs_of_views(logits_of, pixels, views))
+                scores.append(mean_of_views(seen, multi_label=question.multi_label))
                 labels.append(question.truth(batch))
                 crops.append(
                     pd.DataFrame(
@@ -121,30 +121,35 @@ def predict(
     )
 
 
-def _mean_log_probabilities(
-    logits_of: Callable[[Any], Any], pixels: dict[str, NDArray[Any]], views: Sequence[View]
+def mean_of_views(
+    logits: Sequence[NDArray[np.floating]], *, multi_label: bool
 ) -> NDArray[np.float32]:
-    """``log(mean over views of softmax(logits))``, finite where the mean itself would be 0."""
-    logs = [log_softmax(logits, axis=1) for logits in _logits(logits_of, pixels, views)]
-    return np.asarray(logsumexp(logs, axis=0) - np.log(len(views)), np.float32)
+    """Scores of crops whose logits were computed for several views, finite whatever those are.
 
+    Args:
+        logits: of each view, `(num_crops, num_classes)`.
+        multi_label: a crop may belong to several classes.
 
-def _mean_logits(
-    logits_of: Callable[[Any], Any], pixels: dict[str, NDArray[Any]], views: Sequence[View]
-) -> NDArray[np.float32]:
-    """Logits of the mean over views of ``sigmoid(logits)``, finite as well."""
-    logits = list(_logits(logits_of, pixels, views))
-    present = logsumexp([log_expit(values) for values in logits], axis=0)
-    absent = logsumexp([log_expit(-values) for values in logits], axis=0)
+    Returns:
+        ``log(mean over views of softmax(logits))``, or, for several labels a crop, the logits of
+        the mean over views of ``sigmoid(logits)``.
+    """
+    views = [np.asarray(values, np.float64) for values in logits]
+    if not multi_label:
+        logs = [log_softmax(values, axis=1) for values in views]
+        return np.asarray(logsumexp(logs, axis=0) - np.log(len(views)), np.float32)
+    present = logsumexp([log_expit(values) for values in views], axis=0)
+    absent = logsumexp([log_expit(-values) for values in views], axis=0)
     return np.asarray(present - absent, np.float32)
 
 
-def _logits(
-    logits_of: Callable[[Any], Any], pixels: dict[str, NDArray[Any]], views: Sequence[View]
-) -> Iterator[NDArray[np.float64]]:
+def outputs_of_views(
+    model: Callable[[Any], Any], pixels: dict[str, NDArray[Any]], views: Sequence[View]
+) -> Iterator[NDArray[np.float32]]:
+    """What a model gives for each view of a batch of `image` and, if it takes it, `mask`."""
     for view in views:
         seen = {name: view(values) for name, values in pixels.items()}
-        yield logits_of(seen if "mask" in seen else seen["image"]).numpy().astype(np.float64)
+        yield model(seen if "mask" in seen else seen["image"]).numpy()
 
 
 def _texts(values: Any) -> list[str]:

@@ -21,7 +21,7 @@ import json
 import platform
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,28 @@ def open_for_training(
     return run
 
 
+def as_it_began(path: str | Path, config: FitConfig, note: Callable[[str], None]) -> FitConfig:
+    """The settings with which to go on in a folder; of no run, those given.
+
+    What is not given, and had another default when the run began, is as it was then: `note` says
+    so.
+    """
+    path = Path(path)
+    if not (path / CONFIG_NAME).exists():
+        return config
+    began, stored = open_run(path).config, read_config(path)["config"]
+    changed = ["ema_warmup", *(["crop_size"] if stored.get("crop_size") is None else [])]
+    values = {
+        name: getattr(began, name)
+        for name in changed
+        if name not in config.model_fields_set and getattr(began, name) != getattr(config, name)
+    }
+    if values:
+        told = ", ".join(f"{name}={value}" for name, value in values.items())
+        note(f"Going on with {told}, as the run began.")
+    return config.model_copy(update=values)
+
+
 def _check_unchanged(existing: Run, run: Run, *, allow_changed: bool) -> None:
     """Refuse to go on otherwise than a run began; with `allow_changed`, say so in `run.changes`."""
     changes = []
@@ -220,6 +242,9 @@ def open_run(path: str | Path) -> Run:
         )
         raise RecordsError(msg) from error
     schema = Schema.from_json(values["schema"])
+    before, now = values.get("resolved", {}), _resolved(config, schema)
+    if "crop_size" in before and before["crop_size"] != now["crop_size"]:  # another default then
+        config = config.model_copy(update={"crop_size": before["crop_size"] or 0})
     names = tuple(values.get("class_names", schema.label_names))
     proteins = tuple(values.get("protein_names", ()))
     return Run(path, config, schema, str(values["records_digest"]), names, proteins)
@@ -231,7 +256,7 @@ def _write_config(run: Run) -> None:
         {
             "deeploc_tf": __version__,
             "config": run.config.model_dump(mode="json"),
-            "resolved": _resolved(run.config),
+            "resolved": _resolved(run.config, run.schema),
             "class_names": list(run.class_names),
             **({"protein_names": list(run.protein_names)} if run.protein_names else {}),
             "records_digest": run.records_digest,
@@ -240,12 +265,13 @@ def _write_config(run: Run) -> None:
     )
 
 
-def _resolved(config: FitConfig) -> dict[str, Any]:
+def _resolved(config: FitConfig, schema: Schema) -> dict[str, Any]:
     """What became of the settings that are None."""
     if config.method == "inpainting":
         return {"normalization": config.normalization or INPAINTING_NORMALIZATIONS[0]}
     preset = resolve_preset(
         config.preset,
+        schema.image_shape,
         mask=config.mask,
         crop_size=config.crop_size,
         normalization=config.normalization,

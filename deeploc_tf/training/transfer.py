@@ -110,13 +110,13 @@ def freeze(model: keras.Model, names: Sequence[str]) -> None:
 
 
 def _named(model: keras.Model, name: str) -> list[keras.layers.Layer]:
-    layers = [la for la in model.layers if la.weights and not isinstance(la, RandomLayer)]
+    layers = _body(model)  # the head is new: it has nothing to keep
     found = [layer for layer in layers if _is_named(layer.name, name)]
     if not found:
         known = [layer.name for layer in layers]
         msg = (
-            f"`freeze` must name layers with weights. Received: {name!r}; the model has "
-            f"{', '.join(known)}.{did_you_mean(name, known)}"
+            f"`freeze` must name layers with weights, not the head. Received: {name!r}; the model "
+            f"has {', '.join(known)}.{did_you_mean(name, known)}"
         )
         raise ValueError(msg)
     return found

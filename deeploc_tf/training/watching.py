@@ -16,6 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deeploc_tf.models.extractors import feature_extractor, feature_layer, inference_function
+from deeploc_tf.models.hardware import placed_on
 from deeploc_tf.pipeline.batches import batches, running_on
 from deeploc_tf.training.run_folder import Run
 from tfrecords.manifest import Manifest
@@ -39,6 +40,7 @@ def watchers(
     twin: keras.Model,
     first_batch: Callable[[], Any],
     note: Callable[[str], None],
+    device: str | None = None,
 ) -> list[keras.callbacks.Callback]:
     """Callbacks that write to RUN/logs; without TensorBoard none, and one note.
 
@@ -47,12 +49,14 @@ def watchers(
         twin: a model as the one that is trained; its counters of random numbers are used.
         first_batch: gives the inputs of the batch with which the training begins.
         note: called with the sentence.
+        device: of the twin; None: that which TensorFlow chooses.
     """
     if importlib.util.find_spec("tensorboard") is None:
         note(_NEEDED)
         return []
     logs = folder.path / "logs"
-    return [TrainingImages(logs / "train", twin, first_batch), keras.callbacks.TensorBoard(logs)]
+    images = TrainingImages(logs / "train", twin, first_batch, device)
+    return [images, keras.callbacks.TensorBoard(logs)]
 
 
 class TrainingImages(keras.callbacks.Callback):
@@ -64,13 +68,21 @@ class TrainingImages(keras.callbacks.Callback):
         logs: folder of event files.
         twin: a model as the one that is trained, whose weights are set before each use.
         first_batch: gives the inputs of a batch.
+        device: of the twin; None: that which TensorFlow chooses.
     """
 
-    def __init__(self, logs: Path, twin: keras.Model, first_batch: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        logs: Path,
+        twin: keras.Model,
+        first_batch: Callable[[], Any],
+        device: str | None = None,
+    ) -> None:
         super().__init__()
         self.logs = logs
         self.twin = twin
         self.first_batch = first_batch
+        self.device = device
         self._done = False
 
     def on_epoch_begin(
@@ -83,7 +95,8 @@ class TrainingImages(keras.callbacks.Callback):
             return
         self._done = True
         inputs = tf.nest.map_structure(lambda x: x[:_MOST_IMAGES], self.first_batch())
-        images = colored(preprocessing(self.twin)(inputs, training=True).numpy())
+        with placed_on(self.device):
+            images = colored(preprocessing(self.twin)(inputs, training=True).numpy())
         writer = tf.summary.create_file_writer(str(self.logs))
         with writer.as_default():
             tf.summary.image("training_batch", images, step=epoch, max_outputs=_MOST_IMAGES)
