@@ -27,7 +27,11 @@ SUFFIXES = (".h5", ".hdf5", ".parquet")
 FORMAT_VERSION = 2
 METADATA_KEY = b"deeploc_tf"
 DIGESTS_KEY = b"deeploc_tf_digests"
-NUMBER_TYPES = {"int64": np.dtype("<i8"), "float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
+NUMBER_TYPES: dict[str, Any] = {
+    "int64": np.dtype("<i8"),
+    "float32": np.dtype("<f4"),
+    "float64": np.dtype("<f8"),
+}
 ARROW_TYPES = {
     "text": pa.string(),
     "int64": pa.int64(),

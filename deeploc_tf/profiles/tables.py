@@ -199,7 +199,7 @@ def _values(values: pd.Series[Any], kind: str) -> list[Any]:
             "text."
         )
         raise ValueError(msg)
-    missing = {} if kind == "int64" else {"na_value": np.nan}
+    missing: dict[str, Any] = {} if kind == "int64" else {"na_value": np.nan}
     numbers: list[Any] = values.to_numpy(NUMBER_TYPES[kind], **missing).tolist()
     return numbers
 
