@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as iio
+import imagecodecs
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,7 +65,7 @@ def as_npy(first: Path, second: Path) -> None:
 
 
 def as_png(first: Path, second: Path) -> None:
-    iio.imwrite(second.with_suffix(".png"), tifffile.imread(first))
+    second.with_suffix(".png").write_bytes(imagecodecs.png_encode(tifffile.imread(first)))
 
 
 WAYS: list[Callable[[Path, Path], None]] = [
