@@ -268,7 +268,7 @@ def test_memory_of_a_crop_stays_small(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(tfrecords.writer, "count_duplicates", traced)
     write_records(tmp_path / "records", schema, entries, crops)
-    assert peaks[0] < 20
+    assert peaks[0] < 50
 
 
 # Windows of one field.

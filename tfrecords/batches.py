@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,7 +37,7 @@ class Batch(Protocol):
 
     Attributes:
         places: int64, ascending.
-        checksums: uint32, of the pixels alone: equal pixels have equal ones.
+        checksums: uint32, of some of the pixels alone: equal pixels have equal ones.
         notes: whatever the reader of the source had to say, as JSON values.
     """
 
@@ -47,6 +47,10 @@ class Batch(Protocol):
 
     def frames(self, start: int, stop: int) -> Sequence[memoryview]:
         """The frames at `places[start:stop]`."""
+        ...
+
+    def view(self) -> Callable[[int], memoryview]:
+        """Gives the frame of a row, again and again, without reading the others."""
         ...
 
 
@@ -115,6 +119,10 @@ class MemoryBatch:
         """The frames at `places[start:stop]`."""
         return self._frames[start:stop]
 
+    def view(self) -> Callable[[int], memoryview]:
+        """Gives the frame of a row."""
+        return self._frames.__getitem__
+
     def save(self, folder: Path, number: int) -> None:
         """Write the batch; it is there, whole, once this returns, and is not before.
 
@@ -156,6 +164,12 @@ class SavedBatch:
         bounds = [0 if start == 0 else int(self._stops[start - 1]), *self._stops[start:stop]]
         content = memoryview(_read(self._paths.frames, bounds[0], int(bounds[-1])))
         return [content[a - bounds[0] : b - bounds[0]] for a, b in itertools.pairwise(bounds)]
+
+    def view(self) -> Callable[[int], memoryview]:
+        """Gives the frame of a row, from the file, which stays open as long as this is kept."""
+        content = memoryview(np.memmap(self._paths.frames, np.uint8, "r"))
+        bounds = [0, *self._stops.tolist()]
+        return lambda row: content[bounds[row] : bounds[row + 1]]
 
     def check(self) -> None:
         """Raise `DamagedRecordsError` unless every record is whole: after a loss of power."""

@@ -2,16 +2,17 @@
 
 A file under two names, a copy in another container or another compression: all give the same
 pixels. While crops are read, a checksum of the pixels of each is noted; only where two agree are
-the pixels themselves compared, by their SHA-256.
+the pixels themselves compared, byte for byte, or by their SHA-256 where very many agree.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tfrecords.batches import Batch
 from tfrecords.codec import pixels_of
@@ -21,7 +22,8 @@ from tfrecords.manifest import Duplicates
 from tfrecords.plan import Plan
 from tfrecords.schema import Schema
 
-_AT_ONCE = 64  # frames that are read together
+_FEW = 64  # crops of one checksum whose pixels are compared byte for byte
+_MAX_OPEN = 64  # batches
 
 
 def count_duplicates(batches: Sequence[Batch], plan: Plan, *, allowed: bool) -> Duplicates:
@@ -37,17 +39,10 @@ def count_duplicates(batches: Sequence[Batch], plan: Plan, *, allowed: bool) -> 
     Raises:
         SplitError: two splits have crops of equal pixels, and that is not allowed.
     """
-    groups: dict[bytes, dict[str, list[int]]] = {}
-    for place, pixels in _with_equal_checksums(batches, plan.schema):
-        group = groups.setdefault(hashlib.sha256(pixels).digest(), {})
-        if not group and _is_blank(pixels, plan.schema):
-            group[_BLANK] = []
-        if _BLANK not in group:
-            group.setdefault(plan.split_at(place), []).append(place)
     within = across = 0
     first: tuple[int, int] | None = None
-    for group in groups.values():
-        within += sum(len(places) - 1 for places in group.values() if places)
+    for group in _groups(batches, plan):
+        within += sum(len(places) - 1 for places in group.values())
         if len(group) > 1:
             across += sum(map(len, group.values()))
             one, other, *_ = sorted(min(places) for places in group.values())
@@ -64,34 +59,53 @@ def count_duplicates(batches: Sequence[Batch], plan: Plan, *, allowed: bool) -> 
     return Duplicates(allowed=allowed, within_splits=within, across_splits=across)
 
 
-_BLANK = ""  # the split of no crop
+def _groups(batches: Sequence[Batch], plan: Plan) -> Iterator[dict[str, list[int]]]:
+    """Places of crops of equal pixels, by split; crops that are alone, or blank, in none."""
+    view = functools.lru_cache(_MAX_OPEN)(lambda number: batches[number].view())
+    for candidates in _with_equal_checksums(batches):
+        alike: list[tuple[bytes, list[int]]] = []
+        by_digest: dict[bytes, list[int]] = {}
+        for number, row in candidates:
+            frame = view(number)(row)
+            pixels = pixels_of(frame[HEADER_BYTES:-FOOTER_BYTES], plan.schema)
+            if len(candidates) > _FEW:  # nobody wants to keep all of them, nor to compare all pairs
+                if _is_blank(pixels, plan.schema):
+                    continue
+                places = by_digest.setdefault(hashlib.sha256(pixels).digest(), [])
+            else:
+                places = next((places for other, places in alike if other == pixels), [])
+                if not places:
+                    alike.append((pixels, places))
+            places.append(int(batches[number].places[row]))
+        sets = [p for pixels, p in alike if len(p) > 1 and not _is_blank(pixels, plan.schema)]
+        for places in (*sets, *by_digest.values()):
+            group: dict[str, list[int]] = {}
+            for place in places:
+                group.setdefault(plan.split_at(place), []).append(place)
+            yield group
 
 
-def _with_equal_checksums(batches: Sequence[Batch], schema: Schema) -> Iterator[tuple[int, bytes]]:
-    """Place and pixels of each crop whose checksum another one has, batch after batch."""
+def _with_equal_checksums(batches: Sequence[Batch]) -> Iterator[list[tuple[int, int]]]:
+    """Batch and row of the crops of each checksum that several have."""
     checksums = np.concatenate([batch.checksums for batch in batches])
-    checksums.sort()
-    repeated = np.unique(checksums[1:][checksums[1:] == checksums[:-1]])
-    if not repeated.size:
-        return
-    for batch in batches:
-        rows = np.flatnonzero(np.isin(batch.checksums, repeated))
-        for run in _runs(rows):
-            frames = batch.frames(int(run[0]), int(run[-1]) + 1)
-            for row, frame in zip(run.tolist(), frames, strict=True):
-                record = bytes(frame[HEADER_BYTES:-FOOTER_BYTES])
-                yield int(batch.places[row]), pixels_of(record, schema)
-
-
-def _runs(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    """Rows that follow each other, some at a time."""
-    for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
-        for start in range(0, len(run), _AT_ONCE):
-            yield run[start : start + _AT_ONCE]
+    order = np.argsort(checksums, kind="stable")
+    ends = np.flatnonzero(np.diff(checksums[order])) + 1
+    starts = np.concatenate([[0], ends])
+    lengths = np.diff(np.concatenate([starts, [len(order)]]))
+    bounds = np.cumsum([0, *(len(batch.checksums) for batch in batches)])
+    for start, length in zip(
+        starts[lengths > 1].tolist(), lengths[lengths > 1].tolist(), strict=True
+    ):
+        rows = order[start : start + length]
+        numbers = np.searchsorted(bounds, rows, side="right") - 1
+        yield list(zip(numbers.tolist(), (rows - bounds[numbers]).tolist(), strict=True))
 
 
 def _is_blank(pixels: bytes, schema: Schema) -> bool:
     """Every channel is constant."""
+    size = len(pixels) // math.prod(schema.image_shape[:2])
+    if pixels[:size] != pixels[-size:]:  # as in nearly all crops
+        return False
     little = np.dtype(schema.dtype).newbyteorder("<")
     image = np.frombuffer(pixels, little).reshape(schema.image_shape)
     return bool((image == image[0, 0]).all())

@@ -16,6 +16,7 @@ PIXEL_DTYPES = ("uint8", "uint16", "float32")
 MetadataType = Literal["text", "int64", "float32"]
 METADATA_TYPES: tuple[MetadataType, ...] = ("text", "int64", "float32")
 
+_ITEM_BYTES = {name: np.dtype(name).itemsize for name in PIXEL_DTYPES}
 _TOO_LARGE = 2.0**128 - 2.0**103  # float32 rounds it to infinity, and all below to a number
 MAX_PIXELS = 1 << 28  # of one crop, all channels: 256 Mi; a limit before anything is allocated
 _NOT_IN_NAMES = "/\\"  # of metadata columns: TFDS and HDF5 divide paths by them
@@ -132,7 +133,7 @@ class Schema:
     @property
     def num_image_bytes(self) -> int:
         """Size in bytes of one crop's pixels."""
-        return int(np.prod(self.image_shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        return math.prod(self.image_shape) * _ITEM_BYTES[self.dtype]
 
     def to_json(self) -> dict[str, Any]:
         """The schema as plain JSON values; `from_json` reads it back."""
