@@ -191,6 +191,9 @@ def read_table(path: str | Path) -> VectorTable:
 def _values(values: pd.Series[Any], kind: str) -> list[Any]:
     """The values of a column as that; missing text is empty."""
     if kind == "text":
+        texts: list[Any] = values.tolist()
+        if set(map(type, texts)) <= {str}:
+            return texts
         return list(map(str, values.where(values.notna(), "").tolist()))
     if kind == "int64" and values.isna().any():
         msg = (
