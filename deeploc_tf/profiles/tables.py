@@ -252,7 +252,7 @@ class _Blocks:
         return Digests(head, self._of_features.digests, columns)
 
     def _write(self, size: int) -> None:
-        features = np.concatenate(self._waiting)
+        features = np.concatenate(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
         columns = {name: values[:size] for name, values in self._columns.items()}
         self._writer.append(features[:size], columns)
         self._of_features.add(features[:size])
