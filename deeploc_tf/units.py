@@ -62,12 +62,10 @@ def whole_path(columns: Sequence[str], known: Iterable[str]) -> tuple[str, ...]:
     >>> whole_path(["field"], ["key", "plate", "well", "field", "x"])
     ('plate', 'well', 'field')
     """
-    plain = {name: _plain(name) for name in known}
-    levels = {name: level for name in plain if (level := _level(name)) is not None}
-    if _WELL not in levels.values():
-        row = [name for name, text in plain.items() if text in _ROWS]
-        column = [name for name, text in plain.items() if text in _COLUMNS]
-        levels |= dict.fromkeys([*row, *column], _WELL) if row and column else {}
+    known = list(known)
+    levels = {name: level for name in known if (level := _level(name)) is not None}
+    if _WELL not in levels.values() and (well := row_and_column(known)) is not None:
+        levels |= dict.fromkeys(well, _WELL)
     path: dict[str, None] = {}
     for name in columns:
         if (level := levels.get(name)) is not None:
@@ -75,6 +73,14 @@ def whole_path(columns: Sequence[str], known: Iterable[str]) -> tuple[str, ...]:
             path |= dict.fromkeys(sorted(above, key=levels.__getitem__))
         path[name] = None
     return tuple(path)
+
+
+def row_and_column(known: Iterable[str]) -> tuple[str, str] | None:
+    """The columns that name the row and the column of a plate, where there is one of each."""
+    known = list(known)
+    rows = [name for name in known if _plain(name) in _ROWS]
+    columns = [name for name in known if _plain(name) in _COLUMNS]
+    return (rows[0], columns[0]) if len(rows) == len(columns) == 1 else None
 
 
 def told_path(columns: Iterable[str], known: Iterable[str], what: str) -> tuple[str, ...]:

@@ -110,6 +110,7 @@ def test_every_row_that_is_dropped_is_counted(tmp_path: Path) -> None:
         "undefined": 2,
         "without_protein": 1,
         "without_replicate": 3,
+        "without_group": 0,
     }
     assert set(summary["screens"]["untreated"]["rows_left_out"].values()) == {0}
     assert pd.read_csv(tmp_path / "c.csv")["cells_treated"].sum() == 154
@@ -126,3 +127,17 @@ def test_proteins_are_matched_whatever_the_form_of_their_names(tmp_path: Path) -
     assert done.exit_code == 0, done.output
     assert len(pd.read_csv(tmp_path / "c.csv")) == 20
     assert "left out" not in done.stderr
+
+
+def test_rows_without_a_group_are_counted(tmp_path: Path) -> None:
+    paths = screens(tmp_path, 20, 5, 8)
+    for path in paths:
+        table = read_table(path)
+        metadata = table.metadata.assign(plate=["", *["1"] * 159])
+        write_table(
+            path, VectorTable(table.features, metadata, table.provenance, table.feature_names)
+        )
+    done = run(*paths, tmp_path / "c.csv", "--by", "plate")
+    assert done.exit_code == 0, done.output
+    assert "untreated0.h5: 1 rows have no value of plate and were left out." in done.stderr
+    assert pd.read_csv(tmp_path / "c.csv")["cells_treated"].sum() == 159

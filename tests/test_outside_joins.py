@@ -234,3 +234,31 @@ def test_rows_that_have_no_similarity_are_in_the_json(tmp_path: Path) -> None:
     values = json.loads(run("neighbors", tmp_path / "p.tsv", "a", "--json").stdout)
     assert values["rows"] == 3
     assert values["left_out"] == ["b"]
+
+
+def test_a_row_and_a_column_are_a_well_in_files_and_map(model: Path, tmp_path: Path) -> None:
+    fields = write_fields(tmp_path / "fields", ["p1/r01c02f1", "p1/r01c02f2", "p2/r02c02f1"])
+    (tmp_path / "wells.csv").write_text("Row,Column,protein\nA,2,one\nB,2,two\n")
+    done = predict(
+        model, fields, tmp_path / "out", "--plate-map", tmp_path / "wells.csv", "--embedding",
+        pattern="{plate}/r{row}c{col}f{field}",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    wells = pd.read_csv(tmp_path / "out" / "wells.csv")
+    assert wells[["plate", "well", "num_cells"]].to_numpy().tolist() == [
+        ["p1", "A02", 4],
+        ["p2", "B02", 2],
+    ]
+    cells = pd.read_parquet(tmp_path / "out" / "cells.parquet")
+    assert cells["protein"].tolist() == ["one"] * 4 + ["two"] * 2
+
+
+def test_columns_of_other_case_are_written_once(model: Path, tmp_path: Path) -> None:
+    fields = write_fields(tmp_path / "fields", ["SEC61_A1_1", "ERG6_A2_1"])
+    done = predict(
+        model, fields, tmp_path / "out", "--embedding", pattern="{Protein}_{Well}_{field}"
+    )
+    assert done.exit_code == 0, done.output
+    assert pd.read_csv(tmp_path / "out" / "wells.csv")["well"].tolist() == ["A1", "A2"]
+    proteins = pd.read_csv(tmp_path / "out" / "proteins.csv")
+    assert proteins["protein"].tolist() == ["ERG6", "SEC61"]

@@ -118,6 +118,7 @@ def _notes(found: Changes) -> list[str]:
         reasons = {
             "undefined": "are not finite",
             "without_protein": "name no protein",
+            "without_group": f"have no value of {', '.join(found.summary['settings']['by'])}",
             "without_replicate": f"have no value of {', '.join(which['replicate_columns'])}",
         }
         notes += [

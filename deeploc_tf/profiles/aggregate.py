@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from scipy.sparse import csr_array
 
 from deeploc_tf.profiles.tables import VectorTable
 
+logger = logging.getLogger(__name__)
+
 
 class MeanProfiles:
     """Running means by protein, so that the cells need not be kept.
@@ -20,6 +23,9 @@ class MeanProfiles:
 
     Args:
         num_features: length of the vectors.
+
+    Attributes:
+        num_without_protein: cells that name none; `table` logs them.
 
     Example:
         >>> profiles = MeanProfiles(2)
@@ -35,11 +41,15 @@ class MeanProfiles:
 
     def __init__(self, num_features: int) -> None:
         self.num_features = num_features
+        self.num_without_protein = 0
         self._sums: dict[str, NDArray[np.float64]] = {}
         self._counts: dict[str, int] = {}
 
     def add(self, features: NDArray[np.float32], proteins: Sequence[str]) -> None:
-        """Take in cells, float32 `(num_cells, num_features)`, and their proteins; "" counts not."""
+        """Take in cells, float32 `(num_cells, num_features)`, and their proteins.
+
+        Those of the protein "" are in no profile and counted.
+        """
         codes, names = pd.factorize(np.asarray(proteins, dtype=object))
         # A row a protein, with a one for each of its cells: the additions in compiled code.
         shape = (len(names), len(codes))
@@ -49,9 +59,13 @@ class MeanProfiles:
             if name:
                 self._sums[name] = self._sums.get(name, 0.0) + total
                 self._counts[name] = self._counts.get(name, 0) + int(count)
+            else:
+                self.num_without_protein += int(count)
 
     def table(self, provenance: Mapping[str, Any]) -> VectorTable:
         """The profiles in alphabetical order, with columns `protein` and `num_crops`."""
+        if self.num_without_protein:
+            logger.info("%d cells name no protein: no profile has them.", self.num_without_protein)
         names = sorted(self._sums)
         means = [self._sums[name] / self._counts[name] for name in names]
         features = np.array(means, np.float32).reshape(len(names), self.num_features)

@@ -102,14 +102,16 @@ def screen(
     left_out = {
         "undefined": int((~used).sum()),
         "without_protein": int((used & (codes < 0)).sum()),
-        "without_replicate": 0,
     }
     columns = table.unit_columns(replicate, f"`replicate` of {table.path.name}")
     units = table.groups(*columns)
     left_out["without_replicate"] = int(((codes >= 0) & (units.codes < 0)).sum())
     codes = np.where(units.codes < 0, np.int32(-1), codes)
+    groups = table.groups(*table.unit_columns(by, f"`by` of {table.path.name}"))
+    left_out["without_group"] = int(((codes >= 0) & (groups.codes < 0)).sum())
+    codes = np.where(groups.codes < 0, np.int32(-1), codes)
     proteins = Groups(proteins.names, codes)
-    places = _places(table, proteins, table.unit_columns(by, f"`by` of {table.path.name}"))
+    places = _places(proteins, groups) if by else (frozenset(),) * len(proteins.names)
     if not columns:
         counts = proteins.counts()
         return Screen(table.path, table, proteins, counts, places, columns, left_out)
@@ -169,10 +171,7 @@ def projected(
     return first, second
 
 
-def _places(table: RowTable, proteins: Groups, by: Sequence[str]) -> tuple[frozenset[str], ...]:
-    if not by:
-        return (frozenset(),) * len(proteins.names)
-    groups = table.groups(*by)
+def _places(proteins: Groups, groups: Groups) -> tuple[frozenset[str], ...]:
     known = (proteins.codes >= 0) & (groups.codes >= 0)
     pairs = np.unique(np.stack([proteins.codes[known], groups.codes[known]], 1), axis=0)
     found: list[set[str]] = [set() for _ in proteins.names]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from deeploc_tf.names import respelled_channels, same_channels
 from deeploc_tf.serving.description import Description
-from deeploc_tf.serving.plate_map import PlateMap, as_texts
+from deeploc_tf.serving.plate_map import PlateMap, as_texts, with_wells
 from deeploc_tf.sources import Source, SourceError
 from deeploc_tf.sources.source import UNREADABLE, Pixels, Reject, RejectedCrop
 from deeploc_tf.text_tables import require_column
@@ -71,27 +71,22 @@ class Columns:
         if folder:
             frame["key"] = f"{folder}/" + frame["key"].astype(str)
             frame["folder"] = folder
-        well = _column_of(frame, self.well, "well", required=plate_map is None)
-        above = _above(frame, self.plate, well, source)
-        for name in above if well is None else (*above, well):
-            frame[name] = _one_spelling(frame[name], name)
+        frame = _with_column(frame, self.well, "well", required=plate_map is None)
+        above = _above(frame, self.plate, source)
+        for name in (*above, *(["well"] if "well" in frame else [])):
+            if frame[name].dtype.kind not in "iu":
+                frame[name] = _one_spelling(frame[name], name)
         if plate_map is not None:
             _check_names(plate_map.wells)
             frame = plate_map.join(frame, above)
-            well = well or _column_of(frame, self.well, "well")
-        protein = _column_of(frame, self.protein, "protein")
-        frame["protein"] = "" if protein is None else _one_spelling(frame[protein], "protein")
-        frame["well"] = "" if well is None else _one_spelling(frame[well], "well")
-        if well is not None:
-            above = tuple(
-                name
-                for name in whole_path([*above, "well"], map(str, frame.columns))
-                if name != "well"
-            )
-            _say_what_wells_pool(frame, above, well, source)
+        for name, given in (("well", self.well), ("protein", self.protein)):
+            frame = _with_column(frame, given, name)
+            frame[name] = _one_spelling(frame[name], name) if name in frame else ""
+        path = whole_path([*above, "well"], [str(name) for name in frame])
+        _say_what_wells_pool(frame, path, source)
         first = ["key", *(["folder"] if folder else []), "protein", "well"]
         rest = [name for name in frame.columns if name not in first]
-        return frame[first + rest], (*above, "well")
+        return frame[first + rest], path
 
 
 def _check_names(frame: pd.DataFrame) -> None:
@@ -103,27 +98,28 @@ def _check_names(frame: pd.DataFrame) -> None:
         raise SourceError(msg)
 
 
-def _column_of(
+def _with_column(
     frame: pd.DataFrame, given: str | None, what: str, *, required: bool = True
-) -> str | None:
-    """The column that was named, or else the one that is called so."""
+) -> pd.DataFrame:
+    """The table with the column that was named, or that is called alike, under its usual name.
+
+    Without any a well is made of a row and a column of the plate.
+    """
     if given is not None:
         if given in frame.columns or required:
             require_column(frame.columns, given, f"The column of the {what}")
-            return given
-        return None
+            frame[what] = frame[given]
+        return frame
     if what in frame.columns:
-        return what
+        return frame
     alike = [str(name) for name in frame if kind_of_column(str(name)) == what]
     if len(alike) == 1:
         logger.info("The column of the %s is %r.", what, alike[0])
-        return alike[0]
-    return None
+        return frame.rename(columns={alike[0]: what})
+    return with_wells(frame) if what == "well" else frame
 
 
-def _above(
-    frame: pd.DataFrame, plate: str | None, well: str | None, source: Source
-) -> tuple[str, ...]:
+def _above(frame: pd.DataFrame, plate: str | None, source: Source) -> tuple[str, ...]:
     """Columns in which wells of one name may lie: folder, plate, and what the pattern names first.
 
     What else stands before the well in a path is above it, as a plate of whatever name.
@@ -131,11 +127,10 @@ def _above(
     names = [str(name) for name in frame]
     if plate is not None:
         require_column(names, plate, "The column of the plate")
-    found = set(whole_path([well or "well"], names)) - {well, "well"} | ({plate} - {None})
+    found = {*whole_path(["well"], names), plate} - {"well", None}
     fields = _fields_of_pattern(source)
-    if well in fields:
-        before = fields[: fields.index(well)]
-        found |= {name for name in before if name in names and _may_be_a_plate(name)}
+    if wells := [name for name in fields if kind_of_column(name) == "well"]:
+        found |= {name for name in fields[: fields.index(wells[0])] if _may_be_a_plate(name)}
     ordered = dict.fromkeys(("folder", *names))
     return tuple(name for name in ordered if name in found and name in names)
 
@@ -149,18 +144,18 @@ def _may_be_a_plate(name: str) -> bool:
     return kind_of_column(name) in ("plate", "group") and name not in ("channel", "label")
 
 
-def _say_what_wells_pool(
-    frame: pd.DataFrame, above: Sequence[str], well: str, source: Source
-) -> None:
+def _say_what_wells_pool(frame: pd.DataFrame, path: Sequence[str], source: Source) -> None:
     """Name the fields of the pattern that differ within a well and could be its plate."""
+    if not frame["well"].any():
+        return
     for name in _fields_of_pattern(source):
-        if name in (*above, well) or name not in frame or not _may_be_a_plate(name):
+        if name in path or name not in frame or not _may_be_a_plate(name):
             continue
-        if int(frame.groupby([*above, "well"])[name].nunique().max()) > 1:
+        if int(frame.groupby(list(path))[name].nunique().max()) > 1:
             logger.warning(
                 "A well is told apart by %s, and cells of one well have several values of %s. If "
                 "%s names the plate, say so (--plate %s).",
-                ", ".join([*above, "well"]),
+                ", ".join(path),
                 name,
                 name,
                 name,

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deeploc_tf.names import Kind, same_form, tidy, unified
+from deeploc_tf.names import Kind, same_form, tidy, unified, well_name
 from deeploc_tf.sources import SourceError
 from deeploc_tf.text_tables import read_table
-from deeploc_tf.units import is_plate, kind_of_column, some
+from deeploc_tf.units import is_plate, kind_of_column, row_and_column, some
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,10 @@ class PlateMap:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.wells = read_table(path).pipe(as_texts)
+        with_well = with_wells(self.wells)
+        if with_well is not self.wells:  # what the well was made of joins nothing by itself
+            parts = row_and_column([str(name) for name in self.wells]) or ()
+            self.wells = with_well.drop(columns=list(parts))
         forms = [same_form(str(name), "channel") for name in self.wells]
         if len(set(forms)) < len(forms):
             same = [n for n, f in zip(self.wells, forms, strict=True) if forms.count(f) > 1]
@@ -185,6 +189,23 @@ def as_texts(frame: pd.DataFrame) -> pd.DataFrame:
         },
         index=frame.index,
     )
+
+
+def with_wells(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with wells, made of the row and the column of a plate if nothing else names them.
+
+    >>> with_wells(pd.DataFrame({"row": ["B", "2"], "col": ["1", "12"]}))["well"].tolist()
+    ['B01', 'B12']
+    """
+    names = [str(name) for name in frame]
+    if any(kind_of_column(name) == "well" for name in names):
+        return frame
+    parts = row_and_column(names)
+    if parts is None:
+        return frame
+    texts = as_texts(frame[list(parts)]).to_numpy().tolist()
+    wells = [well_name(f"{r}{c}") or well_name(f"r{r}c{c}") for r, c in texts]
+    return frame if None in wells else frame.assign(well=wells)
 
 
 def _forms(
