@@ -57,6 +57,7 @@ def test_too_many_features_are_refused_with_what_would_do(
     assert 2 * proteins * (int(enough) - 2) < 10 * features
     (fewer,) = re.findall(r"at most (\d+) features", done.stderr)
     assert int(fewer) == degrees // 10
+    assert f"--components {fewer}" in done.stderr
 
 
 def test_replicates_and_not_cells_are_counted(tmp_path: Path) -> None:
@@ -82,6 +83,26 @@ def test_just_within_the_bound_hardly_anything_is_called(tmp_path: Path) -> None
         assert found["distance"].median() < 2
     assert sum(number > 0 for number in calls) < 3
     assert sum(calls) < 6
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+def test_principal_components_are_the_other_way_out(bulk: bool, tmp_path: Path) -> None:
+    """Of 512 features and 4 vectors: nothing moves where nothing moved, and moves are found."""
+    calls = found = 0
+    for seed in range(4):
+        paths = screens(tmp_path, 60, 512, 4, seed)
+        settings = ChangeSettings(num_components=36, correct_bulk=bulk, num_permutations=100)
+        calls += int(change(*paths, settings=settings).table["moved"].sum())
+        table = read_table(paths[1])
+        rows = table.metadata["protein"].isin([f"P{i:04d}" for i in range(6)]).to_numpy()
+        other = table.metadata["protein"].isin([f"P{i:04d}" for i in range(10, 16)]).to_numpy()
+        table.features[rows] = table.features[other]  # to the places of six others
+        write_table(paths[1], table)
+        moved = change(*paths, settings=settings).table.query("moved")["protein"]
+        found += int((moved < "P0006").sum())
+        calls += int((moved >= "P0006").sum())
+    assert calls <= 4
+    assert found >= 20
 
 
 def test_every_row_that_is_dropped_is_counted(tmp_path: Path) -> None:

@@ -43,6 +43,12 @@ _SHOWN = 10
     help="Columns, such as plate: a shift of all there is no move.",
 )
 @click.option(
+    "--components",
+    type=click.IntRange(min=1),
+    help="Compare by so many principal components of both screens, where there are too many "
+    "features for so few vectors.",
+)
+@click.option(
     "--dimensions",
     type=click.IntRange(min=1),
     default=32,
@@ -84,6 +90,7 @@ def change(untreated: Path, treated: Path, output: Path, as_json: bool, **given:
     settings = ChangeSettings(
         replicate=given["replicate"],
         by=given["by"],
+        num_components=given["components"],
         num_dimensions=given["dimensions"],
         false_discovery_rate=given["fdr"],
         num_permutations=given["permutations"],

@@ -20,6 +20,7 @@ from deeploc_tf.profiles.screens import (
     Screen,
     named_alike,
     projected,
+    reduced,
     screen,
 )
 from deeploc_tf.units import columns_of
@@ -43,6 +44,8 @@ class ChangeSettings:
             above, such as the plate of a field, are taken along. None takes cells.
         by: columns, such as `plate`: what all proteins of one plate have in common is no move.
             Columns above are taken along.
+        num_components: principal components of both screens together to compare by, where there
+            are too many features for so few vectors; None: the features themselves.
         num_dimensions: of the space in which moves are looked for.
         false_discovery_rate: share of false ones among the proteins called moved, on average.
         num_permutations: of the vectors of each protein.
@@ -53,6 +56,7 @@ class ChangeSettings:
 
     replicate: str | Sequence[str] | None = None
     by: tuple[str, ...] = ()
+    num_components: int | None = None
     num_dimensions: int = 32
     false_discovery_rate: float = 0.05
     num_permutations: int = 200
@@ -66,11 +70,13 @@ class ChangeSettings:
             not 0 < self.false_discovery_rate < 1
             or self.num_permutations < 20
             or self.num_dimensions < 1
+            or self.num_components == 0
         ):
             msg = (
                 "`false_discovery_rate` must lie between 0 and 1, `num_permutations` be 20 or "
-                "more, `num_dimensions` 1 or more. Received: "
-                f"{self.false_discovery_rate}, {self.num_permutations}, {self.num_dimensions}."
+                "more, `num_dimensions` and `num_components` 1 or more. Received: "
+                f"{self.false_discovery_rate}, {self.num_permutations}, {self.num_dimensions}, "
+                f"{self.num_components}."
             )
             raise ValueError(msg)
 
@@ -129,6 +135,8 @@ def change(
     second = named_alike(first, second)
     names, left_out = _in_both(first, second, settings)
     _check_degrees(first, second, names, settings)
+    if settings.num_components is not None:
+        first, second = reduced((first, second), names, settings.num_components)
     spaces = projected((first, second), names, settings.num_dimensions)
     groups = _groups_of_proteins(first, second, names, settings.by)
     found, differences = _test(spaces, groups, settings)
@@ -172,7 +180,7 @@ def _check_degrees(
         if name in compared
     )
     degrees = vectors - 2 * len(names)
-    width = first.vectors.num_features
+    width = settings.num_components or first.vectors.num_features
     if width * DEGREES_OF_A_FEATURE <= degrees:
         return
     enough = 1 + -(-DEGREES_OF_A_FEATURE * width // (2 * len(names)))
@@ -184,8 +192,8 @@ def _check_degrees(
         f"freedom, from {len(names)} proteins. Bring {enough} {settings.unit} or more of each "
         "protein in each screen, or more proteins"
         + (
-            f"; or describe cells by at most {fewer} features: those of a narrower layer, of "
-            "`measure`, or principal components that are fitted to both screens together."
+            f"; or compare by at most {fewer} features, such as principal components "
+            f"(num_components={fewer}, --components {fewer})."
             if fewer
             else "."
         )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.names import same_form
+from deeploc_tf.profiles import lacking
 from deeploc_tf.profiles.moments import covariance_of, moments_by_group, robust_by_group
 from deeploc_tf.profiles.rows import Groups, RowTable, check_same_features, origin
 from deeploc_tf.profiles.transforms import (
@@ -27,7 +28,6 @@ from deeploc_tf.units import kind_of_column
 from tfrecords.errors import did_you_mean
 
 _FEWEST_ROWS = 2
-_FEW_ROWS = 5  # below which a group is told
 _SOME = 3  # names in a message
 
 logger = logging.getLogger(__name__)
@@ -129,8 +129,8 @@ def fit_transform(
     groups = table.groups(*settings.by)
     described = dataclasses.asdict(settings) | {"rows": int(chosen.sum())}
     if settings.normalize is not None:
-        normalization, lacking = _normalization(table, settings, groups, used, chosen, seed)
-        described |= lacking
+        normalization, found = _normalization(table, settings, groups, used, chosen, seed)
+        described |= found
     if settings.sphere or settings.num_components is not None:
         codes = _codes_in(normalization, groups)
 
@@ -215,7 +215,7 @@ def group_codes(
         settings = TransformSettings(normal.kind, normal.by, _pair(transform.settings["controls"]))
         rows = used & np.isin(groups.codes, [groups.names.index(name) for name in new])
         chosen = rows & _controls(table, settings.controls)
-        fitted, lacking = _normalization(
+        fitted, found = _normalization(
             table, settings, groups, rows, chosen, seed, (normal, transform.settings)
         )
         places = [fitted.groups.index(name) for name in new]
@@ -225,7 +225,7 @@ def group_codes(
             shift=np.vstack([normal.shift, fitted.shift[places]]),
             scale=np.vstack([normal.scale, fitted.scale[places]]),
         )
-        described = {**transform.settings, "new_groups": {"names": new, **lacking}}
+        described = {**transform.settings, "new_groups": {"names": new, **found}}
         transform = dataclasses.replace(transform, normalization=normal, settings=described)
     place = {name: index for index, name in enumerate(normal.groups)}
     renumbered = np.array([place.get(name, 0) for name in groups.names] or [0], np.int32)
@@ -310,45 +310,10 @@ def _normalization(
         scale = np.ones_like(scale) if kind == "center" else scale
     scale, borrowed = shared_spread(scale[present], None if before is None else before[0].scale)
     names = tuple(groups.names[i] for i in np.flatnonzero(present))
-    lacking = _lacking(table, names, counts[present], borrowed, by_mean_here[present])
-    return Normalization(kind, settings.by, names, shift[present], scale), lacking
-
-
-def _lacking(
-    table: RowTable,
-    groups: Sequence[str],
-    counts: NDArray[np.int64],
-    borrowed: NDArray[np.bool_],
-    by_mean: NDArray[np.bool_],
-) -> dict[str, Any]:
-    """What `Transform.notes` says of groups, JSON-ready: only what there is to say."""
-
-    def pairs(where: NDArray[np.bool_]) -> list[str]:
-        found = np.argwhere(where)[:_SOME]
-        return [f"{table.feature_names[f]} in {groups[g] or 'all rows'}" for g, f in found]
-
-    lacking: dict[str, Any] = {}
-    if borrowed.any():
-        lacking["without_spread"] = {
-            "count": int(borrowed.sum()),
-            "pairs": borrowed.size,
-            "some": pairs(borrowed),
-        }
-    if by_mean.any():
-        features = np.flatnonzero(by_mean.any(axis=0))
-        lacking["by_mean_deviation"] = {
-            "count": int(by_mean.sum()),
-            "some": pairs(by_mean),
-            "features": [table.feature_names[i] for i in features],
-        }
-    if (few := np.flatnonzero(counts < _FEW_ROWS)).size:
-        lacking["few_rows"] = {
-            "fewer_than": _FEW_ROWS,
-            "count": len(few),
-            "groups": len(groups),
-            "some": [f"{groups[i] or 'all rows'}: {counts[i]}" for i in few[:_SOME]],
-        }
-    return lacking
+    found = lacking.described(
+        table.feature_names, names, counts[present], borrowed, by_mean_here[present]
+    )
+    return Normalization(kind, settings.by, names, shift[present], scale), found
 
 
 def _codes_in(normalization: Normalization | None, groups: Groups) -> NDArray[np.int32]:

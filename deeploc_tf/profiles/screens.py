@@ -13,6 +13,7 @@ from deeploc_tf.names import same_form
 from deeploc_tf.profiles.moments import Vectors, covariance_of, means_by_group
 from deeploc_tf.profiles.moved import discriminants
 from deeploc_tf.profiles.rows import Groups, RowTable
+from deeploc_tf.profiles.transforms import Projection, principal_components
 
 FEWEST_VECTORS = 2
 
@@ -37,6 +38,31 @@ class Held:
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """All used vectors at once."""
         yield np.flatnonzero(used), self.values[used]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reduced:
+    """Vectors that are projected while they are read.
+
+    Attributes:
+        vectors: before.
+        projection: of each.
+    """
+
+    vectors: Vectors
+    projection: Projection
+
+    @property
+    def num_features(self) -> int:
+        """Length of the projected vectors."""
+        return int(self.projection.matrix.shape[1])
+
+    def used_chunks(
+        self, used: NDArray[np.bool_]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Numbers of the used vectors, and these, projected."""
+        for rows, chunk in self.vectors.used_chunks(used):
+            yield rows, self.projection.apply(chunk).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +161,40 @@ def named_alike(one: Screen, other: Screen) -> Screen:
     return dataclasses.replace(other, proteins=Groups(tuple(spelled), other.proteins.codes))
 
 
+def reduced(
+    screens: tuple[Screen, Screen], names: Sequence[str], num_components: int
+) -> tuple[Screen, Screen]:
+    """Both screens by the principal components of their vectors, each screen's mean taken off.
+
+    The components are the same whichever vectors of a protein are called treated, so that
+    permutations stay fair, which discriminants of too many features would not be.
+
+    Args:
+        screens: the two.
+        names: proteins whose vectors count.
+        num_components: of both together.
+
+    Raises:
+        ValueError: fewer directions vary.
+    """
+    total: NDArray[np.float64] | float = 0.0
+    middle: NDArray[np.float64] | float = 0.0
+    degrees = 0
+    for one in screens:
+        chosen = _renumbered(one, names) >= 0
+        mean, covariance = covariance_of(one.vectors, lambda vectors, _: vectors, chosen)
+        total = total + covariance * (int(chosen.sum()) - 1)
+        middle = middle + mean / len(screens)
+        degrees += int(chosen.sum()) - 1
+    projection = principal_components(
+        np.asarray(middle), np.asarray(total) / degrees, num_components
+    )
+    first, second = (
+        dataclasses.replace(one, vectors=Reduced(one.vectors, projection)) for one in screens
+    )
+    return first, second
+
+
 def projected(
     screens: tuple[Screen, Screen], names: list[str], num_dimensions: int
 ) -> tuple[Projected, Projected]:
@@ -180,7 +240,7 @@ def _places(proteins: Groups, groups: Groups) -> tuple[frozenset[str], ...]:
     return tuple(map(frozenset, found))
 
 
-def _renumbered(one: Screen, names: list[str]) -> NDArray[np.int32]:
+def _renumbered(one: Screen, names: Sequence[str]) -> NDArray[np.int32]:
     """Index in `names` of each vector's protein, -1 for others."""
     place = {name: index for index, name in enumerate(names)}
     table = np.array([*(place.get(name, -1) for name in one.proteins.names), -1], np.int32)

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.profiles import lacking
 from tfrecords.publishing import publishing
 
 NormalizationKind = Literal["center", "standardize", "mad"]
@@ -112,7 +113,7 @@ class Transform:
                     f"{flat} features are constant where the scale was fitted: they are 0."
                 )
             for settings in (self.settings, self.settings.get("new_groups", {})):
-                found += _notes_on_groups(settings, self.normalization.by)
+                found += lacking.notes(settings, self.normalization.by)
         if (directions := self.settings.get("directions")) is not None:
             found.append(
                 f"Sphering was fitted on {self.settings['rows']} rows, where only {directions[0]} "
@@ -349,34 +350,6 @@ def _check_shape(what: str, arrays: Sequence[NDArray[Any]], shape: tuple[int, ..
         if array.shape != shape or array.dtype != np.float64:
             msg = f"{what} of shape {array.shape} and {array.dtype}, not {shape} and float64"
             raise ValueError(msg)
-
-
-def _notes_on_groups(settings: Mapping[str, Any], by: Sequence[str]) -> list[str]:
-    """Sentences on what some groups lacked, see `deeploc_tf.profiles.fitting`."""
-    found = []
-    if lacking := settings.get("without_spread"):
-        found.append(
-            f"{lacking['count']} of {lacking['pairs']} pairs of feature and group (by "
-            f"{', '.join(by)}) have no spread where the scale was fitted: {_some(lacking)}. They "
-            "take the median scale of the feature in the other groups."
-        )
-    if lacking := settings.get("by_mean_deviation"):
-        found.append(
-            f"{lacking['count']} pairs of feature and group are constant in more than half of the "
-            f"rows: {_some(lacking)}. Features that are so in a group have the mean absolute "
-            "deviation for a scale, in all groups."
-        )
-    if lacking := settings.get("few_rows"):
-        found.append(
-            f"Fitted on fewer than {lacking['fewer_than']} rows: {lacking['count']} of "
-            f"{lacking['groups']} groups ({_some(lacking)})."
-        )
-    return found
-
-
-def _some(described: Mapping[str, Any]) -> str:
-    more = described["count"] - len(described["some"])
-    return ", ".join(described["some"]) + (f" and {more} more" if more else "")
 
 
 def _count_varying(values: NDArray[np.float64]) -> int:
