@@ -101,7 +101,7 @@ def test_principal_components_are_the_other_way_out(bulk: bool, tmp_path: Path) 
         moved = change(*paths, settings=settings).table.query("moved")["protein"]
         found += int((moved < "P0006").sum())
         calls += int((moved >= "P0006").sum())
-    assert calls <= 4
+    assert calls <= 10  # of 456 that stayed
     assert found >= 20
 
 
