@@ -205,7 +205,8 @@ def with_wells(frame: pd.DataFrame) -> pd.DataFrame:
         return frame
     texts = as_texts(frame[list(parts)]).to_numpy().tolist()
     wells = [well_name(f"{r}{c}") or well_name(f"r{r}c{c}") for r, c in texts]
-    return frame if None in wells else frame.assign(well=wells)
+    known = [well for well in wells if well is not None]
+    return frame.assign(well=known) if len(known) == len(frame) else frame
 
 
 def _forms(
