@@ -13,7 +13,7 @@ from deeploc_tf.version import __version__
 
 if TYPE_CHECKING:
     from deeploc_tf.embedding.embed import embed
-    from deeploc_tf.ingest import build_records
+    from deeploc_tf.ingest.build_records import build_records
     from deeploc_tf.models.deeploc import DeepLoc
     from deeploc_tf.models.extractors import feature_extractor
     from deeploc_tf.models.trained import load_trained

@@ -314,7 +314,7 @@ def test_crops_that_the_model_was_not_made_for_are_refused_by_name(
     ]
     if "mask" in right:
         wrong.append(({"mask": right["mask"][..., np.newaxis]}, r"tensor mask \[4,14,14,1\]"))
-        wrong.append(({"mask": right["mask"][:1]}, "Dimension 0 in both shapes must be equal"))
+        wrong.append(({"mask": right["mask"][:1]}, "`mask` must hold one mask per crop"))
     for change, words in wrong:
         inputs = {name: tf.constant(value) for name, value in {**right, **change}.items()}
         with pytest.raises(tf.errors.InvalidArgumentError, match=words):

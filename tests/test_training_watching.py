@@ -124,7 +124,8 @@ def test_scalars_and_the_crops_that_the_network_saw_are_written(
     stored = list(batches(records, "train", features=["image", "mask"]))
     crops = np.concatenate([batch["image"].numpy() for batch in stored]).astype(float)
     masks = np.concatenate([batch["mask"].numpy() for batch in stored])
-    low, high = (np.percentile(crops, p, axis=(1, 2), keepdims=True) for p in (0.1, 99.9))
+    inside = np.where(masks[..., None] > 0, crops, np.nan)
+    low, high = (np.nanpercentile(inside, p, axis=(1, 2), keepdims=True) for p in (0.1, 99.9))
     whole = np.clip((crops - low) / (high - low), 0, 1) * masks[..., None]
     green = images[..., 1] / 255
     views = {}

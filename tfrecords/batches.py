@@ -167,7 +167,7 @@ class SavedBatch:
 
     def view(self) -> Callable[[int], memoryview]:
         """Gives the frame of a row, from the file, which stays open as long as this is kept."""
-        content = memoryview(np.memmap(self._paths.frames, np.uint8, "r"))
+        content = np.memmap(self._paths.frames, np.uint8, "r").data
         bounds = [0, *self._stops.tolist()]
         return lambda row: content[bounds[row] : bounds[row + 1]]
 

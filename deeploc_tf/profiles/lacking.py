@@ -30,7 +30,7 @@ def described(
     """
 
     def pairs(where: NDArray[np.bool_]) -> list[str]:
-        found = np.argwhere(where)[:_SOME]
+        found = np.argwhere(where)[:_SOME].tolist()
         return [f"{features[f]} in {groups[g] or 'all rows'}" for g, f in found]
 
     lacking: dict[str, Any] = {}
@@ -44,14 +44,14 @@ def described(
         lacking["by_mean_deviation"] = {
             "count": int(by_mean.sum()),
             "some": pairs(by_mean),
-            "features": [features[i] for i in np.flatnonzero(by_mean.any(axis=0))],
+            "features": [features[i] for i in np.flatnonzero(by_mean.any(axis=0)).tolist()],
         }
     if (few := np.flatnonzero(counts < _FEW_ROWS)).size:
         lacking["few_rows"] = {
             "fewer_than": _FEW_ROWS,
             "count": len(few),
             "groups": len(groups),
-            "some": [f"{groups[i] or 'all rows'}: {counts[i]}" for i in few[:_SOME]],
+            "some": [f"{groups[i] or 'all rows'}: {counts[i]}" for i in few[:_SOME].tolist()],
         }
     return lacking
 

@@ -267,6 +267,22 @@ def _chunk_rows(width: int) -> int:
     return max(1, min(4096, _CHUNK_BYTES // (4 * max(width, 1))))
 
 
+def _new_file(path: Path) -> h5py.File:
+    """A file with a group `metadata` that notes no time: the same rows give the same bytes."""
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    # Structures of before 1.10 have no checksums, and HDF5 can hang on damaged ones.
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    of_file, of_group = (
+        h5py.h5p.create(kind) for kind in (h5py.h5p.FILE_CREATE, h5py.h5p.GROUP_CREATE)
+    )
+    of_file.set_obj_track_times(False)
+    of_group.set_obj_track_times(False)
+    file = h5py.File(h5py.h5f.create(bytes(path), h5py.h5f.ACC_TRUNC, of_file, access))
+    h5py.h5g.create(file.id, b"metadata", gcpl=of_group)
+    return file
+
+
 class _Hdf5Writer:
     def __init__(
         self,
@@ -276,8 +292,7 @@ class _Hdf5Writer:
         provenance: str,
     ) -> None:
         self.num_rows = 0
-        # Structures of before 1.10 have no checksums, and HDF5 can hang on damaged ones.
-        self._file = h5py.File(path, "w", libver=("v110", "v110"), track_order=False)
+        self._file = _new_file(path)
         text = _fixed([provenance])
         self._file.attrs.create("provenance", text[0], dtype=text.dtype)
         width = len(feature_names)

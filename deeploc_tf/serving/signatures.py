@@ -113,7 +113,9 @@ def _endpoints(mean: _MeanOverViews, specs: list[tf.TensorSpec], schema: Schema)
     """The signatures that take crops."""
 
     def run(names: Sequence[str], tensors: dict[str, Any]) -> dict[str, Any]:
-        outputs = mean({spec.name: _checked(tensors[spec.name], spec) for spec in specs})
+        checked = {spec.name: _checked(tensors[spec.name], spec) for spec in specs}
+        with tf.control_dependencies([_same_number(list(checked.values()))]):
+            outputs = mean({name: tf.identity(tensor) for name, tensor in checked.items()})
         return {name: outputs[name] for name in names}
 
     def signature(names: Sequence[str]) -> Any:
@@ -137,6 +139,12 @@ def _endpoints(mean: _MeanOverViews, specs: list[tf.TensorSpec], schema: Schema)
         **{name: signature(outputs) for name, outputs in OUTPUTS.items()},
         "serialized": tf.function(of_examples, input_signature=[examples]),
     }
+
+
+def _same_number(tensors: list[Any]) -> Any:
+    """Refuse, when the graph runs, one mask for several crops, which would fit to each of them."""
+    first, last = tf.shape(tensors[0])[0], tf.shape(tensors[-1])[0]
+    return tf.debugging.assert_equal(first, last, message="`mask` must hold one mask per crop")
 
 
 def _checked(tensor: Any, spec: tf.TensorSpec) -> Any:

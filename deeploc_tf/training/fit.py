@@ -104,11 +104,11 @@ def fit(
     """
     note = note or (lambda _: None)
     config = as_it_began(run, config or FitConfig(), note)
-    check_batch(config)
     manifest = with_usual_splits(verify(records))
     warn_of_unused_splits(manifest)
     kind = Inpainting if config.method == "inpainting" else Classification
     task: Task = kind(records, manifest, config)
+    check_batch(config)
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
