@@ -19,7 +19,14 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 # What computes differently, or on other devices, where one of these is set.
 _VARIABLES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE", "OMP_NUM_THREADS", "XLA_FLAGS")
-_PREFIXES = ("DNNL_", "KERAS_", "ONEDNN_", "TF_")
+# Not all of TF_: Terraform keeps secrets in TF_VAR_.
+_PREFIXES = (
+    "DNNL_",
+    "KERAS_",
+    "ONEDNN_",
+    *(f"TF_{word}_" for word in ("CPP", "CUDNN", "DETERMINISTIC", "DISABLE", "ENABLE", "FORCE")),
+    *(f"TF_{word}_" for word in ("GPU", "NUM", "ONEDNN", "USE", "XLA")),
+)
 
 
 class KerasBackendError(ImportError, ValueError):
