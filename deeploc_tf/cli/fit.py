@@ -135,7 +135,11 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     show_default=True,
     help="Of the averages that inference uses; the nearer 1, the longer they remember.",
 )
-@click.option("--mask", is_flag=True, help="Set the background to 0, by the records' masks.")
+@click.option(
+    "--mask",
+    is_flag=True,
+    help="Set the background to 0 and scale each cell by its own pixels, by the records' masks.",
+)
 @click.option(
     "--target",
     type=click.Choice(["label", "protein", "label+protein"]),
@@ -180,7 +184,7 @@ class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     type=Names(),
     default=(),
     help="Inpainting only: columns in which both cells of a pair are equal.  "
-    "[default: protein and field]",
+    "[default: protein, and plate, well and field as far as there are]",
 )
 @click.option(
     "--epochs",

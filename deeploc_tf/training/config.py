@@ -67,7 +67,10 @@ class FitConfig(pydantic.BaseModel):
     augmentation: Literal["none", "flips", "orientations", "rotations"] | None = "rotations"
     dropout: float = pydantic.Field(default=0.3, ge=0, lt=1)
     batch_norm_momentum: float = pydantic.Field(default=0.9, ge=0, lt=1)
-    mask: bool = pydantic.Field(default=False, description="set the background of each crop to 0")
+    mask: bool = pydantic.Field(
+        default=False,
+        description="set the background of each crop to 0 and scale by the pixels of the cell",
+    )
 
     # Beginning: `fit` sets the first one when it is told a run to begin with.
     initial_model: str | None = pydantic.Field(
