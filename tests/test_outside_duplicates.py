@@ -352,7 +352,7 @@ def test_boxes_and_objects_of_label_images_are_compared(tmp_path: Path) -> None:
     assert manifest.duplicates == Duplicates()
 
 
-@pytest.mark.parametrize("link", [by_hard_link, by_link])
+@pytest.mark.parametrize("link", [by_hard_link, by_link, shutil.copy])
 def test_a_field_under_two_names_is_one_field(
     link: Callable[[Path, Path], None], tmp_path: Path
 ) -> None:

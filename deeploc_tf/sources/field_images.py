@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from deeploc_tf.sources.source import Reject, RejectedCrop, SourceError
 from tfrecords.errors import did_you_mean
 
 _NAME = re.compile(r"\{([^{}]*)\}")
+_SAMPLE_BYTES = 64 << 10
 
 
 class FieldImages:
@@ -115,10 +118,35 @@ class FieldImages:
         paths = map(self._folder.root.inside, self.files(number))
         return tuple(file for path in paths for file in image_files(path))
 
-    def first_file(self, number: int) -> tuple[int, int]:
-        """What is the same of the first file of a field under each of its names: links of it."""
-        status = Path(self._folder.root.inside(self.files(number)[0])).stat()
-        return status.st_dev, status.st_ino
+    def copies(self, numbers: Iterable[int]) -> dict[int, int]:
+        """Fields whose first file is that of an earlier one, a link to it or a copy of it.
+
+        Only files whose size and some samples are equal are read as a whole.
+
+        Returns:
+            Number of such a field -> number of the first one.
+        """
+        paths = {n: Path(self._folder.root.inside(self.files(n)[0])) for n in numbers}
+        files: dict[tuple[int, int], int] = {}
+        alike: dict[bytes, list[int]] = {}
+        links: dict[int, int] = {}
+        for number, path in paths.items():
+            with contextlib.suppress(OSError):  # which is told when the field is read
+                status = path.stat()
+                first = files.setdefault((status.st_dev, status.st_ino), number)
+                if first != number:
+                    links[number] = first
+                elif path.is_file():
+                    alike.setdefault(_samples(path, status.st_size), []).append(number)
+        copies: dict[int, int] = {}
+        for group in alike.values():
+            contents: dict[bytes, int] = {}
+            for number in group if len(group) > 1 else ():
+                with contextlib.suppress(OSError), paths[number].open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").digest()
+                    if (first := contents.setdefault(content, number)) != number:
+                        copies[number] = first
+        return copies | {number: copies.get(first, first) for number, first in links.items()}
 
     def size(self, number: int) -> tuple[int, int]:
         """Height and width; only the head of a file is read."""
@@ -165,3 +193,13 @@ class FieldImages:
         if self.label_image is None:
             return None
         return _NAME.sub(lambda match: self.columns[match[1]][number], self.label_image)
+
+
+def _samples(path: Path, size: int) -> bytes:
+    """A digest of the size of a file and of its begin, middle and end."""
+    digest = hashlib.blake2b(size.to_bytes(8, "little"))
+    with path.open("rb") as file:
+        for start in (0, size // 2, max(0, size - _SAMPLE_BYTES)):
+            file.seek(start)
+            digest.update(file.read(_SAMPLE_BYTES))
+    return digest.digest()

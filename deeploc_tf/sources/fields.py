@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -146,14 +145,12 @@ class FieldSource:
     def windows(self) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
         """Number of each cell's field, first row and column of its window, and the windows' size.
 
-        A field that is there under several names, by links, has one number.
+        A field that is there under several names, by links or copies, has one number.
         """
         cells = self._cells
-        numbers: dict[tuple[int, int], int] = {}
         of_field = np.arange(len(self._images), dtype=np.int32)
-        for field in np.unique(cells.fields).tolist():
-            with contextlib.suppress(OSError):  # which is told when the field is read
-                of_field[field] = numbers.setdefault(self._images.first_file(field), field)
+        for field, first in self._images.copies(np.unique(cells.fields).tolist()).items():
+            of_field[field] = first
         return of_field[cells.fields], cells.corners, self.crop_size
 
     def paths(self, position: int) -> tuple[str, ...]:
