@@ -470,3 +470,17 @@ def test_a_changed_byte_in_a_saved_transform_is_refused_or_changes_nothing(tmp_p
 
     flips = [(at, 1 << at % 8) for at in range(path.stat().st_size)]
     assert silent_changes(path, read, flips) == []
+
+
+def test_a_table_that_another_program_wrote_again_is_refused_in_words(tmp_path: Path) -> None:
+    features = np.arange(8, dtype=np.float32).reshape(4, 2)
+    metadata = pd.DataFrame({"protein": ["A", "B", "C", "D"]})
+    table = VectorTable(features, metadata, {"kind": "profiles"}, ("f0", "f1"))
+    write_table(tmp_path / "p.parquet", table)
+    ours = pq.read_table(tmp_path / "p.parquet")
+    pq.write_table(ours.slice(1), tmp_path / "filtered.parquet")
+    with pytest.raises(ValueError, match="another program had written it again"):
+        read_table(tmp_path / "filtered.parquet")
+    ours.to_pandas().to_parquet(tmp_path / "pandas.parquet")
+    with pytest.raises(ValueError, match="no provenance"):
+        read_table(tmp_path / "pandas.parquet")

@@ -259,6 +259,9 @@ def open_rows(path: str | Path) -> RowTable:
 def _open_parquet(path: Path) -> RowTable:
     footer = pq.read_metadata(path)
     stored = footer.metadata or {}
+    if METADATA_KEY not in stored:
+        msg = "it has no provenance, as tables of other programs"
+        raise ValueError(msg)
     text = stored[METADATA_KEY]
     provenance = json.loads(text)
     described = {cytomining_name(name) for name in provenance["columns"]}

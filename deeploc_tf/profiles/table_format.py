@@ -236,7 +236,7 @@ def digests_of(
             raise ValueError(msg)
         return found
     if version != 1:
-        msg = f"version {version} without digests"
+        msg = f"version {version} without digests, as if another program had written it again"
         raise ValueError(msg)
     _tell_once(path)
     return None
