@@ -192,6 +192,11 @@ REFUSED_PROFILES = {
     "semicolons and decimal commas": ("gene;f1;f2\nA;1,5;2,5\nB;3,5;4,5\n", "delimiter"),
     "tabs in .csv": ("gene\tf1\nA\t1\nB\t2\n", "delimiter"),
     "text that is no metadata by name": ("gene,plate,f1\nA,P1,1\nB,P2,2\n", "Metadata_.*'plate'"),
+    "a plate that would be a feature": ("gene,Plate,f1\nA,1,1\nB,2,2\n", "Metadata_Plate"),
+    "a count that would be a feature": ("gene,num_crops,f1\nA,9,1\nB,2,2\n", "Metadata_num_crops"),
+    "two columns of proteins": ("gene,protein,f1\n17,A,1\n18,B,2\n", "Metadata_gene"),
+    "row numbers before ids": (",gene_id,f1\n0,17,1\n1,18,2\n", "numbers the rows"),
+    "ids behind the features": ("f1,f2,gene_id\n.5,1,17\n0.25,2,18\n", "holds numbers"),
     "no feature": ("gene\nA\nB\n", "feature"),
     "metadata alone": ("Metadata_Protein,Metadata_N\nA,1\nB,2\n", "feature"),
     "a column without a name in the middle": ("gene,,f1\nA,1,1\nB,2,2\n", "without a name"),
@@ -235,6 +240,25 @@ def test_the_first_column_needs_no_name(tmp_path: Path, header: str) -> None:
     table = read_profiles(written(tmp_path, "p.csv", f"{header}\nA,1,2\nB,3,4\n"))
     assert table.metadata.to_dict("list") == {"protein": ["A", "B"]}
     assert table.features.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("column", ["protein", "Gene"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "{0},f1,f2\n17,1,2\n018,3,4\n",
+        "f1,f2,{0}\n1,2,17\n3,4,018\n",
+        ",{0},f1,f2\n0,17,1,2\n1,018,3,4\n",
+    ],
+    ids=["first", "last", "behind row numbers"],
+)
+def test_a_column_that_is_called_so_names_the_proteins_wherever_it_stands(
+    tmp_path: Path, column: str, lines: str
+) -> None:
+    table = read_profiles(written(tmp_path, "p.csv", lines.format(column)))
+    assert table.metadata.to_dict("list") == {"protein": ["17", "018"]}
+    assert table.features.tolist() == [[1, 2], [3, 4]]
+    assert table.feature_names == ("f1", "f2")
 
 
 def test_features_may_be_numbered_as_pandas_does(tmp_path: Path) -> None:

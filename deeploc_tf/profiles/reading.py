@@ -20,6 +20,27 @@ if TYPE_CHECKING:
 
 _METADATA = "metadata_"  # begins the name of a column that is no feature, in any case
 _PROTEIN = ("protein", "gene")
+# What our tables and plate readers say of a protein; as a feature it would decide who is alike.
+_NEVER_FEATURES = frozenset(
+    [
+        "protein",
+        "gene",
+        "key",
+        "num_crops",
+        "num_replicates",
+        "dispersion",
+        "standard_error",
+        "plate",
+        "well",
+        "field",
+        "row",
+        "column",
+        "site",
+        "barcode",
+        "batch",
+        "replicate",
+    ]
+)
 _UNNAMED = re.compile(r"(Unnamed: \d+)?")  # as pandas writes row numbers, and reads them again
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NO_NUMBER = {
@@ -36,9 +57,9 @@ def read_profiles(path: str | Path) -> VectorTable:
     """A table with a row a protein: ours (.h5, .parquet), or text (.csv, .tsv, .txt, also .gz).
 
     In a text table the columns named `Metadata_...` describe the proteins and every other one is a
-    feature. The protein stands in `Metadata_Protein`, else in `Metadata_Gene`, else in the first
-    column, which needs no name. Names of proteins are text, as they stand but for spaces around
-    them.
+    feature. The protein stands in `Metadata_Protein`, else in `Metadata_Gene`, `protein` or `gene`,
+    else in the first column, which needs no name. Names of proteins are text, as they stand but for
+    spaces around them.
 
     Returns:
         The table; its metadata has the column `protein`.
@@ -73,6 +94,8 @@ def _read_text(path: Path) -> VectorTable:
         {name: rows[column].to_pylist() for name, column in described.items()}, dtype=object
     )
     metadata["protein"] = _proteins(metadata["protein"], path)
+    if described["protein"] == rows.column_names[0]:
+        _check_names(metadata["protein"].tolist(), described["protein"], path)
     features = np.empty((rows.num_rows, len(names)), np.float32)
     vanished = 0
     for index, name in enumerate(names):
@@ -118,7 +141,11 @@ def _columns(header: list[str], path: Path) -> tuple[dict[str, str], list[str]]:
                     f"Received: {described[name]!r} and {column!r} in {path}, line 1."
                 )
                 raise TableError(msg)
-    of_protein = next((described[name] for name in _PROTEIN if name in described), header[0])
+    by_name = {tidy(column).lower(): column for column in reversed(header)}
+    of_protein = next(
+        (found[name] for found in (described, by_name) for name in _PROTEIN if name in found),
+        header[0],
+    )
     others = {name: column for name, column in described.items() if column != of_protein}
     used = {of_protein, *others.values()}
     names = [column for column in header if column not in used]
@@ -128,6 +155,13 @@ def _columns(header: list[str], path: Path) -> tuple[dict[str, str], list[str]]:
         msg = (
             f"A feature must have a name. Received: a column {unnamed[0]!r} in {path}, line 1, as "
             "pandas calls one without a name. Remove it, or name it."
+        )
+        raise TableError(msg)
+    if said := [name for name in names if tidy(name).lower() in _NEVER_FEATURES]:
+        msg = (
+            "What describes proteins must stand in columns named Metadata_..., or it would be a "
+            f"feature. Received: column {said[0]!r} in {path}, line 1. Name it "
+            f"Metadata_{tidy(said[0])}, or remove it."
         )
         raise TableError(msg)
     if not names:
@@ -160,6 +194,24 @@ def _proteins(written: pd.Series[str], path: Path) -> list[str]:
             raise TableError(msg)
         names.append(name)
     return names
+
+
+def _check_names(names: list[str], column: str, path: Path) -> None:
+    """Refuse a first column that names proteins only because it is the first."""
+    if tidy(column).lower() in {*_PROTEIN, *(_METADATA + name for name in _PROTEIN)}:
+        return
+    problem = ""
+    if names == [str(row) for row in range(len(names))]:
+        problem = "which numbers the rows"
+    elif all("." in name and _NUMBER.fullmatch(name) for name in names):
+        problem = f"which holds numbers, such as {names[0]}"
+    if problem:
+        msg = (
+            "A table must name the proteins in its first column, or in one named protein, gene, "
+            f"Metadata_Protein or Metadata_Gene. Received: {path} with a first column {column!r}, "
+            f"{problem}. Name the column of the proteins 'protein'."
+        )
+        raise TableError(msg)
 
 
 def _numbers(values: pa.ChunkedArray, name: str, path: Path) -> NDArray[np.float64]:
