@@ -44,6 +44,15 @@ def is_plate(column: str) -> bool:
     return _level(column) == _PLATE
 
 
+def is_place(column: str) -> bool:
+    """Whether a column says where an image was taken: folder, plate, well, its row, or field.
+
+    >>> is_place("Plate_ID"), is_place("row"), is_place("fc_2_000")
+    (True, True, False)
+    """
+    return _level(column) is not None or _plain(column) in _ROWS | _COLUMNS
+
+
 def kind_of_column(column: str) -> Kind:
     """How names in a column are compared, as in `deeploc_tf.names`; sites and barcodes are known.
 

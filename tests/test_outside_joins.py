@@ -1,4 +1,4 @@
-"""Two tables with names in common: matched as people mean it; what does not match is told."""
+"""Two tables with names in common: matched as people mean it; what does not match is reported."""
 
 from __future__ import annotations
 

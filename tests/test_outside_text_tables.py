@@ -193,6 +193,7 @@ REFUSED_PROFILES = {
     "tabs in .csv": ("gene\tf1\nA\t1\nB\t2\n", "delimiter"),
     "text that is no metadata by name": ("gene,plate,f1\nA,P1,1\nB,P2,2\n", "Metadata_.*'plate'"),
     "a plate that would be a feature": ("gene,Plate,f1\nA,1,1\nB,2,2\n", "Metadata_Plate"),
+    "a site that would be a feature": ("gene,Site_Number,f1\nA,1,1\nB,2,2\n", "Metadata_Site"),
     "a count that would be a feature": ("gene,num_crops,f1\nA,9,1\nB,2,2\n", "Metadata_num_crops"),
     "two columns of proteins": ("gene,protein,f1\n17,A,1\n18,B,2\n", "Metadata_gene"),
     "row numbers before ids": (",gene_id,f1\n0,17,1\n1,18,2\n", "numbers the rows"),

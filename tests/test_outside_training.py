@@ -1,4 +1,4 @@
-"""What who trains on crops of their own is told: the window, and a training too short to learn."""
+"""What `fit` reports of crops of other sizes: the window, and a training too short to learn."""
 
 from __future__ import annotations
 

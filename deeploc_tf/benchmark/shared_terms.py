@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from deeploc_tf.benchmark.meeting import meet
 from deeploc_tf.benchmark.standards import Standard, StandardError
 from deeploc_tf.names import same_form
 from deeploc_tf.units import some
@@ -28,7 +29,7 @@ class SharedTerms:
     """
 
     def __init__(self, standards: Sequence[Standard], proteins: Sequence[str]) -> None:
-        known = {_form(name): name for name in proteins if name}
+        known = list({_form(name): name for name in proteins if name}.values())
         self._terms: dict[str, dict[str, set[str]]] = {}
         self.reports = []
         for standard in standards:
@@ -39,7 +40,7 @@ class SharedTerms:
                 for name in names:
                     members[_form(name)] = name
                     of_protein.setdefault(_form(name), set()).add(title)
-            self.reports.append(_compared(standard.name, known, members))
+            self.reports.append(_compared(standard.name, known, list(members.values())))
 
     def __call__(self, first: str, second: str) -> dict[str, list[str]]:
         """Terms, by standard, that have both proteins as members."""
@@ -54,10 +55,12 @@ def _form(name: str) -> str:
     return same_form(name, "protein")
 
 
-def _compared(standard: str, known: dict[str, str], members: dict[str, str]) -> dict[str, Any]:
-    """What of a table and of a standard has a name in common."""
-    without_term = sorted(known[form] for form in known.keys() - members.keys())
-    without_protein = sorted(members[form] for form in members.keys() - known.keys())
+def _compared(standard: str, known: list[str], members: list[str]) -> dict[str, Any]:
+    """What of a table and of a standard has a name in common; no two names of one are alike."""
+    row_of = meet(standard, known, members).rows
+    met = set(row_of.values())
+    without_term = sorted(name for row, name in enumerate(known) if row not in met)
+    without_protein = sorted(name for name in members if name not in row_of)
     matched = len(known) - len(without_term)
     if not matched:
         msg = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_FEW_ROWS = 5  # below which a group is told
+_FEW_ROWS = 5  # fewer are reported
 _SOME = 3  # names in a message
 
 

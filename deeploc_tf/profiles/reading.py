@@ -14,32 +14,16 @@ from numpy.typing import NDArray
 from deeploc_tf.names import tidy
 from deeploc_tf.profiles.tables import SUFFIXES, VectorTable, read_table
 from deeploc_tf.text_tables import DELIMITERS, TableError, place, read_delimited, suffix_of
+from deeploc_tf.units import is_place
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _METADATA = "metadata_"  # begins the name of a column that is no feature, in any case
 _PROTEIN = ("protein", "gene")
-# What our tables and plate readers say of a protein; as a feature it would decide who is alike.
-_NEVER_FEATURES = frozenset(
-    [
-        "protein",
-        "gene",
-        "key",
-        "num_crops",
-        "num_replicates",
-        "dispersion",
-        "standard_error",
-        "plate",
-        "well",
-        "field",
-        "row",
-        "column",
-        "site",
-        "barcode",
-        "batch",
-        "replicate",
-    ]
+# What our tables say of a protein; as a feature it would decide who is alike, as would a plate.
+_OF_PROTEINS = frozenset(
+    (*_PROTEIN, "key", "num_crops", "num_replicates", "dispersion", "standard_error")
 )
 _UNNAMED = re.compile(r"(Unnamed: \d+)?")  # as pandas writes row numbers, and reads them again
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -157,7 +141,7 @@ def _columns(header: list[str], path: Path) -> tuple[dict[str, str], list[str]]:
             "pandas calls one without a name. Remove it, or name it."
         )
         raise TableError(msg)
-    if said := [name for name in names if tidy(name).lower() in _NEVER_FEATURES]:
+    if said := [name for name in names if tidy(name).lower() in _OF_PROTEINS or is_place(name)]:
         msg = (
             "What describes proteins must stand in columns named Metadata_..., or it would be a "
             f"feature. Received: column {said[0]!r} in {path}, line 1. Name it "

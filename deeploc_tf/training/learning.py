@@ -1,7 +1,7 @@
 """Whether a training can learn, and whether it did: said before the first step and at the end.
 
-Nothing here changes a training. A network that is at chance looks like one that has learnt, so who
-trains is told beforehand what makes it so, and in the end that it is.
+Nothing here changes a training. A network that is at chance looks like one that has learnt, so the
+user is warned of what leads to it before the first step, and of the outcome at the end.
 """
 
 from __future__ import annotations
