@@ -21,8 +21,8 @@ from tfrecords.schema import PIXEL_DTYPES, Crop, MetadataType, Schema
 META_PREFIX = "meta/"
 
 _SHORT_VARINTS = [bytes([value]) for value in range(0x80)]
-_MIDDLE_BYTES = 4096
-_MAX_VARINT_BYTES = 11  # and the tag before it
+_MIDDLE_BYTES = 2048
+_MAX_HEAD_BYTES = 64  # of a record, before its pixels
 _LITTLE = {name: np.dtype(name).newbyteorder("<") for name in PIXEL_DTYPES}
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3  # fields of tf.train.Feature
 
@@ -64,7 +64,7 @@ def encode(crop: Crop, schema: Schema) -> bytes:
 def pixels_of(record: bytes | memoryview, schema: Schema) -> bytes:
     """The pixels in a record that `encode` made, as they stand in it."""
     size = schema.num_image_bytes
-    begin = _place_of_pixels(record, size)
+    begin = _place_of_pixels(bytes(record[:_MAX_HEAD_BYTES]), size)
     return bytes(record[begin : begin + size])
 
 
@@ -74,17 +74,16 @@ def pixel_checksum(record: bytes, schema: Schema) -> int:
     Of the middle alone, all channels: it only has to tell which crops are worth a comparison.
     """
     size = schema.num_image_bytes
-    begin = _place_of_pixels(record, size)
     part = min(size, _MIDDLE_BYTES)
-    begin += (size - part) // 2
+    begin = _place_of_pixels(record, size) + (size - part) // 2
     checksum: int = google_crc32c.value(record[begin : begin + part])
     return checksum
 
 
-def _place_of_pixels(record: bytes | memoryview, size: int) -> int:
+def _place_of_pixels(record: bytes, size: int) -> int:
     """Byte at which the pixels begin: those of the first feature, since they are sorted."""
     head = _bytes_head("image", size)
-    return bytes(record[: len(head) + _MAX_VARINT_BYTES]).index(head) + len(head)
+    return record.index(head, 0, _MAX_HEAD_BYTES) + len(head)
 
 
 def decode(record: bytes, schema: Schema) -> Crop:
@@ -234,6 +233,7 @@ def _crop(features: Any, schema: Schema) -> Crop:
     )
 
 
+@functools.lru_cache(maxsize=4096)  # most records of a data set are of a few sizes
 def _varint(value: int) -> bytes:
     if 0 <= value <= 0x7F:
         return _SHORT_VARINTS[value]

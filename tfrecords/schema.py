@@ -210,9 +210,9 @@ class Schema:
             return f"A crop must have {wanted} here. Received: labels={labels}."
         if self.multi_label and not labels:
             return "A crop must have at least one label. Received: labels=()."
-        if any(not 0 <= label < self.num_classes for label in labels):
+        if labels and not 0 <= min(labels) <= max(labels) < self.num_classes:
             return f"Labels must lie in [0, {self.num_classes}). Received: labels={labels}."
-        if tuple(sorted(set(labels))) != labels:
+        if len(labels) > 1 and tuple(sorted(set(labels))) != labels:
             return f"Labels must be distinct and ascending. Received: labels={labels}."
         return None
 
