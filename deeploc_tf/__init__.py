@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from deeploc_tf.models.trained import load_trained
     from deeploc_tf.pipeline.batches import batches, training_batches
     from deeploc_tf.profiles.tables import read_table
+    from deeploc_tf.simulation.simulate import simulate
     from deeploc_tf.sources import FieldSource, FolderSource, Source, SourceError, TableSource
-    from deeploc_tf.sources.simulation.simulate import simulate
     from deeploc_tf.training.config import FitConfig
     from deeploc_tf.training.evaluate import evaluate
     from deeploc_tf.training.fit import fit
@@ -50,7 +50,7 @@ _MODULE_OF = {
     "FitConfig": "deeploc_tf.training.config",
     "evaluate": "deeploc_tf.training.evaluate",
     "fit": "deeploc_tf.training.fit",
-    "simulate": "deeploc_tf.sources.simulation.simulate",
+    "simulate": "deeploc_tf.simulation.simulate",
     "embed": "deeploc_tf.embedding.embed",
 }
 

@@ -25,9 +25,9 @@ import pandas as pd
 from deeploc_tf.features.intensity import Intensity
 from deeploc_tf.profiles.change import ChangeSettings, change
 from deeploc_tf.profiles.tables import VectorTable, write_table
-from deeploc_tf.sources.simulation.compartments import COMPARTMENTS
-from deeploc_tf.sources.simulation.field import NO_EFFECT, draw_field, draw_plate
-from deeploc_tf.sources.simulation.function import Protein, make_proteins
+from deeploc_tf.simulation.compartments import COMPARTMENTS
+from deeploc_tf.simulation.field import NO_EFFECT, draw_field, draw_plate
+from deeploc_tf.simulation.function import Protein, make_proteins
 
 NUM_PROTEINS, NUM_FIELDS, CELLS_OF_A_FIELD, DIFFICULTY = 68, 5, 3, 0.5
 MOVED_SHARE = 0.5

@@ -24,10 +24,10 @@ from deeploc_tf import TableSource, build_records, embed, fit, read_table
 from deeploc_tf.benchmark.benchmark import benchmark
 from deeploc_tf.benchmark.standards import read_standard
 from deeploc_tf.features.intensity import channel_numbers, correlation
+from deeploc_tf.simulation.compartments import COMPARTMENTS
+from deeploc_tf.simulation.function import STANDARDS
+from deeploc_tf.simulation.simulate import CHANNELS, Screen, simulate
 from deeploc_tf.sources.images import read_image
-from deeploc_tf.sources.simulation.compartments import COMPARTMENTS
-from deeploc_tf.sources.simulation.function import STANDARDS
-from deeploc_tf.sources.simulation.simulate import CHANNELS, Screen, simulate
 from deeploc_tf.study.demo import CONFIG
 
 DIFFICULTIES = (0.1, 0.5, 0.9)

@@ -19,7 +19,7 @@ import pandas as pd
 
 from deeploc_tf import FitConfig, TableSource, build_records, evaluate, fit
 from deeploc_tf.report.drawing import COLORS, GRAY, new_figure, picture
-from deeploc_tf.sources.simulation.simulate import CHANNELS, Screen, simulate
+from deeploc_tf.simulation.simulate import CHANNELS, Screen, simulate
 
 SCREENS = {
     "first": Screen(difficulty=0.2, seed=1),

@@ -12,7 +12,7 @@ import tifffile
 from click.testing import CliRunner, Result
 
 from deeploc_tf.cli import main
-from deeploc_tf.sources.simulation.simulate import Screen, simulate
+from deeploc_tf.simulation.simulate import Screen, simulate
 from tfrecords.manifest import read_manifest
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from deeploc_tf.benchmark.benchmark import StandardScores
 from deeploc_tf.benchmark.scores import PrecisionRecallCurve
-from deeploc_tf.sources.simulation.simulate import Screen
+from deeploc_tf.simulation.simulate import Screen
 
 pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
 pytestmark = pytest.mark.slow

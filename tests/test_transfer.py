@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import transfer
 
-from deeploc_tf.sources.simulation.simulate import Screen
+from deeploc_tf.simulation.simulate import Screen
 
 
 def test_the_table_gives_means_and_deviations_and_chance_where_nothing_was_trained() -> None:

@@ -59,8 +59,8 @@ def simulate(
     Proteins sit in 17 localizations and work in complexes, pathways and processes; the nearer in
     function, the more alike they look. The truth stands beside the crops, in SCREEN/standards.
     """
-    from deeploc_tf.sources.simulation.simulate import PROTEOME, Screen
-    from deeploc_tf.sources.simulation.simulate import simulate as draw
+    from deeploc_tf.simulation.simulate import PROTEOME, Screen
+    from deeploc_tf.simulation.simulate import simulate as draw
 
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     settings = dataclasses.replace(PROTEOME if proteome else Screen(), **changes)

@@ -15,9 +15,9 @@ import pandas as pd
 from deeploc_tf.benchmark.standards import Standard, read_standard
 from deeploc_tf.ingest import build_records
 from deeploc_tf.pipeline.splits import with_usual_splits
+from deeploc_tf.simulation.function import STANDARDS
+from deeploc_tf.simulation.simulate import CHANNELS, Screen, simulate, truth_digest
 from deeploc_tf.sources import TableSource
-from deeploc_tf.sources.simulation.function import STANDARDS
-from deeploc_tf.sources.simulation.simulate import CHANNELS, Screen, simulate, truth_digest
 from deeploc_tf.study.config import StudyConfigError
 from deeploc_tf.study.parts import RecordsData, SimulatedData
 from deeploc_tf.study.steps import Steps

@@ -15,14 +15,14 @@ from deeploc_tf.embedding.embed import embed
 from deeploc_tf.ingest import build_records
 from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.serving.export import export
-from deeploc_tf.sources import TableSource
-from deeploc_tf.sources.simulation.function import STANDARDS
-from deeploc_tf.sources.simulation.simulate import (
+from deeploc_tf.simulation.function import STANDARDS
+from deeploc_tf.simulation.simulate import (
     CHANNELS,
     Screen,
     check_same_screen,
     simulate,
 )
+from deeploc_tf.sources import TableSource
 from deeploc_tf.study.demo_page import write_demo_page
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit

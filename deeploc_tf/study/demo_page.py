@@ -22,8 +22,8 @@ from deeploc_tf.report.curves import (
 )
 from deeploc_tf.report.map import protein_map
 from deeploc_tf.report.page import Section, write_page
+from deeploc_tf.simulation.simulate import CHANNELS
 from deeploc_tf.sources.images import read_image
-from deeploc_tf.sources.simulation.simulate import CHANNELS
 
 if TYPE_CHECKING:
     from deeploc_tf.study.demo import Demo

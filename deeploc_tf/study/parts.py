@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from deeploc_tf.sources.simulation.function import STANDARDS
-from deeploc_tf.sources.simulation.simulate import PROTEOME, Screen, check_settings
+from deeploc_tf.simulation.function import STANDARDS
+from deeploc_tf.simulation.simulate import PROTEOME, Screen, check_settings
 from tfrecords.errors import did_you_mean
 
 

@@ -14,16 +14,16 @@ import tifffile
 from scipy.stats import f_oneway
 
 from deeploc_tf.benchmark.standards import read_standard
-from deeploc_tf.sources.simulation.cell import WINDOW, draw_cell
-from deeploc_tf.sources.simulation.compartments import COMPARTMENTS, DRAWINGS
-from deeploc_tf.sources.simulation.field import CROP_SIZE, draw_field
-from deeploc_tf.sources.simulation.function import (
+from deeploc_tf.simulation.cell import WINDOW, draw_cell
+from deeploc_tf.simulation.compartments import COMPARTMENTS, DRAWINGS
+from deeploc_tf.simulation.field import CROP_SIZE, draw_field
+from deeploc_tf.simulation.function import (
     MEMBER_WEIGHT,
     Protein,
     make_proteins,
     standards,
 )
-from deeploc_tf.sources.simulation.simulate import (
+from deeploc_tf.simulation.simulate import (
     GENERATOR_VERSION,
     Screen,
     check_same_screen,
@@ -288,9 +288,7 @@ def test_the_digest_of_the_truth_is_that_of_the_settings(change: dict[str, float
 
 def test_the_digest_of_the_truth_is_that_of_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     before = truth_digest(SMALL)
-    monkeypatch.setattr(
-        "deeploc_tf.sources.simulation.simulate.GENERATOR_VERSION", GENERATOR_VERSION + 1
-    )
+    monkeypatch.setattr("deeploc_tf.simulation.simulate.GENERATOR_VERSION", GENERATOR_VERSION + 1)
     assert truth_digest(SMALL) != before
 
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from deeploc_tf.sources.simulation.cell import (
+from deeploc_tf.simulation.cell import (
     WINDOW,
     Cell,
     Ellipse,

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from deeploc_tf.sources.simulation.cell import WINDOW, Cell, Image, draw_cell
-from deeploc_tf.sources.simulation.compartments import COMPARTMENTS, DRAWINGS
-from deeploc_tf.sources.simulation.function import Protein
+from deeploc_tf.simulation.cell import WINDOW, Cell, Image, draw_cell
+from deeploc_tf.simulation.compartments import COMPARTMENTS, DRAWINGS
+from deeploc_tf.simulation.function import Protein
 
 CROP_SIZE = 64
 SPACING = 46

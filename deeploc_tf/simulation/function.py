@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.sources.simulation.compartments import COMPARTMENTS
+from deeploc_tf.simulation.compartments import COMPARTMENTS
 
 MEMBER_WEIGHT = 0.2
 """A protein is a member of each compartment that holds at least this share of its light."""

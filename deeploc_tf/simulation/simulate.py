@@ -17,9 +17,9 @@ import pandas as pd
 import tifffile
 from numpy.typing import NDArray
 
-from deeploc_tf.sources.simulation.compartments import COMPARTMENTS
-from deeploc_tf.sources.simulation.field import NO_EFFECT, Field, draw_field, draw_plate
-from deeploc_tf.sources.simulation.function import Protein, make_proteins, standards
+from deeploc_tf.simulation.compartments import COMPARTMENTS
+from deeploc_tf.simulation.field import NO_EFFECT, Field, draw_field, draw_plate
+from deeploc_tf.simulation.function import Protein, make_proteins, standards
 from deeploc_tf.version import __version__
 from tfrecords.publishing import publish_json, publishing_folder
 
