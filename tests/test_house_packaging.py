@@ -24,7 +24,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     source = tmp_path_factory.mktemp("source")
     for name in SOURCES:
         shutil.copy(ROOT / name, source)
-    for folder in ("tfrecords", "deeploc_tf", "tests", "docs", "perf"):
+    for folder in ("tfrecords", "deeploc_tf", "tests", "docs", "experiments", "perf"):
         ignore = shutil.ignore_patterns("__pycache__", "_build")
         shutil.copytree(ROOT / folder, source / folder, ignore=ignore)
     output = tmp_path_factory.mktemp("wheel")

@@ -1,4 +1,4 @@
-"""How docs/real_features.py scores a table: on tables made for it, without the real data."""
+"""How experiments/real_features.py scores a table: on tables made for it, without the real data."""
 
 from __future__ import annotations
 

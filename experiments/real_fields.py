@@ -1,6 +1,6 @@
 """Real fields: train on the cells of one field, predict those of the other.
 
-    python docs/real_fields.py DATA OUT [--seeds 1,2,3]
+    python experiments/real_fields.py DATA OUT [--seeds 1,2,3]
 
 DATA is a folder with two fields of view, `r01c01f0{1,2}p01-ch{1,3}sk1fk1fl1.tiff`, and `cells.csv`,
 a row a cell: image, x, y, localization. OUT receives records, runs and predictions. Stopped and

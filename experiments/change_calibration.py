@@ -1,6 +1,6 @@
 """Does `change` keep its promise? Calls where nothing moved, and where a tenth of the proteins did.
 
-    python docs/change_calibration.py OUT
+    python experiments/change_calibration.py OUT
 
 Two screens of 120 proteins, 20 and 24 cells each, are drawn as vectors of 12 numbers: a protein has
 a place, its cells scatter around it with standard deviation 1, and the treated screen is shifted as

@@ -1,6 +1,6 @@
 """A benchmark of real profiles: classic features of 3,952 yeast proteins against seven standards.
 
-    python docs/real_benchmark.py DATA OUT [--quick]
+    python experiments/real_benchmark.py DATA OUT [--quick]
 
 DATA is a folder with `protein_features` (Lu et al. 2018), `localization` (Huh et al. 2003) and
 `standards` (GO slim, KEGG, Complex Portal, CYC2008, SGD's names). OUT receives the scaled profiles

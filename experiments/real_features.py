@@ -1,6 +1,6 @@
 """What vectors of each method tell of five yeast proteins: neighbors and a linear probe, by cell.
 
-    python docs/real_features.py DATA OUT [--seeds 1,2,3] [--page docs/real-features.md]
+    python experiments/real_features.py DATA OUT [--seeds 1,2,3] [--page docs/real-features.md]
 
 DATA is a folder with `images/<PROTEIN>/<PROTEIN>_<field>_rfp_<cell>_{gfp,rfp}.tif`; OUT receives
 records, runs and tables. Stopped and started again, it goes on where it was. Fields 1 to 3 train

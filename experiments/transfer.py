@@ -1,6 +1,6 @@
 """How many cells of a new screen does a network need that has learnt on another one?
 
-    python docs/transfer.py OUT
+    python experiments/transfer.py OUT
 
 As Kraus et al. 2017 asked: a network is trained on a large screen, then goes on with a few cells of
 each class of another screen, of another look; beside it, the same network begins from nothing. OUT
@@ -30,7 +30,7 @@ FIRST = FitConfig(**NETWORK, epochs=20, batch_size=32, warmup_epochs=1, evaluate
 # Cells a class -> epochs: about as many steps as the network gets better in.
 EPOCHS = {1: 60, 5: 40, 25: 15, 100: 6, 250: 4}
 REPEATS = 5
-PICTURE = Path(__file__).parent / "images" / "transfer.png"
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "transfer.png"
 
 
 def main(out: Path) -> None:

@@ -1,6 +1,6 @@
 """How hard is the simulated screen? DeepLoc against a linear model on ten numbers a cell.
 
-    python docs/difficulty.py OUT
+    python experiments/difficulty.py OUT
 
 For three settings of `--difficulty`, OUT gets a screen, its records, a DeepLoc of a quarter of the
 filters and its profiles; what is there already is not made again. The linear model gets ten

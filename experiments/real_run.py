@@ -1,6 +1,6 @@
 """The real run: five yeast proteins, two tasks, three seeds, plain baselines, profiles.
 
-    python docs/real_run.py DATA OUT [--seeds 1,2,3] [--tasks A,B] [--precision float32]
+    python experiments/real_run.py DATA OUT [--seeds 1,2,3] [--tasks A,B] [--precision float32]
 
 DATA is a folder with `images/<PROTEIN>/<PROTEIN>_<field>_rfp_<cell>_{gfp,rfp}.tif`; OUT receives
 records, runs and tables. Stopped and started again, it goes on where it was. Field 4 tests; fields

@@ -1,6 +1,6 @@
 """Are moved proteins found, and no others? `change` on simulated screens whose truth is known.
 
-    python docs/change_study.py OUT [PLATES]
+    python experiments/change_study.py OUT [PLATES]
 
 68 proteins are imaged again and again: 5 fields of 3 cells each, with their own focus, gain and
 background. In three screens nothing moved; in three others half of the light of 7 proteins is in
