@@ -53,7 +53,7 @@ import pandas as pd
 
 import tfrecords.writer
 from deeploc_tf.ingest import build_records
-from deeploc_tf.sources.tables import TableSource
+from deeploc_tf.sources.crop_table import TableSource
 from tfrecords.codec import encode
 from tfrecords.framing import frame
 from tfrecords.publishing import write_file

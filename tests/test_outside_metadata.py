@@ -21,8 +21,8 @@ from deeploc_tf.ingest import build_records
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.pipeline.pairs import Pairs
 from deeploc_tf.profiles.tables import read_table, writing_table
+from deeploc_tf.sources.crop_table import TableSource
 from deeploc_tf.sources.source import SourceError
-from deeploc_tf.sources.tables import TableSource
 from tfrecords.codec import decode
 from tfrecords.errors import SchemaError, SplitError
 from tfrecords.manifest import Manifest, read_manifest

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deeploc_tf.ingest import build_records
-from deeploc_tf.sources.deeploc_hdf5 import DeepLocHDF5Source
-from deeploc_tf.sources.deeploc_layout import place_blocks
+from deeploc_tf.sources.historical.deeploc_hdf5 import DeepLocHDF5Source
+from deeploc_tf.sources.historical.deeploc_layout import place_blocks
 from deeploc_tf.sources.source import RejectedCrop, SourceError
 from tfrecords.codec import decode
 from tfrecords.errors import SplitError

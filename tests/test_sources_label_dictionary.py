@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deeploc_tf.ingest import build_records
-from deeploc_tf.sources.channel_naming import NAMINGS
 from deeploc_tf.sources.folders import FolderSource
-from deeploc_tf.sources.label_dictionary import LabelDictionarySource
-from deeploc_tf.sources.pickled_dictionary import read_pickled_dictionary
+from deeploc_tf.sources.historical.channel_naming import NAMINGS
+from deeploc_tf.sources.historical.label_dictionary import LabelDictionarySource
+from deeploc_tf.sources.historical.pickled_dictionary import read_pickled_dictionary
 from deeploc_tf.sources.source import SourceError
 from tfrecords.codec import decode
 from tfrecords.errors import SplitError

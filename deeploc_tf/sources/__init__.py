@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from deeploc_tf.sources.cell_table import CellTable
-from deeploc_tf.sources.deeploc_hdf5 import DeepLocHDF5Source
+from deeploc_tf.sources.crop_table import TableSource
 from deeploc_tf.sources.fields import FieldSource
 from deeploc_tf.sources.folders import FolderSource
+from deeploc_tf.sources.historical.deeploc_hdf5 import DeepLocHDF5Source
+from deeploc_tf.sources.historical.label_dictionary import LabelDictionarySource
 from deeploc_tf.sources.images import read_image
-from deeploc_tf.sources.label_dictionary import LabelDictionarySource
 from deeploc_tf.sources.source import Source, SourceError
-from deeploc_tf.sources.tables import TableSource
 
 __all__ = [
     "CellTable",

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.sources.deeploc_layout import (
+from deeploc_tf.sources.hdf5_file import data_set, open_hdf5, whole
+from deeploc_tf.sources.historical.deeploc_layout import (
     Member,
     as_image,
     channel_names_of,
@@ -24,7 +25,6 @@ from deeploc_tf.sources.deeploc_layout import (
     read_column,
     read_slice,
 )
-from deeploc_tf.sources.hdf5_file import data_set, open_hdf5, whole
 from deeploc_tf.sources.likeness import check_different
 from deeploc_tf.sources.source import Pixels, Reject, RejectedCrop, SourceError
 from tfrecords.errors import SplitError

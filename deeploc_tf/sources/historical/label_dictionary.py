@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from deeploc_tf.names import same_form
 from deeploc_tf.sources.cell_files import CellFiles
-from deeploc_tf.sources.channel_naming import ChannelNaming, find_naming
+from deeploc_tf.sources.historical.channel_naming import ChannelNaming, find_naming
+from deeploc_tf.sources.historical.pickled_dictionary import read_pickled_dictionary
 from deeploc_tf.sources.likeness import check_different
 from deeploc_tf.sources.patterns import FolderPattern
-from deeploc_tf.sources.pickled_dictionary import read_pickled_dictionary
 from deeploc_tf.sources.root import Root, is_listed
 from deeploc_tf.sources.source import Pixels, Reject, SourceError
 from tfrecords.errors import SplitError, did_you_mean
