@@ -28,7 +28,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo study study-small install install-addons install-matrix test test-addons test-long test-serving test-beam reliability test-gpu lint format types \
-	layers docs cli-reference wheel check clean
+	layers docs cli-reference size wheel check clean
 
 help: ## print these targets
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
@@ -126,6 +126,9 @@ layers: $(INSTALLED) ## import contracts between the rooms
 
 docs: $(INSTALLED) ## documentation, warnings are errors, in docs/_build
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
+
+size: $(INSTALLED) ## code lines per room, options per command, base dependencies
+	$(BIN)/python experiments/size.py
 
 cli-reference: $(INSTALLED) ## write docs/cli.md anew from --help
 	$(BIN)/python docs/make_cli_reference.py
