@@ -16,7 +16,7 @@ from click.testing import CliRunner
 import tfrecords.manifest as manifest_module
 from deeploc_tf.cli import main
 from deeploc_tf.embedding.embed import embed
-from deeploc_tf.profiles.unfinished import Unfinished
+from deeploc_tf.profiles.tables.unfinished import Unfinished
 from deeploc_tf.study.demo import demo
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit

@@ -17,13 +17,18 @@ import pytest
 from click.testing import CliRunner
 
 from deeploc_tf.cli import main
-from deeploc_tf.embedding.parts import read_part, rows_of_part, writing_part
 from deeploc_tf.features.parts import Parts
-from deeploc_tf.profiles import tables
 from deeploc_tf.profiles.fitting import TransformSettings
 from deeploc_tf.profiles.profile import ProfileSettings, profile
-from deeploc_tf.profiles.rows import open_rows
-from deeploc_tf.profiles.tables import VectorTable, read_table, write_table, writing_table
+from deeploc_tf.profiles.tables import (
+    VectorTable,
+    read_table,
+    vector_table,
+    write_table,
+    writing_table,
+)
+from deeploc_tf.profiles.tables.row_table import open_rows
+from deeploc_tf.profiles.tables.spill import read_part, rows_of_part, writing_part
 from deeploc_tf.profiles.transforms import load_transform
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -327,7 +332,7 @@ def test_a_table_of_a_later_version_is_refused(
     if suffix == ".h5ad":
         pytest.importorskip("anndata")
     path = tmp_path / f"cells{suffix}"
-    monkeypatch.setattr(tables, "FORMAT_VERSION", 3)
+    monkeypatch.setattr(vector_table, "FORMAT_VERSION", 3)
     write_table(path, cells())
     monkeypatch.undo()
     readers = [as_a_whole, *([by_row_readers] if suffix in STREAMED else [])]

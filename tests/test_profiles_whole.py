@@ -9,8 +9,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from deeploc_tf.profiles import tables, whole
-from deeploc_tf.profiles.tables import VectorTable, read_table, write_table, writing_table
+from deeploc_tf.profiles.tables import (
+    VectorTable,
+    npz,
+    read_table,
+    vector_table,
+    write_table,
+    writing_table,
+)
 
 SUFFIXES = (".npz", ".h5ad")
 NAMES = ("conv_5_max_0", "fc_2_0", "fc_2_1")
@@ -72,7 +78,7 @@ def test_what_does_not_fit_into_memory_is_refused(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     skip_without_anndata(suffix)
-    monkeypatch.setattr(whole, "MOST_BYTES", 24 * 3 * 4 - 1)
+    monkeypatch.setattr(npz, "MOST_BYTES", 24 * 3 * 4 - 1)
     with pytest.raises(ValueError, match=r"24 rows of 3 .*Write \.h5 or \.parquet"):
         write_table(tmp_path / f"cells{suffix}", table())
 
@@ -111,7 +117,7 @@ def test_h5ad_without_anndata_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "anndata", None)
-    with pytest.raises(whole.MissingAnnDataError, match=r"pip install 'deeploc-tf\[anndata\]'"):
+    with pytest.raises(npz.MissingAnnDataError, match=r"pip install 'deeploc-tf\[anndata\]'"):
         write_table(tmp_path / "cells.h5ad", table())
     assert list(tmp_path.iterdir()) == []
 
@@ -119,8 +125,8 @@ def test_h5ad_without_anndata_says_how_to_install_it(
 def test_the_bytes_do_not_tell_how_rows_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "_BLOCK_BYTES", 8 * 12)
-    monkeypatch.setattr(tables, "_CHUNK_BYTES", 4 * 12)  # blocks of 8 rows
+    monkeypatch.setattr(vector_table, "_BLOCK_BYTES", 8 * 12)
+    monkeypatch.setattr(vector_table, "_CHUNK_BYTES", 4 * 12)  # blocks of 8 rows
     for suffix in (".h5", ".parquet"):
         contents = []
         for size in (1, 5, 8, 24):

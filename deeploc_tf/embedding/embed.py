@@ -16,7 +16,6 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deeploc_tf.embedding.columns import column_types, column_values, record_features
-from deeploc_tf.embedding.parts import read_part, rows_of_part, writing_part
 from deeploc_tf.models.extractors import (
     feature_extractor,
     feature_layer,
@@ -32,7 +31,6 @@ from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.shards import shard_batches
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.profiles.aggregate import MeanProfiles
-from deeploc_tf.profiles.rows import open_rows
 from deeploc_tf.profiles.tables import (
     SUFFIXES,
     VectorTable,
@@ -41,7 +39,9 @@ from deeploc_tf.profiles.tables import (
     write_table,
     writing_table,
 )
-from deeploc_tf.profiles.unfinished import Unfinished
+from deeploc_tf.profiles.tables.row_table import open_rows
+from deeploc_tf.profiles.tables.spill import read_part, rows_of_part, writing_part
+from deeploc_tf.profiles.tables.unfinished import Unfinished
 from deeploc_tf.version import __version__
 from tfrecords.errors import DamagedRecordsError
 from tfrecords.manifest import Manifest, ShardInfo

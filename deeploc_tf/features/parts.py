@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.features.crops import CropBatch
-from deeploc_tf.profiles.unfinished import Unfinished
+from deeploc_tf.profiles.tables.unfinished import Unfinished
 from tfrecords.framing import masked_checksum
 from tfrecords.publishing import publish_chunks
 

@@ -13,7 +13,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.profiles.moved import Shifts, permuted_pseudo_f, pseudo_f, shifts
-from deeploc_tf.profiles.rows import RowTable, check_same_features, open_rows, origin
 from deeploc_tf.profiles.screens import (
     FEWEST_VECTORS,
     Projected,
@@ -23,6 +22,7 @@ from deeploc_tf.profiles.screens import (
     reduced,
     screen,
 )
+from deeploc_tf.profiles.tables.row_table import RowTable, check_same_features, open_rows, origin
 from deeploc_tf.units import columns_of
 from deeploc_tf.version import __version__
 from tfrecords.publishing import check_absent, publish_bytes, publish_json

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.profiles.reading import read_profiles
-from deeploc_tf.profiles.rows import is_row_table, open_rows
+from deeploc_tf.profiles.tables.row_table import is_row_table, open_rows
 from tfrecords.errors import did_you_mean
 
 Similarity = Literal["cosine", "pearson", "euclidean"]

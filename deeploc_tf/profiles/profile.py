@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from deeploc_tf.profiles.by_protein import MEMORY, means_by_replicate, vectors_by_protein
 from deeploc_tf.profiles.fitting import TransformSettings, fit_transform, group_codes
-from deeploc_tf.profiles.rows import Groups, RowTable, open_rows
 from deeploc_tf.profiles.summaries import (
     METHODS,
     SUMMARIES,
@@ -24,6 +23,7 @@ from deeploc_tf.profiles.summaries import (
     standard_errors,
 )
 from deeploc_tf.profiles.tables import TableWriter, check_table, writing_table
+from deeploc_tf.profiles.tables.row_table import Groups, RowTable, open_rows
 from deeploc_tf.profiles.transforms import Transform, load_transform, save_transform
 from deeploc_tf.units import columns_of
 from deeploc_tf.version import __version__

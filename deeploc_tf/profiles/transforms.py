@@ -86,7 +86,7 @@ class Transform:
     Attributes:
         normalization: done first.
         projection: done second.
-        features: of what is transformed, see `deeploc_tf.profiles.rows.origin`.
+        features: of what is transformed, see `deeploc_tf.profiles.tables.row_table.origin`.
         settings: how it was fitted, JSON-ready.
     """
 

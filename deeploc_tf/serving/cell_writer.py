@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deeploc_tf.profiles.table_format import ARROW_TYPES
+from deeploc_tf.profiles.tables.table_format import ARROW_TYPES
 from tfrecords.publishing import sync
 
 _ROWS_OF_A_GROUP = 8192

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deeploc_tf.profiles.table_format import NUMBER_TYPES, digests_of
+from deeploc_tf.profiles.tables.table_format import NUMBER_TYPES, digests_of
 
 WHOLE_SUFFIXES = (".npz", ".h5ad")
 MOST_BYTES = 2 << 30  # of features; writing takes about twice as much memory

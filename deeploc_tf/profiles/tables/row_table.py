@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from deeploc_tf.names import tidy
-from deeploc_tf.profiles.table_format import (
+from deeploc_tf.profiles.tables.table_format import (
     DIGESTS_KEY,
     METADATA_KEY,
     NUMBER_TYPES,

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from deeploc_tf.profiles.table_format import ARROW_TYPES, rows_digest
+from deeploc_tf.profiles.tables.table_format import ARROW_TYPES, rows_digest
 from tfrecords.publishing import publishing
 
 _VECTORS = "vectors"

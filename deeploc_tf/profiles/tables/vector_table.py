@@ -2,14 +2,14 @@
 
 All formats hold the same: float32 features and their names, text or number columns that describe
 each row, a JSON object that says where all of it came from, and digests of all of these, which
-every reader compares: see `deeploc_tf.profiles.table_format`.
+every reader compares: see `deeploc_tf.profiles.tables.table_format`.
 
 - HDF5: `features` `(num_rows, num_features)`; `feature_names`; one data set a column under
   `metadata/`; the JSON in the attribute `provenance`; `digests`.
 - Parquet: columns `Metadata_Key`, `Metadata_Protein`, ... and one column a feature (`fc_2_000`,
   ...), as pycytominer and copairs expect; the JSON in the schema's metadata, the digests in that of
   the file.
-- .npz and .h5ad hold the whole table at once: see `deeploc_tf.profiles.whole`.
+- .npz and .h5ad hold the whole table at once: see `deeploc_tf.profiles.tables.npz`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from deeploc_tf.profiles.rows import damage_told, open_rows
-from deeploc_tf.profiles.table_format import (
+from deeploc_tf.profiles.tables.npz import WHOLE_SUFFIXES, WholeWriter, check_whole, read_whole
+from deeploc_tf.profiles.tables.row_table import damage_told, open_rows
+from deeploc_tf.profiles.tables.table_format import (
     ARROW_TYPES,
     DIGESTS_KEY,
     FORMAT_VERSION,
@@ -43,7 +44,6 @@ from deeploc_tf.profiles.table_format import (
     head_digest,
     kind_of,
 )
-from deeploc_tf.profiles.whole import WHOLE_SUFFIXES, WholeWriter, check_whole, read_whole
 from tfrecords.publishing import publishing
 
 __all__ = [

@@ -1,0 +1,204 @@
+"""Text tables of other tools: a protein a line."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deeploc_tf.names import tidy
+from deeploc_tf.profiles.tables.vector_table import VectorTable
+from deeploc_tf.text_tables import TableError, place, read_delimited
+from deeploc_tf.units import is_place
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_METADATA = "metadata_"  # begins the name of a column that is no feature, in any case
+_PROTEIN = ("protein", "gene")
+# What our tables say of a protein; as a feature it would decide who is alike, as would a plate.
+_OF_PROTEINS = frozenset(
+    (*_PROTEIN, "key", "num_crops", "num_replicates", "dispersion", "standard_error")
+)
+_UNNAMED = re.compile(r"(Unnamed: \d+)?")  # as pandas writes row numbers, and reads them again
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NO_NUMBER = {
+    **dict.fromkeys(("", "nan", "na", "n/a", "null", "none"), np.nan),
+    **dict.fromkeys(("inf", "+inf", "infinity", "+infinity"), np.inf),
+    **dict.fromkeys(("-inf", "-infinity"), -np.inf),
+}
+_LARGEST = float(np.finfo(np.float32).max)
+
+_log = logging.getLogger(__name__)
+
+
+def read_text(path: Path) -> VectorTable:
+    """See `read_profiles`."""
+    rows = read_delimited(path, first_may_be_unnamed=True)
+    described, names = _columns(rows.column_names, path)
+    metadata = pd.DataFrame(
+        {name: rows[column].to_pylist() for name, column in described.items()}, dtype=object
+    )
+    metadata["protein"] = _proteins(metadata["protein"], path)
+    if described["protein"] == rows.column_names[0]:
+        _check_names(metadata["protein"].tolist(), described["protein"], path)
+    features = np.empty((rows.num_rows, len(names)), np.float32)
+    vanished = 0
+    for index, name in enumerate(names):
+        numbers = _numbers(rows[name], name, path)
+        features[:, index] = numbers
+        vanished += int(((numbers != 0) & (features[:, index] == 0)).sum())
+    undefined = int((~np.isfinite(features)).any(axis=1).sum())
+    if undefined:
+        _log.warning(
+            "%s: %d of %d proteins have a feature that is missing or infinite.",
+            path.name,
+            undefined,
+            len(features),
+        )
+    if vanished:
+        _log.warning(
+            "%s: %d value%s too small for float32 and become 0.",
+            path.name,
+            vanished,
+            "s are" if vanished > 1 else " is",
+        )
+    provenance = {"kind": "profiles", "columns": dict.fromkeys(described, "text")}
+    return VectorTable(features, metadata, provenance, tuple(names))
+
+
+def _columns(header: list[str], path: Path) -> tuple[dict[str, str], list[str]]:
+    """Name in our metadata -> column of the table, and the names of the features."""
+    if len(header) > 1 and all(map(_is_number, header[1:])) and not _are_counted(header[1:]):
+        msg = (
+            "A text table must have a header, a line of names of columns that are no numbers. "
+            f"Received: {path}, line 1: {', '.join(header[:4])}{', ...' * (len(header) > 4)}."
+        )
+        raise TableError(msg)
+    described: dict[str, str] = {}
+    for column in header:
+        if tidy(column).lower().startswith(_METADATA):
+            plain = tidy(column)[len(_METADATA) :]
+            name = plain[:1].lower() + plain[1:]
+            name = name.lower() if name.lower() in _PROTEIN else name
+            if described.setdefault(name, column) != column:
+                msg = (
+                    "Columns of metadata must differ in more than the case of their first letters. "
+                    f"Received: {described[name]!r} and {column!r} in {path}, line 1."
+                )
+                raise TableError(msg)
+    by_name = {tidy(column).lower(): column for column in reversed(header)}
+    of_protein = next(
+        (found[name] for found in (described, by_name) for name in _PROTEIN if name in found),
+        header[0],
+    )
+    others = {name: column for name, column in described.items() if column != of_protein}
+    used = {of_protein, *others.values()}
+    names = [column for column in header if column not in used]
+    if names and names[0] == header[0] and _UNNAMED.fullmatch(tidy(header[0])):
+        del names[0]  # numbers of rows
+    if unnamed := [name for name in names if _UNNAMED.fullmatch(tidy(name))]:
+        msg = (
+            f"A feature must have a name. Received: a column {unnamed[0]!r} in {path}, line 1, as "
+            "pandas calls one without a name. Remove it, or name it."
+        )
+        raise TableError(msg)
+    if said := [name for name in names if tidy(name).lower() in _OF_PROTEINS or is_place(name)]:
+        msg = (
+            "What describes proteins must stand in columns named Metadata_..., or it would be a "
+            f"feature. Received: column {said[0]!r} in {path}, line 1. Name it "
+            f"Metadata_{tidy(said[0])}, or remove it."
+        )
+        raise TableError(msg)
+    if not names:
+        msg = f"Profiles must have a feature. Received: {path} with {', '.join(header)}."
+        raise TableError(msg)
+    return {"protein": of_protein, **others}, names
+
+
+def _are_counted(names: list[str]) -> bool:
+    """Whether they are the numbers from 0 that pandas writes; no profile is like that."""
+    return len(names) > 2 and names == [str(index) for index in range(len(names))]
+
+
+def _proteins(written: pd.Series[str], path: Path) -> list[str]:
+    """Names without what nobody sees; each is there once."""
+    names, rows = [], dict[str, int]()
+    for row, value in enumerate(written):
+        name = tidy(value)
+        if not name or name.startswith("#"):
+            msg = (
+                "Every line must name a protein, and comments are not understood. Received: "
+                f"{value!r} ({place(path, row)})."
+            )
+            raise TableError(msg)
+        if (first := rows.setdefault(name, row)) != row:
+            msg = (
+                f"Each protein must have one line. Received: {name!r} more than once, in lines "
+                f"{first + 2} and {row + 2} of {path}."
+            )
+            raise TableError(msg)
+        names.append(name)
+    return names
+
+
+def _check_names(names: list[str], column: str, path: Path) -> None:
+    """Refuse a first column that names proteins only because it is the first."""
+    if tidy(column).lower() in {*_PROTEIN, *(_METADATA + name for name in _PROTEIN)}:
+        return
+    problem = ""
+    if names == [str(row) for row in range(len(names))]:
+        problem = "which numbers the rows"
+    elif all("." in name and _NUMBER.fullmatch(name) for name in names):
+        problem = f"which holds numbers, such as {names[0]}"
+    if problem:
+        msg = (
+            "A table must name the proteins in its first column, or in one named protein, gene, "
+            f"Metadata_Protein or Metadata_Gene. Received: {path} with a first column {column!r}, "
+            f"{problem}. Name the column of the proteins 'protein'."
+        )
+        raise TableError(msg)
+
+
+def _numbers(values: pa.ChunkedArray, name: str, path: Path) -> NDArray[np.float64]:
+    """A feature; NaN where it is missing."""
+    import pyarrow as pa
+
+    try:
+        numbers: NDArray[np.float64] = values.cast(pa.float64()).to_numpy()
+        if (np.abs(numbers) <= _LARGEST).all():
+            return numbers
+    except pa.ArrowInvalid:  # it does not say where, and does not know of spaces
+        pass
+    numbers = np.empty(len(values))
+    for row, value in enumerate(values.to_pylist()):
+        numbers[row] = _number(value, name, place(path, row))
+    return numbers
+
+
+def _number(value: str, name: str, where: str) -> float:
+    plain = value.strip()
+    if (special := _NO_NUMBER.get(plain.lower())) is not None:
+        return special
+    if not _is_number(plain):
+        problem = (
+            "A text table must have proteins in one column, what describes them in columns named "
+            "Metadata_..., and numbers in all others, with a decimal point and nothing between "
+            "thousands"
+        )
+    elif abs(float(plain)) > _LARGEST:
+        problem = "A feature must be a number that float32 can hold"
+    else:
+        return float(plain)
+    msg = f"{problem}. Received: {value!r} in column {name!r} ({where})."
+    raise TableError(msg)
+
+
+def _is_number(text: str) -> bool:
+    plain = text.strip()
+    return _NUMBER.fullmatch(plain) is not None or plain.lower() in _NO_NUMBER
