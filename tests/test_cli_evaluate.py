@@ -78,7 +78,7 @@ def test_json_is_json_and_no_folder_is_made(trained: Path, tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fault_40_without_matplotlib_there_is_one_note_and_no_picture(
+def test_without_matplotlib_there_is_one_note_and_no_picture(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)

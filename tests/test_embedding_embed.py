@@ -198,7 +198,7 @@ def test_several_labels_are_joined(
         ({"dtype": "uint8"}, "dtype="),
     ],
 )
-def test_fault_29_records_of_other_crops_are_refused(
+def test_records_of_other_crops_are_refused(
     plain: Screen,
     changes: dict[str, Any],
     message: str,

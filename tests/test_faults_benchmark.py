@@ -1,7 +1,4 @@
-"""Each row of the table of faults that a benchmark must survive, by its number; 49 to 52.
-
-Rows whose subject has thorough tests elsewhere name them.
-"""
+"""Faults that a benchmark must survive; see docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -46,15 +43,13 @@ def vectors(seed: int = 0, count: int = 24) -> np.ndarray[Any, Any]:
         ({"a": NAMES}, "every one of 276 pairs"),
     ],
 )
-def test_row_49_50_no_overlap_no_pair_or_all_pairs(
-    terms: dict[str, list[str]], message: str
-) -> None:
+def test_no_overlap_no_pair_or_all_pairs(terms: dict[str, list[str]], message: str) -> None:
     standard = Standard("s", {term: frozenset(members) for term, members in terms.items()})
     with pytest.raises(StandardError, match=message):
         benchmark(vectors(), NAMES, [GROUPS, standard], extent=BARE)
 
 
-def test_row_49_mixed_names_are_counted() -> None:
+def test_mixed_names_are_counted() -> None:
     mixed = Standard("s", {"a": frozenset(["P00", "P01", "YAL001C"]), "b": frozenset(NAMES[4:7])})
     numbers = benchmark(vectors(), NAMES, [mixed], extent=BARE)[0].numbers
     assert numbers["proteins_in_standard"] == 6
@@ -71,7 +66,7 @@ def test_row_49_mixed_names_are_counted() -> None:
         ("a.json", '{"ER": ["A"], "ER": ["B"]}', "'ER' is there twice"),
     ],
 )
-def test_row_49_malformed_lines_and_double_terms_are_named(
+def test_malformed_lines_and_double_terms_are_named(
     tmp_path: Path, name: str, text: str, message: str
 ) -> None:
     (tmp_path / name).write_text(text)
@@ -102,7 +97,7 @@ ROW = st.one_of(
 
 @given(st.lists(ROW, min_size=8, max_size=14), st.sampled_from(KINDS))
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-def test_row_50_ties_duplicates_zero_constant_and_nan_profiles(
+def test_ties_duplicates_zero_constant_and_nan_profiles(
     rows: list[list[float]], kind: Kind
 ) -> None:
     features = np.array(rows, np.float32)
@@ -140,7 +135,7 @@ def exact_similarity(x: Any, y: Any, kind: Kind) -> float:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [24, 700])
-def test_row_50_identical_profiles_score_prevalence(kind: Kind, count: int) -> None:
+def test_identical_profiles_score_prevalence(kind: Kind, count: int) -> None:
     names = [f"P{i}" for i in range(count)]
     standard = Standard("s", {f"t{k}": frozenset(names[k::4]) for k in range(4)})
     same = np.repeat(vectors(3, 1), count, axis=0)
@@ -152,7 +147,7 @@ def test_row_50_identical_profiles_score_prevalence(kind: Kind, count: int) -> N
     assert numbers["mean_auroc"] == 0.5
 
 
-def test_row_50_equal_profiles_tie_also_where_no_matrix_is_kept(
+def test_equal_profiles_tie_also_where_no_matrix_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("deeploc_tf.benchmark.similarity._LARGEST_MATRIX", 10)
@@ -162,7 +157,7 @@ def test_row_50_equal_profiles_tie_also_where_no_matrix_is_kept(
     assert len(np.unique(similarities.block(slice(0, 300), slice(0, None)))) == 1
 
 
-def test_row_50_one_protein_and_doubles() -> None:
+def test_one_protein_and_doubles() -> None:
     with pytest.raises(ValueError, match=r"two or more.*1 profiles"):
         benchmark(vectors()[:1], NAMES[:1], [GROUPS])
     with pytest.raises(ValueError, match=r"\['P00'\] more than once"):
@@ -205,7 +200,7 @@ def scores_of_ties() -> tuple[float, float, float, int]:
         ),
     ],
 )
-def test_row_50_ties_are_decided_against_us_and_a_reversed_rule_is_seen(
+def test_ties_are_decided_against_us_and_a_reversed_rule_is_seen(
     monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, was: str, becomes: str
 ) -> None:
     honest = (6 / 15, 6 / 15, 2 / 5, 0)
@@ -217,7 +212,7 @@ def test_row_50_ties_are_decided_against_us_and_a_reversed_rule_is_seen(
 # 51: more proteins than a matrix of all pairs would have room for
 
 
-def test_row_51_a_bound_of_memory_holds_and_changes_no_number(
+def test_a_bound_of_memory_holds_and_changes_no_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("deeploc_tf.benchmark.similarity._LARGEST_MATRIX", 10)
@@ -242,7 +237,7 @@ def test_row_51_a_bound_of_memory_holds_and_changes_no_number(
 # 52: chance
 
 
-def test_row_52_shuffled_labels_and_random_profiles_sit_at_chance() -> None:
+def test_shuffled_labels_and_random_profiles_sit_at_chance() -> None:
     names = [f"P{i}" for i in range(300)]
     standard = Standard("s", {f"t{k}": frozenset(names[k::10]) for k in range(10)})
     known = np.eye(10, dtype=np.float32)[np.arange(300) % 10]

@@ -1,7 +1,7 @@
-"""Each row of the table of faults that a build must survive, by its number; 1 to 26.
+"""Faults that a build must survive; see docs/reliability.md.
 
-A row that is a subject of its own has its thorough tests elsewhere, which the row names. Row 8 is
-in test_ingest_resume.py; 19, 21, 22, 25 and label images (23) are in test_faults_fields.py.
+Faults of axes, fields and label images are in test_faults_fields.py, those of workers in
+test_ingest_resume.py.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def slow_build(crops: Path, home: Path, seconds: float) -> subprocess.Popen[byte
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def test_fault_01_a_killed_build_is_mended_by_the_next(crops: Path, home: Path) -> None:
+def test_a_killed_build_is_mended_by_the_next(crops: Path, home: Path) -> None:
     """At any moment: test_ingest_crash.py."""
     with slow_build(crops, home, 0.05) as process:
         wait_until(lambda: any(home.glob("*/batches/*.index")))
@@ -158,7 +158,7 @@ CROPS_OF_A_LONG_TABLE = 20_000
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_fault_02_an_interrupt_ends_a_command_cleanly(
+def test_an_interrupt_ends_a_command_cleanly(
     crops: Path, home: Path, number: signal.Signals, code: int
 ) -> None:
     rows = [(f"{i}", BAD) for i in range(CROPS_OF_A_LONG_TABLE)]
@@ -180,7 +180,7 @@ def test_fault_02_an_interrupt_ends_a_command_cleanly(
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("part", ["batch", "shard", "manifest"])
-def test_fault_03_a_full_disk_is_freed_again(
+def test_a_full_disk_is_freed_again(
     crops: Path, home: Path, monkeypatch: pytest.MonkeyPatch, number: int, part: str
 ) -> None:
     """At any write: test_ingest_crash.py."""
@@ -190,7 +190,7 @@ def test_fault_03_a_full_disk_is_freed_again(
 
 
 @pytest.mark.parametrize("part", ["batch", "shard", "manifest"])
-def test_fault_04_a_failing_disk_is_told_with_its_file(
+def test_a_failing_disk_is_told_with_its_file(
     crops: Path, home: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     """At any write, and short writes: test_ingest_crash.py."""
@@ -237,7 +237,7 @@ class Failing:
         self.patch.undo()
 
 
-def test_fault_05_all_is_staged_beside_the_output(
+def test_all_is_staged_beside_the_output(
     crops: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So no rename crosses a file system; and the exchange of two names may be missing."""
@@ -252,14 +252,14 @@ def test_fault_05_all_is_staged_beside_the_output(
     assert names(home) == ["records"]
 
 
-def test_fault_06_a_second_builder_is_refused(crops: Path, home: Path) -> None:
+def test_a_second_builder_is_refused(crops: Path, home: Path) -> None:
     """From other processes, living and dead: test_tfrecords_locking.py."""
     with locked(home / ".records.lock", "the output"):
         refused(LockedError, "process", lambda: build(crops, home / "records"), home)
     build(crops, home / "records")
 
 
-def test_fault_07_existing_output_is_refused(crops: Path, home: Path) -> None:
+def test_existing_output_is_refused(crops: Path, home: Path) -> None:
     build(crops, home / "records", seed=1)
     before = contents(home / "records")
     refused(OutputExistsError, "records", lambda: build(crops, home / "records"), home)
@@ -282,19 +282,19 @@ def test_fault_07_existing_output_is_refused(crops: Path, home: Path) -> None:
     )
 
 
-def test_fault_09_a_dangling_link_is_set_aside(crops: Path, home: Path) -> None:
+def test_a_dangling_link_is_set_aside(crops: Path, home: Path) -> None:
     (crops / BAD).unlink()
     (crops / BAD).symlink_to("nowhere.tif")
     set_aside(crops, home, "file cannot be read", BAD)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
-def test_fault_09_a_file_without_permission_is_set_aside(crops: Path, home: Path) -> None:
+def test_a_file_without_permission_is_set_aside(crops: Path, home: Path) -> None:
     (crops / BAD).chmod(0)
     set_aside(crops, home, "file cannot be read", BAD)
 
 
-def test_fault_09_a_stale_handle_is_told_with_its_file(
+def test_a_stale_handle_is_told_with_its_file(
     crops: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = os.open
@@ -309,7 +309,7 @@ def test_fault_09_a_stale_handle_is_told_with_its_file(
     refused(OSError, BAD, lambda: build(crops, home / "records", max_rejects=9), home)
 
 
-def test_fault_10_a_file_that_changes_during_the_build_is_refused(crops: Path, home: Path) -> None:
+def test_a_file_that_changes_during_the_build_is_refused(crops: Path, home: Path) -> None:
     def touch(count: int) -> None:
         if count == 15:
             os.utime(crops / BAD, ns=(0, 1))
@@ -317,7 +317,7 @@ def test_fault_10_a_file_that_changes_during_the_build_is_refused(crops: Path, h
     refused(SourceError, BAD, lambda: build(crops, home / "records", progress=touch), home)
 
 
-def test_fault_11_odd_names_clocks_and_locales(home: Path, tmp_path: Path) -> None:
+def test_odd_names_clocks_and_locales(home: Path, tmp_path: Path) -> None:
     odd = ["Ünïcode µm", "with  spaces", "x" * 200, "dash-ed.name", "日本語"]
     for number, name in enumerate(odd):
         (tmp_path / "odd" / name).mkdir(parents=True)
@@ -339,7 +339,7 @@ def test_fault_11_odd_names_clocks_and_locales(home: Path, tmp_path: Path) -> No
     verify_deep(home / "records")
 
 
-def test_fault_11_names_that_differ_in_case_alone_are_two(crops: Path, home: Path) -> None:
+def test_names_that_differ_in_case_alone_are_two(crops: Path, home: Path) -> None:
     """No name of a user becomes that of a file, so nothing collides on a disk that folds case."""
     rows = [("Cell", BAD, "a"), ("cell", BAD, "b"), ("c\u0327ell", BAD, "\u00e9")]
     pd.DataFrame(rows, columns=["key", "gfp", "protein"]).to_csv(crops / "t.csv", index=False)
@@ -362,7 +362,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize("fault", TABLES)
-def test_fault_12_bad_tables_are_refused(crops: Path, home: Path, fault: str) -> None:
+def test_bad_tables_are_refused(crops: Path, home: Path, fault: str) -> None:
     content, match = TABLES[fault]
     (crops / "t.csv").write_bytes(content.replace(b"{}", BAD.encode()))
     refused(
@@ -373,13 +373,13 @@ def test_fault_12_bad_tables_are_refused(crops: Path, home: Path, fault: str) ->
     )
 
 
-def test_fault_12_byte_order_mark_and_windows_lines_are_read(crops: Path, home: Path) -> None:
+def test_byte_order_mark_and_windows_lines_are_read(crops: Path, home: Path) -> None:
     (crops / "t.csv").write_bytes(b"\xef\xbb\xbfkey,gfp\r\na," + BAD.encode() + b"\r\n")
     manifest = build_records(TableSource(crops / "t.csv", {"gfp": "gfp"}), home / "records")
     assert manifest.num_crops("train") == 1
 
 
-def test_fault_13_duplicates_and_leaks_are_refused(crops: Path, home: Path) -> None:
+def test_duplicates_and_leaks_are_refused(crops: Path, home: Path) -> None:
     rows = [("a", BAD, "train"), ("a", GOOD, "test")]
     table = table_of(crops, rows, ["key", "gfp", "split"])
     refused(DuplicateKeyError, "'a'", lambda: build_records(table, home / "records"), home)
@@ -391,7 +391,7 @@ def test_fault_13_duplicates_and_leaks_are_refused(crops: Path, home: Path) -> N
     )
 
 
-def test_fault_13_a_crop_under_two_keys_in_two_splits_is_refused(crops: Path, home: Path) -> None:
+def test_a_crop_under_two_keys_in_two_splits_is_refused(crops: Path, home: Path) -> None:
     columns = ["key", "gfp", "split"]
     once = table_of(crops, [("a", BAD, "train"), ("b", GOOD, "test")], columns)
     assert build_records(once, home / "once").num_crops("test") == 1
@@ -400,7 +400,7 @@ def test_fault_13_a_crop_under_two_keys_in_two_splits_is_refused(crops: Path, ho
     refused(SplitError, match, lambda: build_records(twice, home / "records"), home)
 
 
-def test_fault_13_only_two_checks_stand_against_a_crop_in_two_splits(
+def test_only_two_checks_stand_against_a_crop_in_two_splits(
     crops: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     columns = ["key", "gfp", "split"]
@@ -424,7 +424,7 @@ LABELS = {
 
 
 @pytest.mark.parametrize("fault", LABELS)
-def test_fault_14_bad_labels_are_refused(crops: Path, home: Path, fault: str) -> None:
+def test_bad_labels_are_refused(crops: Path, home: Path, fault: str) -> None:
     labels, options, match = LABELS[fault]
     rows = [(f"{number}", BAD, label) for number, label in enumerate(labels)]
     table = table_of(crops, rows, ["key", "gfp", "where"])
@@ -436,15 +436,13 @@ def test_fault_14_bad_labels_are_refused(crops: Path, home: Path, fault: str) ->
     )
 
 
-def test_fault_14_a_class_of_one_crop_outside_train_is_refused(crops: Path, home: Path) -> None:
+def test_a_class_of_one_crop_outside_train_is_refused(crops: Path, home: Path) -> None:
     rows = [("a", BAD, "x", "train"), ("b", GOOD, "y", "test")]
     table = table_of(crops, rows, ["key", "gfp", "label", "split"])
     refused(SplitError, "'y'", lambda: build_records(table, home / "records", label="label"), home)
 
 
-def test_fault_14_crops_of_no_class_are_left_out_on_request_and_counted(
-    crops: Path, home: Path
-) -> None:
+def test_crops_of_no_class_are_left_out_on_request_and_counted(crops: Path, home: Path) -> None:
     rows = [("a", BAD, "nucleus"), ("b", GOOD, ""), ("c", GOOD, "vacuole")]
     table = table_of(crops, rows, ["key", "gfp", "where"])
     options = {"label": "where", "classes": ["nucleus"], "unknown": "skip"}
@@ -474,13 +472,13 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("fault", IMAGES)
-def test_fault_15_damaged_images_are_set_aside(crops: Path, home: Path, fault: str) -> None:
+def test_damaged_images_are_set_aside(crops: Path, home: Path, fault: str) -> None:
     damage, reason = IMAGES[fault]
     damage(crops)
     set_aside(crops, home, reason, BAD.rpartition("/")[2])
 
 
-def test_fault_15_a_wrong_suffix_is_no_fault(crops: Path, home: Path) -> None:
+def test_a_wrong_suffix_is_no_fault(crops: Path, home: Path) -> None:
     import imagecodecs
 
     png = imagecodecs.png_encode(np.arange(30, dtype=np.uint16).reshape(6, 5))
@@ -488,7 +486,7 @@ def test_fault_15_a_wrong_suffix_is_no_fault(crops: Path, home: Path) -> None:
     assert build(crops, home / "records").rejects == {}
 
 
-def test_fault_16_a_bomb_is_set_aside_before_memory_is_taken(crops: Path, home: Path) -> None:
+def test_a_bomb_is_set_aside_before_memory_is_taken(crops: Path, home: Path) -> None:
     rewrite(crops)
     content = bytearray((crops / BAD).read_bytes())
     (start,) = struct.unpack_from("<I", content, 4)
@@ -512,14 +510,14 @@ DTYPES = {
 
 
 @pytest.mark.parametrize("fault", DTYPES)
-def test_fault_17_a_mix_of_types_is_set_aside(crops: Path, home: Path, fault: str) -> None:
+def test_a_mix_of_types_is_set_aside(crops: Path, home: Path, fault: str) -> None:
     image, reason = DTYPES[fault]
     rewrite(crops, image=image)
     set_aside(crops, home, reason, "one dtype")
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float64])
-def test_fault_17_types_that_are_not_kept_are_refused(
+def test_types_that_are_not_kept_are_refused(
     write_crops: Callable[..., Path], home: Path, dtype: Any
 ) -> None:
     crops = write_crops(dtype=dtype)
@@ -527,7 +525,7 @@ def test_fault_17_types_that_are_not_kept_are_refused(
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_fault_17_pixels_that_are_not_finite_are_set_aside(
+def test_pixels_that_are_not_finite_are_set_aside(
     write_crops: Callable[..., Path], home: Path, value: float
 ) -> None:
     crops = write_crops(dtype=np.float32)
@@ -537,16 +535,14 @@ def test_fault_17_pixels_that_are_not_finite_are_set_aside(
     set_aside(crops, home, "pixels are not finite", "1 NaN or infinite")
 
 
-def test_fault_17_big_endian_files_hold_the_same_numbers(crops: Path, home: Path) -> None:
+def test_big_endian_files_hold_the_same_numbers(crops: Path, home: Path) -> None:
     build(crops, home / "little")
     tifffile.imwrite(crops / BAD, tifffile.imread(crops / BAD), byteorder=">")
     build(crops, home / "big")
     assert contents(home / "little") == contents(home / "big")
 
 
-def test_fault_17_negative_numbers_of_floats_are_kept(
-    write_crops: Callable[..., Path], home: Path
-) -> None:
+def test_negative_numbers_of_floats_are_kept(write_crops: Callable[..., Path], home: Path) -> None:
     crops = write_crops(dtype=np.float32)
     image = np.linspace(-1, 1, 30, dtype=np.float32).reshape(6, 5)
     rewrite(crops, image=image)
@@ -567,26 +563,24 @@ COLORS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("fault", COLORS)
-def test_fault_18_color_is_set_aside(crops: Path, home: Path, fault: str) -> None:
+def test_color_is_set_aside(crops: Path, home: Path, fault: str) -> None:
     image, options = COLORS[fault]
     rewrite(crops, image=image, **options)
     set_aside(crops, home, "not gray-level", "not gray-level")
 
 
-def test_fault_18_lossy_compression_is_set_aside(crops: Path, home: Path) -> None:
+def test_lossy_compression_is_set_aside(crops: Path, home: Path) -> None:
     image = np.zeros((16, 16), np.uint8)
     rewrite(crops, image=image, compression="jpeg")
     set_aside(crops, home, "lossy compression", "JPEG-compressed")
 
 
-def test_fault_20_another_number_of_planes_is_set_aside(crops: Path, home: Path) -> None:
+def test_another_number_of_planes_is_set_aside(crops: Path, home: Path) -> None:
     rewrite(crops, image=np.zeros((2, 6, 5), np.uint16), photometric="minisblack")
     set_aside(crops, home, "not one plane", "(2, 6, 5)")
 
 
-def test_fault_20_channels_are_taken_by_name_and_others_are_set_aside(
-    tmp_path: Path, home: Path
-) -> None:
+def test_channels_are_taken_by_name_and_others_are_set_aside(tmp_path: Path, home: Path) -> None:
     channels = {"a": ("gfp", "rfp"), "b": ("rfp", "gfp"), "c": ("gfp", "dic")}
     for name, order in channels.items():
         image = np.full((2, 6, 5), 1, np.uint16)
@@ -610,7 +604,7 @@ MASKS = {
 
 
 @pytest.mark.parametrize("fault", MASKS)
-def test_fault_23_bad_masks_are_set_aside_for_their_reasons(
+def test_bad_masks_are_set_aside_for_their_reasons(
     write_crops: Callable[..., Path], home: Path, fault: str
 ) -> None:
     image, reason = MASKS[fault]
@@ -623,7 +617,7 @@ def test_fault_23_bad_masks_are_set_aside_for_their_reasons(
     assert manifest.rejects == {reason: 1}
 
 
-def test_fault_24_dead_and_saturated_crops_are_kept_and_flagged(crops: Path, home: Path) -> None:
+def test_dead_and_saturated_crops_are_kept_and_flagged(crops: Path, home: Path) -> None:
     """What sets them aside: test_ingest_quality.py."""
     pairs = {"AAC1/AAC1_1_rfp_1": 0, "AAC1/AAC1_1_rfp_2": 7}
     for stem, value in pairs.items():
@@ -645,7 +639,7 @@ def test_fault_24_dead_and_saturated_crops_are_kept_and_flagged(crops: Path, hom
     verify_deep(home / "records")
 
 
-def test_fault_26_paths_that_escape_are_refused(crops: Path, home: Path, tmp_path: Path) -> None:
+def test_paths_that_escape_are_refused(crops: Path, home: Path, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "secret.tif", np.zeros((6, 5), np.uint16))
     (crops / "t.csv").write_text("key,gfp\na,../secret.tif\n")
     table = TableSource(crops / "t.csv", {"gfp": "gfp"})
@@ -655,7 +649,7 @@ def test_fault_26_paths_that_escape_are_refused(crops: Path, home: Path, tmp_pat
     refused(SourceError, BAD, lambda: build(crops, home / "records"), home)
 
 
-def test_fault_26_metadata_of_ome_lead_to_no_other_file(tmp_path: Path, home: Path) -> None:
+def test_metadata_of_ome_lead_to_no_other_file(tmp_path: Path, home: Path) -> None:
     """The thorough tests are in test_sources_images.py and test_tfrecords_manifest.py."""
     tifffile.imwrite(tmp_path / "secret.tif", np.full((6, 5), 7, np.uint16))
     (tmp_path / "crops").mkdir()
@@ -671,7 +665,7 @@ def test_fault_26_metadata_of_ome_lead_to_no_other_file(tmp_path: Path, home: Pa
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "deeploc-train.tfrecord-00000-of-1"])
-def test_fault_26_a_manifest_leads_to_no_other_file(crops: Path, home: Path, name: str) -> None:
+def test_a_manifest_leads_to_no_other_file(crops: Path, home: Path, name: str) -> None:
     manifest = build(crops, home / "records")
     (shard, *_) = manifest.shards("train")
     bad = dataclasses.replace(shard, name=name)

@@ -1,4 +1,4 @@
-"""Embedding that is stopped, disturbed or lied to: FAULTS rows 44 to 48."""
+"""Embedding that is stopped, disturbed or given foreign models; see docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("place", "suffix"), [("shards", ".h5"), ("names", ".parquet")])
-def test_44_killed_it_goes_on_and_ends_in_the_same_bytes(
+def test_killed_it_goes_on_and_ends_in_the_same_bytes(
     place: str, suffix: str, screen: Screen, tmp_path: Path
 ) -> None:
     (tmp_path / "whole").mkdir()
@@ -110,7 +110,7 @@ def test_44_killed_it_goes_on_and_ends_in_the_same_bytes(
 
 
 @pytest.mark.usefixtures("one_model")
-def test_44_another_command_does_not_go_on_from_it(screen: Screen, tmp_path: Path) -> None:
+def test_another_command_does_not_go_on_from_it(screen: Screen, tmp_path: Path) -> None:
     def stop(done: int) -> None:
         if done > 20:
             raise KeyboardInterrupt
@@ -135,7 +135,7 @@ def test_44_another_command_does_not_go_on_from_it(screen: Screen, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("one_model")
-def test_44_what_somebody_else_put_there_is_not_replaced(screen: Screen, tmp_path: Path) -> None:
+def test_what_somebody_else_put_there_is_not_replaced(screen: Screen, tmp_path: Path) -> None:
     def stop(done: int) -> None:
         if done > 20:
             raise KeyboardInterrupt
@@ -155,7 +155,7 @@ def test_44_what_somebody_else_put_there_is_not_replaced(screen: Screen, tmp_pat
 
 
 @pytest.mark.usefixtures("one_model")
-def test_45_fewer_rows_than_the_manifest_says_get_no_name(
+def test_fewer_rows_than_the_manifest_says_get_no_name(
     screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     true = module.verify(screen.records)
@@ -195,7 +195,7 @@ class Failing:
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_model")
 @pytest.mark.parametrize("suffix", [".parquet", ".h5", ".npz", ".h5ad"])
-def test_46_tables_are_there_whole_or_not_at_all_wherever_the_disk_fails(
+def test_tables_are_there_whole_or_not_at_all_wherever_the_disk_fails(
     suffix: str, screen: Screen, tmp_path: Path
 ) -> None:
     if suffix == ".h5ad":
@@ -229,9 +229,7 @@ def lambda_model() -> keras.Model:
 
 
 @pytest.mark.parametrize("what", ["lambda", "h5"])
-def test_47_a_run_with_a_foreign_model_is_refused(
-    what: str, screen: Screen, tmp_path: Path
-) -> None:
+def test_a_run_with_a_foreign_model_is_refused(what: str, screen: Screen, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(screen.run, run)
     if what == "lambda":
@@ -245,7 +243,7 @@ def test_47_a_run_with_a_foreign_model_is_refused(
 
 
 @pytest.mark.usefixtures("one_model")
-def test_48_the_same_again_is_the_same_and_other_batches_and_shards_nearly(
+def test_the_same_again_is_the_same_and_other_batches_and_shards_nearly(
     screen: Screen, write_screen: Callable[..., Manifest], tmp_path: Path
 ) -> None:
     embed(screen.run, screen.records, tmp_path / "first.h5", **OPTIONS)

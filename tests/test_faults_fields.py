@@ -1,4 +1,4 @@
-"""The rows of the table of faults that are about axes and whole fields, by their numbers.
+"""Faults of axes and whole fields; see docs/reliability.md.
 
 The thorough tests are in test_sources_images.py, test_sources_fields.py and test_sources_zarr.py.
 """
@@ -36,7 +36,7 @@ def source_of(folder: Path, cells: pd.DataFrame, **options: Any) -> FieldSource:
     )
 
 
-def test_fault_19_axes_that_nobody_names_are_asked_for(tmp_path: Path) -> None:
+def test_axes_that_nobody_names_are_asked_for(tmp_path: Path) -> None:
     (tmp_path / "crops").mkdir()
     np.save(tmp_path / "crops" / "a.npy", np.ones((2, 8, 8), np.uint16))
     with pytest.raises(SourceError, match="axes"):
@@ -50,7 +50,7 @@ def test_fault_19_axes_that_nobody_names_are_asked_for(tmp_path: Path) -> None:
     assert build_records(told, tmp_path / "records").schema.image_shape == (8, 8, 2)
 
 
-def test_fault_21_cells_at_the_border_are_dropped_or_padded_and_counted(tmp_path: Path) -> None:
+def test_cells_at_the_border_are_dropped_or_padded_and_counted(tmp_path: Path) -> None:
     fields = write_fields(tmp_path, {"f1": (32, 32)})
     cells = pd.DataFrame({"image": "f1-gfp.tif", "x": [16, 2], "y": [16, 16]})
     build_records(source_of(tmp_path, cells, border="drop"), tmp_path / "dropped")
@@ -72,9 +72,7 @@ def test_fault_21_cells_at_the_border_are_dropped_or_padded_and_counted(tmp_path
         {"left": 4, "top": 4, "right": 16, "bottom": 8},  # larger than the crop
     ],
 )
-def test_fault_21_boxes_that_cannot_be_cut_are_set_aside(
-    tmp_path: Path, box: dict[str, int]
-) -> None:
+def test_boxes_that_cannot_be_cut_are_set_aside(tmp_path: Path, box: dict[str, int]) -> None:
     write_fields(tmp_path, {"f1": (32, 32)})
     good = {"image": "f1-gfp.tif", "left": 12, "top": 12, "right": 18, "bottom": 18}
     source = source_of(tmp_path, pd.DataFrame([good, {"image": "f1-gfp.tif", **box}]))
@@ -88,7 +86,7 @@ def test_fault_21_boxes_that_cannot_be_cut_are_set_aside(
     assert "f1" in listed[0]
 
 
-def test_fault_22_coordinates_are_pixels_of_the_image_as_it_is(tmp_path: Path) -> None:
+def test_coordinates_are_pixels_of_the_image_as_it_is(tmp_path: Path) -> None:
     fields = write_fields(tmp_path, {"small": (24, 40), "large": (64, 48)})
     cells = pd.DataFrame(
         {"image": ["small-gfp.tif", "large-gfp.tif"], "x": [30, 30], "y": [12, 12]}
@@ -110,7 +108,7 @@ def with_labels(folder: Path, labels: dict[str, Any]) -> FieldSource:
     return FieldSource(folder, "{field}-{channel}.tif", ["gfp"], **options)
 
 
-def test_fault_23_numbers_of_objects_may_be_any_and_nothing_is_no_object(tmp_path: Path) -> None:
+def test_numbers_of_objects_may_be_any_and_nothing_is_no_object(tmp_path: Path) -> None:
     """Gaps, more than 65,535, several objects in a crop: the mask is of the one in the middle."""
     labels = np.zeros((32, 32), np.uint32)
     labels[8:11, 8:11], labels[8:11, 11:14], labels[20:24, 20:24] = 3, 70_000, 4_000_000_000
@@ -123,7 +121,7 @@ def test_fault_23_numbers_of_objects_may_be_any_and_nothing_is_no_object(tmp_pat
         assert mask.sum() == (labels == name).sum()
 
 
-def test_fault_23_bad_label_images_are_set_aside_for_their_reasons(tmp_path: Path) -> None:
+def test_bad_label_images_are_set_aside_for_their_reasons(tmp_path: Path) -> None:
     good = np.zeros((32, 32), np.uint16)
     good[8:11, 8:11] = 1
     source = with_labels(
@@ -148,7 +146,7 @@ def test_fault_23_bad_label_images_are_set_aside_for_their_reasons(tmp_path: Pat
     assert manifest.num_crops("train") == 1
 
 
-def test_fault_25_a_missing_chunk_is_never_zeros(tmp_path: Path) -> None:
+def test_a_missing_chunk_is_never_zeros(tmp_path: Path) -> None:
     zarr = pytest.importorskip("zarr", reason="zarr is in the extra zarr")
     path = tmp_path / "f1.zarr"
     group = zarr.open_group(path, mode="w", zarr_format=2)

@@ -1,7 +1,4 @@
-"""Rows of the table of faults that a training must survive, by their numbers; 31 to 41.
-
-Those that need more stand with their subjects: `grep -rn test_fault_3 tests`.
-"""
+"""Faults that a training must survive; see docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -63,7 +60,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_fault_33_other_versions_are_refused(run: Path, records: Path) -> None:
+def test_other_versions_are_refused(run: Path, records: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     environment = json.loads((run / "environment.json").read_text())
     config["deeploc_tf"] = "0.0.9"
@@ -85,7 +82,7 @@ def test_fault_33_other_versions_are_refused(run: Path, records: Path) -> None:
     assert fit(records, run, CONFIG)["epochs"] == 2
 
 
-def test_fault_33_other_records_are_refused(
+def test_other_records_are_refused(
     run: Path, tmp_path: Path, write_screen: Callable[..., Manifest]
 ) -> None:
     splits = {"train": (5, 5, 5), "validation": (4, 3, 2)}
@@ -101,7 +98,7 @@ def test_fault_33_other_records_are_refused(
     assert "Going on after epoch 1 of 2." in notes
 
 
-def test_fault_33_another_network_is_refused_whatever_is_told(run: Path, records: Path) -> None:
+def test_another_network_is_refused_whatever_is_told(run: Path, records: Path) -> None:
     before = contents(run)
     other = CONFIG.model_copy(update={"width": 0.1})
     with pytest.raises(ValueError, match="those of another model or optimizer"):
@@ -110,7 +107,7 @@ def test_fault_33_another_network_is_refused_whatever_is_told(run: Path, records
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_fault_35_a_training_that_explodes_keeps_what_was_finite(
+def test_a_training_that_explodes_keeps_what_was_finite(
     records: Path, tmp_path: Path, precision: str
 ) -> None:
     config = CONFIG.model_copy(
@@ -126,7 +123,7 @@ def test_fault_35_a_training_that_explodes_keeps_what_was_finite(
             assert all(np.isfinite(arrays[name]).all() for name in arrays.files if name != "state")
 
 
-def test_fault_36_too_little_memory_is_told_with_what_helps(records: Path, tmp_path: Path) -> None:
+def test_too_little_memory_is_told_with_what_helps(records: Path, tmp_path: Path) -> None:
     class Greedy(keras.callbacks.Callback):
         """Asks the device for more than there is."""
 
@@ -138,7 +135,7 @@ def test_fault_36_too_little_memory_is_told_with_what_helps(records: Path, tmp_p
     # The command ends with 3 then: tests/test_cli_group.py.
 
 
-def test_fault_37_a_class_that_cannot_be_measured_is_told(
+def test_a_class_that_cannot_be_measured_is_told(
     tmp_path: Path, write_screen: Callable[..., Manifest]
 ) -> None:
     splits = {"train": (4, 4, 4), "validation": (2, 2, 0), "test": (1, 1, 1)}
@@ -154,9 +151,7 @@ def test_fault_37_a_class_that_cannot_be_measured_is_told(
 
 
 @pytest.mark.slow
-def test_fault_38_a_preempted_job_saves_its_state_and_goes_on(
-    records: Path, tmp_path: Path
-) -> None:
+def test_a_preempted_job_saves_its_state_and_goes_on(records: Path, tmp_path: Path) -> None:
     options = [
         *("--width", "0.06", "--dense-units", "8,6", "--crop-size", "0", "--epochs", "200"),
         *("--batch-size", "9", "--patience", "1000"),
@@ -193,7 +188,7 @@ def test_fault_38_a_preempted_job_saves_its_state_and_goes_on(
 
 
 @pytest.mark.slow
-def test_fault_38_who_asks_between_two_epochs_is_heard_too(records: Path, tmp_path: Path) -> None:
+def test_who_asks_between_two_epochs_is_heard_too(records: Path, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"batch_size": 27, "epochs": 3})  # one step an epoch
     fit(records, tmp_path / "whole", config)
     done: list[int] = []
@@ -232,7 +227,7 @@ def stop_at(done: list[int], steps: int) -> None:
 
 
 @pytest.mark.slow
-def test_fault_41_the_same_seed_gives_the_same_bits(records: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bits(records: Path, tmp_path: Path) -> None:
     from tensorflow.python.framework import config as tensorflow_config
 
     config = CONFIG.model_copy(update={"deterministic": True, "augmentation": "rotations"})

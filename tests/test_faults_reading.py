@@ -1,7 +1,6 @@
-"""Each row of the table of faults that reading records must survive, by its number; 27 to 30.
+"""Faults that reading records must survive; see docs/reliability.md.
 
-For each fault: it is caught, and with the check that catches it taken out, it passes. Row 29 is in
-test_embedding_embed.py.
+For each fault: it is caught, and with the check that catches it taken out, it passes.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ def by_tensorflow(records: Path) -> int:
 
 
 @pytest.mark.parametrize("fault", QUICK)
-def test_fault_27_the_quick_check_stops_fit_and_embed(records: Path, fault: str) -> None:
+def test_the_quick_check_stops_fit_and_embed(records: Path, fault: str) -> None:
     damage, found = QUICK[fault]
     damage(records)
     if found is not None:
@@ -117,7 +116,7 @@ def test_fault_27_the_quick_check_stops_fit_and_embed(records: Path, fault: str)
 
 
 @pytest.mark.parametrize("fault", QUICK)
-def test_fault_27_without_the_quick_check_they_pass(
+def test_without_the_quick_check_they_pass(
     records: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damage, _ = QUICK[fault]
@@ -127,7 +126,7 @@ def test_fault_27_without_the_quick_check_they_pass(
 
 
 @pytest.mark.parametrize("fault", DEEP)
-def test_fault_27_the_deep_check_names_shard_record_and_byte(records: Path, fault: str) -> None:
+def test_the_deep_check_names_shard_record_and_byte(records: Path, fault: str) -> None:
     DEEP[fault](records)
     if "swapped" not in fault:  # which the quick check sees
         verify(records)
@@ -138,7 +137,7 @@ def test_fault_27_the_deep_check_names_shard_record_and_byte(records: Path, faul
 
 
 @pytest.mark.parametrize("fault", ["swapped shards", "swapped records"])
-def test_fault_27_only_checksums_and_digest_stand_against_a_swap(
+def test_only_checksums_and_digest_stand_against_a_swap(
     records: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     DEEP[fault](records)
@@ -150,7 +149,7 @@ def test_fault_27_only_checksums_and_digest_stand_against_a_swap(
     verify_deep(records)
 
 
-def test_fault_27_only_the_checksums_stand_against_other_pixels(
+def test_only_the_checksums_stand_against_other_pixels(
     records: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     DEEP["pixels flipped"](records)
@@ -170,7 +169,7 @@ def test_fault_27_only_the_checksums_stand_against_other_pixels(
 
 
 @pytest.mark.parametrize("fault", ["removed", "foreign", "renamed", "of another build"])
-def test_fault_28_other_shards_are_refused(
+def test_other_shards_are_refused(
     tiny_records: Any, records: Path, tmp_path: Path, fault: str
 ) -> None:
     if fault == "renamed":
@@ -186,7 +185,7 @@ def test_fault_28_other_shards_are_refused(
         read_serialized(records, "train")
 
 
-def test_fault_28_a_newer_format_is_refused(records: Path) -> None:
+def test_a_newer_format_is_refused(records: Path) -> None:
     newer = dataclasses.replace(read_manifest(records), format_version=99)
     (records / "manifest.json").write_bytes(manifest_files(newer)["manifest.json"])
     for start in (
@@ -197,7 +196,7 @@ def test_fault_28_a_newer_format_is_refused(records: Path) -> None:
             start()
 
 
-def test_fault_28_a_manifest_that_was_edited_is_refused(
+def test_a_manifest_that_was_edited_is_refused(
     records: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = records / "manifest.json"
@@ -208,7 +207,7 @@ def test_fault_28_a_manifest_that_was_edited_is_refused(
     verify(records)  # only the digest stands against it
 
 
-def test_fault_30_a_disk_that_fails_for_a_moment_is_asked_again(
+def test_a_disk_that_fails_for_a_moment_is_asked_again(
     records: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_bytes = Path.read_bytes
@@ -229,9 +228,7 @@ def test_fault_30_a_disk_that_fails_for_a_moment_is_asked_again(
     assert not any(failures.values())
 
 
-def test_fault_30_it_is_asked_a_few_times_only(
-    records: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_asked_a_few_times_only(records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[Path] = []
 
     def failing(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""The rows of the table of faults that are about exported models, by their numbers.
+"""Faults of exported models; see docs/reliability.md.
 
 The thorough tests are in test_serving_export.py, test_serving_golden.py, test_serving_predict.py.
 """
@@ -34,7 +34,7 @@ def golden(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_fault_42_a_process_with_tensorflow_alone_serves(golden: Path) -> None:
+def test_a_process_with_tensorflow_alone_serves(golden: Path) -> None:
     shutil.copy(PROGRAM, golden)
     command = [sys.executable, "-I", "-X", "importtime", PROGRAM.name, "model/1", "crops.npz"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=golden, check=False)
@@ -47,7 +47,7 @@ def test_fault_42_a_process_with_tensorflow_alone_serves(golden: Path) -> None:
         np.testing.assert_allclose(served[name], expected[name], rtol=0, atol=1e-5)
 
 
-def test_fault_43_batches_of_any_size_and_crops_of_no_other_shape(golden: Path) -> None:
+def test_batches_of_any_size_and_crops_of_no_other_shape(golden: Path) -> None:
     model = tf.saved_model.load(str(golden / "model" / "1"))
     serve, image = model.signatures["serving_default"], np.load(golden / "crops.npz")["image"]
     expected = np.load(golden / "expected.npz")["embedding"]
@@ -104,9 +104,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("change", TAMPERED)
-def test_fault_47_a_savedmodel_that_is_not_as_it_was_exported_is_refused(
-    change: str, golden: Path
-) -> None:
+def test_a_savedmodel_that_is_not_as_it_was_exported_is_refused(change: str, golden: Path) -> None:
     tamper, words = TAMPERED[change]
     assert check_digests(golden / "model" / "1")
     tamper(golden / "model" / "1")
@@ -117,7 +115,7 @@ def test_fault_47_a_savedmodel_that_is_not_as_it_was_exported_is_refused(
     assert re.fullmatch(f"Error: .*{words}.*\n", result.stderr), result.stderr
 
 
-def test_fault_47_trust_loads_what_is_loadable_and_says_what_is_not(golden: Path) -> None:
+def test_trust_loads_what_is_loadable_and_says_what_is_not(golden: Path) -> None:
     (golden / "model" / "1" / "more").touch()
     assert open_model(golden / "model", trust=True).description.layer == "fc_2"
     (golden / "model" / "1" / "saved_model.pb").write_bytes(b"other")
@@ -125,7 +123,7 @@ def test_fault_47_trust_loads_what_is_loadable_and_says_what_is_not(golden: Path
         open_model(golden / "model", trust=True)
 
 
-def test_fault_47_predict_refuses_before_it_writes_anything(golden: Path) -> None:
+def test_predict_refuses_before_it_writes_anything(golden: Path) -> None:
     flip_a_bit(golden / "model" / "1")
     (golden / "fields").mkdir()
     before = sorted(golden.iterdir())
@@ -138,7 +136,7 @@ def test_fault_47_predict_refuses_before_it_writes_anything(golden: Path) -> Non
     assert sorted(golden.iterdir()) == before
 
 
-def test_fault_47_a_list_written_anew_has_another_digest(golden: Path) -> None:
+def test_a_list_written_anew_has_another_digest(golden: Path) -> None:
     folder = golden / "model" / "1"
     told = check_digests(folder)
     verify = ["verify", str(folder), "--digest"]

@@ -188,7 +188,7 @@ def test_an_error_in_a_worker_is_told_as_by_one_process(crops: Path, home: Path)
     assert not [name for name in names(home) if "partial" not in name]
 
 
-def test_fault_08_a_worker_that_dies_ends_the_build(
+def test_a_worker_that_dies_ends_the_build(
     crops: Path, home: Path, whole: dict[str, bytes]
 ) -> None:
     def kill(_: int) -> None:

@@ -97,7 +97,7 @@ def damaged_copies(content: bytes) -> list[bytes]:
     return cut + flipped
 
 
-def test_fault_32_a_damaged_state_never_passes_and_never_stops_the_run(folder: Path) -> None:
+def test_a_damaged_state_never_passes_and_never_stops_the_run(folder: Path) -> None:
     newest = folder / "epoch-00004-step-0000000.npz"
     content = newest.read_bytes()
     model, reference = make_model(), make_model()
@@ -120,7 +120,7 @@ def test_fault_32_a_damaged_state_never_passes_and_never_stops_the_run(folder: P
     assert passed_over > 0.5 * len(damaged_copies(content))
 
 
-def test_fault_32_no_whole_state_is_an_error_that_changes_nothing(folder: Path) -> None:
+def test_no_whole_state_is_an_error_that_changes_nothing(folder: Path) -> None:
     for path in folder.iterdir():
         path.write_bytes(path.read_bytes()[:200])
     model = make_model()

@@ -64,7 +64,7 @@ def test_xla_is_for_one_device(two_cpus: list[str]) -> None:
 
 
 @pytest.mark.parametrize("device", ["gpu", "gpu:0", "GPU:1", "cpu:0,gpu:0"])
-def test_fault_39_a_gpu_that_is_not_there_is_never_a_silent_cpu(device: str) -> None:
+def test_a_gpu_that_is_not_there_is_never_a_silent_cpu(device: str) -> None:
     if tf.config.list_physical_devices("GPU"):
         pytest.skip("there is a GPU")
     with pytest.raises(ValueError, match=r"it sees cpu:0.*deeploc-tf\[gpu\].*--device auto"):

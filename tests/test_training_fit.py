@@ -214,7 +214,7 @@ def killed(records: Path, tmp_path_factory: Any) -> Path:
 
 
 @pytest.mark.slow
-def test_fault_31_a_killed_training_goes_on_as_if_nothing_had_been(
+def test_a_killed_training_goes_on_as_if_nothing_had_been(
     killed: Path, records: Path, finished: Finished, tmp_path: Path
 ) -> None:
     # Both folders have moved since, as to another machine.
@@ -234,7 +234,7 @@ def test_fault_31_a_killed_training_goes_on_as_if_nothing_had_been(
 
 
 @pytest.mark.slow
-def test_fault_32_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
     killed: Path, records: Path, finished: Finished, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -250,7 +250,7 @@ def test_fault_32_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
 
 
 @pytest.mark.slow
-def test_fault_32_without_a_whole_checkpoint_nothing_is_trained(
+def test_without_a_whole_checkpoint_nothing_is_trained(
     killed: Path, records: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(killed, tmp_path / "run")
@@ -262,7 +262,7 @@ def test_fault_32_without_a_whole_checkpoint_nothing_is_trained(
 
 
 @pytest.mark.slow
-def test_fault_34_early_stopping_keeps_the_best_epoch_through_an_interruption(
+def test_early_stopping_keeps_the_best_epoch_through_an_interruption(
     records: Path, tmp_path: Path
 ) -> None:
     config = CONFIG.model_copy(
@@ -341,7 +341,7 @@ def test_a_train_split_alone_is_enough(
         ({"size": 10}, ValueError, r"crop_size=\(12, 12\), stored \(10, 10\)"),
     ],
 )
-def test_fault_37_unfit_records_are_refused_before_a_folder_is_made(
+def test_unfit_records_are_refused_before_a_folder_is_made(
     arguments: dict[str, Any],
     error: type[Exception],
     message: str,

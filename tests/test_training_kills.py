@@ -94,7 +94,7 @@ def digest(run: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_fault_31_killed_at_random_points_a_training_ends_with_the_same_bits(
+def test_killed_at_random_points_a_training_ends_with_the_same_bits(
     records: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -176,9 +176,7 @@ def test_a_restart_that_forgets_something_is_seen(
 
 
 @pytest.mark.slow
-def test_fault_33_changed_settings_go_on_only_where_that_is_told(
-    records: Path, tmp_path: Path
-) -> None:
+def test_changed_settings_go_on_only_where_that_is_told(records: Path, tmp_path: Path) -> None:
     from tfrecords.errors import RecordsError
 
     interrupted(records, tmp_path / "run", after=5)
@@ -192,7 +190,7 @@ def test_fault_33_changed_settings_go_on_only_where_that_is_told(
 
 
 @pytest.mark.slow
-def test_fault_35_a_loss_that_is_no_number_stops_the_training_and_names_the_crops(
+def test_a_loss_that_is_no_number_stops_the_training_and_names_the_crops(
     records: Path, tmp_path: Path
 ) -> None:
     import keras
@@ -240,7 +238,7 @@ def test_fault_35_a_loss_that_is_no_number_stops_the_training_and_names_the_crop
 
 
 @pytest.mark.slow
-def test_fault_35_weights_that_are_no_numbers_are_not_saved(records: Path, tmp_path: Path) -> None:
+def test_weights_that_are_no_numbers_are_not_saved(records: Path, tmp_path: Path) -> None:
     import keras
 
     from deeploc_tf.training.checkpoints import NotFiniteError

@@ -179,7 +179,7 @@ def on_two(records: Path, two_cpus: list[str], tmp_path_factory: Any) -> dict[st
 
 
 @pytest.mark.slow
-def test_fault_37_a_remainder_is_counted_once_on_two_devices(records: Path, on_two: Any) -> None:
+def test_a_remainder_is_counted_once_on_two_devices(records: Path, on_two: Any) -> None:
     assert "Training on 2 devices under MirroredStrategy, in float32." in on_two["notes"]
     manifest = read_manifest(records)
     for split in ("validation", "test"):  # each crop once, although 11 is odd
