@@ -1,0 +1,162 @@
+"""What one can choose by name: formats, networks, losses; ours, a caller's, and installed ones.
+
+A registry knows its names without importing what they stand for, so that a command's help is quick
+and lists all of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Generic, TypeVar, cast
+
+from tfrecords.errors import did_you_mean
+
+Entry = TypeVar("Entry")
+
+
+class PluginError(ImportError, ValueError):
+    """What an installed package offers cannot be imported, or two offer the same name."""
+
+
+class Registry(Generic[Entry]):
+    """Names and what they stand for, imported when it is first asked for.
+
+    Another package adds an entry by an entry point of the registry's group, which every process
+    sees; a program adds one for itself by `register`. Ours come first, in their own order.
+
+    Args:
+        what: the argument or setting that takes these names, for messages.
+        entries: name -> the object, or where it is, as "module:attribute".
+        group: name of the group of entry points; None: other packages add nothing.
+        error: raised where a name is not known.
+
+    Example:
+        >>> shapes = Registry("shape", {"sum": "math:fsum", "root": "math:sqrt"})
+        >>> shapes.names, shapes.get("root")(9.0), "cube" in shapes
+        (('sum', 'root'), 3.0, False)
+    """
+
+    def __init__(
+        self,
+        what: str,
+        entries: Mapping[str, Entry | str],
+        *,
+        group: str | None = None,
+        error: type[ValueError] = ValueError,
+    ) -> None:
+        self.what = what
+        self.group = group
+        self._entries: dict[str, Entry | str] = dict(entries)
+        self._error = error
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names: ours, those registered since, and those of installed packages."""
+        installed = _installed(self.group)
+        return (*self._entries, *(name for name in installed if name not in self._entries))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries or name in _installed(self.group)
+
+    def check(self, name: str) -> str:
+        """The name itself, if it is known; nothing is imported.
+
+        Raises:
+            ValueError: it is not; the message has all names, and the nearest one.
+        """
+        if name in self:
+            return name
+        msg = (
+            f"`{self.what}` must be one of {', '.join(self.names)}. Received: {self.what}={name!r}."
+            f"{did_you_mean(str(name), self.names)}"
+        )
+        raise self._error(msg)
+
+    def get(self, name: str) -> Entry:
+        """What a name stands for.
+
+        Raises:
+            ValueError: the name is not known.
+            PluginError: an installed package offers it, and it cannot be imported; or another one
+                offers the same name.
+        """
+        self.check(name)
+        places = _installed(self.group).get(name, ())
+        if len(places) + (name in self._entries) > 1:
+            msg = (
+                f"A name must be offered once. Received: {self.what}={name!r}, offered by "
+                f"{', '.join(places)}{' and by deeploc-tf' if name in self._entries else ''}. "
+                "Uninstall all packages but one that offer it."
+            )
+            raise PluginError(msg)
+        if name in self._entries:
+            found = self._entries[name]
+            if isinstance(found, str):
+                found = self._entries[name] = cast(Entry, _import(found))
+            return found
+        try:
+            return cast(Entry, _import(places[0]))
+        except (ImportError, AttributeError) as error:
+            msg = (
+                f"What a package offers must be importable. Received: {self.what}={name!r} at "
+                f"{places[0]}: {error}. Install a version of that package that fits."
+            )
+            raise PluginError(msg) from error
+
+    def register(self, name: str, entry: Entry | str) -> None:
+        """Add an entry to this process; other processes see entry points only.
+
+        Args:
+            name: how it is chosen.
+            entry: the object, or "module:attribute", imported when it is first asked for.
+
+        Raises:
+            ValueError: the name is taken.
+        """
+        if name in self:
+            msg = (
+                f"A name must be new. Received: {self.what}={name!r}, which is there already. "
+                "Choose another name."
+            )
+            raise ValueError(msg)
+        self._entries[name] = entry
+
+    def unregister(self, name: str) -> None:
+        """Take an entry out again that `register` added."""
+        del self._entries[name]
+
+
+def _import(place: str) -> object:
+    module, _, attribute = place.partition(":")
+    return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+
+
+def _installed(group: str | None) -> dict[str, tuple[str, ...]]:
+    """Name -> the places, nearly always one, that installed packages give for it."""
+    return {} if group is None else _all_installed().get(group, {})
+
+
+@functools.cache
+def _all_installed() -> dict[str, dict[str, tuple[str, ...]]]:
+    """Of all our groups; looked up once, because it reads a file of each installed package."""
+    from importlib.metadata import distributions
+
+    offered = {
+        (point.group, point.name, point.value)
+        for distribution in distributions()
+        for point in distribution.entry_points
+        if point.group.startswith("deeploc_tf.")
+    }
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for group, name, place in sorted(offered):
+        names = found.setdefault(group, {})
+        names[name] = (*names.get(name, ()), place)
+    return found
