@@ -217,7 +217,7 @@ def test_methods_beside_each_other(files: Path) -> None:
     )
     heads = [line.split("  ")[0] for line in out.splitlines()[1:5]]
     assert heads == ["p: groups", "noisy: groups", "p: groups", "random: groups"]
-    assert "  coverage: 23 of 23 profiles and of 24 proteins; 4 of 4 terms" in out.splitlines()
+    assert "  Scored: 23 proteins, in 4 of 4 terms." in out.splitlines()
     values = json.loads((files / "r" / "scores.json").read_text())
     assert values["schema_version"] == 2
     assert [m["name"] for m in values["methods"]] == ["p", "noisy", "p", "random"]

@@ -87,6 +87,17 @@ def test_a_qualifier_that_only_contains_not_is_none(tmp_path: Path) -> None:
     assert read_standard(written(tmp_path, "a.gaf", text)).terms == {"GO:0000001": {"A"}}
 
 
+@pytest.mark.parametrize(
+    "qualifier",
+    ["NOTinvolved", "notinvolved_in", "NOT part_of", "NOT,part_of", "part_of|Not_part_of"]
+    + ["part_of NOT", "part_of;not", "does_not_enable", "not-in|NOT"],
+)
+def test_a_qualifier_that_seems_to_deny_is_refused(tmp_path: Path, qualifier: str) -> None:
+    text = GAF + gaf_line("A", "GO:0000001") + gaf_line("B", "GO:0000001", qualifier)
+    with pytest.raises(StandardError, match=r"negation must be NOT alone.*line 3"):
+        read_standard(written(tmp_path, "a.gaf", text))
+
+
 def test_one_symbol_of_two_proteins_is_counted(tmp_path: Path) -> None:
     line = gaf_line("A", "GO:0000001")
     text = GAF + line + line.replace("id-A", "id-of-another-species")
@@ -341,6 +352,16 @@ def test_a_join_says_how_many_met_and_names_of_each_side_when_few_do(files: Path
     assert "'X0'" in out
     numbers = values["standards"]["few"]  # type: ignore[index]
     assert (numbers["proteins_in_both"], numbers["proteins_with_profile"]) == (4, 24)
+
+
+def test_proteins_that_meet_and_proteins_that_are_scored_are_told_apart(files: Path) -> None:
+    lines = [gaf_line(f"P{i:02}", f"GO:000000{1 + i // 4}") for i in range(8)]
+    lines += [gaf_line("P09", "GO:0000009"), gaf_line("X1", "GO:0000009")]
+    path = written(files, "a.gaf", GAF + "".join(lines))
+    out, _ = run(files / "p.tsv", path, files / "results", *CHEAP)
+    assert "  9 of 24 profiles and 9 of 10 proteins of 'a' meet." in out.splitlines()
+    assert "  Scored: 8 proteins, in 2 of 3 terms." in out.splitlines()
+    assert "coverage" not in out
 
 
 def test_rows_of_a_table_of_names_that_name_no_gene_are_counted(

@@ -352,13 +352,13 @@ def _lines(
     yield from _notes(methods)
     for standard, result in zip(standards, methods[0].results, strict=True):
         n = result.numbers
-        yield (
-            f"\n{standard.name}\n  coverage: {n['proteins_scored']} of "
-            f"{n['proteins_with_profile']} profiles and of {n['proteins_in_standard']} proteins; "
-            f"{n['terms_scored']} of {n['terms_in_standard']} terms"
-        )
+        yield f"\n{standard.name}"
         if result.meeting is not None:
             yield f"  {result.meeting.sentence()}"
+        yield (
+            f"  Scored: {n['proteins_scored']} proteins, in {n['terms_scored']} of "
+            f"{n['terms_in_standard']} terms."
+        )
         yield from (f"  {line}" for line in told(standard.report))
     yield from _excluded(methods)
     for method in methods:

@@ -6,6 +6,7 @@ protein of all terms above it too, over is_a and part_of, within the aspect.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from deeploc_tf.benchmark.formats.ontology import Ontology, read_ontology
 from deeploc_tf.benchmark.formats.text import StandardError, malformed
 from tfrecords.errors import did_you_mean
 
+# A qualifier that begins with NOT or has it as a word, and is not NOT: read as no qualifier, the
+# line would say the opposite.
+_SEEMS_NEGATIVE = re.compile(r"^NOT.|(?<![A-Z])NOT(?![A-Z])(?!$)|.(?<![A-Z])NOT$")
 _MIN_FIELDS, _MAX_FIELDS = 15, 17
 
 
@@ -51,6 +55,9 @@ def read_gaf(reading: Reading) -> Iterator[Entry]:
             must = "A line of GAF 2 must have 17 fields: a protein, a GO id, an aspect C, F or P."
             raise malformed(reading.path, number, line, must)
         evidence.add(fields[6])
+        if any(_SEEMS_NEGATIVE.search(part) for part in _qualifiers(fields)):
+            must = "Qualifiers must be divided by |, and a negation must be NOT alone."
+            raise malformed(reading.path, number, line, must)
         if chosen.takes(fields[8]) and _counts(fields, excluded, reading):
             annotated = fields[4], fields[8]
             proteins[annotated].add((fields[1], fields[2] or fields[1]))
@@ -78,7 +85,7 @@ def _check_evidence(reading: Reading, excluded: frozenset[str], there: set[str])
 def _counts(fields: list[str], excluded: frozenset[str], reading: Reading) -> bool:
     """Whether a line says that a protein is in a term; the reason is counted where it does not."""
     reason = ""
-    if "NOT" in [part.strip().upper() for part in fields[3].split("|")]:
+    if "NOT" in _qualifiers(fields):
         reason = "NOT"
     elif fields[6] in excluded:
         reason = f"evidence {fields[6]}"
@@ -87,6 +94,10 @@ def _counts(fields: list[str], excluded: frozenset[str], reading: Reading) -> bo
     if reason:
         reading.left_out[reason] += 1
     return not reason
+
+
+def _qualifiers(fields: list[str]) -> list[str]:
+    return [part.strip().upper() for part in fields[3].split("|")]
 
 
 def _terms(
