@@ -137,10 +137,10 @@ def change(
     _check_degrees(first, second, names, settings)
     if settings.num_components is not None:
         first, second = reduced((first, second), names, settings.num_components)
-    spaces = projected((first, second), names, settings.num_dimensions)
     groups = _groups_of_proteins(first, second, names, settings.by)
-    found, differences = _test(spaces, groups, settings)
-    table = _table(names, (first, second), spaces, differences, found, settings)
+    space = projected((first, second), names, groups, settings.num_dimensions)
+    found = _test(space, settings)
+    table = _table(names, (first, second), space, found, settings)
     screens = first, second
     summary = _summary(tables, screens, table, left_out, found, settings, len(set(groups.tolist())))
     if paths is not None:
@@ -256,18 +256,11 @@ def _groups_of_proteins(
     return groups
 
 
-def _test(
-    spaces: tuple[Projected, Projected], groups: NDArray[np.int64], settings: ChangeSettings
-) -> tuple[Shifts, NDArray[np.float64]]:
-    """The tests of all proteins, and the moves: differences less the shift of their group."""
-    differences = spaces[1].means - spaces[0].means
-    for group in np.unique(groups):
-        inside = groups == group
-        differences[inside] -= np.median(differences[inside], axis=0)
-    counts = spaces[0].counts, spaces[1].counts
-    parts = [space.of_each_protein() for space in spaces]
-    within = np.array([_squares(a) + _squares(b) for a, b in zip(*parts, strict=True)])
-    statistics = pseudo_f(differences, within, counts)
+def _test(space: Projected, settings: ChangeSettings) -> Shifts:
+    """The tests of all proteins."""
+    residuals = list(space.of_each_protein())
+    within = np.array([_squares(a) + _squares(b) for a, b in residuals])
+    statistics = pseudo_f(space.differences, within, space.counts)
     generator = np.random.default_rng(settings.seed)
     null = [
         permuted_pseudo_f(
@@ -276,12 +269,11 @@ def _test(
             settings.num_permutations,
             generator,
         )
-        for a, b in zip(*parts, strict=True)
+        for a, b in residuals
     ]
     # proteins with about as many vectors, to a factor of two in the smaller screen
-    kinds = np.log2(np.minimum(*counts)).astype(np.int64)
-    found = shifts(statistics, null, kinds, correct_bulk=settings.correct_bulk)
-    return found, differences
+    kinds = np.log2(np.minimum(*space.counts)).astype(np.int64)
+    return shifts(statistics, null, kinds, correct_bulk=settings.correct_bulk)
 
 
 def _squares(residuals: NDArray[np.float32]) -> float:
@@ -296,18 +288,17 @@ def _unshrunk(residuals: NDArray[np.float32]) -> NDArray[np.float32]:
 def _table(
     names: list[str],
     screens: tuple[Screen, Screen],
-    spaces: tuple[Projected, Projected],
-    differences: NDArray[np.float64],
+    space: Projected,
     found: Shifts,
     settings: ChangeSettings,
 ) -> pd.DataFrame:
     columns: dict[str, Any] = {"protein": names}
-    for which, one, space in zip(("untreated", "treated"), screens, spaces, strict=True):
+    for which, one, counts in zip(("untreated", "treated"), screens, space.counts, strict=True):
         cells = dict(zip(one.proteins.names, one.num_cells, strict=True))
         columns[f"cells_{which}"] = [int(cells[name]) for name in names]
         if settings.replicate_columns:
-            columns[f"replicates_{which}"] = space.counts
-    squares = np.square(differences).sum(axis=1)
+            columns[f"replicates_{which}"] = counts
+    squares = np.square(space.differences).sum(axis=1)
     # the squared length that chance alone would give is taken off
     with np.errstate(divide="ignore", invalid="ignore"):
         by_chance = np.where(found.statistic > 0, squares / found.statistic, 0.0)

@@ -16,6 +16,8 @@ from deeploc_tf.profiles.tables.row_table import Groups, RowTable
 from deeploc_tf.profiles.transforms import Projection, principal_components
 
 FEWEST_VECTORS = 2
+NUM_PARTS = 5
+"""Parts of the proteins: the directions for one come from the four others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,21 +93,26 @@ class Screen:
 
 @dataclasses.dataclass(frozen=True)
 class Projected:
-    """One screen in the common space.
+    """Two screens, each protein in the directions that proteins of other parts gave.
 
     Attributes:
-        means: float64 `(num_proteins, num_dimensions)`.
-        residuals: float32 `(num_vectors, num_dimensions)`, protein after protein.
-        counts: vectors of each protein.
+        differences: of the means, the second screen's less the first's and less the shift of the
+            protein's group; float64 `(num_proteins, num_dimensions)`.
+        residuals: of each screen, float32 `(num_vectors, num_dimensions)`, protein after protein.
+        counts: vectors of each protein, in each screen.
     """
 
-    means: NDArray[np.float64]
-    residuals: NDArray[np.float32]
-    counts: NDArray[np.int64]
+    differences: NDArray[np.float64]
+    residuals: tuple[NDArray[np.float32], NDArray[np.float32]]
+    counts: tuple[NDArray[np.int64], NDArray[np.int64]]
 
-    def of_each_protein(self) -> list[NDArray[np.float32]]:
-        """The residuals of one protein after another."""
-        return np.split(self.residuals, np.cumsum(self.counts)[:-1])
+    def of_each_protein(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """The residuals of one protein after another, in both screens."""
+        first, second = (
+            np.split(residuals, np.cumsum(counts)[:-1])
+            for residuals, counts in zip(self.residuals, self.counts, strict=True)
+        )
+        return zip(first, second, strict=True)
 
 
 def screen(
@@ -196,39 +203,59 @@ def reduced(
 
 
 def projected(
-    screens: tuple[Screen, Screen], names: list[str], num_dimensions: int
-) -> tuple[Projected, Projected]:
+    screens: tuple[Screen, Screen],
+    names: list[str],
+    groups: NDArray[np.int64],
+    num_dimensions: int,
+) -> Projected:
     """Both screens in the directions in which proteins differ most for how much their vectors do.
 
     The directions come from the scatter of vectors around the mean of their protein and screen, and
-    from the means of proteins over both screens: neither knows who moved.
+    from the means of proteins over both screens: neither knows who moved. Those of a protein come
+    from the proteins of other parts, as in cross-validation: directions along which its own vectors
+    happen to scatter little would make its difference large against its residuals.
 
     Args:
         screens: the two.
-        names: proteins that both have with two vectors or more.
+        names: proteins that both have with two vectors or more, `NUM_PARTS` or more of them.
+        groups: number of each protein's group, whose median difference is its shift.
         num_dimensions: of the space, at most.
-
-    Returns:
-        The two screens, as `Projected`.
     """
     taken = [_renumbered(screen, names) for screen in screens]
-    counts = [np.bincount(codes[codes >= 0], minlength=len(names)) for codes in taken]
-    means = []
-    within: NDArray[np.float64] | float = 0.0
-    for one, codes in zip(screens, taken, strict=True):
-        groups = Groups(tuple(names), codes)
-        center = means_by_group(one.vectors, groups, codes >= 0)
-        means.append(center)
-        within = within + _scatter(one.vectors, codes, center)
-    degrees = int(sum(count.sum() for count in counts)) - 2 * len(names)
-    both = (means[0] + means[1]) / 2
-    between = np.atleast_2d(np.cov(both.T)) if len(names) > 1 else np.eye(both.shape[1])
-    directions = discriminants(np.asarray(within) / degrees, between, num_dimensions)
-    first, second = (
-        Projected(center @ directions, _residuals(one.vectors, codes, center, directions), count)
-        for one, codes, center, count in zip(screens, taken, means, counts, strict=True)
-    )
-    return first, second
+    first, second = (np.bincount(codes[codes >= 0], minlength=len(names)) for codes in taken)
+    means = [
+        means_by_group(one.vectors, Groups(tuple(names), codes), codes >= 0)
+        for one, codes in zip(screens, taken, strict=True)
+    ]
+    parts = np.arange(len(names)) % NUM_PARTS
+    read = list(zip(screens, taken, means, strict=True))
+    scatters = [_scatter(one.vectors, codes, center, parts) for one, codes, center in read]
+    scatter = scatters[0] + scatters[1]
+    degrees = np.bincount(parts, first + second - 2)
+    both, apart = (means[0] + means[1]) / 2, means[1] - means[0]
+    directions = []
+    differences = np.empty((len(names), min(num_dimensions, apart.shape[1])))
+    for part in range(NUM_PARTS):
+        others = np.arange(NUM_PARTS) != part
+        within = scatter[others].sum(axis=0) / degrees[others].sum()
+        between = np.atleast_2d(np.cov(both[parts != part].T))
+        directions.append(discriminants(within, between, num_dimensions))
+        differences[parts == part] = _without_shift(apart @ directions[-1], groups)[parts == part]
+    of_parts = np.stack(directions)
+    residuals = [
+        _residuals(one.vectors, codes, center, of_parts, parts) for one, codes, center in read
+    ]
+    return Projected(differences, (residuals[0], residuals[1]), (first, second))
+
+
+def _without_shift(
+    differences: NDArray[np.float64], groups: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Differences less the median of their group, in place."""
+    for group in np.unique(groups):
+        inside = groups == group
+        differences[inside] -= np.median(differences[inside], axis=0)
+    return differences
 
 
 def _places(proteins: Groups, groups: Groups) -> tuple[frozenset[str], ...]:
@@ -248,12 +275,29 @@ def _renumbered(one: Screen, names: Sequence[str]) -> NDArray[np.int32]:
 
 
 def _scatter(
-    vectors: Vectors, codes: NDArray[np.int32], means: NDArray[np.float64]
+    vectors: Vectors,
+    codes: NDArray[np.int32],
+    means: NDArray[np.float64],
+    parts: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Sum over vectors of the outer product of what is left less the protein's mean."""
-    chosen = codes >= 0
-    _, covariance = covariance_of(vectors, lambda v, rows: v - means[codes[rows]], chosen)
-    return covariance * (int(chosen.sum()) - 1)
+    """Sum, over the vectors of each part, of the outer product of what they are off their mean.
+
+    Args:
+        vectors: read once.
+        codes: protein of each vector; -1: none.
+        means: of the proteins.
+        parts: of the proteins, below `NUM_PARTS`.
+
+    Returns:
+        `(NUM_PARTS, num_features, num_features)`.
+    """
+    found = np.zeros((NUM_PARTS, vectors.num_features, vectors.num_features))
+    for rows, chunk in vectors.used_chunks(codes >= 0):
+        left = chunk - means[codes[rows]]
+        for part in range(NUM_PARTS):
+            inside = left[parts[codes[rows]] == part]
+            found[part] += inside.T @ inside
+    return found
 
 
 def _residuals(
@@ -261,12 +305,28 @@ def _residuals(
     codes: NDArray[np.int32],
     means: NDArray[np.float64],
     directions: NDArray[np.float64],
+    parts: NDArray[np.int64],
 ) -> NDArray[np.float32]:
+    """What vectors are off their mean, protein after protein, each in the directions of its part.
+
+    Args:
+        vectors: read once.
+        codes: protein of each vector; -1: none.
+        means: of the proteins.
+        directions: `(NUM_PARTS, num_features, num_dimensions)`.
+        parts: of the proteins.
+
+    Returns:
+        `(num_vectors, num_dimensions)`.
+    """
     order = np.argsort(codes, kind="stable")
     order = order[np.searchsorted(codes[order], 0) :]
     place = np.empty(len(codes), np.int64)
     place[order] = np.arange(len(order))
-    held = np.empty((len(order), directions.shape[1]), np.float32)
+    held = np.empty((len(order), directions.shape[2]), np.float32)
     for rows, chunk in vectors.used_chunks(codes >= 0):
-        held[place[rows]] = (chunk - means[codes[rows]]) @ directions
+        left = chunk - means[codes[rows]]
+        for part in range(NUM_PARTS):
+            inside = parts[codes[rows]] == part
+            held[place[rows[inside]]] = left[inside] @ directions[part]
     return held
