@@ -10,6 +10,11 @@ in each screen), plates with a shift of their own in each screen (1, three plate
 that each differ a little between the screens for no reason (.4). For each, the share of 40 null
 pairs with any call, the mean number of calls in them, and of 20 pairs with moves the share that was
 found and the mean share of false ones among the calls. A rate of .05 is asked for.
+
+    python docs/change_calibration.py OUT bound
+
+Null pairs of few proteins, or with as many features as are let through (ten residual degrees of freedom
+each): the share of 200 with a call, and its 95% interval after Clopper and Pearson.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
 from deeploc_tf.profiles.change import ChangeSettings, change
 from deeploc_tf.profiles.tables import VectorTable, write_table
@@ -68,6 +74,58 @@ def main(output: Path) -> None:
     table = pd.DataFrame(rows)
     table.to_csv(output / "change_calibration.csv", index=False)
     sys.stdout.write(table.round(3).to_string(index=False) + "\n")
+
+
+# Proteins, features, and vectors of each protein in each screen.
+SIZES = [
+    (10, 2, 2),
+    (12, 4, 3),
+    (12, 26, 12),
+    (20, 8, 3),
+    (60, 12, 2),
+    (60, 24, 3),
+    (60, 36, 4),
+    (60, 100, 10),
+]
+NULL_PAIRS_AT_THE_BOUND = 200
+
+
+def at_the_bound(output: Path) -> None:
+    """Print how many null pairs have a call, by size."""
+    output.mkdir(parents=True, exist_ok=True)
+    number = NULL_PAIRS_AT_THE_BOUND
+    for size in SIZES:
+        for correct_bulk in (True, False):
+            called = sum(
+                null_calls(output, *size, seed=seed, correct_bulk=correct_bulk) > 0
+                for seed in range(number)
+            )
+            low = scipy.stats.beta.ppf(0.025, called, number - called + 1) if called else 0.0
+            high = scipy.stats.beta.ppf(0.975, called + 1, number - called)
+            text = f"{size} bulk={correct_bulk}: {called / number:.3f} ({low:.3f} to {high:.3f})\n"
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+
+def null_calls(
+    folder: Path, proteins: int, features: int, vectors: int, *, seed: int, correct_bulk: bool
+) -> int:
+    """How many proteins are called of two screens that differ by one shift of all."""
+    random = np.random.default_rng([seed, proteins, features, vectors])
+    basis = np.linalg.qr(random.normal(size=(features, min(10, features))))[0]
+    places = 4 * random.normal(size=(proteins, basis.shape[1])) @ basis.T
+    metadata = pd.DataFrame({"protein": np.repeat([f"P{i:04d}" for i in range(proteins)], vectors)})
+    metadata["key"] = metadata.index.astype(str)
+    paths = []
+    for name in ("untreated", "treated"):
+        values = np.repeat(places + random.normal(size=features), vectors, axis=0)
+        values += random.normal(size=values.shape)
+        table = VectorTable(values.astype(np.float32), metadata, {"kind": "embeddings"})
+        paths.append(folder / f"{name}.h5")
+        paths[-1].unlink(missing_ok=True)
+        write_table(paths[-1], table, [f"f{i}" for i in range(features)])
+    settings = ChangeSettings(correct_bulk=correct_bulk, num_permutations=100)
+    return int(change(paths[0], paths[1], settings=settings).table["moved"].sum())
 
 
 def write_screens(
@@ -132,4 +190,4 @@ def false_and_true(paths: tuple[Path, Path], num_moved: int, **settings: Any) ->
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    (at_the_bound if sys.argv[2:] == ["bound"] else main)(Path(sys.argv[1]))
