@@ -11,10 +11,10 @@ that each differ a little between the screens for no reason (.4). For each, the 
 pairs with any call, the mean number of calls in them, and of 20 pairs with moves the share that was
 found and the mean share of false ones among the calls. A rate of .05 is asked for.
 
-    python docs/change_calibration.py OUT bound
+    python experiments/change_calibration.py OUT bound
 
-Null pairs of few proteins, or with as many features as are let through (ten residual degrees of freedom
-each): the share of 200 with a call, and its 95% interval after Clopper and Pearson.
+Null pairs of few proteins, or with as many features as are let through (ten residual degrees of
+freedom each): the share of 200 with a call, and its 95% interval after Clopper and Pearson.
 """
 
 from __future__ import annotations

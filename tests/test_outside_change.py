@@ -90,7 +90,7 @@ def test_just_within_the_bound_hardly_anything_is_called(tmp_path: Path) -> None
 def test_few_proteins_or_vectors_call_nothing_where_nothing_moved(
     size: tuple[int, int, int], tmp_path: Path
 ) -> None:
-    """A twentieth of null pairs may have a call; docs/change_calibration.py asks 200 of each size.
+    """A twentieth of null pairs may have a call (experiments/change_calibration.py has 200).
 
     With directions from all proteins a fifth and a seventh of these had.
     """
