@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from sklearn.metrics import average_precision_score
 
 from deeploc_tf.cli import main
+from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.profiles.tables import VectorTable, write_table
 
 
@@ -364,3 +365,27 @@ def test_memory_bounds_the_ranking_and_changes_no_score(files: Path) -> None:
         assert bounded.pop(f"average_precision_{end}") is None
     for name, value in bounded.items():
         assert value == pytest.approx(whole[name], abs=1e-12), name
+
+
+def test_tables_and_standards_are_told_apart_by_content_in_any_order(files: Path) -> None:
+    table = read_profiles(files / "p.tsv")
+    frame = pd.DataFrame(table.features, table.metadata["protein"], table.feature_names)
+    frame.insert(0, "Metadata_Plate", "x")
+    frame.to_csv(files / "q.csv.gz")
+    names = ["groups.gmt", "p.tsv", "pairs.tsv", "q.csv.gz", "p.parquet"]
+    code, out, err = run(*(files / name for name in names), files / "r", *CHEAP)
+    assert code == 0, err
+    heads = [line.split("  ")[0] for line in out.splitlines()[1:7]]
+    assert heads == [f"{name}: {standard}" for name in "pqp" for standard in ("groups", "pairs")]
+
+
+def test_what_may_be_a_table_or_a_standard_is_refused(files: Path) -> None:
+    both = files / "both.tsv"
+    both.write_text("gene\tcluster\n" + "".join(f"P{i:02}\t{i % 4}\n" for i in range(24)))
+    message = "If it is a standard, name it by --standard"
+    is_refused(files, message, files / "p.tsv", both, files / "r")
+    is_refused(files, message, both, files / "groups.gmt", files / "r")
+    code, out, _ = run(files / "p.tsv", "--standard", both, files / "r", *CHEAP)
+    assert (code, out.splitlines()[1].split()[0]) == (0, "both")
+    code, out, _ = run(both, "--standard", files / "groups.gmt", files / "s", *CHEAP)
+    assert (code, out.splitlines()[1].split()[0]) == (0, "groups")

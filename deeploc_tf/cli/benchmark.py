@@ -189,9 +189,9 @@ def benchmark(
 ) -> None:
     """Score PROFILES, a row a protein, against STANDARDS, one method or several.
 
-    PROFILES are the first file and each that ends in .h5 or .parquet; the others are STANDARDS, of
-    any form that `standards` reads. Each may be NAME=FILE; profiles of one name are seeds of a
-    method. Several methods are scored on the proteins that all of them have.
+    PROFILES are tables (.h5, .parquet, .npz, .h5ad, or text with a header and numbers); the other
+    files are STANDARDS, of any form that `standards` reads. Each may be NAME=FILE; profiles of one
+    name are seeds of a method. Several methods are scored on the proteins that all of them have.
 
     Writes scores.json, scores.csv, terms.csv, precision_recall.csv and, with the extra report,
     pictures into the new folder RESULTS. docs/metrics.md has the formulas.
@@ -225,10 +225,11 @@ def _divide(
     files: Sequence[tuple[str | None, Path]], standards: Sequence[tuple[str | None, Path]]
 ) -> tuple[list[tuple[str, Path]], Sequence[tuple[str | None, Path]]]:
     """Which files are profiles, by name, and which are standards."""
-    from deeploc_tf.profiles.tables import SUFFIXES
+    from deeploc_tf.profiles.tables import is_table
 
-    are_tables = [bool(standards) or path.suffix in SUFFIXES for _, path in files]
-    are_tables[0] = True
+    are_tables = [bool(standards) or is_table(path) for _, path in files]
+    if not any(are_tables):
+        are_tables[0] = True  # reading it says why it is none
     tables = list(itertools.compress(files, are_tables))
     others = [f for f, table in zip(files, are_tables, strict=True) if not table] + [*standards]
     if not others:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deeploc_tf.profiles.tables.registry import is_table
 from deeploc_tf.profiles.tables.row_table import open_rows
 from deeploc_tf.profiles.tables.vector_table import (
     SUFFIXES,
@@ -20,6 +21,7 @@ __all__ = [
     "VectorTable",
     "check_suffix",
     "check_table",
+    "is_table",
     "open_rows",
     "read_table",
     "write_table",

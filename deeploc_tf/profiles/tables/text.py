@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import logging
 import re
 from pathlib import Path
@@ -13,7 +15,15 @@ from numpy.typing import NDArray
 
 from deeploc_tf.names import tidy
 from deeploc_tf.profiles.tables.vector_table import VectorTable
-from deeploc_tf.text_tables import TableError, place, read_delimited
+from deeploc_tf.text_tables import (
+    DELIMITERS,
+    TableError,
+    opened,
+    place,
+    read_delimited,
+    suffix_of,
+    whole_parts,
+)
 from deeploc_tf.units import is_place
 
 if TYPE_CHECKING:
@@ -32,6 +42,8 @@ _NO_NUMBER = {
     **dict.fromkeys(("inf", "+inf", "infinity", "+infinity"), np.inf),
     **dict.fromkeys(("-inf", "-infinity"), -np.inf),
 }
+_SAMPLE_LINES = 50
+_LONGEST_LINE = 16 << 20
 _LARGEST = float(np.finfo(np.float32).max)
 
 _log = logging.getLogger(__name__)
@@ -72,14 +84,82 @@ def read_text(path: Path) -> VectorTable:
     return VectorTable(features, metadata, provenance, tuple(names))
 
 
+def seems_text_table(path: Path) -> bool:
+    """Whether a text file is a table of vectors rather than a gold standard, by its first lines.
+
+    It has a header, and numbers in every column but those that describe rows.
+
+    Raises:
+        TableError: it can be both: two columns, the second of numbers.
+        OSError: the file cannot be read.
+    """
+    header, *rows = _sample(path) or [[]]
+    if not rows or not _is_header(header):
+        return False
+    described = {
+        header.index(name) for name in (*_described(header, path).values(), *_row_numbers(header))
+    }
+    values = [value.strip() for row in rows for at, value in enumerate(row) if at not in described]
+    if not all(map(_is_number, values)) or not any(map(_NUMBER.fullmatch, values)):
+        return False
+    if len(header) == 2 and DELIMITERS[suffix_of(path)] == "\t":
+        msg = (
+            "What a file is must be seen from it. Received: "
+            f"{path}, two columns with numbers in the second: proteins with one feature, or pairs "
+            "of a protein and a term. If it is a standard, name it by --standard; if it holds "
+            "profiles, name the standards so: then all other files are profiles."
+        )
+        raise TableError(msg)
+    return True
+
+
+def _sample(path: Path) -> list[list[str]]:
+    """The values of the first lines; none where they are no lines of text."""
+    try:
+        with opened(path) as file:
+            lines = whole_parts(path, iter(lambda: file.readline(_LONGEST_LINE), b""))
+            texts = b"".join(itertools.islice(lines, _SAMPLE_LINES)).decode("utf-8-sig").split("\n")
+        return [row for row in csv.reader(texts, delimiter=DELIMITERS[suffix_of(path)]) if row]
+    except (TableError, UnicodeDecodeError, csv.Error):
+        return []
+
+
 def _columns(header: list[str], path: Path) -> tuple[dict[str, str], list[str]]:
     """Name in our metadata -> column of the table, and the names of the features."""
-    if len(header) > 1 and all(map(_is_number, header[1:])) and not _are_counted(header[1:]):
+    if not _is_header(header):
         msg = (
             "A text table must have a header, a line of names of columns that are no numbers. "
             f"Received: {path}, line 1: {', '.join(header[:4])}{', ...' * (len(header) > 4)}."
         )
         raise TableError(msg)
+    described = _described(header, path)
+    used = {*described.values(), *_row_numbers(header)}
+    names = [column for column in header if column not in used]
+    if unnamed := [name for name in names if _UNNAMED.fullmatch(tidy(name))]:
+        msg = (
+            f"A feature must have a name. Received: a column {unnamed[0]!r} in {path}, line 1, as "
+            "pandas calls one without a name. Remove it, or name it."
+        )
+        raise TableError(msg)
+    if said := [name for name in names if tidy(name).lower() in _OF_PROTEINS or is_place(name)]:
+        msg = (
+            "What describes proteins must stand in columns named Metadata_..., or it would be a "
+            f"feature. Received: column {said[0]!r} in {path}, line 1. Name it "
+            f"Metadata_{tidy(said[0])}, or remove it."
+        )
+        raise TableError(msg)
+    if not names:
+        msg = f"Profiles must have a feature. Received: {path} with {', '.join(header)}."
+        raise TableError(msg)
+    return described, names
+
+
+def _is_header(line: list[str]) -> bool:
+    return len(line) < 2 or not all(map(_is_number, line[1:])) or _are_counted(line[1:])
+
+
+def _described(header: list[str], path: Path) -> dict[str, str]:
+    """Name in our metadata -> column of the table; the protein's is the first."""
     described: dict[str, str] = {}
     for column in header:
         if tidy(column).lower().startswith(_METADATA):
@@ -97,28 +177,14 @@ def _columns(header: list[str], path: Path) -> tuple[dict[str, str], list[str]]:
         (found[name] for found in (described, by_name) for name in _PROTEIN if name in found),
         header[0],
     )
-    others = {name: column for name, column in described.items() if column != of_protein}
-    used = {of_protein, *others.values()}
-    names = [column for column in header if column not in used]
-    if names and names[0] == header[0] and _UNNAMED.fullmatch(tidy(header[0])):
-        del names[0]  # numbers of rows
-    if unnamed := [name for name in names if _UNNAMED.fullmatch(tidy(name))]:
-        msg = (
-            f"A feature must have a name. Received: a column {unnamed[0]!r} in {path}, line 1, as "
-            "pandas calls one without a name. Remove it, or name it."
-        )
-        raise TableError(msg)
-    if said := [name for name in names if tidy(name).lower() in _OF_PROTEINS or is_place(name)]:
-        msg = (
-            "What describes proteins must stand in columns named Metadata_..., or it would be a "
-            f"feature. Received: column {said[0]!r} in {path}, line 1. Name it "
-            f"Metadata_{tidy(said[0])}, or remove it."
-        )
-        raise TableError(msg)
-    if not names:
-        msg = f"Profiles must have a feature. Received: {path} with {', '.join(header)}."
-        raise TableError(msg)
-    return {"protein": of_protein, **others}, names
+    return {
+        "protein": of_protein,
+        **{name: column for name, column in described.items() if column != of_protein},
+    }
+
+
+def _row_numbers(header: list[str]) -> list[str]:
+    return header[:1] if _UNNAMED.fullmatch(tidy(header[0])) else []
 
 
 def _are_counted(names: list[str]) -> bool:
