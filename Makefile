@@ -28,7 +28,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo study study-small install install-addons install-matrix test test-addons test-long test-serving test-beam reliability test-gpu lint format types \
-	layers docs cli-reference size wheel check clean
+	layers docs cli-reference api-reference size wheel check clean
 
 help: ## print these targets
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
@@ -132,6 +132,9 @@ size: $(INSTALLED) ## code lines per room, options per command, base dependencie
 
 cli-reference: $(INSTALLED) ## write docs/cli.md anew from --help
 	$(BIN)/python docs/make_cli_reference.py
+
+api-reference: $(INSTALLED) ## write docs/api.md anew from signatures and docstrings
+	$(BIN)/python docs/make_api_reference.py
 
 wheel: $(INSTALLED) ## build the wheel, in dist
 	rm -rf build dist

@@ -12,15 +12,33 @@ import tfrecords
 from deeploc_tf.version import __version__
 
 if TYPE_CHECKING:
+    from deeploc_tf.benchmark.identifiers import read_identifiers
+    from deeploc_tf.benchmark.standards import Standard, read_standard
     from deeploc_tf.embedding.embed import embed
+    from deeploc_tf.features.measure import measure
     from deeploc_tf.ingest.build_records import build_records
+    from deeploc_tf.ingest.quality import Quality
     from deeploc_tf.models.deeploc import DeepLoc
     from deeploc_tf.models.extractors import feature_extractor
     from deeploc_tf.models.trained import load_trained
     from deeploc_tf.pipeline.batches import batches, training_batches
-    from deeploc_tf.profiles.tables import read_table
-    from deeploc_tf.simulation.simulate import simulate
-    from deeploc_tf.sources import FieldSource, FolderSource, Source, SourceError, TableSource
+    from deeploc_tf.profiles.change import ChangeSettings, change
+    from deeploc_tf.profiles.fitting import TransformSettings
+    from deeploc_tf.profiles.neighbors import nearest, read_space
+    from deeploc_tf.profiles.profile import ProfileSettings, profile
+    from deeploc_tf.profiles.tables import VectorTable, read_table, write_table
+    from deeploc_tf.serving.export import export
+    from deeploc_tf.serving.opening import open_model
+    from deeploc_tf.serving.predict import predict
+    from deeploc_tf.simulation.simulate import Screen, simulate
+    from deeploc_tf.sources import (
+        FieldSource,
+        FolderSource,
+        Source,
+        SourceError,
+        TableSource,
+        read_image,
+    )
     from deeploc_tf.training.config import FitConfig
     from deeploc_tf.training.evaluate import evaluate
     from deeploc_tf.training.fit import fit
@@ -34,45 +52,103 @@ if "read_manifest" not in getattr(tfrecords, "__all__", ()):
     )
     raise ImportError(msg)
 
-_MODULE_OF = {
-    "FieldSource": "deeploc_tf.sources",
-    "FolderSource": "deeploc_tf.sources",
-    "Source": "deeploc_tf.sources",
-    "SourceError": "deeploc_tf.sources",
-    "TableSource": "deeploc_tf.sources",
-    "build_records": "deeploc_tf.ingest.build_records",
-    "DeepLoc": "deeploc_tf.models.deeploc",
-    "feature_extractor": "deeploc_tf.models.extractors",
-    "load_trained": "deeploc_tf.models.trained",
-    "read_table": "deeploc_tf.profiles.tables",
-    "batches": "deeploc_tf.pipeline.batches",
-    "training_batches": "deeploc_tf.pipeline.batches",
-    "FitConfig": "deeploc_tf.training.config",
-    "evaluate": "deeploc_tf.training.evaluate",
-    "fit": "deeploc_tf.training.fit",
-    "simulate": "deeploc_tf.simulation.simulate",
-    "embed": "deeploc_tf.embedding.embed",
+# What is public; everything else may change without notice. docs/api.md shows it in this order.
+MODULES = {
+    "deeploc_tf.simulation.simulate": (
+        "Screen",
+        "simulate",
+    ),
+    "deeploc_tf.sources": (
+        "FieldSource",
+        "FolderSource",
+        "Source",
+        "SourceError",
+        "TableSource",
+        "read_image",
+    ),
+    "deeploc_tf.ingest": (
+        "Quality",
+        "build_records",
+    ),
+    "deeploc_tf.pipeline.batches": (
+        "batches",
+        "training_batches",
+    ),
+    "deeploc_tf.models.deeploc": ("DeepLoc",),
+    "deeploc_tf.models.extractors": ("feature_extractor",),
+    "deeploc_tf.models.trained": ("load_trained",),
+    "deeploc_tf.training.config": ("FitConfig",),
+    "deeploc_tf.training.fit": ("fit",),
+    "deeploc_tf.training.evaluate": ("evaluate",),
+    "deeploc_tf.embedding.embed": ("embed",),
+    "deeploc_tf.features.measure": ("measure",),
+    "deeploc_tf.profiles.tables": (
+        "VectorTable",
+        "read_table",
+        "write_table",
+    ),
+    "deeploc_tf.profiles.fitting": ("TransformSettings",),
+    "deeploc_tf.profiles.profile": (
+        "ProfileSettings",
+        "profile",
+    ),
+    "deeploc_tf.profiles.change": (
+        "ChangeSettings",
+        "change",
+    ),
+    "deeploc_tf.profiles.neighbors": (
+        "nearest",
+        "read_space",
+    ),
+    "deeploc_tf.benchmark.standards": (
+        "Standard",
+        "read_standard",
+    ),
+    "deeploc_tf.benchmark.identifiers": ("read_identifiers",),
+    "deeploc_tf.serving.export": ("export",),
+    "deeploc_tf.serving.opening": ("open_model",),
+    "deeploc_tf.serving.predict": ("predict",),
 }
+_MODULE_OF = {name: module for module, names in MODULES.items() for name in names}
 
 __all__ = [
+    "ChangeSettings",
     "DeepLoc",
     "FieldSource",
     "FitConfig",
     "FolderSource",
+    "ProfileSettings",
+    "Quality",
+    "Screen",
     "Source",
     "SourceError",
+    "Standard",
     "TableSource",
+    "TransformSettings",
+    "VectorTable",
     "__version__",
     "batches",
     "build_records",
+    "change",
     "embed",
     "evaluate",
+    "export",
     "feature_extractor",
     "fit",
     "load_trained",
+    "measure",
+    "nearest",
+    "open_model",
+    "predict",
+    "profile",
+    "read_identifiers",
+    "read_image",
+    "read_space",
+    "read_standard",
     "read_table",
     "simulate",
     "training_batches",
+    "write_table",
 ]
 
 

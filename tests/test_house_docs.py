@@ -63,9 +63,9 @@ def test_every_command_is_documented() -> None:
         assert f"\n## deeploc-tf {name}\n" in page, f"{name}: run `make cli-reference`"
 
 
-def test_command_reference_is_up_to_date() -> None:
-    script = ROOT / "docs" / "make_cli_reference.py"
-    command = [sys.executable, str(script), "--check"]
+@pytest.mark.parametrize("script", ["make_cli_reference.py", "make_api_reference.py"])
+def test_generated_pages_are_up_to_date(script: str) -> None:
+    command = [sys.executable, str(ROOT / "docs" / script), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tfrecords.verify import verify_deep
     from tfrecords.writer import Entry, write_records
 
-_MODULES = {
+MODULES = {
     "codec": ("decode", "decode_batch", "encode", "feature_spec"),
     "errors": (
         "DamagedRecordsError",
@@ -43,7 +43,7 @@ _MODULES = {
     "verify": ("verify_deep",),
     "writer": ("Entry", "write_records"),
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+_MODULE_OF = {name: module for module, names in MODULES.items() for name in names}
 
 __all__ = [
     "Crop",
