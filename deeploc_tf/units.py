@@ -127,8 +127,13 @@ def spelled(values: Iterable[str], column: str) -> dict[str, str]:
     return spelling
 
 
-def unified_in_column(values: Iterable[str], column: str) -> dict[str, str]:
+def unified_in_column(values: Iterable[str], column: str, table: str = "") -> dict[str, str]:
     """One spelling, of those that occur, for each name in a column; logs which are matched.
+
+    Args:
+        values: of the column.
+        column: its name, which tells the kind of its values.
+        table: name of the column's table, for messages.
 
     Raises:
         NameConflictError: two names may or may not be one, see `deeploc_tf.names`; proteins that
@@ -136,7 +141,7 @@ def unified_in_column(values: Iterable[str], column: str) -> dict[str, str]:
     """
     different = sorted(set(values))
     kind = kind_of_column(column)
-    what = f"Values of column {column!r}"
+    what = f"Values of column {column!r}" + (f" of {table}" if table else "")
     try:
         spelling = unified(different, kind, what)
     except NameConflictError as error:

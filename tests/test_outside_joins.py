@@ -206,7 +206,7 @@ def test_a_standard_that_few_names_are_in_is_told_with_names_of_both(tmp_path: P
     words = ["neighbors", tmp_path / "p.h5", "SEC61", "--standard", tmp_path / "s.gmt"]
     done = run(*words)
     assert done.exit_code == 0, done.output
-    assert "1 of 4 proteins" in done.stderr
+    assert "1 of 4 profiles and 1 of 2 proteins of 's' meet." in done.stderr
     assert "'ACT1'" in done.stderr
     assert "'YML008C'" in done.stderr
     values = json.loads(run(*words, "--json").stdout)
@@ -217,8 +217,58 @@ def test_a_standard_that_few_names_are_in_is_told_with_names_of_both(tmp_path: P
             "proteins_matched": 1,
             "proteins_without_term": {"count": 3, "some": ["ACT1", "ERG6", "TUB1"]},
             "members_without_protein": {"count": 1, "some": ["YML008C"]},
+            "members_that_almost_match": {"count": 0, "some": []},
         }
     ]
+
+
+def test_members_that_differ_in_case_alone_are_told(tmp_path: Path) -> None:
+    write_profiles(tmp_path / "p.h5", ["SEC61", "ERG6", "act1"])
+    (tmp_path / "s.gmt").write_text("er\t\tSEC61\tERG6\tACT1\n")
+    words = ["neighbors", tmp_path / "p.h5", "SEC61", "--standard", tmp_path / "s.gmt"]
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    assert "1 do not meet and differ in case" in done.stderr
+    assert "'act1' and 'ACT1'" in done.stderr
+    (found,) = json.loads(run(*words, "--json").stdout)["standards"]
+    assert found["members_that_almost_match"] == {"count": 1, "some": ["ACT1 (act1)"]}
+    (tmp_path / "lower.gmt").write_text("er\t\tsec61\terg6\tACT1\n")
+    done = run(*words[:-1], tmp_path / "lower.gmt")
+    assert done.exit_code == 1
+    assert "'SEC61' and 'sec61'" in done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".tsv"])
+def test_proteins_of_a_table_that_differ_in_case_alone_are_told(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"p{suffix}"
+    if suffix == ".h5":
+        write_profiles(path, ["SEC61", "sec61", "ERG6", "ACT1"])
+    else:
+        path.write_text("protein\tx\ty\nSEC61\t1\t2\nsec61\t2\t1\nERG6\t3\t5\nACT1\t4\t1\n")
+    (tmp_path / "s.gmt").write_text("er\t\tSEC61\tERG6\nactin\t\tACT1\tERG6\n")
+    for words in (
+        ["neighbors", path, "SEC61"],
+        ["benchmark", path, tmp_path / "s.gmt", tmp_path / "r", "--resamples", 0, "--shuffles", 0],
+    ):
+        done = run(*words)
+        assert done.exit_code == 0, done.output
+        assert done.stderr.count("'SEC61' and 'sec61'") == 1
+        assert "different proteins" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["neighbors", "benchmark"])
+def test_proteins_of_a_table_that_differ_in_nothing_that_is_seen_are_refused(
+    tmp_path: Path, command: str
+) -> None:
+    path = write_profiles(tmp_path / "p.h5", ["TUB\u00c9", "TUBE\u0301", "ERG6", "ACT1"])
+    (tmp_path / "s.gmt").write_text("er\t\tACT1\tERG6\n")
+    rest = ["ERG6"] if command == "neighbors" else [tmp_path / "s.gmt", tmp_path / "r"]
+    done = run(command, path, *rest)
+    assert done.exit_code == 1
+    assert "one row" in done.stderr
+    assert "p.h5" in done.stderr
 
 
 def test_shared_terms_are_found_whatever_the_form_of_the_names(tmp_path: Path) -> None:

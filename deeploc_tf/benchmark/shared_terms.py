@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -57,32 +58,37 @@ def _form(name: str) -> str:
 
 def _compared(standard: str, known: list[str], members: list[str]) -> dict[str, Any]:
     """What of a table and of a standard has a name in common; no two names of one are alike."""
-    row_of = meet(standard, known, members).rows
-    met = set(row_of.values())
+    meeting = meet(standard, known, members)
+    met = set(meeting.rows.values())
     without_term = sorted(name for row, name in enumerate(known) if row not in met)
-    without_protein = sorted(name for name in members if name not in row_of)
-    matched = len(known) - len(without_term)
-    if not matched:
+    without_protein = sorted(name for name in members if name not in meeting.rows)
+    if not met:
         msg = (
             "Proteins of the table must be members of the standard. Received: none of them in "
             f"{standard}, such as {some(without_term)} in the table and {some(without_protein)} in "
-            "the standard. Use names of one kind in both."
+            f"the standard. {meeting.sentence() if meeting.almost else ''} Use names of one kind "
+            "in both."
         )
-        raise StandardError(msg)
-    if without_term:
-        logger.log(
-            logging.WARNING if 2 * matched < len(known) else logging.INFO,
-            "%d of %d proteins are in a term of %s; not in one: %s%s.",
-            matched,
-            len(known),
-            standard,
-            some(without_term),
-            f"; members that the table has not: {some(without_protein)}" if without_protein else "",
-        )
+        raise StandardError(" ".join(msg.split()))
+    if without_term or meeting.by_form or meeting.almost:
+        few = 2 * len(met) < len(known)
+        if few:
+            some_of_each = tuple(without_term[:3]), tuple(without_protein[:3])
+            meeting = dataclasses.replace(
+                meeting, only_profiles=some_of_each[0], only_standard=some_of_each[1]
+            )
+        level = logging.WARNING if few or meeting.almost else logging.INFO
+        logger.log(level, "%s", meeting.sentence())
+    almost = [f"{there} ({here})" for there, here in meeting.almost.items()]
     return {
         "name": standard,
         "proteins": len(known),
-        "proteins_matched": matched,
-        "proteins_without_term": {"count": len(without_term), "some": without_term[:10]},
-        "members_without_protein": {"count": len(without_protein), "some": without_protein[:10]},
+        "proteins_matched": len(met),
+        "proteins_without_term": _counted(without_term),
+        "members_without_protein": _counted(without_protein),
+        "members_that_almost_match": _counted(almost),
     }
+
+
+def _counted(names: list[str]) -> dict[str, Any]:
+    return {"count": len(names), "some": names[:10]}

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.profiles.reading import read_profiles
+from deeploc_tf.profiles.reading import check_proteins, read_profiles
 from deeploc_tf.profiles.tables.row_table import is_row_table, open_rows
 from tfrecords.errors import did_you_mean
 
@@ -101,6 +101,8 @@ def read_space(
         table = open_rows(path)
         proteins = table.column("protein").tolist()
         names = table.column("key").tolist() if "key" in table.columns else proteins
+        if names is proteins:
+            check_proteins(proteins, path)
         vectors = np.empty((table.num_rows, table.num_features), np.float32)
         for place, chunk in table.chunks():
             vectors[place] = chunk
