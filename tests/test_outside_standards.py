@@ -197,13 +197,36 @@ def test_a_comment_before_the_data_that_looks_like_data_is_named(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "header", ["protein\tterm", "Gene\tCompartment", "#protein\tterm", "ORF\tcomplex"]
+    "header",
+    [
+        *("protein\tterm", "Gene\tCompartment", "#protein\tterm", "ORF\tcomplex"),
+        *("geneName\tGO slim", "GeneID\tsource", "UniProtKB\tgroup"),
+    ],
 )
 def test_a_header_of_two_columns_is_no_membership(tmp_path: Path, header: str) -> None:
     text = f"{header}\nA1\tER\nB2\tER\n"
     standard = read_standard(written(tmp_path, "s.tsv", text))
     assert standard.terms == {"ER": {"A1", "B2"}}
     assert sum(standard.report["left_out"].values()) == 1
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Locus tag\tOntology", "Target\tbody", "x\tcompartment", "Strain\tx", "BAIT\tGO term"],
+)
+def test_a_first_line_that_may_be_a_header_is_refused(tmp_path: Path, header: str) -> None:
+    lines = "SEC61\tER\nSEC62\tER\nYAL001C\tTFIIIC\n"
+    with pytest.raises(StandardError, match=r"may be a header.*line 1"):
+        read_standard(written(tmp_path, "s.tsv", f"{header}\n{lines}"))
+    standard = read_standard(written(tmp_path, "named.tsv", f"protein\tterm\n{header}\n{lines}"))
+    assert len(standard.terms) == 3
+
+
+@pytest.mark.parametrize("first", ["SEC61\tpore", "TFC3\tTFIIIC", "CDC28\tkinase", "ACT\tER"])
+def test_a_first_line_of_a_term_with_one_member_is_data(tmp_path: Path, first: str) -> None:
+    text = f"{first}\nSEC62\tER\nSEC63\tER\n"
+    protein, term = first.split("\t")
+    assert protein in read_standard(written(tmp_path, "s.tsv", text)).terms[term]
 
 
 def test_two_columns_in_the_other_order_are_refused(tmp_path: Path) -> None:

@@ -77,10 +77,11 @@ class Reading:
 
 # Words above a column of proteins, and above one of terms.
 _OF_PROTEINS = {"protein", "gene", "orf", "yorf", "symbol", "uniprot", "accession", "identifier"}
-_OF_PROTEINS |= {"id", "name", "member", "entry", "systematic", "standard"}
+_OF_PROTEINS |= {"id", "name", "member", "entry", "systematic", "standard", "locus", "uniprotkb"}
 _OF_TERMS = {"term", "compartment", "localization", "localisation", "location", "complex", "go"}
 _OF_TERMS |= {"complexes", "pathway", "process", "processes", "function", "label", "class", "set"}
 _OF_TERMS |= {"module", "cluster", "category", "annotation"}
+_OF_TERMS |= {"ontology", "slim", "group"}
 
 
 def names_proteins(field: str) -> bool:
@@ -95,7 +96,8 @@ def names_terms(field: str) -> bool:
 
 
 def _words(field: str) -> set[str]:
-    words = re.split(r"[\s_.-]+", field.lstrip("#").strip().casefold())
+    spaced = re.sub(r"(?<=[a-z])(?=ID\b|Id\b|Name|Symbol)", " ", field.lstrip("#").strip())  # geneName
+    words = re.split(r"[\s_.-]+", spaced.casefold())
     plural = {word for word in words if word.removesuffix("s") in _OF_PROTEINS | _OF_TERMS}
     return {word.removesuffix("s") if word in plural else word for word in words} - {""}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from deeploc_tf.benchmark.formats.entries import Entry, Reading, entry, names_proteins, names_terms
@@ -14,8 +15,11 @@ def read_pairs(reading: Reading) -> Iterator[Entry]:
     A first line such as `protein` and `term` names the columns and is left out.
 
     Raises:
-        StandardError: a line has not two fields, or the header names them in the other order.
+        StandardError: a line has not two fields, the header names them in the other order, or the
+            first line may be a header and may be data.
     """
+    first = ("", "", 0, "")  # protein and term of a first line that may be a header, where it is
+    shapes: set[str] = set()
     for place, (number, line) in enumerate(reading.lines()):
         fields = names_in(reading.path, number, line)
         if len(fields) != 2 or not all(fields):
@@ -24,13 +28,37 @@ def read_pairs(reading: Reading) -> Iterator[Entry]:
                 ".gmt; name any other format)."
             )
             raise malformed(reading.path, number, line, must)
-        if place == 0 and names_terms(fields[0]) and names_proteins(fields[1]):
+        protein, term = fields
+        if place == 0 and names_terms(protein) and names_proteins(term):
             must = "The columns must be the protein and then the term; exchange them."
             raise malformed(reading.path, number, line, must)
-        if place == 0 and names_proteins(fields[0]):
+        if place == 0 and names_proteins(protein):
             reading.left_out["header line"] += 1
             continue
-        yield entry(fields[1], [fields[0]])
+        if place == 0:
+            first = protein, term, number, line
+        else:
+            shapes.add(_shape(protein))
+            if protein == first[0] or term == first[1]:
+                first = ("", "", 0, "")
+        yield entry(term, [protein])
+    protein, term, number, line = first
+    if shapes and protein and (names_terms(term) or _is_unlike(protein, shapes)):
+        must = (
+            "A first line whose protein and term no other line has may be a header. Name its "
+            "columns protein and term, or put a line with these two words above it."
+        )
+        raise malformed(reading.path, number, line, must)
+
+
+def _is_unlike(protein: str, shapes: set[str]) -> bool:
+    """Whether a name is written as no other and holds no digit, as a word above a column."""
+    return not re.search(r"\d", protein) and _shape(protein) not in shapes
+
+
+def _shape(name: str) -> str:
+    """How a name is written: `SEC61` is `A0`, `Locus tag` is `Aa a`."""
+    return re.sub(r"\d+", "0", re.sub(r"[a-z]+", "a", re.sub(r"[A-Z]+", "A", name)))
 
 
 def read_lines(reading: Reading) -> Iterator[Entry]:
