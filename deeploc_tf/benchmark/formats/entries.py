@@ -96,7 +96,7 @@ def names_terms(field: str) -> bool:
 
 
 def _words(field: str) -> set[str]:
-    spaced = re.sub(r"(?<=[a-z])(?=ID\b|Id\b|Name|Symbol)", " ", field.lstrip("#").strip())  # geneName
+    spaced = re.sub(r"(?<=[a-z])(?=ID\b|Id\b|Name|Symbol)", " ", field.lstrip("#").strip())
     words = re.split(r"[\s_.-]+", spaced.casefold())
     plural = {word for word in words if word.removesuffix("s") in _OF_PROTEINS | _OF_TERMS}
     return {word.removesuffix("s") if word in plural else word for word in words} - {""}
