@@ -70,6 +70,13 @@ def test_generated_pages_are_up_to_date(script: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_summaries_of_commands_are_whole_at_80_columns() -> None:
+    context = click.Context(main, info_name="deeploc-tf", terminal_width=80, max_content_width=80)
+    listed = main.get_help(context).split("Commands:\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in listed] == main.list_commands(context)
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+
+
 def test_every_command_shows_an_example() -> None:
     context = click.Context(main, info_name="deeploc-tf")
     for name in main.list_commands(context):

@@ -10,28 +10,58 @@ import os
 
 import click
 
-from deeploc_tf.cli.group import LazyGroup
+from deeploc_tf.cli.group import Lazy, LazyGroup
 from deeploc_tf.version import __version__
 
 COMMANDS = {
-    "build-records": "deeploc_tf.cli.build_records:build_records",
-    "inspect": "deeploc_tf.cli.inspect:inspect",
-    "verify": "deeploc_tf.cli.verify:verify",
-    "fit": "deeploc_tf.cli.fit:fit",
-    "evaluate": "deeploc_tf.cli.evaluate:evaluate",
-    "embed": "deeploc_tf.cli.embed:embed",
-    "measure": "deeploc_tf.cli.measure:measure",
-    "profile": "deeploc_tf.cli.profile:profile",
-    "neighbors": "deeploc_tf.cli.neighbors:neighbors",
-    "change": "deeploc_tf.cli.change:change",
-    "export": "deeploc_tf.cli.export:export",
-    "predict": "deeploc_tf.cli.predict:predict",
-    "standards": "deeploc_tf.cli.standards:standards",
-    "benchmark": "deeploc_tf.cli.benchmark:benchmark",
-    "simulate": "deeploc_tf.cli.simulate:simulate",
-    "study": "deeploc_tf.cli.study:study",
-    "demo": "deeploc_tf.cli.demo:demo",
-    "doctor": "deeploc_tf.cli.doctor:doctor",
+    "build-records": Lazy(
+        "deeploc_tf.cli.build_records:build_records",
+        "Build a data set of records from images of single cells.",
+    ),
+    "inspect": Lazy(
+        "deeploc_tf.cli.inspect:inspect", "Show the shape, channels and counts of a data set."
+    ),
+    "verify": Lazy(
+        "deeploc_tf.cli.verify:verify", "Check that a data set or an exported model is whole."
+    ),
+    "fit": Lazy("deeploc_tf.cli.fit:fit", "Train a network on a data set."),
+    "evaluate": Lazy("deeploc_tf.cli.evaluate:evaluate", "Measure a trained model on a data set."),
+    "embed": Lazy(
+        "deeploc_tf.cli.embed:embed", "Write the vectors of all cells and the profiles of proteins."
+    ),
+    "measure": Lazy(
+        "deeploc_tf.cli.measure:measure", "Write classic features of all cells, without a network."
+    ),
+    "profile": Lazy(
+        "deeploc_tf.cli.profile:profile", "Aggregate vectors of cells into profiles of proteins."
+    ),
+    "neighbors": Lazy(
+        "deeploc_tf.cli.neighbors:neighbors", "List the proteins or cells that are most similar."
+    ),
+    "change": Lazy(
+        "deeploc_tf.cli.change:change", "Test which proteins moved between two screens."
+    ),
+    "export": Lazy(
+        "deeploc_tf.cli.export:export", "Export a trained model as a TensorFlow SavedModel."
+    ),
+    "predict": Lazy(
+        "deeploc_tf.cli.predict:predict", "Classify the localization of every cell in whole fields."
+    ),
+    "standards": Lazy(
+        "deeploc_tf.cli.standards:standards",
+        "Show what gold standards contain, or convert them to GMT.",
+    ),
+    "benchmark": Lazy(
+        "deeploc_tf.cli.benchmark:benchmark", "Score profiles against gold standards."
+    ),
+    "simulate": Lazy("deeploc_tf.cli.simulate:simulate", "Simulate a screen of budding yeast."),
+    "study": Lazy("deeploc_tf.cli.study:study", "Compare methods as a YAML file describes."),
+    "demo": Lazy(
+        "deeploc_tf.cli.demo:demo", "Run every step on a simulated screen; ends in a page to open."
+    ),
+    "doctor": Lazy(
+        "deeploc_tf.cli.doctor:doctor", "Show versions, settings and devices, and report problems."
+    ),
 }
 
 EPILOG = """\b
@@ -57,7 +87,7 @@ Examples:
 @click.version_option(__version__, prog_name="deeploc-tf")
 @click.pass_context
 def main(context: click.Context, debug: bool) -> None:
-    """From single-cell crops to records, a DeepLoc network, and vectors of cells and proteins."""
+    """Turn images of single cells into vectors of cells and functional maps of proteins."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow, in every command
     if isinstance(context.command, LazyGroup):
         context.command.debug = debug

@@ -24,26 +24,32 @@ Examples:
 @click.argument("records", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option(
-    "--split", "splits", multiple=True, default=("test",), show_default=True, help="Repeatable."
+    "--split",
+    "splits",
+    multiple=True,
+    default=("test",),
+    show_default=True,
+    help="Split to embed; can be given several times.",
 )
 @click.option(
     "--layer",
     "layers",
     multiple=True,
-    help="Layer to take: fc_2 is the penultimate one; fc_1, conv_1 ... conv_8, logits; of "
-    "inpainting source_conv_1 ... 5. With :max or :mean behind it, each channel's maximum or mean "
-    "over all places. Repeatable: vectors side by side, in one pass.  "
-    "[default: fc_2, of inpainting source_conv_3:max]",
+    help="Layer whose output is the vector: fc_2 (the penultimate one), fc_1, conv_1 to conv_8 or "
+    "logits; source_conv_1 to source_conv_5 for inpainting. Append :max or :mean to pool each "
+    "channel over the image. Give it several times to concatenate layers.  "
+    "[default: fc_2, or source_conv_3:max for inpainting]",
 )
 @test_time_option
 @click.option(
     "--fast",
     is_flag=True,
-    help="Batch norm folded away, and bfloat16 where the device multiplies it in hardware.",
+    help="Fold batch normalization into the convolutions, and compute in bfloat16 where the "
+    "hardware supports it.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
 @device_option
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Hide progress.")
 def embed(
     run: Path,
     records: Path,
@@ -56,11 +62,12 @@ def embed(
     device: str,
     quiet: bool,
 ) -> None:
-    """Write the vectors of the crops of RECORDS, by the model in RUN, to OUTPUT.
+    """Write a vector for each cell in RECORDS, computed by the model in RUN, to the table OUTPUT.
 
-    A row a cell, in the records' order, as .h5 or .parquet, or, where it fits into memory, .npz or
-    .h5ad. The profiles, a row a protein (the mean of its cells), go to NAME.profiles.SUFFIX beside
-    it. Stopped and started again, it goes on after the last finished shard.
+    The table has one row per cell, in record order. Its suffix decides the format: .h5 or .parquet,
+    or .npz or .h5ad if it fits into memory. Profiles, one row per protein with the mean of its
+    cells, are written next to it as NAME.profiles.SUFFIX. If embed is interrupted, the same command
+    continues after the last finished shard.
     """
     from deeploc_tf.names import known_split
     from tfrecords.manifest import read_manifest

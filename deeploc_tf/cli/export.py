@@ -20,19 +20,20 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--layer", default="fc_2", show_default=True, help="Layer of the embedding.")
+@click.option("--layer", default="fc_2", show_default=True, help="Layer that gives the embedding.")
 @test_time_option
 @click.option(
     "--fast",
     is_flag=True,
-    help="Fold batch norms away; convolutions in bfloat16 where this machine has it in hardware.",
+    help="Fold batch normalization into the convolutions, and compute these in bfloat16 if this "
+    "machine supports it in hardware.",
 )
 def export(run: Path, model: Path, layer: str, test_time: str | None, fast: bool) -> None:
-    """Write the model in RUN as a TensorFlow SavedModel that takes raw crops.
+    """Export the model in RUN as a TensorFlow SavedModel that takes raw crops.
 
-    It carries its preprocessing and needs nothing but TensorFlow. MODEL, a new folder, is what
-    TensorFlow Serving takes: the SavedModel is its version MODEL/1, and README.md its card.
-    Signatures: serving_default, classify, embed, serialized, describe.
+    Preprocessing is part of the model, which needs only TensorFlow to run. The new folder MODEL has
+    the layout of TensorFlow Serving: the SavedModel is MODEL/1, and MODEL/README.md describes it.
+    The signatures are serving_default, classify, embed, serialized and describe.
     """
     start_tensorflow()
     from deeploc_tf.serving.export import export as export_run

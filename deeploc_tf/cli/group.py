@@ -11,7 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
@@ -20,18 +20,30 @@ from tfrecords.errors import did_you_mean
 FAILED, OUT_OF_MEMORY, RESUMABLE, INTERRUPTED, TERMINATED = 1, 3, 75, 130, 143
 
 
+class Lazy(NamedTuple):
+    """A command that is imported when it is called.
+
+    Attributes:
+        where: `module:attribute`.
+        summary: what the list of commands says of it.
+    """
+
+    where: str
+    summary: str
+
+
 class LazyGroup(click.Group):
-    """A click group whose commands are named by `module:attribute`.
+    """A click group that imports a command when it is called.
 
     Exit codes: 0 done, 1 failed with a sentence, 2 wrong usage, 3 out of memory, 75 stopped but
     resumable, 130 and 143 interrupted. A command may return its exit code.
 
     Args:
-        lazy_commands: command name -> where it is.
+        lazy_commands: by name, in the order in which one uses them.
         attributes: as for `click.Group`.
     """
 
-    def __init__(self, *, lazy_commands: Mapping[str, str], **attributes: Any) -> None:
+    def __init__(self, *, lazy_commands: Mapping[str, Lazy], **attributes: Any) -> None:
         super().__init__(**attributes)
         self.lazy_commands = dict(lazy_commands)
         self.debug = False  # contexts are gone when an error arrives at `main`
@@ -48,9 +60,14 @@ class LazyGroup(click.Group):
         """The command, imported now; None where there is none of that name."""
         if cmd_name not in self.lazy_commands:
             return None
-        module, attribute = self.lazy_commands[cmd_name].split(":")
+        module, attribute = self.lazy_commands[cmd_name].where.split(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the list of commands, of which none is imported for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.summary) for name, lazy in self.lazy_commands.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

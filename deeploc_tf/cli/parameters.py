@@ -9,15 +9,15 @@ import click
 test_time_option = click.option(
     "--test-time",
     type=click.Choice(["none", "crops", "orientations", "both"]),
-    help="Average over 5 windows of each crop, its 8 flips and turns, or the 40 of both.  "
-    "[default: the preset's; none but of map2026]",
+    help="Test-time augmentation: average over 5 windows of each crop, over its 8 flips and "
+    "rotations, or over both (40 views).  [default: the preset's, which is none but for map2026]",
 )
 
 device_option = click.option(
     "--device",
     default="auto",
     show_default=True,
-    help="auto, cpu, gpu (the first), or one such as gpu:1.",
+    help="Device to use: auto, cpu, gpu (the first), or one such as gpu:1.",
 )
 
 
