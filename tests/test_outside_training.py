@@ -19,8 +19,8 @@ from click.testing import CliRunner, Result
 
 from deeploc_tf.cli import main
 from deeploc_tf.models.deeploc import DeepLoc
-from deeploc_tf.models.test_time import window_size
 from deeploc_tf.models.trained import load_trained
+from deeploc_tf.models.views import window_size
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from deeploc_tf.training.learning import check_outcome, check_plan

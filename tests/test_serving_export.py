@@ -24,8 +24,8 @@ from deeploc_tf.cli import main
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import feature_extractor, inference_function
 from deeploc_tf.models.folding import fast_precision
-from deeploc_tf.models.test_time import views
 from deeploc_tf.models.trained import load_trained
+from deeploc_tf.models.views import views
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.serving.digests import check_digests
 from deeploc_tf.serving.export import export

@@ -17,8 +17,8 @@ import pytest
 import sklearn.metrics
 
 from deeploc_tf.models.deeploc import DeepLoc
-from deeploc_tf.models.test_time import views
 from deeploc_tf.models.trained import TrainedModel
+from deeploc_tf.models.views import views
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.training.calibration import expected_calibration_error, reliability
 from deeploc_tf.training.config import FitConfig

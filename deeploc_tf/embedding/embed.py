@@ -25,8 +25,8 @@ from deeploc_tf.models.extractors import (
 from deeploc_tf.models.folding import fast_model, fast_precision
 from deeploc_tf.models.hardware import computing_on
 from deeploc_tf.models.keras_settings import our_settings
-from deeploc_tf.models.test_time import View, views
 from deeploc_tf.models.trained import TrainedModel, load_trained
+from deeploc_tf.models.views import View, views
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.shards import shard_batches
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits

@@ -41,7 +41,7 @@ class Preset:
         dense_batch_norm: batch normalization on the dense layers and the logits as well.
         dense_units: sizes of `fc_1` and `fc_2`.
         test_time: views of a crop over which its vector is averaged unless one says otherwise, see
-            `deeploc_tf.models.test_time.views`; no matter of training.
+            `deeploc_tf.models.views`; no matter of training.
     """
 
     crop_size: int | None

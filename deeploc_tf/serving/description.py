@@ -11,8 +11,8 @@ from typing import Any
 import tensorflow as tf
 
 from deeploc_tf.models.folding import fast_precision
-from deeploc_tf.models.test_time import window_size
 from deeploc_tf.models.trained import TrainedModel, read_config
+from deeploc_tf.models.views import window_size
 from deeploc_tf.version import __version__
 from tfrecords.errors import SchemaError
 

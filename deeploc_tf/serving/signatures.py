@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from deeploc_tf.models.extractors import feature_extractor, input_specs
 from deeploc_tf.models.folding import fast_model
-from deeploc_tf.models.test_time import View, views
 from deeploc_tf.models.trained import TrainedModel
+from deeploc_tf.models.views import View, views
 from deeploc_tf.serving.description import Description
 from tfrecords.codec import decode_batch
 from tfrecords.schema import Schema

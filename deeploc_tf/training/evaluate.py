@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from deeploc_tf.models.hardware import computing_on
 from deeploc_tf.models.keras_settings import our_settings
-from deeploc_tf.models.test_time import views
 from deeploc_tf.models.trained import TrainedModel, load_model, load_trained
+from deeploc_tf.models.views import views
 from deeploc_tf.pipeline.classes import Kind, class_index, kinds
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.training.predictions import Question, predict
@@ -59,7 +59,7 @@ def evaluate(
         splits: names of the splits, whose crops are pooled; `val` is `validation`.
         head: "label" or "protein", of a run with both; None: what it tells first.
         test_time: views of a crop whose probabilities are averaged: "none", "crops",
-            "orientations" or "both"; see `deeploc_tf.models.test_time.views`. None: as the preset
+            "orientations" or "both"; see `deeploc_tf.models.views`. None: as the preset
             of the training says, as `embed`, `export` and `predict` do.
         batch_size: crops at a time; every crop counts once, whatever it is.
         device: "auto", "cpu", "gpu" or one such as "gpu:1".

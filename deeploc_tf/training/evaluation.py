@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.models.extractors import inference_function
-from deeploc_tf.models.test_time import View
+from deeploc_tf.models.views import View
 from deeploc_tf.pipeline.batches import batches, running_on
 from deeploc_tf.pipeline.classes import Kind, Target, class_index, kinds
 from deeploc_tf.training.metrics import classification_metrics, multi_label_metrics

@@ -14,7 +14,7 @@ import tensorflow as tf
 from deeploc_tf.models.hardware import placed_on
 from deeploc_tf.models.heads import head
 from deeploc_tf.models.keras_settings import our_settings
-from deeploc_tf.models.test_time import View, views
+from deeploc_tf.models.views import View, views
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.splits import warn_of_unused_splits, with_usual_splits
 from deeploc_tf.training.callbacks import EndOfEpoch, EpochReport, Progress, load_best_weights

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.models.inpainting import PairedCellInpainting
-from deeploc_tf.models.test_time import View
+from deeploc_tf.models.views import View
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.pairs import Pairs, evaluation_pairs, training_pairs
 from deeploc_tf.training.config import FitConfig

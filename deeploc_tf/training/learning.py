@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from deeploc_tf.models.deeploc import PRESETS
-from deeploc_tf.models.test_time import window_size
+from deeploc_tf.models.views import window_size
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.optimization import warmup_steps
 from tfrecords.manifest import Manifest

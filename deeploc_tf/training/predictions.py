@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.special import log_expit, log_softmax, logsumexp
 
 from deeploc_tf.models.extractors import inference_function
-from deeploc_tf.models.test_time import View
 from deeploc_tf.models.trained import TrainedModel
+from deeploc_tf.models.views import View
 from deeploc_tf.pipeline.batches import batches, running_on
 from deeploc_tf.pipeline.classes import Kind
 from tfrecords.errors import DamagedRecordsError
