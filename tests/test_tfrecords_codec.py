@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import google.protobuf.message
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
 from tfrecords.codec import decode, decode_batch, encode, feature_spec
-from tfrecords.errors import DamagedRecordsError, SchemaError
+from tfrecords.errors import DamagedRecordsError, RecordsError, SchemaError
 from tfrecords.schema import Crop, Schema
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -245,3 +250,106 @@ def test_decode_refuses_labels_out_of_range() -> None:
     fewer = dataclasses.replace(SCHEMA, label_names=("nucleus",))
     with pytest.raises(SchemaError, match=r"\[0, 1\).*labels=\(1,\).*Key: 'AAC1/4/7'"):
         decode(encode(CROP, SCHEMA), fewer)
+
+
+def by_tensorflow(record: bytes) -> Crop | None:
+    """What TensorFlow's own protocol buffer finds in a record of `SCHEMA`; None: no such crop."""
+    try:
+        found = dict(tf.train.Example.FromString(record).features.feature)
+        (image,) = found["image"].bytes_list.value
+        (mask,) = found["mask"].bytes_list.value
+        (key,) = found["key"].bytes_list.value
+        (protein,) = found["protein"].bytes_list.value
+        (field,) = found["meta/field"].bytes_list.value
+        (plate,) = found["meta/plate"].int64_list.value
+        (focus,) = found["meta/focus"].float_list.value
+        crop = Crop(
+            key=key.decode(),
+            image=np.frombuffer(image, "<u2").reshape(SCHEMA.image_shape),
+            mask=np.frombuffer(mask, "uint8").reshape(SCHEMA.image_shape[:2]),
+            labels=tuple(found["label"].int64_list.value),
+            protein=protein.decode(),
+            metadata={"field": field.decode(), "plate": plate, "focus": focus},
+        )
+        SCHEMA.check(crop)
+    except (KeyError, ValueError, google.protobuf.message.DecodeError):
+        return None
+    return crop
+
+
+def assert_as_tensorflow(record: bytes) -> None:
+    expected = by_tensorflow(record)
+    if expected is None:
+        with pytest.raises(RecordsError):
+            decode(record, SCHEMA)
+    else:
+        assert_same(decode(record, SCHEMA), expected)
+
+
+def delimited(number: int, content: bytes) -> bytes:
+    assert len(content) < 1 << 14
+    length = [len(content)] if len(content) < 128 else [len(content) & 127 | 128, len(content) >> 7]
+    return bytes([number << 3 | 2, *length]) + content
+
+
+def entry(name: str, feature: bytes) -> bytes:
+    """A part of a record: what is merged is written one after the other."""
+    named = delimited(1, name.encode()) + delimited(2, feature)
+    return delimited(1, delimited(1, named))
+
+
+PLATE_7 = delimited(3, delimited(1, b"\x07"))
+ODD = {
+    "the last of equal names": entry("meta/plate", PLATE_7),
+    "unpacked": entry("meta/plate", delimited(3, b"\x08\x07")),
+    "an unpacked float": entry("meta/focus", delimited(2, b"\x0d\x00\x00\x80\x3e")),
+    "the last kind of list": entry("meta/plate", delimited(1, b"") + PLATE_7),
+    "another kind at last": entry("meta/plate", PLATE_7 + delimited(1, b"")),
+    "two lists are one": entry("meta/plate", PLATE_7 * 2),
+    "an unknown field": b"\x18\x01" + entry("meta/plate", b"\x20\x01" + PLATE_7),
+    "a group": b"\x1b\x08\x01\x1c",
+    "a group without an end": b"\x1b\x08\x01",
+    "an unknown wire type": b"\x1f\x01",
+    "field 0": b"\x02\x00",
+    "a length that leads outside": b"\x0a\x7f",
+    "a name that is no text": delimited(1, delimited(1, delimited(1, b"\xff"))),
+    "an empty entry": delimited(1, delimited(1, b"")),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_records_are_read_as_tensorflow_reads_them(odd: str) -> None:
+    record = encode(CROP, SCHEMA)
+    assert_as_tensorflow(record + ODD[odd])
+    assert_as_tensorflow(ODD[odd] + record)
+    if odd in ("the last of equal names", "unpacked", "the last kind of list", "an unknown field"):
+        assert decode(record + ODD[odd], SCHEMA).metadata["plate"] == 7
+        assert decode(ODD[odd] + record, SCHEMA).metadata["plate"] == -2
+
+
+@settings(deadline=None, max_examples=1000)
+@given(
+    st.integers(0, len(encode(CROP, SCHEMA)) - 1),
+    st.integers(0, 8),
+    st.binary(max_size=8),
+    st.booleans(),
+)
+def test_damaged_records_are_read_as_tensorflow_reads_them(
+    place: int, removed: int, put: bytes, cut: bool
+) -> None:
+    record = encode(CROP, SCHEMA)
+    assert_as_tensorflow(record[:place] + put + (b"" if cut else record[place + removed :]))
+
+
+def test_decoding_a_record_imports_no_tensorflow(tmp_path: Path) -> None:
+    (tmp_path / "record").write_bytes(encode(CROP, SCHEMA))
+    (tmp_path / "schema.json").write_text(json.dumps(SCHEMA.to_json()))
+    program = """
+import json, pathlib, sys
+from tfrecords import Schema, decode
+schema = Schema.from_json(json.loads(pathlib.Path("schema.json").read_text()))
+assert decode(pathlib.Path("record").read_bytes(), schema).key == "AAC1/4/7"
+assert "tensorflow" not in sys.modules
+"""
+    run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False)
+    assert run.returncode == 0

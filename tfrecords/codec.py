@@ -2,8 +2,9 @@
 
 `encode` spells the protocol buffer out by hand. An Example is a map, and protocol buffers may
 write a map in any order, another one in each version; here the features are sorted, so the same
-crop gives the same bytes everywhere. It is also several times faster than to build message objects,
-and does without TensorFlow, which is imported when something is decoded.
+crop gives the same bytes everywhere. It is also several times faster than to build message
+objects. To decode a record protocol buffers are asked, which read any order; TensorFlow is needed
+for batches alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from tfrecords.errors import DamagedRecordsError, SchemaError
 from tfrecords.schema import PIXEL_DTYPES, Crop, MetadataType, Schema
@@ -25,6 +27,16 @@ _MIDDLE_BYTES = 2048
 _MAX_HEAD_BYTES = 64  # of a record, before its pixels
 _LITTLE = {name: np.dtype(name).newbyteorder("<") for name in PIXEL_DTYPES}
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3  # fields of tf.train.Feature
+# tf.train.Example: fields in the order of their numbers, from 1. A map is a list of its entries.
+_MESSAGES = {
+    "BytesList": {"value": "repeated bytes"},
+    "FloatList": {"value": "repeated float"},
+    "Int64List": {"value": "repeated int64"},
+    "Feature": {"bytes_list": "BytesList", "float_list": "FloatList", "int64_list": "Int64List"},
+    "Entry": {"key": "string", "value": "Feature"},
+    "Features": {"feature": "repeated Entry"},
+    "Example": {"features": "Features"},
+}
 
 
 def encode(crop: Crop, schema: Schema) -> bytes:
@@ -93,24 +105,19 @@ def decode(record: bytes, schema: Schema) -> Crop:
         DamagedRecordsError: `record` is no Example, or lacks a feature.
         SchemaError: the crop in it does not follow `schema`.
     """
-    import tensorflow as tf
-
     try:
-        features = tf.train.Example.FromString(record).features.feature
-    except (
-        Exception
-    ) as error:  # protobuf's DecodeError, which lives at another place in each version
-        if type(error).__name__ != "DecodeError":
-            raise
+        entries = _example_class().FromString(record).features.feature
+    except DecodeError as error:
         msg = "A record must be a `tf.train.Example`. Received: bytes that are none."
         raise DamagedRecordsError(msg) from error
-    missing = sorted(set(_feature_types(schema)) - set(features))
-    if missing:
-        msg = f"A record must have every feature of its schema. Received: none of {missing}."
-        raise DamagedRecordsError(msg)
+    features = {entry.key: entry.value for entry in entries}  # of equal names the last one
     try:
         crop = _crop(features, schema)
-    except (ValueError, IndexError) as error:
+    except KeyError as error:
+        missing = sorted(_feature_types(schema).keys() - features.keys())
+        msg = f"A record must have every feature of its schema. Received: none of {missing}."
+        raise DamagedRecordsError(msg) from error
+    except ValueError as error:
         msg = f"Features must be of the type and size of the schema. Received: {error}."
         raise DamagedRecordsError(msg) from error
     schema.check(crop)
@@ -132,7 +139,8 @@ def feature_spec(schema: Schema, features: Collection[str] | None = None) -> dic
     """
     import tensorflow as tf
 
-    types = _feature_types(schema)
+    kinds = {"text": tf.string, "int64": tf.int64, "float32": tf.float32}
+    types = {name: kinds[kind] for name, kind in _feature_types(schema).items()}
     unknown = sorted(set(features or ()) - set(types))
     if unknown:
         msg = f"`features` must be among {', '.join(types)}. Received: features={unknown}."
@@ -193,28 +201,49 @@ def _raw(values: Any, dtype: str, shape: tuple[int, ...]) -> Any:
     return tf.ensure_shape(pixels, (values.shape[0], *shape))
 
 
-def _feature_types(schema: Schema) -> dict[str, Any]:
-    import tensorflow as tf
-
-    kinds = {"text": tf.string, "int64": tf.int64, "float32": tf.float32}
-    types = {"image": tf.string, "key": tf.string, "protein": tf.string}
+def _feature_types(schema: Schema) -> dict[str, MetadataType]:
+    types: dict[str, MetadataType] = {"image": "text", "key": "text", "protein": "text"}
     if schema.has_mask:
-        types["mask"] = tf.string
+        types["mask"] = "text"
     if schema.label_names:
-        types["label"] = tf.int64
-    types |= {META_PREFIX + name: kinds[kind] for name, kind in schema.metadata.items()}
-    return types
+        types["label"] = "int64"
+    return types | {META_PREFIX + name: kind for name, kind in schema.metadata.items()}
 
 
-def _crop(features: Any, schema: Schema) -> Crop:
+@functools.cache
+def _example_class() -> Any:
+    """`tf.train.Example` as it is on disk, in a pool of its own, without TensorFlow."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    described = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="example", package="tfrecords", syntax="proto3")
+    for message, fields in _MESSAGES.items():
+        in_file = file.message_type.add(name=message)
+        for number, (name, words) in enumerate(fields.items(), 1):
+            repeated, _, kind = words.rpartition(" ")
+            label = described.LABEL_REPEATED if repeated else described.LABEL_OPTIONAL
+            field = in_file.field.add(name=name, number=number, label=label)
+            if kind in _MESSAGES:
+                field.type_name = f".tfrecords.{kind}"
+            else:
+                field.type = described.Type.Value(f"TYPE_{kind.upper()}")
+            if message == "Feature":
+                field.oneof_index = 0
+        if message == "Feature":
+            in_file.oneof_decl.add(name="kind")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tfrecords.Example"))
+
+
+def _crop(features: dict[str, Any], schema: Schema) -> Crop:
     def text(name: str) -> str:
         (value,) = features[name].bytes_list.value
         return str(value.decode())
 
     def pixels(name: str, dtype: str, shape: tuple[int, ...]) -> Any:
         (value,) = features[name].bytes_list.value
-        little = np.dtype(dtype).newbyteorder("<")
-        return np.frombuffer(value, little).astype(dtype, copy=False).reshape(shape)
+        return np.frombuffer(value, _LITTLE[dtype]).astype(dtype, copy=False).reshape(shape)
 
     def metadata(name: str, kind: MetadataType) -> str | int | float:
         feature = features[META_PREFIX + name]
