@@ -18,6 +18,7 @@ import pytest
 import tensorflow as tf
 
 import tfrecords.manifest
+import tfrecords.reader
 import tfrecords.retrying
 import tfrecords.verify
 from deeploc_tf.embedding.embed import embed
@@ -164,7 +165,7 @@ def test_only_the_checksums_stand_against_other_pixels(
             yield offset + 12, offset + 12 + length
             offset += 16 + length
 
-    monkeypatch.setattr(tfrecords.verify, "framed_records", unchecked)
+    monkeypatch.setattr(tfrecords.reader, "framed_records", unchecked)
     verify_deep(records)
 
 

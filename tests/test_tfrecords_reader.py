@@ -9,7 +9,8 @@ import tensorflow as tf
 from tfrecords.codec import decode
 from tfrecords.errors import DamagedRecordsError, SplitError
 from tfrecords.manifest import Manifest
-from tfrecords.reader import read_serialized
+from tfrecords.reader import Place, read_crops, read_serialized
+from tfrecords.schema import Crop
 from tfrecords.sharding import order_hash
 
 
@@ -26,6 +27,48 @@ def keys(dataset: Any, manifest: Manifest) -> list[str]:
 def expected(tiny_records: Any, split: str = "train") -> list[str]:
     found = [crop.key for crop in tiny_records.crops if tiny_records.split(crop) == split]
     return sorted(found, key=lambda key: order_hash(key, 0))
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_crops_are_those_of_tensorflow_with_their_places(
+    tiny_records: Any, records: Any, known: bool
+) -> None:
+    folder, manifest = records
+    found = list(read_crops(folder, manifest=manifest if known else None))
+    assert [place.split for place, _ in found] == ["test"] * 4 + ["train"] * 8
+    for split in ("test", "train"):
+        crops = [crop for place, crop in found if place.split == split]
+        assert [crop.key for crop in crops] == expected(tiny_records, split)
+        assert list(map(describe, crops)) == [
+            describe(decode(record, manifest.schema))
+            for record in read_serialized(folder, split).as_numpy_iterator()
+        ]
+    for place, crop in found:
+        content = (folder / place.shard).read_bytes()[place.byte :]
+        record = content[12 : 12 + int.from_bytes(content[:8], "little")]
+        assert decode(record, manifest.schema).key == crop.key
+    assert [place.record for place, _ in found[4:]] == [0, 1] * 4
+
+
+def describe(crop: Crop) -> tuple[Any, ...]:
+    mask = None if crop.mask is None else crop.mask.tobytes()
+    image = crop.image.dtype, crop.image.shape, crop.image.tobytes()
+    return crop.key, image, mask, crop.labels, crop.protein, crop.metadata
+
+
+def test_crops_of_some_splits_or_shards(tiny_records: Any, records: Any) -> None:
+    folder, manifest = records
+    both = [crop.key for _, crop in read_crops(str(folder), ["train", "test"])]
+    assert both == expected(tiny_records, "train") + expected(tiny_records, "test")
+    wanted = [shard.name for shard in manifest.shards("train")[1:3]]
+    found = list(read_crops(folder, shards=wanted))
+    assert [crop.key for _, crop in found] == expected(tiny_records, "train")[2:6]
+    assert found[1][0] == Place("train", wanted[0], 1, found[1][0].byte)
+    assert list(read_crops(folder, ["test"], shards=wanted)) == []
+    with pytest.raises(SplitError, match="split='validation'"):
+        read_crops(folder, ["validation"])
+    with pytest.raises(ValueError, match=r"`shards` must be .*shards=\['foreign'\]"):
+        read_crops(folder, shards=["foreign"])
 
 
 def test_records_come_in_the_order_of_the_manifest(tiny_records: Any, records: Any) -> None:

@@ -12,10 +12,12 @@ import pytest
 import tensorflow as tf
 
 import tfrecords.plan
+import tfrecords.reader
 import tfrecords.verify
 from tfrecords.errors import DamagedRecordsError, DuplicateKeyError, RecordsError, SplitError
 from tfrecords.framing import records as framed_records
 from tfrecords.manifest import Manifest, ShardInfo, manifest_files, read_manifest
+from tfrecords.reader import Place
 from tfrecords.schema import Crop, Schema
 from tfrecords.verify import verify, verify_deep
 
@@ -279,16 +281,17 @@ def test_only_their_checks_stand_against_manifests_that_say_something_else(
     with pytest.raises(DamagedRecordsError):
         verify_deep(records)
 
-    def unchecked(shard: ShardInfo, content: bytes) -> Iterator[tuple[str, bytes]]:
-        yield from ((shard.name, content[a:b]) for a, b in framed_records(content))
+    def unchecked(content: bytes, split: str, shard: ShardInfo) -> Iterator[tuple[Place, bytes]]:
+        for number, (start, stop) in enumerate(framed_records(content)):
+            yield Place(split, shard.name, number, start), content[start:stop]
 
     def undecoded(record: bytes, _: Schema) -> Crop:
         return Crop(str(hash(record)), np.zeros((1, 1, 1), np.uint8))
 
     if takes_out == "number":
-        monkeypatch.setattr(tfrecords.verify, "_records", unchecked)
+        monkeypatch.setattr(tfrecords.reader, "framed", unchecked)
     if takes_out == "crops":
-        monkeypatch.setattr(tfrecords.verify, "decode", undecoded)
+        monkeypatch.setattr(tfrecords.reader, "decode", undecoded)
         monkeypatch.setattr(tfrecords.verify, "check_one_split", lambda *_: None)
     if takes_out in ("counts", "crops"):  # without crops there are none to count
         monkeypatch.setattr(tfrecords.verify, "_check_counts", lambda *_: None)

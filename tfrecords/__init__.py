@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
     from tfrecords.inspect import Summary, summarize
     from tfrecords.manifest import Manifest, ShardInfo, check_shards, read_manifest
-    from tfrecords.reader import read_serialized
+    from tfrecords.reader import Place, read_crops, read_serialized
     from tfrecords.schema import Crop, Schema
     from tfrecords.verify import verify_deep
     from tfrecords.writer import Entry, write_records
@@ -38,7 +38,7 @@ MODULES = {
     ),
     "inspect": ("Summary", "summarize"),
     "manifest": ("Manifest", "ShardInfo", "check_shards", "read_manifest"),
-    "reader": ("read_serialized",),
+    "reader": ("Place", "read_crops", "read_serialized"),
     "schema": ("Crop", "Schema"),
     "verify": ("verify_deep",),
     "writer": ("Entry", "write_records"),
@@ -52,6 +52,7 @@ __all__ = [
     "Entry",
     "Manifest",
     "OutputExistsError",
+    "Place",
     "RecordsError",
     "Schema",
     "SchemaError",
@@ -63,6 +64,7 @@ __all__ = [
     "decode_batch",
     "encode",
     "feature_spec",
+    "read_crops",
     "read_manifest",
     "read_serialized",
     "summarize",

@@ -48,7 +48,8 @@ _FILES = (
     REJECTS_NAME,
     FLAGGED_NAME,
 )
-_REBUILD = "Copy the data set again, or rebuild it."
+REBUILD = "Copy the data set again, or rebuild it."
+"""How damage is mended, in all messages."""
 
 Counts = Mapping[str, Mapping[str, Mapping[str, int]]]
 
@@ -244,7 +245,7 @@ def read_manifest(records: str | Path) -> Manifest:
             raise
         msg = (
             f"A manifest must be what a build wrote. Received: {type(error).__name__}: {error}. "
-            f"File: {path}. {_REBUILD}"
+            f"File: {path}. {REBUILD}"
         )
         raise DamagedRecordsError(msg) from error
 
@@ -261,12 +262,12 @@ def check_shards(records: str | Path, manifest: Manifest) -> None:
         try:
             status = retried((records / name).stat)
         except FileNotFoundError as error:
-            msg = f"Every shard must be there. Received: no {name} in {str(records)!r}. {_REBUILD}"
+            msg = f"Every shard must be there. Received: no {name} in {str(records)!r}. {REBUILD}"
             raise DamagedRecordsError(msg) from error
         if not stat.S_ISREG(status.st_mode) or status.st_size != shard.num_bytes:
             msg = (
                 "A shard must be a file of the size in the manifest. Received: "
-                f"{name} of {status.st_size} bytes, expected {shard.num_bytes}. {_REBUILD}"
+                f"{name} of {status.st_size} bytes, expected {shard.num_bytes}. {REBUILD}"
             )
             raise DamagedRecordsError(msg)
         retried(_check_checksums, records / name, shard, expected.values())
@@ -299,7 +300,7 @@ def _check_checksums(path: Path, shard: ShardInfo, shards: Collection[ShardInfo]
                 what = f"those of {other} in {shard.name}. Were they swapped?"
             msg = (
                 f"A shard must hold its own records. Received: {what} (checksum {found} at byte "
-                f"{offset}, expected {checksum}). {_REBUILD}"
+                f"{offset}, expected {checksum}). {REBUILD}"
             )
             raise DamagedRecordsError(msg)
 
@@ -368,11 +369,11 @@ def _from_json(values: dict[str, Any]) -> Manifest:
     if manifest.digest != values["digest"]:
         msg = (
             "A manifest must be as it was written. Received: content of digest "
-            f"{manifest.digest}, expected {values['digest']}. {_REBUILD}"
+            f"{manifest.digest}, expected {values['digest']}. {REBUILD}"
         )
         raise DamagedRecordsError(msg)
     if not manifest.splits:
-        msg = f"A data set must have a split. Received: splits={{}}. {_REBUILD}"
+        msg = f"A data set must have a split. Received: splits={{}}. {REBUILD}"
         raise DamagedRecordsError(msg)
     for split, shards in manifest.splits.items():
         check_split_name(split)

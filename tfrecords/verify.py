@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from tfrecords.codec import decode
-from tfrecords.errors import DamagedRecordsError, DuplicateKeyError, RecordsError, SplitError
-from tfrecords.framing import FOOTER_BYTES
-from tfrecords.framing import records as framed_records
-from tfrecords.manifest import Manifest, ShardInfo, check_shards, read_manifest
-from tfrecords.retrying import retried
+from tfrecords.errors import DamagedRecordsError, DuplicateKeyError, SplitError
+from tfrecords.manifest import REBUILD, Manifest, ShardInfo, check_shards, read_manifest
+from tfrecords.reader import Place, crops_of, framed, read_shard
 from tfrecords.schema import Crop, metadata_text
-
-_REBUILD = "Copy the data set again, or rebuild it."
 
 
 def verify(records: str | Path) -> Manifest:
@@ -60,23 +55,18 @@ def verify_deep(records: str | Path, progress: Callable[[int], None] | None = No
         SplitError: a group is in two splits (a leak).
     """
     manifest = verify(records)
-    keys: dict[str, str] = {}
-    groups: dict[tuple[object, ...], tuple[str, str]] = {}
+    keys: dict[str, Place] = {}
+    groups: dict[tuple[object, ...], Place] = {}
     num_crops = 0
     for split in manifest.split_names:
         labels: Counter[str] = Counter()
         proteins: Counter[str] = Counter()
         for shard in manifest.shards(split):
-            content = retried((Path(records) / shard.name).read_bytes)
-            _check_digest(manifest, shard, content)
-            for place, record in _records(shard, content):
-                try:
-                    crop = decode(record, manifest.schema)
-                except RecordsError as error:
-                    msg = f"{error} Place: {place}. {_REBUILD}"
-                    raise DamagedRecordsError(msg) from error
+            content = read_shard(records, shard)
+            _check_digest(manifest, split, shard, content)
+            for place, crop in crops_of(content, split, shard, manifest.schema):
                 check_new_key(keys, crop.key, place)
-                check_one_split(groups, _group(crop, manifest.group_by), split, place)
+                check_one_split(groups, _group(crop, manifest.group_by), place)
                 labels.update(manifest.schema.label_names[label] for label in crop.labels)
                 proteins.update([crop.protein] * bool(crop.protein))
                 num_crops += 1
@@ -86,7 +76,7 @@ def verify_deep(records: str | Path, progress: Callable[[int], None] | None = No
     return manifest
 
 
-def check_new_key(keys: dict[str, str], key: str, place: str) -> None:
+def check_new_key(keys: dict[str, Place], key: str, place: Place) -> None:
     """Raise `DuplicateKeyError` if `keys` (place by key) has `key` already; else add it."""
     if key in keys:
         msg = (
@@ -98,20 +88,17 @@ def check_new_key(keys: dict[str, str], key: str, place: str) -> None:
 
 
 def check_one_split(
-    groups: dict[tuple[object, ...], tuple[str, str]],
-    group: tuple[object, ...],
-    split: str,
-    place: str,
+    groups: dict[tuple[object, ...], Place], group: tuple[object, ...], place: Place
 ) -> None:
-    """Raise `SplitError` if `groups` (split and place by group) has `group` in another split.
+    """Raise `SplitError` if `groups` (a place by group) has `group` in another split.
 
     A data set that was not split by groups has the empty group for every crop, which is no leak.
     """
-    other, other_place = groups.setdefault(group, (split, place))
-    if group and other != split:
+    other = groups.setdefault(group, place)
+    if group and other.split != place.split:
         msg = (
             f"A group must be in one split only (else it leaks). Received: group={group} in "
-            f"{other} ({other_place}) and in {split} ({place}). Rebuild the data set."
+            f"{other.split} ({other}) and in {place.split} ({place}). Rebuild the data set."
         )
         raise SplitError(msg)
 
@@ -121,47 +108,24 @@ def _group(crop: Crop, group_by: tuple[str, ...]) -> tuple[object, ...]:
     return tuple(metadata_text(crop.metadata.get(column, crop.protein)) for column in group_by)
 
 
-def _records(shard: ShardInfo, content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Each record and its place in words."""
-    offset = index = 0
-    try:
-        for start, stop in framed_records(content):
-            yield _place(shard, index, offset), content[start:stop]
-            offset = stop + FOOTER_BYTES
-            index += 1
-    except DamagedRecordsError as error:
-        msg = f"{error} Place: {_place(shard, index, offset)}. {_REBUILD}"
-        raise DamagedRecordsError(msg) from error
-    if index != shard.num_crops:
-        msg = (
-            f"A shard must hold the crops of the manifest. Received: {index} in {shard.name}, "
-            f"expected {shard.num_crops}. {_REBUILD}"
-        )
-        raise DamagedRecordsError(msg)
-
-
-def _place(shard: ShardInfo, index: int, offset: int) -> str:
-    return f"shard {shard.name}, record {index}, byte {offset}"
-
-
-def _check_digest(manifest: Manifest, shard: ShardInfo, content: bytes) -> None:
+def _check_digest(manifest: Manifest, split: str, shard: ShardInfo, content: bytes) -> None:
     digest = hashlib.sha256(content).hexdigest()
     if digest == shard.sha256:
         return
-    for split in manifest.splits.values():
-        for other in split:
+    for shards in manifest.splits.values():
+        for other in shards:
             if other.sha256 == digest:
                 msg = (
                     f"A shard must hold its own records. Received: those of {other.name} in "
-                    f"{shard.name}. Were they swapped? {_REBUILD}"
+                    f"{shard.name}. Were they swapped? {REBUILD}"
                 )
                 raise DamagedRecordsError(msg)
-    for _ in _records(shard, content):  # the first that is damaged is named
+    for _ in framed(content, split, shard):  # the first that is damaged is named
         pass
     msg = (
         "A shard must have the digest in the manifest. Received: "
         f"sha256={digest} of {shard.name}, expected {shard.sha256}, though each of its "
-        f"records is whole: some were replaced, or their order was changed. {_REBUILD}"
+        f"records is whole: some were replaced, or their order was changed. {REBUILD}"
     )
     raise DamagedRecordsError(msg)
 
@@ -172,6 +136,6 @@ def _check_counts(manifest: Manifest, split: str, counts: dict[str, Counter[str]
         if expected != dict(counter):
             msg = (
                 f"The crops of each {what} must be as many as the manifest says. Received: "
-                f"{dict(counter)} in split {split!r}, expected {expected}. {_REBUILD}"
+                f"{dict(counter)} in split {split!r}, expected {expected}. {REBUILD}"
             )
             raise DamagedRecordsError(msg)

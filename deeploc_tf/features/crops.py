@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrecords.codec import decode
-from tfrecords.errors import DamagedRecordsError, RecordsError
-from tfrecords.framing import records as framed_records
 from tfrecords.manifest import Manifest
+from tfrecords.reader import read_crops
 from tfrecords.schema import Crop, Schema
 
 
@@ -43,16 +41,16 @@ def crop_batches(
     Memory holds a shard and a batch.
 
     Raises:
-        DamagedRecordsError: a record is damaged; its shard is named.
+        DamagedRecordsError: a record is damaged; its place is named.
         SplitError: there is no such split.
     """
     schema = manifest.schema
-    crops = ((split, crop) for split in splits for crop in _crops(Path(records), manifest, split))
+    crops = read_crops(records, splits, manifest=manifest)
     for number in itertools.count():
         some = list(itertools.islice(crops, batch_size))
         if not some:
             return
-        rows = [_row(split, crop, schema) for split, crop in some]
+        rows = [_row(place.split, crop, schema) for place, crop in some]
         masks = [crop.mask for _, crop in some if crop.mask is not None]
         yield CropBatch(
             number,
@@ -82,22 +80,3 @@ def _row(split: str, crop: Crop, schema: Schema) -> dict[str, Any]:
         "split": split,
         **{_column(name): value for name, value in crop.metadata.items()},
     }
-
-
-def _crops(records: Path, manifest: Manifest, split: str) -> Iterator[Crop]:
-    for shard in manifest.shards(split):
-        content = memoryview((records / shard.name).read_bytes())
-        count = 0
-        try:
-            for start, stop in framed_records(content):
-                yield decode(bytes(content[start:stop]), manifest.schema)
-                count += 1
-        except RecordsError as error:
-            error.add_note(f"Place: record {count} of {shard.name}.")
-            raise
-        if count != shard.num_crops:
-            msg = (
-                f"A shard must hold the crops of the manifest. Received: {count} in {shard.name}, "
-                f"expected {shard.num_crops}. Copy the data set again, or rebuild it."
-            )
-            raise DamagedRecordsError(msg)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from tfrecords.codec import decode
 from tfrecords.manifest import Manifest, read_manifest
-from tfrecords.reader import read_serialized
-from tfrecords.schema import Crop
+from tfrecords.reader import read_crops
 from tfrecords.writer import Entry, write_records
 
 
@@ -35,15 +32,17 @@ def shuffle_labels(records: str | Path, output: str | Path, seed: int = 0) -> Ma
     labels: dict[str, tuple[int, ...]] = {}
     entries = []
     for split in manifest.split_names:
-        found = [(crop.key, crop.labels, crop.protein) for crop in _crops(records, manifest, split)]
+        found = [
+            (crop.key, crop.labels, crop.protein)
+            for _, crop in read_crops(records, [split], manifest=manifest)
+        ]
         order = generator.permutation(len(found))
         for (key, _, protein), other in zip(found, order, strict=True):
             labels[key] = found[other][1]
             entries.append(Entry(key, split, labels[key], protein))
     crops = (
         dataclasses.replace(crop, labels=labels[crop.key])
-        for split in manifest.split_names
-        for crop in _crops(records, manifest, split)
+        for _, crop in read_crops(records, manifest=manifest)
     )
     source = {"kind": "shuffled labels", "records_digest": manifest.digest, "seed": seed}
     return write_records(
@@ -56,8 +55,3 @@ def shuffle_labels(records: str | Path, output: str | Path, seed: int = 0) -> Ma
         # As it was in the records, of which those of format 1 do not say.
         allow_duplicates=manifest.duplicates is None or manifest.duplicates.allowed,
     )
-
-
-def _crops(records: str | Path, manifest: Manifest, split: str) -> Iterator[Crop]:
-    for record in read_serialized(records, split, manifest=manifest).as_numpy_iterator():
-        yield decode(record, manifest.schema)
