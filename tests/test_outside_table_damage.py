@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import zipfile
@@ -173,6 +174,70 @@ def test_a_byte_that_became_another_is_refused_or_changes_nothing(
         some = places[number::2] if suffix == ".h5" else places
         other = [(at, mask) for at in some for mask in (0xFF, 0x11)]
         assert in_a_process(silent_changes, path, read, other) == []
+
+
+# --- damage over which HDF5 loops for ever
+
+
+def in_old_structures(path: Path, libver: str = "earliest") -> None:
+    """Writes a table again as version 1 had it: texts of varying length, in a heap."""
+    with h5py.File(path) as file:
+        names = list(file["metadata"])
+        columns = {name: file["metadata"][name][:] for name in names}
+        features, titles = file["features"][:], file["feature_names"].asstr()[:].tolist()
+        provenance = json.loads(file.attrs["provenance"])
+    del provenance["format_version"]
+    with h5py.File(path, "w", libver=libver) as file:
+        file.attrs["provenance"] = json.dumps(provenance)
+        file["features"] = features
+        file["feature_names"] = titles
+        for name, values in columns.items():
+            texts = values.dtype.kind == "S"
+            file[f"metadata/{name}"] = [v.decode() for v in values] if texts else values
+
+
+def with_endless_text(path: Path) -> None:
+    """Gives the first text of the heap the size 255, over which HDF5 may not come to an end."""
+    content = bytearray(path.read_bytes())
+    content[content.index(b"GCOL") + 24] = 255
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["earliest", "latest", ".h5ad"])
+def test_damage_that_hdf5_loops_over_is_refused_in_time(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deeploc_tf.hdf5_trial.TIMEOUT", 10)
+    if kind == ".h5ad":
+        pytest.importorskip("anndata")
+    path = tmp_path / f"cells{kind if kind == '.h5ad' else '.h5'}"
+    write_table(path, cells())
+    if kind != ".h5ad":
+        in_old_structures(path, kind)
+    assert len(read_table(path).features) == 12
+    with_endless_text(path)
+    with pytest.raises(ValueError, match=rf"{path.name}.*cannot be read"):
+        read_table(path)
+
+
+def test_a_process_that_does_not_end_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deeploc_tf.hdf5_trial.TIMEOUT", 0.1)
+    monkeypatch.setattr("deeploc_tf.hdf5_trial._READ", "while True: pass")
+    write_table(tmp_path / "cells.h5", cells())
+    in_old_structures(tmp_path / "cells.h5")
+    with pytest.raises(ValueError, match=r"cells\.h5.*in time"):
+        read_table(tmp_path / "cells.h5")
+
+
+def test_a_healthy_table_of_ours_needs_no_other_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("subprocess.run", None)
+    path = tmp_path / "cells.h5"
+    write_table(path, cells())
+    assert len(as_a_whole(path)) == len(by_row_readers(path)) == 4
 
 
 @pytest.mark.parametrize("what", ["X", "obs/protein", "obs/plate", "var/_index"])

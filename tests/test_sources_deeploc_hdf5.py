@@ -570,7 +570,7 @@ def test_damaged_text_ends_in_an_error_and_not_never(
     heap = content.index(b"GCOL")
     content[heap + 24] = 255  # the size of its first text
     path.write_bytes(content)
-    monkeypatch.setattr("deeploc_tf.sources.hdf5_file._TIMEOUT", 3)
+    monkeypatch.setattr("deeploc_tf.hdf5_trial.TIMEOUT", 3)
     refused(path, "its text cannot be read")
 
 

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
-import os
-import subprocess
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deeploc_tf.hdf5_trial import UnreadableError, try_elsewhere
 from deeploc_tf.sources.source import SourceError
 
 if TYPE_CHECKING:
     import h5py
 
 _MAX_CHUNK_BYTES = 1 << 30  # HDF5 unpacks a chunk as a whole
-_TIMEOUT = 60  # seconds
-_READ = """
-import sys, h5py
-with h5py.File(sys.argv[1], "r", locking="best-effort") as file:
-    for here, attribute in zip(sys.argv[2::2], sys.argv[3::2]):
-        file[here].attrs[attribute] if attribute else file[here][...]
-"""
 
 
 def open_hdf5(path: Path) -> h5py.File:
@@ -116,24 +106,19 @@ def text_lists(file: h5py.File, holder: str, longest: int) -> Mapping[str, tuple
             lists[name] = (name, "")
             varying |= data_set(file, name).dtype.kind == "O"
     if varying:
-        _try_elsewhere(Path(file.filename), lists.values())
+        path = Path(file.filename)
+        try:
+            try_elsewhere(path, *lists.values())
+        except UnreadableError as error:
+            msg = (
+                f"An HDF5 file must be whole. Received: {path}: its text cannot be read. Copy it "
+                "again."
+            )
+            raise SourceError(msg) from error
     return {
         name: _texts(file[here].attrs[attribute] if attribute else file[here][...], name)
         for name, (here, attribute) in lists.items()
     }
-
-
-def _try_elsewhere(path: Path, lists: Iterable[tuple[str, str]]) -> None:
-    """Read text of varying length in another process: HDF5 may loop for ever over damage to it."""
-    command = [sys.executable, "-c", _READ, str(path), *itertools.chain(*lists)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    try:
-        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=_TIMEOUT)
-    except subprocess.SubprocessError as error:
-        msg = (
-            f"An HDF5 file must be whole. Received: {path}: its text cannot be read. Copy it again."
-        )
-        raise SourceError(msg) from error
 
 
 def _all_written(found: h5py.Dataset) -> bool:

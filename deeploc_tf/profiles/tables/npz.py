@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deeploc_tf.hdf5_trial import try_elsewhere
 from deeploc_tf.profiles.tables.table_format import NUMBER_TYPES, digests_of
 
 WHOLE_SUFFIXES = (".npz", ".h5ad")
@@ -186,7 +187,9 @@ def _write_h5ad(
 
 
 def _read_h5ad(path: Path) -> _Stored:
-    table = _anndata().read_h5ad(path)
+    anndata = _anndata()
+    try_elsewhere(path)  # anndata writes structures without checksums
+    table = anndata.read_h5ad(path)
     text = table.uns[_UNS]
     metadata = table.obs[list(json.loads(text)["columns"])].reset_index(drop=True)
     digests = table.uns.get(_UNS_DIGESTS)

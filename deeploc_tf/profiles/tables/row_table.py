@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from deeploc_tf.hdf5_trial import has_varying_text, lacks_checksums, try_elsewhere
 from deeploc_tf.names import tidy
 from deeploc_tf.profiles.tables.table_format import (
     DIGESTS_KEY,
@@ -271,7 +272,11 @@ def _open_parquet(path: Path) -> RowTable:
 
 
 def _open_hdf5(path: Path) -> RowTable:
+    if lacks_checksums(path):  # version 1, or another program wrote it
+        try_elsewhere(path)
     with h5py.File(path, "r") as file:
+        if has_varying_text(file):
+            try_elsewhere(path)
         text = file.attrs["provenance"]  # bytes, or text in version 1
         provenance = json.loads(text)
         num_rows, width = file["features"].shape
