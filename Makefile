@@ -81,12 +81,12 @@ install-matrix: ## resolve, without installing, on each Python of MATRIX that is
 test: $(INSTALLED) ## tests on the default stack
 	$(BIN)/python -m pytest -m 'not gpu and not long' $(PYTEST_PARALLEL) $(PYTEST_ARGS)
 
-test-addons: $(INSTALLED_ADDONS) ## the same tests on the tensorflow-addons stack, but for the slow ones
-	$(BIN_ADDONS)/python -m pytest -m 'not gpu and not slow and not long' $(PYTEST_PARALLEL) $(PYTEST_ARGS)
+test-addons: $(INSTALLED_ADDONS) ## what the tensorflow-addons stack must do: a few minutes of tests
+	$(BIN_ADDONS)/python -m pytest -m addons $(PYTEST_PARALLEL) $(PYTEST_ARGS) \
+		$$(grep -l 'pytest.mark.addons' tests/test_*.py)
 
-test-long: $(INSTALLED) $(INSTALLED_ADDONS) ## what the two above leave out, on each stack
+test-long: $(INSTALLED) ## what `make test` leaves out because it takes long
 	$(BIN)/python -m pytest -m 'not gpu and long' $(PYTEST_PARALLEL) $(PYTEST_ARGS)
-	$(BIN_ADDONS)/python -m pytest -m 'not gpu and (slow or long)' $(PYTEST_PARALLEL) $(PYTEST_ARGS)
 
 test-serving: $(INSTALLED) $(INSTALLED_ADDONS) $(ALONE:=/.installed) ## models of both stacks, where only TensorFlow is
 	for python in $(BIN)/python $(BIN_ADDONS)/python; do \

@@ -95,6 +95,7 @@ def expected(screen: Screen, split: str, layer: str = "fc_2") -> tuple[np.ndarra
     return features, pd.DataFrame(columns)
 
 
+@pytest.mark.addons
 @pytest.mark.parametrize("suffix", [".h5", ".parquet"])
 def test_rows_are_the_crops_in_manifest_order(screen: Screen, suffix: str, tmp_path: Path) -> None:
     done: list[int] = []

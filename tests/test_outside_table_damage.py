@@ -365,6 +365,7 @@ def golden(tmp_path: Path) -> Callable[[int], Path]:
     return unpacked
 
 
+@pytest.mark.addons
 @pytest.mark.parametrize("suffix", [*STREAMED, *WHOLE])
 @pytest.mark.parametrize("version", [1, 2])
 def test_golden_tables_of_both_versions_are_read(

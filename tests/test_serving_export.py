@@ -96,6 +96,7 @@ def as_keras_says(run: Path, crops: dict[str, Any]) -> dict[str, Any]:
     return {"logits": logits, "embedding": embedding, "probabilities": odds}
 
 
+@pytest.mark.addons
 @pytest.mark.slow
 @pytest.mark.parametrize("python", PYTHONS)
 def test_a_process_with_tensorflow_alone_gets_the_same_numbers(
@@ -128,6 +129,7 @@ def test_a_process_with_tensorflow_alone_gets_the_same_numbers(
             )
 
 
+@pytest.mark.addons
 def test_every_signature_gives_what_it_names(run: Path, loaded: Any, crops: dict[str, Any]) -> None:
     signatures = loaded.signatures
     inputs = {name: tf.constant(values[:3]) for name, values in crops.items()}
@@ -185,6 +187,7 @@ def test_the_card_says_what_the_model_is(model: Path) -> None:
     assert "majority_accuracy" in page
 
 
+@pytest.mark.addons
 def test_serialized_takes_records_as_they_are(
     run: Path, loaded: Any, crops: dict[str, Any]
 ) -> None:

@@ -40,6 +40,7 @@ def expected_of(folder: Path) -> dict[str, Any]:
     return expected
 
 
+@pytest.mark.addons
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_golden_models_give_their_numbers(version: str, name: str, tmp_path: Path) -> None:

@@ -204,6 +204,7 @@ def write(name: str, output: Path) -> None:
     )
 
 
+@pytest.mark.addons
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_todays_writer_writes_the_same_bytes(name: str, tmp_path: Path) -> None:
     write(name, tmp_path / name)
@@ -211,6 +212,7 @@ def test_todays_writer_writes_the_same_bytes(name: str, tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} == expected
 
 
+@pytest.mark.addons
 def test_the_data_set_is_whole(name: str, path: Path) -> None:
     manifest = verify_deep(path)
     golden = DATA_SETS[name]()
@@ -225,6 +227,7 @@ def test_the_data_set_is_whole(name: str, path: Path) -> None:
     assert manifest.duplicates == (None if path.parent.name == "records_v1" else expected)
 
 
+@pytest.mark.addons
 def test_crops_read_one_by_one_are_as_expected(name: str, path: Path) -> None:
     golden = DATA_SETS[name]()
     for split, found in golden.splits.items():
@@ -240,6 +243,7 @@ def test_crops_read_one_by_one_are_as_expected(name: str, path: Path) -> None:
             assert as_texts(crop.metadata) == as_texts(wanted.metadata)
 
 
+@pytest.mark.addons
 def test_batches_are_as_expected(name: str, path: Path) -> None:
     golden = DATA_SETS[name]()
     for split, found in golden.splits.items():

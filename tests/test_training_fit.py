@@ -89,6 +89,7 @@ def finished(records: Path, tmp_path_factory: Any) -> Finished:
     return Finished(records, tmp_path_factory.mktemp("fit") / "run")
 
 
+@pytest.mark.addons
 def test_a_run_folder_holds_what_is_promised(finished: Finished) -> None:
     expected = {
         "config.json", "environment.json", "history.csv", "metrics.json", "confusion.csv",
@@ -110,12 +111,14 @@ def test_a_run_folder_holds_what_is_promised(finished: Finished) -> None:
     assert table.to_numpy().tolist() == finished.metrics["test"]["confusion_matrix"]
 
 
+@pytest.mark.addons
 def test_there_are_exactly_as_many_steps_as_crops_allow(finished: Finished) -> None:
     assert finished.keep.iterations == 4 * 3  # one more an epoch, where cardinality is not asserted
     assert finished.progress == [9 * step for step in range(1, 13)]
     assert any("Training on the CPU" in note for note in finished.notes)
 
 
+@pytest.mark.addons
 def test_the_metrics_are_those_of_the_saved_model(finished: Finished, records: Path) -> None:
     trained = load_trained(finished.run)
     assert trained.takes_mask
@@ -213,6 +216,7 @@ def killed(records: Path, tmp_path_factory: Any) -> Path:
     return run
 
 
+@pytest.mark.addons
 @pytest.mark.slow
 def test_a_killed_training_goes_on_as_if_nothing_had_been(
     killed: Path, records: Path, finished: Finished, tmp_path: Path

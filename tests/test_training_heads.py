@@ -111,6 +111,7 @@ def test_semi_hard_triplets_are_those_of_naive_loops(seed: int, margin: float) -
     assert float(found) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.addons
 @pytest.mark.parametrize("seed", range(3))
 def test_ours_and_tensorflow_addons_agree_in_loss_and_gradient(seed: int) -> None:
     tensorflow_addons = pytest.importorskip("tensorflow_addons")
@@ -131,6 +132,7 @@ def test_ours_and_tensorflow_addons_agree_in_loss_and_gradient(seed: int) -> Non
     assert np.abs(tangents[0]).max() > 0.01
 
 
+@pytest.mark.addons
 @pytest.mark.parametrize("labels", [[0, 1, 2, 3], [1, 1, 1, 1]], ids=["no positive", "no negative"])
 def test_batches_without_a_triplet_cost_nothing(labels: list[int]) -> None:
     vectors = tf.Variable(unit_vectors(0, 4)[1])
@@ -142,6 +144,7 @@ def test_batches_without_a_triplet_cost_nothing(labels: list[int]) -> None:
         assert gradient is None or np.abs(tf.convert_to_tensor(gradient)).max() == 0
 
 
+@pytest.mark.addons
 def test_the_features_learn_from_triplets_alone_and_the_head_from_the_features() -> None:
     model = DeepLoc((14, 14, 1), 3, width=0.1, dense_units=(8, 6), crop_size=12, triplets=True)
     random = np.random.default_rng(0)

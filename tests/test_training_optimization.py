@@ -73,6 +73,7 @@ def apply(config: FitConfig, gradients: list[Any]) -> np.ndarray:
     return np.asarray(variable.numpy())
 
 
+@pytest.mark.addons
 def test_lamb_steps_are_those_of_the_paper_on_both_stacks() -> None:
     config = FitConfig(
         optimizer="lamb", schedule="constant", learning_rate=0.1, ema_momentum=0, clip_norm=1e3
