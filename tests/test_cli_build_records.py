@@ -11,7 +11,7 @@ import tifffile
 from click.testing import CliRunner, Result
 
 from deeploc_tf.cli import main
-from deeploc_tf.cli.build_records import ODDITIES
+from deeploc_tf.cli.records_options import ODDITIES
 from deeploc_tf.ingest import quality
 from tfrecords.manifest import read_manifest
 

@@ -1,4 +1,4 @@
-"""`build-records` takes every kind of input, finds out which it is, and says what does not fit."""
+"""`build-records` and `convert` take every kind of input, and say what does not fit."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def build(crops: Path, records: Path, *options: str) -> Result:
-    return CliRunner().invoke(
-        main, ["build-records", str(crops), str(records), "--quiet", *options]
-    )
+def build(crops: Path, records: Path, *options: str, command: str = "build-records") -> Result:
+    return CliRunner().invoke(main, [command, str(crops), str(records), "--quiet", *options])
+
+
+def convert(file: Path, records: Path, *options: str) -> Result:
+    return build(file, records, *options, command="convert")
 
 
 SPLIT = ("--label", "localization", "--test", "field=2")
@@ -83,7 +85,7 @@ def test_deeploc_hdf5_a_file_a_split(tmp_path: Path) -> None:
             file.attrs["label_names"] = ["ER", "GOLGI", "NUCLEI"]
     options = ("--channels", "gfp,rfp", "--label", "label")
     options += ("--test-file", str(tmp_path / "test.hdf5"))
-    done = build(tmp_path / "train.hdf5", tmp_path / "records", *options)
+    done = convert(tmp_path / "train.hdf5", tmp_path / "records", *options)
     assert done.exit_code == 0, done.output
     manifest = read_manifest(tmp_path / "records")
     assert manifest.schema.label_names == ("ER", "GOLGI", "NUCLEI")
@@ -98,7 +100,7 @@ def test_a_label_dictionary(screen: Path, tmp_path: Path) -> None:
         of_class["train" if row.field == 1 else "test"].append(str(row.gfp))
     np.save(tmp_path / "labels.npy", np.array(listed, dtype=object), allow_pickle=True)
     options = ("--channels", "gfp,rfp", "--root", str(screen), "--label", "label")
-    done = build(tmp_path / "labels.npy", tmp_path / "records", *options)
+    done = convert(tmp_path / "labels.npy", tmp_path / "records", *options)
     assert done.exit_code == 0, done.output
     manifest = read_manifest(tmp_path / "records")
     assert (manifest.num_crops("train"), manifest.num_crops("test")) == (34, 34)
@@ -121,18 +123,20 @@ def test_a_label_dictionary(screen: Path, tmp_path: Path) -> None:
         ),
         ("", ("--pattern", "{a}", "--label-image", "{a}", "--number", "n"), "need the table"),
         ("cells.csv", (), "A table of crops needs --image-column"),
-        (
-            "cells.csv",
-            ("--image-column", "a=b", "--blocks", "0"),
-            "--blocks does not go with a table",
-        ),
+        ("cells.csv", ("--image-column", "a=b", "--blocks", "0"), "No such option"),
         ("cells.csv", ("--image-column", "a=b", "--image-column", "c"), "CHANNEL=COLUMN"),
         ("cells.csv", ("--image-column", "a=b", "--image-column", "a=c"), "each channel once"),
-        ("a.h5", (), "A DeepLoc HDF5 file needs --channels"),
-        ("a.h5", ("--channels", "a", "--info", "plate=x"), "COLUMN=NUMBER"),
-        ("a.h5", ("--channels", "a", "--blocks", "0,x"), "whole numbers"),
-        ("a.npy", ("--cell-field", "x"), "--cell-field does not go with a label dictionary"),
+        ("a.h5", ("--channels", "a"), "`deeploc-tf convert` reads these"),
+        ("a.HDF5", (), "`deeploc-tf convert` reads these"),
+        ("a.npy", (), "`deeploc-tf convert` reads these"),
         ("a.npy", ("--source", "table"), "A table of crops needs --image-column"),
+        ("convert a.h5", (), "A DeepLoc HDF5 file needs --channels"),
+        ("convert a.h5", ("--channels", "a", "--info", "plate=x"), "COLUMN=NUMBER"),
+        ("convert a.h5", ("--channels", "a", "--blocks", "0,x"), "whole numbers"),
+        ("convert a.h5", ("--channels", "a", "--keys", "label"), "--keys does not go with a Deep"),
+        ("convert a.npy", ("--blocks", "0"), "--blocks does not go with a label dictionary"),
+        ("convert a.npy", ("--cell-field", "x"), "No such option"),
+        ("convert no.npy", (), "does not exist"),
     ],
 )
 def test_what_does_not_fit_is_wrong_usage(
@@ -142,10 +146,13 @@ def test_what_does_not_fit_is_wrong_usage(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for file in ("cells.csv", "a.h5", "a.npy"):
+    for file in ("cells.csv", "a.h5", "a.HDF5", "a.npy"):
         (tmp_path / file).touch()
     monkeypatch.chdir(tmp_path)
-    done = build(tmp_path / name, tmp_path / "records", *options)
+    command, _, file = name.rpartition(" ")
+    done = build(
+        tmp_path / file, tmp_path / "records", *options, command=command or "build-records"
+    )
     assert done.exit_code == 2, done.output
     assert message in done.output
     assert not (tmp_path / "records").exists()

@@ -1,21 +1,14 @@
-"""`deeploc-tf build-records`: a folder or a table of crops into records."""
+"""`deeploc-tf build-records`: a folder or a table of crops, or whole fields, into records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import Fractions, Names, Pair
-from deeploc_tf.cli.progress import Progress
+from deeploc_tf.cli.records_options import records_options, write_records
 from deeploc_tf.cli.sources import source_of, source_options
-
-if TYPE_CHECKING:
-    from deeploc_tf.sources import Source
-    from tfrecords.manifest import Manifest
 
 EPILOG = """\b
 Examples:
@@ -34,252 +27,21 @@ Examples:
   Whole fields and the centers of their cells:
     deeploc-tf build-records FIELDS RECORDS --pattern '{field}-{channel}.tif' --channels gfp,rfp \\
         --cells cells.csv --label localization --fractions train=0.8,test=0.2 --group field
-  The files that were published with DeepLoc:
-    deeploc-tf build-records train.hdf5 RECORDS --channels gfp,rfp --label label \\
-        --validation-file valid.hdf5 --test-file test.hdf5
 """
-
-
-ODDITIES = {
-    "zero": "all pixels are zero",
-    "constant": "channel is constant",
-    "saturated": "saturated",
-    "empty": "empty",
-    "blurred": "out of focus",
-}
-# Options that `plan_records` takes as they are.
-_PLANNED = (
-    "label",
-    "label_table",
-    "label_key",
-    "label_separator",
-    "classes",
-    "unknown",
-    "protein",
-    "fractions",
-    "split_column",
-    "group_by",
-    "metadata",
-    "pixel_size",
-    "seed",
-    "minimum_cells",
-    "distinct_case",
-    "max_rejects",
-    "allow_duplicates",
-)
-
-_CONDITION: dict[str, Any] = {
-    "multiple": True,
-    "type": Pair("column=value[,value]"),
-    "metavar": "COLUMN=VALUE[,VALUE]",
-}
 
 
 @click.command(epilog=EPILOG)
 @click.argument("crops", type=click.Path(exists=True, path_type=Path))
 @click.argument("records", type=click.Path(path_type=Path))
 @source_options
-@click.option("--label", help="Column or field of the label.")
-@click.option(
-    "--label-table",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Table that has the column --label; CSV, TSV or Parquet.",
-)
-@click.option(
-    "--label-key", default="protein", show_default=True, help="Column that joins the label table."
-)
-@click.option("--label-separator", help="Text between several labels of a crop; multi-label then.")
-@click.option("--classes", type=Names(), help="Classes in their order.  [default: all, sorted]")
-@click.option(
-    "--unknown",
-    type=click.Choice(["refuse", "skip"]),
-    default="refuse",
-    show_default=True,
-    help="What to do with crops without a label or class.",
-)
-@click.option("--protein", default="protein", show_default=True, help="Column of the protein.")
-@click.option(
-    "--distinct-case",
-    is_flag=True,
-    help="Treat proteins whose names differ only in case, such as alleles, as different.",
-)
-@click.option(
-    "--test",
-    **_CONDITION,
-    help="Crops that test. Values of one column are alternatives; several columns must all hold.",
-)
-@click.option("--validation", **_CONDITION, help="Crops that validate.")
-@click.option(
-    "--train", **_CONDITION, help="Crops that train; the rest is left out.  [default: all the rest]"
-)
-@click.option("--fractions", type=Fractions(), help="Shares of the crops, in whole groups.")
-@click.option("--split-column", help="Column that names the split.  [default: split, if there]")
-@click.option(
-    "--group",
-    "group_by",
-    type=Names(),
-    default=(),
-    help="Columns whose values together must not be in two splits.",
-)
-@click.option("--metadata", type=Names(), help="Columns to keep.  [default: all]")
-@click.option(
-    "--pixel-size",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Micrometres a pixel, kept with the records.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option(
-    "--max-rejects",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="How many cells may be unusable; they are listed in rejects.jsonl.",
-)
-@click.option(
-    "--set-aside",
-    type=Names(),
-    default=(),
-    metavar="ODDITIES",
-    help="Crops to leave out, of zero, constant, saturated, empty, blurred.  [default: none]",
-)
-@click.option(
-    "--minimum-cells",
-    type=click.IntRange(min=0),
-    default=0,
-    help="Leave out proteins with fewer cells.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Processes that read.",
-)
-@click.option(
-    "--runner",
-    type=click.Choice(["local", "beam"]),
-    default="local",
-    show_default=True,
-    help="Who reads: processes here, or Apache Beam (extra beam).",
-)
-@click.option(
-    "--beam-option",
-    "beam_options",
-    multiple=True,
-    metavar="OPTION",
-    help="Of the Beam pipeline, such as --runner=FlinkRunner; repeatable.",
-)
-@click.option(
-    "--allow-duplicates",
-    is_flag=True,
-    help="Let equal crops, and overlapping ones of a field, lie in two splits; count them.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace RECORDS when the new data set is whole.")
-@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@records_options
 def build_records(crops: Path, records: Path, **options: Any) -> None:
     """Write the crops of CROPS as a new data set RECORDS.
 
-    CROPS is a folder of crops or of whole fields, a table (.csv, .tsv, .parquet), a DeepLoc HDF5
-    file (.h5, .hdf5) or a label dictionary (.npy); docs/inputs.md has all of them.
+    CROPS is a folder of crops or of whole fields, or a table (.csv, .tsv, .parquet);
+    docs/inputs.md has all of them. `deeploc-tf convert` reads the files of DeepLoc's publications.
 
     The folder RECORDS appears when it is whole. The same crops, options and seed give the same
     bytes. A build that was stopped goes on when the same command is given again.
     """
-    source = source_of(crops, options)
-    arguments = _arguments(options)
-    if options["dry_run"]:
-        _print_forecast(source, arguments)
-        return
-    manifest = _build(source, records, options, arguments)
-    _print_summary(records, manifest)
-
-
-def _arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """What `plan_records` takes, of the options of this command."""
-    conditions = {
-        split: _alternatives(options[split])
-        for split in ("test", "validation", "train")
-        if options[split]
-    }
-    ways = [bool(conditions), options["fractions"] is not None, options["split_column"] is not None]
-    if sum(ways) > 1:
-        msg = "Use one of --test and --validation, --fractions, or --split-column."
-        raise click.UsageError(msg)
-    return {"conditions": conditions, **{name: options[name] for name in _PLANNED}}
-
-
-def _build(
-    source: Source, records: Path, options: dict[str, Any], arguments: dict[str, Any]
-) -> Manifest:
-    from deeploc_tf.ingest import Quality
-    from deeploc_tf.ingest import build_records as build
-
-    for name in options["set_aside"]:
-        if name not in ODDITIES:
-            msg = f"--set-aside must be among {', '.join(ODDITIES)}. Received: {name}."
-            raise click.UsageError(msg)
-    read_batches = None
-    if options["runner"] == "beam":
-        from deeploc_tf.ingest.beam import check_beam, read_with_beam
-
-        check_beam()
-        read_batches = partial(read_with_beam, options=options["beam_options"])
-    elif options["beam_options"]:
-        msg = "--beam-option goes with --runner beam."
-        raise click.UsageError(msg)
-    total = len(source.index())
-    with Progress("Reading crops", total) as progress:
-        return build(
-            source,
-            records,
-            quality=Quality(drop=tuple(ODDITIES[name] for name in options["set_aside"])),
-            overwrite=options["overwrite"],
-            workers=options["workers"],
-            read_batches=read_batches,
-            progress=None if options["quiet"] else progress,
-            **arguments,
-        )
-
-
-def _alternatives(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [(column, value) for column, values in pairs for value in values.split(",")]
-
-
-def _print_summary(records: Path, manifest: Manifest) -> None:
-    from tfrecords.manifest import described
-
-    shape = " x ".join(map(str, manifest.schema.image_shape))
-    click.echo(f"{records}: crops of {shape} {manifest.schema.dtype}")
-    for split in manifest.split_names:
-        _print_split(split, manifest.num_crops(split), manifest.counts[split]["label"])
-    _print_counts("left out", manifest.rejects)
-    _print_counts("flagged", manifest.flagged)
-    _print_counts("duplicates", described(manifest.duplicates))
-
-
-def _print_forecast(source: Source, arguments: dict[str, Any]) -> None:
-    from deeploc_tf.ingest import plan_records
-
-    forecast = plan_records(source, **arguments).forecast()
-    shape = " x ".join(map(str, forecast["image_shape"]))
-    megabytes = forecast["num_bytes"] / 1e6
-    click.echo(f"Would write crops of {shape} {forecast['dtype']}, about {megabytes:.1f} MB")
-    for split, counts in forecast["splits"].items():
-        _print_split(split, counts["num_crops"], counts["label"])
-        click.echo(f"  {'':12}{counts['num_shards']:9}  shards")
-        if forecast["group_by"]:
-            groups = ", ".join(forecast["group_by"])
-            click.echo(f"  {'':12}{counts['num_groups']:9}  groups of one {groups}")
-    _print_counts("left out", forecast["rejects"])
-    click.echo("Pixels were not read, but of one crop: bad images are found when it is built.")
-
-
-def _print_split(split: str, num_crops: int, labels: Mapping[str, int]) -> None:
-    classes = ", ".join(f"{name} {count}" for name, count in labels.items())
-    click.echo(f"  {split:12}{num_crops:9}" + (f"  ({classes})" if classes else ""))
-
-
-def _print_counts(what: str, counts: Mapping[str, int]) -> None:
-    for reason, count in counts.items():
-        click.echo(f"  {what:12}{count:9}  ({reason})")
+    write_records(source_of(crops, options), records, options)

@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import Names, Numbers, Pair
+from deeploc_tf.cli.parameters import Names, together
 
 if TYPE_CHECKING:
     from deeploc_tf.sources import Source
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
-_FIELD_OPTIONS = (
-    click.option("--pattern", help="Paths below the folder, with {names} and {channel}."),
-    click.option("--channels", type=Names(), help="Channels in the stored order, as in gfp,rfp."),
+pattern_option = click.option(
+    "--pattern", help="Paths below the folder, with {names} and {channel}."
+)
+channels_option = click.option(
+    "--channels", type=Names(), help="Channels in the stored order, as in gfp,rfp."
+)
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(["uint8", "uint16", "float32"]),
+    help="Convert pixels, where no number changes by it.",
+)
+mask_channel_option = click.option(
+    "--mask-channel", help="What {channel} is in the file of the mask."
+)
+root_option = click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder that listed paths start from.  [default: the list's]",
+)
+
+# Those that describe whole fields, but the size of the crops.
+field_options = together(
+    pattern_option,
+    channels_option,
     click.option(
         "--axes", type=click.Choice(["YX", "CYX", "YXC"]), help="Of files that do not say theirs."
     ),
-    click.option(
-        "--dtype",
-        type=click.Choice(["uint8", "uint16", "float32"]),
-        help="Convert pixels, where no number changes by it.",
-    ),
+    dtype_option,
     click.option("--cells", type=_FILE, help="Whole fields: table with a row a cell."),
     click.option("--cell-field", help="Its column that names the field.  [default: image]"),
     click.option("--center", type=Names(), help="Its columns of the center.  [default: x,y]"),
@@ -42,15 +58,15 @@ _FIELD_OPTIONS = (
     ),
 )
 
-_OPTIONS = (
+source_options = together(
     click.option(
         "--source",
         "source_kind",
-        type=click.Choice(["folder", "fields", "table", "deeploc-hdf5", "label-dictionary"]),
+        type=click.Choice(["folder", "fields", "table"]),
         help="What CROPS is.  [default: from its name and the options]",
     ),
-    *_FIELD_OPTIONS,
-    click.option("--mask-channel", help="What {channel} is in the file of the mask."),
+    field_options,
+    mask_channel_option,
     click.option(
         "--image-column",
         "image_columns",
@@ -60,60 +76,44 @@ _OPTIONS = (
         "alone: a file holds all channels.",
     ),
     click.option("--mask-column", help="Column with the paths of the masks."),
-    click.option(
-        "--root", type=_FOLDER, help="Folder that listed paths start from.  [default: the list's]"
-    ),
+    root_option,
     click.option("--crop-size", type=click.IntRange(min=1), help="Pixels.  [default: 64]"),
-    click.option(
-        "--blocks", type=Numbers(), help="HDF5: blocks to take, as in 0,2.  [default: all]"
-    ),
-    click.option("--side", type=click.IntRange(min=1), help="HDF5: side of a crop.  [default: 64]"),
-    click.option("--class-names", type=Names(), help="HDF5: names of the Index columns."),
-    click.option("--names-from", help="HDF5: which list of text names the classes."),
-    click.option(
-        "--info",
-        multiple=True,
-        type=Pair("column=number"),
-        metavar="COLUMN=NUMBER",
-        help="HDF5: column of Info to keep, under a name.",
-    ),
-    click.option("--validation-file", type=_FILE, help="HDF5: the file of the validation split."),
-    click.option("--test-file", type=_FILE, help="HDF5: the file of the test split."),
-    click.option(
-        "--naming",
-        type=click.Choice(["gfp", "ch1"]),
-        help="Label dictionary: how files of other channels are named.  [default: seen]",
-    ),
-    click.option(
-        "--prefix", help="Label dictionary: what its paths begin with in place of --root."
-    ),
-    click.option(
-        "--keys",
-        type=click.Choice(["label", "protein"]),
-        help="Label dictionary: what its keys are.  [default: label]",
-    ),
 )
 
 
-def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that describe a source."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One form of input.
 
+    Attributes:
+        title: what a person would call it.
+        needed: options without which there is no source.
+        optional: further options that go with it.
+        make: from the path and the options of both kinds, as far as they are given.
+    """
 
-def field_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that describe whole fields, but the size of the crops."""
-    for option in reversed(_FIELD_OPTIONS):
-        command = option(command)
-    return command
+    title: str
+    needed: tuple[str, ...]
+    optional: tuple[str, ...]
+    make: Callable[[Path, dict[str, Any]], Source]
 
 
 def source_of(crops: Path, options: dict[str, Any]) -> Source:
-    """The source that the options describe; options of another kind are wrong usage."""
-    name = options["source_kind"] or _detect(crops, options)
-    kind = _KINDS[name]
-    given = {option for option in _OWN if options.get(option) not in (None, ())}
+    """The source that the options of `build-records` or `predict` describe.
+
+    Raises:
+        click.UsageError: an option is missing or of another kind, or another command reads `crops`.
+    """
+    return make_source(_KINDS, options["source_kind"] or _detect(crops, options), crops, options)
+
+
+def make_source(
+    kinds: Mapping[str, Kind], name: str, crops: Path, options: dict[str, Any]
+) -> Source:
+    """The source of kind `name`; options that belong to another one of `kinds` are wrong usage."""
+    kind = kinds[name]
+    known = {option for kind in kinds.values() for option in (*kind.needed, *kind.optional)}
+    given = {option for option in known if options.get(option) not in (None, ())}
     for option in kind.needed:
         if option not in given:
             msg = f"A {kind.title} needs {_flag(option)}."
@@ -122,7 +122,7 @@ def source_of(crops: Path, options: dict[str, Any]) -> Source:
     if foreign:
         msg = f"{_flag(foreign[0])} does not go with a {kind.title}, and {crops} is one."
         raise click.UsageError(msg)
-    return kind.make(crops, {option: options[option] for option in given}, options)
+    return kind.make(crops, {option: options[option] for option in given})
 
 
 def _detect(crops: Path, options: dict[str, Any]) -> str:
@@ -130,36 +130,22 @@ def _detect(crops: Path, options: dict[str, Any]) -> str:
         return "fields"
     if crops.is_dir():
         return "folder"
-    suffix = crops.suffix.lower()
-    return {".h5": "deeploc-hdf5", ".hdf5": "deeploc-hdf5", ".npy": "label-dictionary"}.get(
-        suffix, "table"
-    )
+    if crops.suffix.lower() in (".h5", ".hdf5", ".npy"):
+        msg = (
+            f"{crops} is a DeepLoc HDF5 file or a label dictionary, by its name: "
+            "`deeploc-tf convert` reads these. Use --source if it is something else."
+        )
+        raise click.UsageError(msg)
+    return "table"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Kind:
-    """One form of input.
-
-    Attributes:
-        title: what a person would call it.
-        needed: options without which there is no source.
-        optional: further options that go with it.
-        make: from the path, its own options as far as they are given, and all options.
-    """
-
-    title: str
-    needed: tuple[str, ...]
-    optional: tuple[str, ...]
-    make: Callable[[Path, dict[str, Any], dict[str, Any]], Source]
-
-
-def _folder(crops: Path, own: dict[str, Any], options: dict[str, Any]) -> Source:  # noqa: ARG001
+def _folder(crops: Path, own: dict[str, Any]) -> Source:
     from deeploc_tf.sources import FolderSource
 
     return FolderSource(crops, own.pop("pattern"), own.pop("channels", ()), **own)
 
 
-def _fields(crops: Path, own: dict[str, Any], options: dict[str, Any]) -> Source:  # noqa: ARG001
+def _fields(crops: Path, own: dict[str, Any]) -> Source:
     from deeploc_tf.sources import CellTable, FieldSource
 
     path = own.pop("cells", None)
@@ -181,7 +167,7 @@ def _fields(crops: Path, own: dict[str, Any], options: dict[str, Any]) -> Source
     return FieldSource(crops, own.pop("pattern"), own.pop("channels", ()), cells=cells, **own)
 
 
-def _table(crops: Path, own: dict[str, Any], options: dict[str, Any]) -> Source:  # noqa: ARG001
+def _table(crops: Path, own: dict[str, Any]) -> Source:
     from deeploc_tf.sources import TableSource
 
     columns = own.pop("image_columns")
@@ -197,37 +183,11 @@ def _table(crops: Path, own: dict[str, Any], options: dict[str, Any]) -> Source:
     return TableSource(crops, dict(pairs), **own)
 
 
-def _deeploc_hdf5(crops: Path, own: dict[str, Any], options: dict[str, Any]) -> Source:
-    from deeploc_tf.sources import DeepLocHDF5Source
-
-    others = {
-        split: own.pop(f"{split}_file")
-        for split in ("validation", "test")
-        if f"{split}_file" in own
-    }
-    if "info" in own:
-        own["info"] = {column: _whole(number) for column, number in own["info"]}
-    return DeepLocHDF5Source(
-        {"train": crops, **others} if others else crops,
-        own.pop("channels"),
-        label_separator=options["label_separator"],
-        **own,
-    )
-
-
-def _label_dictionary(crops: Path, own: dict[str, Any], options: dict[str, Any]) -> Source:
-    from deeploc_tf.sources import LabelDictionarySource
-
-    return LabelDictionarySource(
-        crops, own.pop("channels", ("gfp",)), label_separator=options["label_separator"], **own
-    )
-
-
 _KINDS = {
-    "folder": _Kind(
+    "folder": Kind(
         "folder of crops", ("pattern",), ("channels", "mask_channel", "axes", "dtype"), _folder
     ),
-    "fields": _Kind(
+    "fields": Kind(
         "folder of fields",
         ("pattern",),
         (
@@ -236,37 +196,13 @@ _KINDS = {
         ),
         _fields,
     ),
-    "table": _Kind(
+    "table": Kind(
         "table of crops",
         ("image_columns",),
         ("channels", "axes", "dtype", "mask_column", "key_column", "root"),
         _table,
     ),
-    "deeploc-hdf5": _Kind(
-        "DeepLoc HDF5 file",
-        ("channels",),
-        (
-            *("blocks", "side", "class_names", "names_from", "info", "dtype"),
-            *("validation_file", "test_file"),
-        ),
-        _deeploc_hdf5,
-    ),
-    "label-dictionary": _Kind(
-        "label dictionary",
-        (),
-        ("channels", "mask_channel", "naming", "root", "prefix", "keys", "pattern", "dtype"),
-        _label_dictionary,
-    ),
 }
-_OWN = {option for kind in _KINDS.values() for option in (*kind.needed, *kind.optional)}
-
-
-def _whole(number: str) -> int:
-    try:
-        return int(number)
-    except ValueError as error:
-        msg = f"--info must have the form COLUMN=NUMBER. Received: {number!r}."
-        raise click.UsageError(msg) from error
 
 
 def _flag(name: str) -> str:

@@ -1,0 +1,139 @@
+"""`deeploc-tf convert`: files of the publications of DeepLoc and PIFiA into records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deeploc_tf.cli.parameters import Names, Numbers, Pair, together
+from deeploc_tf.cli.records_options import records_options, write_records
+from deeploc_tf.cli.sources import (
+    Kind,
+    channels_option,
+    dtype_option,
+    make_source,
+    mask_channel_option,
+    pattern_option,
+    root_option,
+)
+
+if TYPE_CHECKING:
+    from deeploc_tf.sources import Source
+
+EPILOG = """\b
+Examples:
+  The files that were published with DeepLoc:
+    deeploc-tf convert train.hdf5 RECORDS --channels gfp,rfp --label label \\
+        --validation-file valid.hdf5 --test-file test.hdf5
+  A label dictionary, whose paths begin with a folder of another machine:
+    deeploc-tf convert labels.npy RECORDS --channels gfp,rfp --label label \\
+        --root IMAGES --prefix /home/someone/images
+"""
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+_options = together(
+    channels_option,
+    dtype_option,
+    click.option(
+        "--blocks", type=Numbers(), help="HDF5: blocks to take, as in 0,2.  [default: all]"
+    ),
+    click.option("--side", type=click.IntRange(min=1), help="HDF5: side of a crop.  [default: 64]"),
+    click.option("--class-names", type=Names(), help="HDF5: names of the Index columns."),
+    click.option("--names-from", help="HDF5: which list of text names the classes."),
+    click.option(
+        "--info",
+        multiple=True,
+        type=Pair("column=number"),
+        metavar="COLUMN=NUMBER",
+        help="HDF5: column of Info to keep, under a name.",
+    ),
+    click.option("--validation-file", type=_FILE, help="HDF5: the file of the validation split."),
+    click.option("--test-file", type=_FILE, help="HDF5: the file of the test split."),
+    click.option(
+        "--naming",
+        type=click.Choice(["gfp", "ch1"]),
+        help="Label dictionary: how files of other channels are named.  [default: seen]",
+    ),
+    mask_channel_option,
+    pattern_option,
+    root_option,
+    click.option(
+        "--prefix", help="Label dictionary: what its paths begin with in place of --root."
+    ),
+    click.option(
+        "--keys",
+        type=click.Choice(["label", "protein"]),
+        help="Label dictionary: what its keys are.  [default: label]",
+    ),
+)
+
+
+@click.command(epilog=EPILOG)
+@click.argument("file", type=_FILE)
+@click.argument("records", type=click.Path(path_type=Path))
+@_options
+@records_options
+def convert(file: Path, records: Path, **options: Any) -> None:
+    """Convert files of DeepLoc and PIFiA to records.
+
+    FILE is an HDF5 file in the layout of DeepLoc, or a label dictionary (.npy), as docs/inputs.md
+    describes them. The folder RECORDS is like one that `deeploc-tf build-records` writes.
+    """
+    name = "label-dictionary" if file.suffix.lower() == ".npy" else "deeploc-hdf5"
+    write_records(make_source(_KINDS, name, file, options), records, options)
+
+
+def _deeploc_hdf5(file: Path, own: dict[str, Any]) -> Source:
+    from deeploc_tf.sources import DeepLocHDF5Source
+
+    others = {
+        split: own.pop(f"{split}_file")
+        for split in ("validation", "test")
+        if f"{split}_file" in own
+    }
+    if "info" in own:
+        own["info"] = {column: _whole(number) for column, number in own["info"]}
+    return DeepLocHDF5Source(
+        {"train": file, **others} if others else file,
+        own.pop("channels"),
+        **own,
+    )
+
+
+def _label_dictionary(file: Path, own: dict[str, Any]) -> Source:
+    from deeploc_tf.sources import LabelDictionarySource
+
+    return LabelDictionarySource(file, own.pop("channels", ("gfp",)), **own)
+
+
+_KINDS = {
+    "deeploc-hdf5": Kind(
+        "DeepLoc HDF5 file",
+        ("channels",),
+        (
+            *("blocks", "side", "class_names", "names_from", "info", "dtype"),
+            *("validation_file", "test_file", "label_separator"),
+        ),
+        _deeploc_hdf5,
+    ),
+    "label-dictionary": Kind(
+        "label dictionary",
+        (),
+        (
+            *("channels", "mask_channel", "naming", "root", "prefix", "keys", "pattern", "dtype"),
+            "label_separator",
+        ),
+        _label_dictionary,
+    ),
+}
+
+
+def _whole(number: str) -> int:
+    try:
+        return int(number)
+    except ValueError as error:
+        msg = f"--info must have the form COLUMN=NUMBER. Received: {number!r}."
+        raise click.UsageError(msg) from error
