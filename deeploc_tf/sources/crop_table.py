@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deeploc_tf.sources.cell_files import CellFiles
 from deeploc_tf.sources.channel_layout import Axes
+from deeploc_tf.sources.listed_source import ListedSource
 from deeploc_tf.sources.root import Root, is_listed
 from deeploc_tf.sources.source import Pixels, Reject, SourceError
 from deeploc_tf.text_tables import place, read_table, require_column
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class TableSource:
+class TableSource(ListedSource):
     """The crops that a table lists, one row each.
+
+    The index has one row per crop, in the table's order: `key`, then the columns that are not
+    paths. Rows whose files do not exist are rejects.
 
     Args:
         path: a `.csv`, `.tsv` or `.parquet` table.
@@ -32,9 +36,6 @@ class TableSource:
         key_column: column of unique names. By default `key` where the table has it, else the path
             of the first channel.
         dtype: type to convert pixels to, if every number fits; see `as_dtype`.
-
-    Attributes:
-        pixel_size: micrometres a pixel where the files say it; known after `index`.
     """
 
     def __init__(
@@ -50,27 +51,19 @@ class TableSource:
         dtype: str | None = None,
     ) -> None:
         in_one_file = isinstance(image_columns, str)
+        super().__init__(channels if in_one_file else tuple(image_columns), dtype)
         columns = [image_columns] if isinstance(image_columns, str) else [*image_columns.values()]
         self._columns = [*columns, *([mask_column] if mask_column is not None else [])]
         _check_columns(columns, self._columns, None if in_one_file else (*channels, *(axes or ())))
         self.path = Path(path)
         self._root = Root(self.path.parent if root is None else root)
         self.root = self._root.path
-        self.channels = tuple(channels if isinstance(image_columns, str) else image_columns)
         self.mask_column = mask_column
         self.key_column = key_column
         self.axes = axes
-        self.dtype = dtype
-        self.pixel_size: float | None = None
         self._files = CellFiles(self.channels, in_one_file=in_one_file, axes=axes, dtype=dtype)
         self._paths: list[list[str]] = []  # a list a column: tuples of each row take more memory
         self._rows: Sequence[int] = ()  # of the table, for messages
-        self._rejects: tuple[Reject, ...] = ()
-        self._index: pd.DataFrame | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the index, which a worker does not need."""
-        return {**vars(self), "_index": None}
 
     @property
     def description(self) -> Mapping[str, Any]:
@@ -84,28 +77,6 @@ class TableSource:
             "axes": self.axes,
             "dtype": self.dtype,
         }
-
-    @property
-    def rejects(self) -> Sequence[Reject]:
-        """Rows whose files do not exist."""
-        return self._rejects
-
-    @property
-    def passed_over(self) -> Mapping[str, int]:
-        """Always empty: every row of a table is a crop."""
-        return {}
-
-    def index(self) -> pd.DataFrame:
-        """One row a crop, in the table's order: `key`, then the columns that are not paths.
-
-        Raises:
-            TableError: the table cannot be read, or a column is missing.
-            SourceError: a path is empty or leaves the root, no file exists, or channels or axes
-                are not known.
-        """
-        if self._index is None:
-            self._index = self._list()
-        return self._index.copy()
 
     def files(self, position: int) -> tuple[str, ...]:
         """Paths as the table has them, and where in the table they stand."""
@@ -139,9 +110,9 @@ class TableSource:
         names = self._paths[0] if keys is None else self._keys(frame[keys])
         frame = frame.drop(columns={*self._columns, *([keys] if keys is not None else [])})
         missing = _missing_files(self.root, self._paths)
-        self._rejects = tuple(
+        self._rejects = [
             self._reject(names[row], self._names(row), row, path) for row, path in missing.items()
-        )
+        ]
         if len(missing) == len(frame):
             raise SourceError(self._rejects[0].detail)
         self._rows = range(len(frame))

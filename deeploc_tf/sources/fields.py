@@ -13,7 +13,8 @@ from deeploc_tf.sources.cell_table import CellTable
 from deeploc_tf.sources.channel_layout import Axes
 from deeploc_tf.sources.field_cells import FieldCells, find_cells
 from deeploc_tf.sources.field_images import FieldImages
-from deeploc_tf.sources.source import Pixels, Reject, RejectedCrop, SourceError
+from deeploc_tf.sources.listed_source import ListedSource
+from deeploc_tf.sources.source import Pixels, RejectedCrop, SourceError
 from deeploc_tf.sources.windows import Window
 
 if TYPE_CHECKING:
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
 Border = Literal["drop", "pad"]
 
 
-class FieldSource:
+class FieldSource(ListedSource):
     """The cells of full fields, cut out in windows of one size; pixels are never scaled.
 
     A field is a file a channel, one stack or an OME-Zarr image. Its cells come from a table, from
     an instance label image, or from both; with label images each crop has a mask, which is 1 on
     the cell's own object alone. Pixels of its neighbours stay in the image as they are.
+
+    The index has one row per cell, field after field: `key`, the fields of the pattern, `x` and
+    `y` of the pixel in the middle, `object` (the number in the label image, where there is one),
+    then the columns of the table. Cells and fields that cannot be used are rejects; files that
+    are no fields, fields without cells, and cells that `border` drops are passed over.
 
     Args:
         root: the folder of the fields. Links that lead out of it are refused.
@@ -41,10 +47,9 @@ class FieldSource:
             them with zeros.
         axes: where the channels lie in a file that holds several, where it does not say.
         dtype: type to convert pixels to, if every number fits; see `as_dtype`.
-
-    Attributes:
-        pixel_size: micrometres a pixel where the files say it; known after `index`.
     """
+
+    _left_behind = ("_open", "_failed")  # no pixels
 
     def __init__(
         self,
@@ -59,6 +64,7 @@ class FieldSource:
         axes: Axes | None = None,
         dtype: str | None = None,
     ) -> None:
+        super().__init__(channels, dtype)
         if crop_size < 1 or border not in ("drop", "pad"):
             msg = (
                 "`crop_size` must be at least 1 and `border` drop or pad. Received: "
@@ -74,22 +80,14 @@ class FieldSource:
         self._images = FieldImages(
             root, pattern, channels, label_image=label_image, axes=axes, dtype=dtype
         )
-        self.channels = tuple(channels)
         self.cells = cells
         self.crop_size = crop_size
         self.border = border
         self.axes = axes
-        self.dtype = dtype
-        self.pixel_size: float | None = None
         self._found: FieldCells | None = None
-        self._index: pd.DataFrame | None = None
         self._open: tuple[int, NDArray[Any], NDArray[Any] | None] | None = None
         self._failed: tuple[int, RejectedCrop] | None = None
         self._paths: tuple[int, tuple[str, ...]] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without pixels, and without the index, which a worker does not need."""
-        return {**vars(self), "_index": None, "_open": None, "_failed": None}
 
     @property
     def description(self) -> Mapping[str, Any]:
@@ -108,34 +106,6 @@ class FieldSource:
             "axes": self.axes,
             "dtype": self.dtype,
         }
-
-    @property
-    def rejects(self) -> Sequence[Reject]:
-        """Cells and fields that cannot be used."""
-        return (*self._images.rejects, *(self._found.rejects if self._found else ()))
-
-    @property
-    def passed_over(self) -> Mapping[str, int]:
-        """Files that are no fields, fields without cells, and cells that `border` drops."""
-        return {**self._images.passed_over, **(self._found.passed_over if self._found else {})}
-
-    def index(self) -> pd.DataFrame:
-        """One row a cell, field after field.
-
-        Columns: `key`, the fields of the pattern, `x` and `y` of the pixel in the middle, `object`
-        (the number in the label image, where there is one), then those of the table.
-
-        Raises:
-            SourceError: no field or cell is found, the table does not fit, or channels or axes are
-                not known.
-        """
-        if self._index is None:
-            self._images.list()
-            self.channels, self.pixel_size = self._images.channels, self._images.pixel_size
-            self._found, self._index = find_cells(
-                self._images, self.cells, self.crop_size, drop=self.border == "drop"
-            )
-        return self._index.copy()
 
     def files(self, position: int) -> tuple[str, ...]:
         """Paths of the field relative to the root, and where the cell stands in the table."""
@@ -173,6 +143,17 @@ class FieldSource:
             return window.cut(image), None
         inside = window.cut(labels) == cells.objects[position]
         return window.cut(image), inside.view(np.uint8)
+
+    def _list(self) -> pd.DataFrame:
+        images = self._images
+        images.list()
+        self.channels, self.pixel_size = images.channels, images.pixel_size
+        self._found, index = find_cells(
+            images, self.cells, self.crop_size, drop=self.border == "drop"
+        )
+        self._rejects = [*images.rejects, *self._found.rejects]
+        self._passed_over = {**images.passed_over, **self._found.passed_over}
+        return index
 
     @property
     def _cells(self) -> FieldCells:

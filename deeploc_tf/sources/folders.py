@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Any
 from deeploc_tf.sources.cell_files import CellFiles
 from deeploc_tf.sources.channel_layout import Axes
 from deeploc_tf.sources.likeness import check_different
+from deeploc_tf.sources.listed_source import ListedSource
 from deeploc_tf.sources.pattern_folder import PatternFolder
 from deeploc_tf.sources.root import Root
-from deeploc_tf.sources.source import Pixels, Reject, SourceError
+from deeploc_tf.sources.source import Pixels, SourceError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class FolderSource:
+class FolderSource(ListedSource):
     """The crops below a folder whose paths match a pattern; one file a channel, or one a cell.
+
+    The index has one row per cell, in the order of the paths: `key`, the relative path without the
+    channel and without the suffix, then the fields of the pattern as text. Cells that lack a
+    channel are rejects; files that do not match the pattern are passed over.
 
     Args:
         root: the folder. Links that lead out of it are refused.
@@ -30,9 +35,6 @@ class FolderSource:
         axes: where the channels lie in a file that holds several, "CYX" or "YXC"; needed where the
             files do not say.
         dtype: type to convert pixels to, if every number fits; see `as_dtype`.
-
-    Attributes:
-        pixel_size: micrometres a pixel where the files say it; known after `index`.
 
     Example:
         >>> source = FolderSource(".", "{protein}/{protein}_{cell}_{channel}.tif", ["gfp"])
@@ -50,7 +52,7 @@ class FolderSource:
         axes: Axes | None = None,
         dtype: str | None = None,
     ) -> None:
-        self.channels = tuple(channels)
+        super().__init__(channels, dtype)
         names = self.channels + ((mask_channel,) if mask_channel is not None else ())
         self._folder = PatternFolder(Root(root), pattern, names)
         self.pattern = self._folder.pattern
@@ -58,19 +60,10 @@ class FolderSource:
         self.root = self._folder.root.path
         self.mask_channel = mask_channel
         self.axes = axes
-        self.dtype = dtype
-        self.pixel_size: float | None = None
         self._files = CellFiles(
             self.channels, in_one_file=not self.pattern.has_channel, axes=axes, dtype=dtype
         )
         self._stems: list[str] = []
-        self._index: pd.DataFrame | None = None
-        self._rejects: tuple[Reject, ...] = ()
-        self._passed_over: dict[str, int] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the index, which a worker does not need."""
-        return {**vars(self), "_index": None}
 
     @property
     def description(self) -> Mapping[str, Any]:
@@ -83,29 +76,6 @@ class FolderSource:
             "axes": self.axes,
             "dtype": self.dtype,
         }
-
-    @property
-    def rejects(self) -> Sequence[Reject]:
-        """Cells that lack a channel."""
-        return self._rejects
-
-    @property
-    def passed_over(self) -> Mapping[str, int]:
-        """How many files do not match the pattern."""
-        return dict(self._passed_over)
-
-    def index(self) -> pd.DataFrame:
-        """One row a cell, in the order of the paths: `key`, then the fields of the pattern as text.
-
-        The key is the relative path without the channel and without the suffix.
-
-        Raises:
-            SourceError: nothing matches, no cell has all channels, channels or axes are not known,
-                or a link leads out of the folder.
-        """
-        if self._index is None:
-            self._index = self._list()
-        return self._index.copy()
 
     def files(self, position: int) -> tuple[str, ...]:
         """Paths of the cell's files relative to the root: its channels, then its mask."""
@@ -125,7 +95,7 @@ class FolderSource:
 
         listing = self._folder.list()
         self._stems = listing.stems
-        self._rejects, self._passed_over = listing.rejects, listing.passed_over
+        self._rejects, self._passed_over = [*listing.rejects], listing.passed_over
         self._files.settle(map(self._folder.files, listing.stems), self._folder.root.real)
         self._folder.root.forget()
         self.channels, self.pixel_size = self._files.channels, self._files.pixel_size

@@ -26,6 +26,7 @@ from deeploc_tf.sources.historical.deeploc_layout import (
     read_slice,
 )
 from deeploc_tf.sources.likeness import check_different
+from deeploc_tf.sources.listed_source import ListedSource
 from deeploc_tf.sources.source import Pixels, Reject, RejectedCrop, SourceError
 from tfrecords.errors import SplitError
 
@@ -55,12 +56,17 @@ class _Part:
         return f"{self.path.name}, {self.name}, row {row}"
 
 
-class DeepLocHDF5Source:
+class DeepLocHDF5Source(ListedSource):
     """The crops of a DeepLoc HDF5 file, or of one such file for each split.
 
     Such a file holds `data1`, `data2`, ..., each `(num_crops, num_blocks * side * side)`, where a
     block is one channel of a crop, row by row. `Index1`, `Index2`, ..., `(num_crops, num_columns)`,
     have a 1 in the column of the crop's class. `Info1`, ... may hold further numbers of each crop.
+
+    The index has one row per crop, in the order of the files, of K and of the rows: `key`
+    (`data1/17`, or `train/data1/17` where there are splits; rows count from 0), `label` where
+    there is an `Index`, `split` where there are splits, and the columns of `info`. Crops that have
+    no class with a name are rejects.
 
     Args:
         path: the file, or split -> file; the index then has a column `split`.
@@ -80,6 +86,8 @@ class DeepLocHDF5Source:
             uint16 stay as they are, and all others become float32, exactly.
     """
 
+    _left_behind = ("_table", "_slice")  # a copy opens the file anew
+
     def __init__(
         self,
         path: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]],
@@ -93,28 +101,21 @@ class DeepLocHDF5Source:
         info: Mapping[str, int] | None = None,
         dtype: str | None = None,
     ) -> None:
+        super().__init__(channels, dtype)
         paths = path.items() if isinstance(path, Mapping) else [(None, path)]
         self._files = [(split, Path(p).absolute()) for split, p in paths]
-        self.channels = tuple(channels)
         self.blocks = None if blocks is None else tuple(blocks)
         self.side = side
         self.class_names = tuple(class_names or ())
         self.names_from = names_from
         self.label_separator = label_separator
         self.info = dict(info or {})
-        self.dtype = dtype
         self._given_names = None if class_names is None else self.class_names
         self._check_options()
         self._parts: list[_Part] = []
         self._starts: list[int] = []  # position of the first crop of each part
-        self._rejects: list[Reject] = []
-        self._index: pd.DataFrame | None = None
         self._table: tuple[_Part, h5py.Dataset] | None = None  # that is open
         self._slice: tuple[_Part, int, NDArray[Any]] | None = None  # its first row, and pixels
-
-    def __getstate__(self) -> dict[str, Any]:
-        # a copy opens the file anew, and needs no listing to read
-        return {**vars(self), "_index": None, "_table": None, "_slice": None}
 
     @property
     def description(self) -> Mapping[str, Any]:
@@ -130,31 +131,6 @@ class DeepLocHDF5Source:
             "info": [{"column": name, "number": n} for name, n in self.info.items()],
             "dtype": self.dtype,
         }
-
-    @property
-    def rejects(self) -> Sequence[Reject]:
-        """Crops that have no class with a name."""
-        return tuple(self._rejects)
-
-    @property
-    def passed_over(self) -> Mapping[str, int]:
-        """Always empty: every row is a crop."""
-        return {}
-
-    def index(self) -> pd.DataFrame:
-        """One row a crop, in the order of the files, of K and of the rows.
-
-        Columns are `key` (`data1/17`, or `train/data1/17` where there are splits; rows count from
-        0), `label` where there is an `Index`, `split` where there are splits, and those of `info`.
-
-        Raises:
-            SourceError: a file is damaged or laid out otherwise, or parts do not agree.
-            SplitError: two splits have the same file.
-            OSError: a file cannot be read.
-        """
-        if self._index is None:
-            self._index = self._list()
-        return self._index.copy()
 
     def files(self, position: int) -> tuple[str, ...]:
         """File, data set and row of a crop."""

@@ -13,6 +13,7 @@ from deeploc_tf.sources.cell_files import CellFiles
 from deeploc_tf.sources.historical.channel_naming import ChannelNaming, find_naming
 from deeploc_tf.sources.historical.pickled_dictionary import read_pickled_dictionary
 from deeploc_tf.sources.likeness import check_different
+from deeploc_tf.sources.listed_source import ListedSource
 from deeploc_tf.sources.patterns import FolderPattern
 from deeploc_tf.sources.root import Root, is_listed
 from deeploc_tf.sources.source import Pixels, Reject, SourceError
@@ -31,8 +32,13 @@ class _Listed(NamedTuple):
     names: tuple[str, ...]  # its keys
 
 
-class LabelDictionarySource:
+class LabelDictionarySource(ListedSource):
     """The crops that a label dictionary lists, in the splits that it gives them.
+
+    The index has one row per crop, in the order of the dictionary: `key` (the path without what
+    stands for the channel and without the suffix), `label` or `protein`, `split` (train,
+    validation or test), and the fields of the pattern. Crops that lack a file, are listed twice, or
+    do not match the pattern are rejects.
 
     Args:
         path: a `.npy` file, as `numpy.save` writes it of a dictionary
@@ -51,9 +57,6 @@ class LabelDictionarySource:
         label_separator: text between the classes of a file that has several; without it such a
             file is an error.
         dtype: type to convert pixels to; see `as_dtype`.
-
-    Attributes:
-        pixel_size: micrometres a pixel where the files say it; known after `index`.
     """
 
     def __init__(
@@ -70,15 +73,13 @@ class LabelDictionarySource:
         label_separator: str | None = None,
         dtype: str | None = None,
     ) -> None:
+        super().__init__(channels, dtype)
         self.path = Path(path)
-        self.channels = tuple(channels)
         self.mask_channel = mask_channel
         self.prefix = None if prefix is None else prefix.rstrip("/") + "/"
         self.keys = keys
         self.pattern = None if pattern is None else FolderPattern(pattern, ("gfp", "ch1"))
         self.label_separator = label_separator
-        self.dtype = dtype
-        self.pixel_size: float | None = None
         self._files = self.channels + ((mask_channel,) if mask_channel is not None else ())
         self._naming_name = naming
         self._check_options()
@@ -86,11 +87,6 @@ class LabelDictionarySource:
         self._cells = CellFiles(self.channels, in_one_file=False, dtype=dtype)
         self._root = Root(self.path.parent if root is None else root)
         self._paths: list[str] = []  # of the GFP files
-        self._rejects: list[Reject] = []
-        self._index: pd.DataFrame | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_index": None}  # a copy needs no listing to read
 
     @property
     def description(self) -> Mapping[str, Any]:
@@ -105,31 +101,6 @@ class LabelDictionarySource:
             "label_separator": self.label_separator,
             "dtype": self.dtype,
         }
-
-    @property
-    def rejects(self) -> Sequence[Reject]:
-        """Crops that lack a file, are listed twice, or do not match the pattern."""
-        return tuple(self._rejects)
-
-    @property
-    def passed_over(self) -> Mapping[str, int]:
-        """Always empty: every path is a crop."""
-        return {}
-
-    def index(self) -> pd.DataFrame:
-        """One row a crop, in the order of the dictionary.
-
-        Columns are `key` (the path without what stands for the channel and without the suffix),
-        `label` or `protein`, `split` (train, validation or test), and the fields of the pattern.
-
-        Raises:
-            SourceError: the file is no such dictionary, a path leaves the root, or no file exists.
-            SplitError: a file lies in two splits.
-            OSError: the dictionary cannot be read.
-        """
-        if self._index is None:
-            self._index = self._list()
-        return self._index.copy()
 
     def files(self, position: int) -> tuple[str, ...]:
         """Paths of the crop's files relative to the root: its channels, then its mask."""
