@@ -17,6 +17,7 @@ import deeploc_tf
 import tfrecords
 
 _WIDTH = 96
+_PACKAGES = ("deeploc_tf.", "tfrecords.")
 PAGE = Path(__file__).with_name("api.md")
 HEAD = """# Public names
 
@@ -49,7 +50,7 @@ def _section(package: str, modules: dict[str, tuple[str, ...]]) -> Iterator[str]
 
 
 def _described(name: str, found: Any) -> str:
-    """The signature of a function; of a class that and those of its public methods."""
+    """The signature of a function; of a class that and its public methods, inherited or not."""
     if not inspect.isclass(found):
         return _call(name, found)
     if issubclass(found, BaseException):
@@ -58,7 +59,9 @@ def _described(name: str, found: Any) -> str:
     if fields is not None:  # of pydantic, whose signature differs between its versions
         return "\n".join([f"class {name}", *(f"    {n}={_value(f)}" for n, f in fields.items())])
     lines = [f"class {_call(name, found)}" if _has_init(found) else f"class {name}"]
-    for method, value in vars(found).items():
+    ours = [base for base in found.__mro__ if base.__module__.startswith(_PACKAGES)]
+    members = {name: value for base in reversed(ours) for name, value in vars(base).items()}
+    for method, value in members.items():
         if method.startswith("_") or dataclasses.is_dataclass(value):
             continue
         if isinstance(value, property):

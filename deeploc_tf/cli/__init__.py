@@ -19,7 +19,8 @@ COMMANDS = {
         "Build a data set of records from images of single cells.",
     ),
     "convert": Lazy(
-        "deeploc_tf.cli.convert:convert", "Convert files published with DeepLoc or PIFiA to records."
+        "deeploc_tf.cli.convert:convert",
+        "Convert files published with DeepLoc or PIFiA to records.",
     ),
     "inspect": Lazy(
         "deeploc_tf.cli.inspect:inspect", "Show the shape, channels and counts of a data set."
