@@ -23,10 +23,10 @@ import pandas as pd
 from sklearn.metrics import average_precision_score
 from sklearn.preprocessing import StandardScaler
 
+from deeploc_tf.benchmark.comparable import method_tables
 from deeploc_tf.benchmark.identifiers import read_identifiers
 from deeploc_tf.benchmark.similarity import cosine_similarities
 from deeploc_tf.benchmark.standards import read_standard
-from deeploc_tf.cli.method_tables import method_tables
 
 LARGEST_DIFFERENCE = 1e-12
 QUICK = ("--permutations", "0", "--resamples", "0", "--shuffles", "2")

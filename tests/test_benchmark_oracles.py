@@ -21,8 +21,8 @@ from sklearn.metrics import (
 )
 
 from deeploc_tf.benchmark import clustering, intervals, per_query, pooled
+from deeploc_tf.benchmark.average_precision import average_precision
 from deeploc_tf.benchmark.benchmark import Extent, benchmark
-from deeploc_tf.benchmark.scores import average_precision
 from deeploc_tf.benchmark.similarity import KINDS, Kind, Similarities, similarities_of
 from deeploc_tf.benchmark.standards import Standard
 

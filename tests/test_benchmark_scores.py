@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from deeploc_tf.benchmark import scores
+from deeploc_tf.benchmark import average_precision as ap
 from deeploc_tf.benchmark.benchmark import benchmark
 from deeploc_tf.benchmark.per_query import query_scores
 from deeploc_tf.benchmark.similarity import cosine_similarities, similarities_of
@@ -63,19 +63,19 @@ def test_average_precision_with_ties_is_that_of_sklearn_and_of_the_definition(
 ) -> None:
     values = np.array([v for v, _ in pairs])
     positive = np.array([p for _, p in pairs])
-    ours = scores.average_precision(values, values[positive])
+    ours = ap.average_precision(values, values[positive])
     assert ours == pytest.approx(average_precision_score(positive, values), abs=1e-12)
     assert ours == pytest.approx(naive_average_precision(values.tolist(), positive.tolist()))
 
 
 def test_tied_pairs_are_not_ranked_in_our_favor() -> None:
     values = np.zeros(4)
-    assert scores.average_precision(values, values[:1]) == 0.25
+    assert ap.average_precision(values, values[:1]) == 0.25
     annotation = annotate(
         Standard("s", {"a": frozenset("xy"), "b": frozenset("zw")}), ["x", "y", "z", "w"]
     )
     similarities = similarities_of(np.ones((4, 1), np.float32))
-    found = query_scores(similarities, scores.shared_terms(annotation), [1, 2, 3])
+    found = query_scores(similarities, ap.shared_terms(annotation), [1, 2, 3])
     assert found.positives.tolist() == [1, 1, 1, 1]
     assert found.hits.T.tolist() == [[0] * 4, [0] * 4, [1] * 4]
     assert found.auroc.tolist() == [0.5] * 4
@@ -136,13 +136,13 @@ def test_normalized_average_precision_is_zero_at_the_mean_of_all_rankings() -> N
         for chosen in itertools.combinations(range(num_ranked), num_positives)
     ]
     mean = float(np.mean(every))
-    assert scores.normalized_average_precision(mean, num_positives, num_ranked) == pytest.approx(0)
-    assert scores.normalized_average_precision(1.0, num_positives, num_ranked) == 1
+    assert ap.normalized_average_precision(mean, num_positives, num_ranked) == pytest.approx(0)
+    assert ap.normalized_average_precision(1.0, num_positives, num_ranked) == 1
 
 
 def test_harmonic_number_of_many_pairs() -> None:
-    exact = scores.normalized_average_precision(0.5, 10, 10**6)
-    more = scores.normalized_average_precision(0.5, 10, 10**6 + 1)
+    exact = ap.normalized_average_precision(0.5, 10, 10**6)
+    more = ap.normalized_average_precision(0.5, 10, 10**6 + 1)
     assert more == pytest.approx(exact, abs=1e-9)
 
 

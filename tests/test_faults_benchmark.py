@@ -16,7 +16,7 @@ import scipy.sparse
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from deeploc_tf.benchmark import per_query, pooled, scores
+from deeploc_tf.benchmark import average_precision, per_query, pooled
 from deeploc_tf.benchmark.benchmark import Extent, benchmark
 from deeploc_tf.benchmark.per_query import query_scores
 from deeploc_tf.benchmark.similarity import KINDS, Kind, similarities_of
@@ -256,4 +256,4 @@ def test_shuffled_labels_and_random_profiles_sit_at_chance() -> None:
     assert abs(numbers["normalized_average_precision"]) < 0.02
     assert abs(numbers["mean_normalized_average_precision"]) < 0.02
     assert numbers["significant_queries"] < 0.05
-    assert scores.normalized_average_precision(1.0, 3, 10) == 1
+    assert average_precision.normalized_average_precision(1.0, 3, 10) == 1

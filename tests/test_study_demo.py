@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from deeploc_tf.benchmark.average_precision import PrecisionRecallCurve
 from deeploc_tf.benchmark.benchmark import StandardScores
-from deeploc_tf.benchmark.scores import PrecisionRecallCurve
 from deeploc_tf.simulation.simulate import Screen
 
 pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")

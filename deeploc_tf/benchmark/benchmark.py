@@ -11,6 +11,12 @@ import pandas as pd
 import scipy.sparse
 from numpy.typing import NDArray
 
+from deeploc_tf.benchmark.average_precision import (
+    DEFAULT_KS,
+    PrecisionRecallCurve,
+    normalized_average_precision,
+    shared_terms,
+)
 from deeploc_tf.benchmark.clustering import cluster_notes, cluster_scores
 from deeploc_tf.benchmark.intervals import (
     COMPARED,
@@ -26,12 +32,6 @@ from deeploc_tf.benchmark.per_query import (
     query_scores,
 )
 from deeploc_tf.benchmark.pooled import pooled_curves
-from deeploc_tf.benchmark.scores import (
-    DEFAULT_KS,
-    PrecisionRecallCurve,
-    normalized_average_precision,
-    shared_terms,
-)
 from deeploc_tf.benchmark.similarity import Kind, Similarities, similarities_of, usable_profiles
 from deeploc_tf.benchmark.standards import Annotation, Standard, annotate
 from deeploc_tf.benchmark.terms import term_table

@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from deeploc_tf.benchmark.scores import PrecisionRecallCurve
+from deeploc_tf.benchmark.average_precision import PrecisionRecallCurve
 from deeploc_tf.benchmark.similarity import Similarities
 
 _BLOCK = 256  # rows; the same with a bound and without, as a product's last bit depends on it

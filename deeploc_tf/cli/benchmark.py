@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.method_tables import MethodTable, method_tables
+from deeploc_tf.benchmark.comparable import MethodTable, method_tables
 from deeploc_tf.cli.parameters import Names
 from deeploc_tf.cli.standard_files import Reading, reading_options, told
 
@@ -315,7 +315,7 @@ def _write_pairs(
     folder: Path, tables: Sequence[MethodTable], standards: list[Standard], options: dict[str, Any]
 ) -> None:
     """A file of pairs a table; of several, with the number of the table in its name."""
-    from deeploc_tf.benchmark.pairs import write_pairs
+    from deeploc_tf.benchmark.pair_list import write_pairs
 
     for number, table in enumerate(tables, start=1):
         name = "pairs.csv.gz" if len(tables) == 1 else f"pairs-{number}.csv.gz"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deeploc_tf.benchmark.scores import shared_terms
+from deeploc_tf.benchmark.average_precision import shared_terms
 from deeploc_tf.benchmark.similarity import Kind, similarities_of, usable_profiles
 from deeploc_tf.benchmark.standards import Standard, annotate
 from tfrecords.publishing import publishing
