@@ -23,7 +23,7 @@ import pandas as pd
 from sklearn.metrics import average_precision_score
 from sklearn.preprocessing import StandardScaler
 
-from deeploc_tf.benchmark.comparable import method_tables
+from deeploc_tf.benchmark.comparable import comparable
 from deeploc_tf.benchmark.identifiers import read_identifiers
 from deeploc_tf.benchmark.similarity import cosine_similarities
 from deeploc_tf.benchmark.standards import read_standard
@@ -121,7 +121,7 @@ def check(data: Path, paths: dict[str, Path], scores: dict[str, Any]) -> None:
     folder = data / "standards"
     names = read_identifiers(folder / "SGD_features.tab.gz", folder / "swissprot_cut1-5.tsv")
     named = [(name, paths[name]) for name in ("scaled", "raw")]
-    table = method_tables(named, names, None, "cosine", 0)[0].vectors
+    table = comparable(named, identifiers=names)[0].profiles
     proteins = table.metadata["protein"].tolist()
     whole = cosine_similarities(table.features, proteins)
     for standard, path in (

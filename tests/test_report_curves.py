@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deeploc_tf.benchmark.benchmark import benchmark
-from deeploc_tf.benchmark.results import Method, write_results
+from deeploc_tf.benchmark.compare import compare
+from deeploc_tf.benchmark.scores import Extent
 from deeploc_tf.benchmark.standards import Standard
+from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report import curves
 from deeploc_tf.report.drawing import COLORS, MissingExtraError
 
@@ -59,9 +60,9 @@ def results(tmp_path: Path) -> Path:
         Standard("groups", {f"g{k}": frozenset(proteins[10 * k : 10 * k + 10]) for k in range(4)}),
         Standard("1", {f"t{k}": frozenset(proteins[k::5]) for k in range(5)}),
     ]
-    scores = benchmark(features.astype(np.float32), proteins, standards)
-    (tmp_path / "p.tsv").touch()
-    write_results(tmp_path / "results", [Method("m", scores, tmp_path / "p.tsv", {})], {"seed": 0})
+    metadata = pd.DataFrame({"protein": proteins})
+    table = VectorTable(features.astype(np.float32), metadata, {})
+    compare([("m", table)], standards, extent=Extent()).write(tmp_path / "results")
     return tmp_path / "results"
 
 

@@ -11,17 +11,14 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from deeploc_tf.benchmark.benchmark import Extent
+from deeploc_tf.benchmark.benchmark import StandardScores
+from deeploc_tf.benchmark.comparable import Method, common_proteins
+from deeploc_tf.benchmark.compare import compare
+from deeploc_tf.benchmark.results import Comparison
+from deeploc_tf.benchmark.scores import Extent
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.profiles.tables import VectorTable
-from deeploc_tf.study.comparison import (
-    Scored,
-    common_proteins,
-    read_scores,
-    score_table,
-    summary,
-    write_scores,
-)
+from deeploc_tf.study.comparison import read_scores, write_scores
 from deeploc_tf.study.parts import Transform
 from deeploc_tf.study.shuffled_labels import shuffle_labels
 from deeploc_tf.study.transformed import side_by_side, transformed
@@ -82,14 +79,17 @@ def test_only_proteins_with_usable_profiles_everywhere_are_compared() -> None:
     assert common_proteins([first, second]) == ["a", "d"]
 
 
-def scored(method: str, seed: int | None, value: float, draws: list[float]) -> Scored:
+def scored(method: str, seed: int | None, value: float, draws: list[float]) -> Method:
     numbers = {
         "average_precision": value,
         "mean_average_precision": value,
+        "average_precision_low": None,
+        "mean_average_precision_low": None,
         "adjusted_mutual_information": value,
         "cluster_f1": value,
     }
-    return Scored(method, seed, {"pathways": numbers}, {"pathways": _both(draws)})
+    result = StandardScores("pathways", numbers, resampled=_both(draws))
+    return Method(method, table(np.ones((1, 1)), "a"), seed=seed, results=[result])
 
 
 def _both(draws: list[float]) -> dict[str, NDArray[np.float64]]:
@@ -98,14 +98,14 @@ def _both(draws: list[float]) -> dict[str, NDArray[np.float64]]:
 
 def test_a_summary_takes_the_mean_over_seeds_before_it_compares() -> None:
     draws = np.random.default_rng(2).normal(size=(3, 400))
-    rows = summary(
+    comparison = Comparison(
         [
             scored("ours", 1, 0.4, (0.4 + 0.01 * draws[0]).tolist()),
             scored("ours", 2, 0.6, (0.6 + 0.01 * draws[0]).tolist()),
             scored("theirs", None, 0.3, (0.3 + 0.01 * draws[0] + 0.001 * draws[1]).tolist()),
-        ],
-        reference="ours",
-    ).set_index(["score", "method"])
+        ]
+    )
+    rows = comparison.summary("ours").set_index(["score", "method"])
     ours, theirs = (rows.loc[("average_precision", name)] for name in ("ours", "theirs"))
     assert (ours["mean"], ours["seeds"], theirs["seeds"]) == (0.5, 2, 1)
     assert ours["sd"] == pytest.approx(np.std([0.4, 0.6], ddof=1))
@@ -120,19 +120,26 @@ def test_a_summary_takes_the_mean_over_seeds_before_it_compares() -> None:
     assert clusters["mean"] == 0.3
     assert np.isnan(clusters["low"])
     assert np.isnan(clusters["difference"])
+    # what is stored in scores.json is the same
+    found = next(d for d in comparison.differences() if d["score"] == "average_precision")
+    assert found["difference"] == theirs["difference"]
+    assert (found["low"], found["high"]) == (theirs["difference_low"], theirs["difference_high"])
+    (seeds,) = comparison.seeds()
+    assert (seeds["average_precision"], seeds["average_precision_sd"]) == (ours["mean"], ours["sd"])
 
 
 def test_scores_are_read_as_they_were_written(tmp_path: Path) -> None:
     profiles = table(np.random.default_rng(3).normal(size=(6, 4)), "fedcba")
     standards = [Standard("pairs", {"x": frozenset("ab"), "y": frozenset("cd")})]
     extent = Extent(num_draws=1, num_resamples=5)
-    write_scores(tmp_path / "scores.json", profiles, list("abcde"), standards, extent)
-    found = read_scores(tmp_path / "scores.json", "random", 7)
-    assert len(found.resampled["pairs"]["average_precision"]) == 5
-    row = score_table([found]).iloc[0]
+    chosen = compare([("", profiles)], standards, proteins=list("edcba"), extent=extent)
+    write_scores(tmp_path / "scores.json", chosen.methods[0].results)
+    results = read_scores(tmp_path / "scores.json")
+    assert len(results[0].resampled["average_precision"]) == 5
+    row = Comparison([Method("random", profiles, seed=7, results=results)]).table().iloc[0]
     assert (row["method"], row["seed"], row["proteins_scored"]) == ("random", 7, 4)
-    chosen = profiles.features[[5, 4, 3, 2]]
-    unit = chosen / np.linalg.norm(chosen, axis=1, keepdims=True)
+    features = profiles.features[[5, 4, 3, 2]]
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     similar = (unit @ unit.T)[np.triu_indices(4, 1)]  # ab ac ad bc bd cd: the first and last count
     ranks = np.sort((-similar).argsort().argsort()[[0, 5]]) + 1
     assert row["average_precision"] == pytest.approx((1 / ranks[0] + 2 / ranks[1]) / 2)

@@ -49,6 +49,9 @@ class PrecisionRecallCurve:
         return float((2 * self.recall * self.precision / (self.recall + self.precision)).max())
 
 
+EMPTY_CURVE = PrecisionRecallCurve(np.empty(0), np.empty(0), np.empty(0, np.float32))
+
+
 def shared_terms(annotation: Annotation) -> scipy.sparse.csr_matrix:
     """Which proteins share a term: bool `(num_proteins, num_proteins)`, sparse, empty diagonal.
 

@@ -8,8 +8,10 @@ from, and every cell is predicted once.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,75 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
+from deeploc_tf.profiles.tables import VectorTable, read_table
+from deeploc_tf.units import names_of_units, told_path
+
 NUM_NEIGHBORS = 10
 PROBE_STEPS = 300
 MAX_FOLDS = 10
 MAX_CELLS = 10_000
 NO_SCATTER = "No cluster_score: points of one label do not scatter."
+
+_log = logging.getLogger(__name__)
+
+
+def table_scores(
+    cells: VectorTable | str | Path,
+    group: Sequence[str] = ("protein",),
+    *,
+    name: str | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """`cell_scores` of a table of embeddings, and what they are of, JSON-ready.
+
+    Args:
+        cells: embeddings, or their file, with the column `label`.
+        group: columns; cells of a group are predicted from other groups only. Columns above them,
+            such as the plate of a field, are taken along.
+        name: of the table; None takes the file's, up to its first dot.
+        seed: as of `cell_scores`.
+
+    Returns:
+        `name`, `file`, `group`, `cells_without_group` (they are left out), and the scores.
+
+    Raises:
+        ValueError: a column is missing; else as `cell_scores`.
+        OSError: the file cannot be read.
+    """
+    path = None if isinstance(cells, VectorTable) else Path(cells)
+    table = cells if isinstance(cells, VectorTable) else read_table(cells)
+    shown = path or name or "cells"
+    missing = [column for column in ("key", "label", *group) if column not in table.metadata]
+    if missing:
+        msg = (
+            f"A table of cells must have the columns key, label and {', '.join(group)}. Received: "
+            f"{shown} without {', '.join(missing)}; it has {', '.join(map(str, table.metadata))}."
+        )
+        raise ValueError(msg)
+    texts = table.metadata.astype(str)
+    columns = told_path(group, [str(n) for n in texts if n in group or texts[n].any()], "`--group`")
+    units = names_of_units({column: texts[column].tolist() for column in columns})
+    named = np.flatnonzero([bool(unit) for unit in units])
+    if len(named) < len(units):
+        _log.info(
+            "%s: %d cells have no value of %s and were left out.",
+            path.name if path else shown,
+            len(units) - len(named),
+            ", ".join(columns),
+        )
+    scores = cell_scores(
+        table.features[named],
+        texts["label"].iloc[named].tolist(),
+        [units[row] for row in named],
+        seed=seed,
+    )
+    return {
+        "name": name or (path.name.split(".")[0] if path else shown),
+        "file": path.name if path else None,
+        "group": ",".join(columns),
+        "cells_without_group": len(units) - len(named),
+        **scores,
+    }
 
 
 def cell_scores(

@@ -25,6 +25,7 @@ from scipy.spatial.distance import squareform
 from scipy.special import gammaln
 
 from deeploc_tf.benchmark.cells import NO_SCATTER, cluster_score, finite_or_none
+from deeploc_tf.benchmark.scores import Bar, Scores, Scoring
 
 LINKAGES = ("average", "single", "complete")
 METRICS = ("euclidean", "cosine")
@@ -242,3 +243,34 @@ def _distances(features: NDArray[np.float32], metric: str) -> NDArray[np.float64
     upper = np.triu(matrix, 1)
     symmetric: NDArray[np.float64] = upper + upper.T
     return symmetric
+
+
+def _of_clusters(scoring: Scoring) -> dict[str, Any]:
+    num_draws = scoring.extent.num_draws
+    if not num_draws:
+        return {}
+    members = scoring.annotation.members
+    values = cluster_scores(scoring.features, members, num_draws, scoring.generator())
+    scoring.notes |= cluster_notes(values, num_draws)
+    return values
+
+
+OF_CLUSTERS = Scores(
+    _of_clusters,
+    {
+        "adjusted_mutual_information, cluster_f1": "AMI, and pairwise F1, of the cut with the "
+        "highest AMI, of {average, single, complete} x {euclidean, cosine} x 500 heights; mean "
+        "over draws of terms that do not overlap",
+        "cluster_score": "standard deviation of the medians of modules (of cells: of labels) over "
+        "the median distance of their members from these; mean over draws",
+    },
+    {"adjusted_mutual_information": ("AMI", ".4f"), "cluster_f1": ("F1", ".4f")},
+    {
+        "adjusted_mutual_information": Bar(
+            "adjusted mutual information",
+            "shuffled_adjusted_mutual_information",
+            "proteins shuffled",
+        ),
+        "cluster_f1": Bar("F1 of clusters", "shuffled_cluster_f1", "proteins shuffled"),
+    },
+)

@@ -1,86 +1,160 @@
-"""Profiles of the methods that `benchmark` compares, of the proteins that all of them have."""
+"""Who takes part where methods are compared: the proteins that all have, under one name each."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from deeploc_tf.benchmark.identifiers import IdentifierMap
-    from deeploc_tf.profiles.tables import VectorTable
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
+from deeploc_tf.benchmark.benchmark import StandardScores
+from deeploc_tf.benchmark.identifiers import IdentifierMap
+from deeploc_tf.benchmark.similarity import Kind, unusable_profiles, usable_profiles
+from deeploc_tf.profiles.reading import read_profiles
+from deeploc_tf.profiles.tables import VectorTable
 
 _SHOWN_NAMES = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class MethodTable:
-    """Profiles of a method, what a table of identifiers did to their names, and what was excluded.
+class Method:
+    """Profiles of a method, and what they scored.
 
-    `excluded` has the number of `profiles` there were, and for each reason how many profiles take
-    no part; `names` are the first few of each.
+    Attributes:
+        name: of the method; tables of one name are its seeds.
+        profiles: those that take part.
+        file: of the profiles; None where they were never in one.
+        seed: that they were made with, where it is known.
+        identifiers: what a table of identifiers did to the names, JSON-ready.
+        excluded: how many `profiles` there were and, for each reason, how many of them take no
+            part, with the `names` of the first few, JSON-ready.
+        results: what `benchmark` says of them; nothing before they are scored.
     """
 
     name: str
-    path: Path | None
-    vectors: VectorTable
+    profiles: VectorTable
+    file: Path | None = None
+    seed: int | None = None
     identifiers: Mapping[str, Any] | None = None
-    excluded: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    excluded: Mapping[str, Any] | None = None
+    results: Sequence[StandardScores] = ()
 
 
-def method_tables(
-    named: Sequence[tuple[str, Path]],
-    names: IdentifierMap | None,
-    random: int | None,
-    similarity: Any,
-    seed: int,
-) -> list[MethodTable]:
-    """Profiles of each method; of several, those of the proteins that all have usable ones of."""
-    import numpy as np
+def comparable(
+    methods: Iterable[tuple[str, VectorTable | str | Path]],
+    *,
+    similarity: Kind = "cosine",
+    identifiers: IdentifierMap | None = None,
+    proteins: Collection[str] | None = None,
+    num_random: int | None = None,
+    seed: int = 0,
+) -> list[Method]:
+    """Profiles of methods, of several those of the proteins that all have usable ones of.
 
-    from deeploc_tf.benchmark.similarity import unusable_profiles, usable_profiles
-    from deeploc_tf.profiles.reading import read_profiles
-    from deeploc_tf.profiles.tables import VectorTable
+    Args:
+        methods: name and profiles, or the file of these; profiles of one name are seeds.
+        similarity: of two profiles, which says what is usable.
+        identifiers: gives each protein the name to use; of profiles that come together, the one
+            that was called so stays, or the first.
+        proteins: nobody else takes part; None asks nobody to stay away.
+        num_random: add a method `random`, vectors of so many random numbers for the proteins of the
+            first method.
+        seed: of these.
 
-    tables = [_renamed(MethodTable(name, path, read_profiles(path)), names) for name, path in named]
-    if random is not None:
-        metadata = tables[0].vectors.metadata[["protein"]]
-        vectors = np.random.default_rng(seed).normal(size=(len(metadata), random))
-        made = VectorTable(vectors.astype(np.float32), metadata, {"kind": "random", "seed": seed})
-        tables.append(MethodTable("random", None, made))
-    bad = [unusable_profiles(table.vectors.features, similarity) for table in tables]
-    if len(tables) == 1:
-        return [dataclasses.replace(tables[0], excluded=_excluded(tables[0], bad[0]))]
-    common: set[str] | None = None
-    for table in tables:
-        proteins = table.vectors.metadata["protein"].tolist()
-        usable = usable_profiles(table.vectors.features, proteins, similarity)
-        here = {protein for protein, good in zip(proteins, usable, strict=True) if good}
-        common = here if common is None else common & here
-    if len(common or ()) < 2:
+    Returns:
+        The methods in their order. The proteins of several, or chosen ones, are in alphabetical
+        order; those of one table in its own.
+
+    Raises:
+        ValueError: methods have fewer than two proteins in common, a chosen protein has no profile
+            in one, or a table is not of profiles.
+        OSError: a file cannot be read.
+    """
+    found = [_renamed(_read(name, profiles), identifiers) for name, profiles in methods]
+    if not found:
+        msg = "`methods` must be pairs of a name and profiles. Received: none. Name one or more."
+        raise ValueError(msg)
+    if num_random is not None:
+        of_first = found[0].profiles.metadata["protein"].tolist()
+        found.append(Method("random", random_profiles(of_first, num_random, seed)))
+    reasons = [unusable_profiles(method.profiles.features, similarity) for method in found]
+    if len(found) == 1 and proteins is None:
+        return [dataclasses.replace(found[0], excluded=_excluded(found[0], reasons[0]))]
+    common = common_proteins([method.profiles for method in found], similarity)
+    if proteins is not None:
+        _check_have(found, proteins)
+        common = sorted(set(common) & set(proteins))
+    if len(common) < 2:
         msg = (
             "Methods must have two proteins or more in common. Received: "
-            f"{', '.join(table.name for table in tables)} with {len(common or ())}. Use the same "
-            "kind of name in all, or --identifiers."
+            f"{', '.join(method.name for method in found)} with {len(common)}. Use the same "
+            "kind of name in all, or a table of identifiers."
         )
         raise ValueError(msg)
     chosen = []
-    for table, reasons in zip(tables, bad, strict=True):
-        missing = ~table.vectors.metadata["protein"].isin(common or set()).to_numpy()
-        reasons["not_in_every_method"] = missing & ~np.any(list(reasons.values()), axis=0)
-        order = table.vectors.metadata.reset_index(drop=True).sort_values("protein")
-        rows = order.index[order["protein"].isin(common or set())]
-        excluded = _excluded(table, reasons)
-        kept = _rows_of(table.vectors, rows)
-        chosen.append(dataclasses.replace(table, vectors=kept, excluded=excluded))
+    for method, bad in zip(found, reasons, strict=True):
+        names = method.profiles.metadata["protein"]
+        if proteins is not None:
+            bad["not_chosen"] = ~names.isin(proteins).to_numpy() & ~np.any([*bad.values()], axis=0)
+        if len(found) > 1:
+            missing = ~names.isin(common).to_numpy()
+            bad["not_in_every_method"] = missing & ~np.any([*bad.values()], axis=0)
+        order = names.reset_index(drop=True).sort_values()
+        kept = _rows_of(method.profiles, order.index[order.isin(common)].tolist())
+        excluded = _excluded(method, bad)
+        chosen.append(dataclasses.replace(method, profiles=kept, excluded=excluded))
     return chosen
 
 
-def _excluded(table: MethodTable, reasons: Mapping[str, Any]) -> dict[str, Any]:
+def common_proteins(tables: Iterable[VectorTable], similarity: Kind = "cosine") -> list[str]:
+    """Proteins of which every table has a profile that can be compared, in alphabetical order."""
+    common: set[str] | None = None
+    for table in tables:
+        proteins = table.metadata["protein"].tolist()
+        usable = usable_profiles(table.features, proteins, similarity)
+        here = {protein for protein, good in zip(proteins, usable, strict=True) if good}
+        common = here if common is None else common & here
+    return sorted(common or ())
+
+
+def random_profiles(proteins: Sequence[str], num_features: int, seed: int = 0) -> VectorTable:
+    """Vectors that know nothing, of normal numbers: what chance scores."""
+    vectors = np.random.default_rng(seed).normal(size=(len(proteins), num_features))
+    metadata = pd.DataFrame({"protein": list(proteins)})
+    return VectorTable(vectors.astype(np.float32), metadata, {"kind": "random", "seed": seed})
+
+
+def _read(name: str, profiles: VectorTable | str | Path) -> Method:
+    if not isinstance(profiles, VectorTable):
+        return Method(name, read_profiles(profiles), Path(profiles))
+    if "protein" not in profiles.metadata:
+        msg = (
+            "Profiles must have a column `protein`. Received: those of "
+            f"{name!r} with {', '.join(map(str, profiles.metadata))}. Name the column so."
+        )
+        raise ValueError(msg)
+    return Method(name, profiles)
+
+
+def _check_have(methods: Iterable[Method], proteins: Collection[str]) -> None:
+    for method in methods:
+        missing = sorted(set(proteins) - set(method.profiles.metadata["protein"]))
+        if missing:
+            msg = (
+                "Each of `proteins` must have a profile in every method. Received: "
+                f"{', '.join(missing[:_SHOWN_NAMES])} ({len(missing)} of {len(proteins)}) without "
+                f"one in {method.name!r}. Leave them out."
+            )
+            raise ValueError(msg)
+
+
+def _excluded(method: Method, reasons: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:
     """How many profiles take no part, by reason, and the first few of each, JSON-ready."""
-    proteins = table.vectors.metadata["protein"]
+    proteins = method.profiles.metadata["protein"]
     return {
         "profiles": len(proteins),
         **{reason: int(rows.sum()) for reason, rows in reasons.items()},
@@ -92,29 +166,27 @@ def _excluded(table: MethodTable, reasons: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _renamed(table: MethodTable, names: IdentifierMap | None) -> MethodTable:
+def _renamed(method: Method, identifiers: IdentifierMap | None) -> Method:
     """Proteins under the names to use; of those that come together, the one called so, or first."""
-    if names is None:
-        return table
-    import numpy as np
-
-    written = table.vectors.metadata["protein"].tolist()
-    mapped, report = names.map(written)
+    if identifiers is None:
+        return method
+    written = method.profiles.metadata["protein"].tolist()
+    mapped, report = identifiers.map(written)
     first: dict[str, int] = {}
     for row, (name, old) in enumerate(zip(mapped, written, strict=True)):
         if name not in first or (name == old and written[first[name]] != name):
             first[name] = row
-    rows = (
-        np.sort(list(first.values())) if len(set(written)) == len(written) else range(len(mapped))
-    )
-    kept = _rows_of(table.vectors, rows)
+    # Names that are there twice in the table itself are left to be refused.
+    rows = sorted(first.values()) if len(set(written)) == len(written) else range(len(mapped))
+    kept = _rows_of(method.profiles, rows)
     metadata = kept.metadata.assign(protein=[mapped[row] for row in rows])
-    report = {**report, "profiles_merged_away": len(written) - len(rows)}
     return dataclasses.replace(
-        table, vectors=dataclasses.replace(kept, metadata=metadata), identifiers=report
+        method,
+        profiles=dataclasses.replace(kept, metadata=metadata),
+        identifiers={**report, "profiles_merged_away": len(written) - len(rows)},
     )
 
 
-def _rows_of(table: VectorTable, rows: Any) -> VectorTable:
+def _rows_of(table: VectorTable, rows: Sequence[int]) -> VectorTable:
     metadata = table.metadata.iloc[list(rows)].reset_index(drop=True)
     return dataclasses.replace(table, features=table.features[list(rows)], metadata=metadata)

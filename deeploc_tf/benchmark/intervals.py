@@ -17,6 +17,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from deeploc_tf.benchmark.pooled import Positives, keys_of, num_threads, scores_by_rows
+from deeploc_tf.benchmark.scores import Scores, Scoring
 from deeploc_tf.benchmark.similarity import Similarities
 
 LEVEL = 0.95
@@ -202,3 +203,26 @@ def difference(
         unknown = dict.fromkeys(("low", "high", "p_value"))
         return {"difference": values[0] - values[1], **unknown, "note": max(notes, key=len)}
     return paired_difference(*values, drawn)
+
+
+def _intervals(scoring: Scoring) -> dict[str, float | None]:
+    """Ends of the intervals; the ranking of all pairs is resampled where memory allows it."""
+    extent = scoring.extent
+    values: dict[str, float | None] = {}
+    if not extent.num_resamples:
+        return values
+    count = len(scoring.similarities)
+    weights = resampled_weights(count, extent.num_resamples, scoring.generator())
+    pooled = resampled_average_precisions(
+        scoring.similarities, scoring.shared, weights, extent.memory
+    )
+    if pooled is not None:
+        scoring.resampled["average_precision"] = pooled
+    for score in COMPARED:
+        low, high, note = bounds(score, scoring.resampled.get(score))
+        values |= {f"{score}_low": low, f"{score}_high": high}
+        scoring.notes |= {score: f"No interval of {score}: {note}"} if note else {}
+    return values
+
+
+INTERVALS = Scores(_intervals)

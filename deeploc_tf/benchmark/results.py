@@ -1,21 +1,24 @@
-"""The folder of a benchmark: numbers, curves and terms of one method or several."""
+"""What a comparison of methods found, and the folder of it: numbers, curves and terms."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from deeploc_tf.benchmark.benchmark import StandardScores
-from deeploc_tf.benchmark.intervals import COMPARED, difference
+from deeploc_tf.benchmark.comparable import Method
+from deeploc_tf.benchmark.intervals import COMPARED
+from deeploc_tf.benchmark.pair_list import write_pairs
+from deeploc_tf.benchmark.scores import bars, definitions
+from deeploc_tf.benchmark.seed_means import SeedMean
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.version import __version__
 from tfrecords.errors import OutputExistsError
@@ -23,31 +26,13 @@ from tfrecords.publishing import publish_bytes, publish_json
 
 SCHEMA_VERSION = 2
 
-DEFINITIONS = {
+_DEFINITIONS = {
     "proteins_in_both": "proteins of the standard that have a profile; names that differ in spaces "
     "or Unicode form are one (proteins_matched_by_form), those that differ in case, leading "
     "zeros or look-alike letters are not (proteins_that_almost_meet)",
     "excluded": "profiles that take no part, by reason",
-    "prevalence": "positive pairs / pairs; a pair is positive if the two share a kept term",
-    "average_precision": "sum over distinct scores of (R_k - R_(k-1)) P_k, one ranking of all "
-    "pairs, tied pairs enter together",
-    "lift": "average_precision / prevalence",
-    "normalized_average_precision": "(AP - mu0) / (1 - mu0), mu0 the mean AP of random rankings",
-    "maximal_f1": "highest F1 along the curve of all pairs; not cluster_f1",
-    "mean_average_precision": "mean over proteins of the AP of their ranking of all others",
-    "mean_query_prevalence": "mean over proteins of the share of positives among the others",
-    "mean_normalized_average_precision": "mean over proteins of normalized_average_precision of "
-    "their ranking",
-    "mean_auroc": "mean over proteins of the area under the ROC curve, ties count half",
-    "precision_at_k, recall_at_k": "positives among the first k, over k and over all positives; "
-    "positives that tie with negatives are ranked behind them",
-    "significant_queries": "share of proteins whose AP has a permutation p-value of 0.05 or less "
-    "after Benjamini-Hochberg",
-    "adjusted_mutual_information, cluster_f1": "AMI, and pairwise F1, of the cut with the highest "
-    "AMI, of {average, single, complete} x {euclidean, cosine} x 500 heights; mean over draws of "
-    "terms that do not overlap",
-    "cluster_score": "standard deviation of the medians of modules (of cells: of labels) over the "
-    "median distance of their members from these; mean over draws",
+}
+_DEFINITIONS_OF_ALL = {
     "shuffled_*": "the same with the proteins shuffled",
     "*_sd": "standard deviation over shuffles, draws or seeds",
     "*_low, *_high": "95% interval, bootstrap over proteins; null where none is known to be right",
@@ -58,161 +43,194 @@ DEFINITIONS = {
     "the term's members as positives",
 }
 
+
 _CURVE_POINTS = 1000
 _SHOWN_TERMS = 5
-_SPREAD = (
-    "average_precision",
-    "mean_average_precision",
-    "adjusted_mutual_information",
-    "cluster_f1",
-)
 
 
 @dataclasses.dataclass(frozen=True)
-class Method:
-    """One table of profiles and what it scored.
+class Comparison:
+    """Scores of methods on the same standards and proteins.
 
     Attributes:
-        name: of the method; tables of one name are seeds of it.
-        results: as `benchmark` gives them.
-        file: of the profiles; None for random vectors.
-        provenance: of the profiles.
-        identifiers: what a table of identifiers did to their names.
-        excluded: how many profiles take no part, by reason, JSON-ready.
-    """
-
-    name: str
-    results: Sequence[StandardScores]
-    file: Path | None
-    provenance: Mapping[str, Any]
-    identifiers: Mapping[str, Any] | None = None
-    excluded: Mapping[str, Any] | None = None
-
-
-def write_results(
-    folder: str | Path,
-    methods: Sequence[Method],
-    settings: Mapping[str, Any],
-    standards: Sequence[Standard] = (),
-    cells: Sequence[Mapping[str, Any]] = (),
-) -> dict[str, Any]:
-    """Write `scores.json`, `scores.csv`, `precision_recall.csv` and `terms.csv` into a folder.
-
-    Args:
-        folder: to make; it must not exist, or be empty.
-        methods: the first is the one that the others are compared with; all scored on the same
-            standards.
+        methods: with their results, in the order in which they were named; those of one name are
+            seeds, and the first is the one that others are compared with.
+        standards: that they were scored on.
         settings: similarity, seed and the like, JSON-ready.
-        standards: that were scored, for what their files were.
         cells: scores of single cells, JSON-ready.
-
-    Returns:
-        The content of `scores.json`.
-
-    Raises:
-        OutputExistsError: the folder has something in it.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        msg = f"`results` must be a new or empty folder. Received: {str(folder)!r}. Name another."
-        raise OutputExistsError(msg)
-    values = {
-        "schema_version": SCHEMA_VERSION,
-        "versions": {
-            "deeploc_tf": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "scipy", "scikit-learn")},
-        },
-        "definitions": DEFINITIONS,
-        **settings,
-        "profiles": _origin(methods[0]),
-        "standards": _numbers(methods[0]),
-        "notes": _notes(methods[0]),
-        "methods": [
+
+    methods: Sequence[Method]
+    standards: Sequence[Standard] = ()
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    cells: Sequence[Mapping[str, Any]] = ()
+
+    def table(self) -> pd.DataFrame:
+        """All numbers: a row per method, seed and standard; chance among them."""
+        rows = [
+            {"method": method.name, "seed": method.seed, "standard": one.standard, **one.numbers}
+            for method in self.methods
+            for one in method.results
+        ]
+        return pd.DataFrame(rows).astype({"seed": "Int64"})
+
+    def summary(
+        self, reference: str | None = None, scores: Collection[str] | None = None
+    ) -> pd.DataFrame:
+        """A row per score, standard and method: mean over seeds, spread, interval, difference.
+
+        `low` and `high` bound the middle 95 percent of the mean over seeds when proteins are drawn
+        anew. `difference` is the reference's mean less the method's, with an interval and a
+        two-sided p-value from the same draws of proteins. Where these cannot be believed they are
+        null, and `note` says why; scores of clusters have none of them.
+
+        Args:
+            reference: name of a method; None leaves differences out.
+            scores: names of numbers; None: those that methods are compared by (AP, mAP, AMI, F1),
+                as far as they were computed.
+        """
+        rows = []
+        for score in self._computed() if scores is None else scores:
+            for standard, means in self._means(score):
+                for name, mean in means.items():
+                    low, high, note = mean.interval()
+                    row: dict[str, Any] = {
+                        "score": score,
+                        "standard": standard,
+                        "method": name,
+                        "seeds": len(mean.values),
+                        "mean": mean.mean,
+                        "sd": mean.sd,
+                        "low": low,
+                        "high": high,
+                        "note": note or None,
+                    }
+                    if reference in means and name != reference:
+                        found = means[reference].less(mean)
+                        names = {"low": "difference_low", "high": "difference_high"}
+                        row |= {names.get(key, key): value for key, value in found.items()}
+                    rows.append(row)
+        return pd.DataFrame(rows)
+
+    def seeds(self) -> list[dict[str, Any]]:
+        """Mean and standard deviation over the tables that have one name, JSON-ready."""
+        by_score = {score: list(self._means(score)) for score in bars()}
+        rows: list[dict[str, Any]] = []
+        for name, tables in self._by_name().items():
+            if len(tables) < 2:
+                continue
+            for place, result in enumerate(tables[0].results):
+                row: dict[str, Any] = {"method": name, "standard": result.standard}
+                row["tables"] = len(tables)
+                for score, found in by_score.items():
+                    mean = found[place][1][name]
+                    if np.isfinite(mean.mean):
+                        row |= {score: mean.mean, f"{score}_sd": mean.sd}
+                rows.append(row)
+        return rows
+
+    def differences(self) -> list[dict[str, Any]]:
+        """The first method less each other one, JSON-ready; seeds are taken by their mean."""
+        rows = []
+        for score in COMPARED:
+            for standard, means in self._means(score):
+                (first, ours), *others = means.items()
+                for name, mean in others:
+                    if found := ours.less(mean):
+                        where = {"method": first, "other": name, "standard": standard}
+                        rows.append({**where, "score": score, **found})
+        return sorted(rows, key=lambda row: (row["score"], row["other"], row["standard"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `scores.json`."""
+        methods = [
             {
-                "name": m.name,
-                "profiles": _origin(m),
-                "standards": _numbers(m),
-                "notes": _notes(m),
-                "terms": {r.standard: _extremes(r.terms) for r in m.results},
+                "name": method.name,
+                "profiles": _origin(method),
+                "standards": {one.standard: dict(one.numbers) for one in method.results},
+                "notes": {one.standard: dict(one.notes) for one in method.results},
+                "terms": {one.standard: _extremes(one.terms) for one in method.results},
             }
-            for m in methods
-        ],
-        "standard_files": {s.name: dict(s.report) for s in standards},
-        "cells": list(cells),
-        "seeds": spread_over_seeds(methods),
-        "differences": differences(methods),
-    }
-    several = len(methods) > 1
-    rows = [
-        {**({"method": m.name} if several else {}), "standard": r.standard, **r.numbers}
-        for m in methods
-        for r in m.results
-    ]
-    curves = pd.concat([_curve_table(m.name, r) for m in methods for r in m.results])
-    terms = [r.terms.assign(method=m.name) for m in methods for r in m.results]
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, table in (
-        ("precision_recall.csv", curves),
-        ("terms.csv", pd.concat(terms)),
-        ("scores.csv", pd.DataFrame(rows)),
-    ):
-        publish_bytes(folder / name, table.to_csv(index=False).encode())
-    publish_json(folder / "scores.json", values)
-    return values
+            for method in self.methods
+        ]
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "versions": {
+                "deeploc_tf": __version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("numpy", "scipy", "scikit-learn")},
+            },
+            "definitions": {**_DEFINITIONS, **definitions(), **_DEFINITIONS_OF_ALL},
+            **self.settings,
+            **{part: methods[0][part] for part in ("profiles", "standards", "notes")},
+            "methods": methods,
+            "standard_files": {s.name: dict(s.report) for s in self.standards},
+            "cells": list(self.cells),
+            "seeds": self.seeds(),
+            "differences": self.differences(),
+        }
 
+    def write(self, folder: str | Path, *, pairs: bool = False) -> dict[str, Any]:
+        """Write `scores.json`, `scores.csv`, `precision_recall.csv` and `terms.csv` into a folder.
 
-def spread_over_seeds(methods: Sequence[Method]) -> list[dict[str, Any]]:
-    """Mean and standard deviation over the tables that have one name, JSON-ready."""
-    rows: list[dict[str, Any]] = []
-    for name in dict.fromkeys(method.name for method in methods):
-        tables = [method for method in methods if method.name == name]
-        if len(tables) < 2:
-            continue
-        for results in zip(*[method.results for method in tables], strict=True):
-            row: dict[str, Any] = {
-                "method": name,
-                "standard": results[0].standard,
-                "tables": len(tables),
-            }
-            for score in _SPREAD:
-                if all(result.numbers.get(score) is not None for result in results):
-                    numbers = [result.numbers[score] for result in results]
-                    row[score] = float(np.mean(numbers))
-                    row[f"{score}_sd"] = float(np.std(numbers, ddof=1))
-            rows.append(row)
-    return rows
+        Args:
+            folder: to make; it must not exist, or be empty.
+            pairs: write every pair of proteins, too: `pairs.csv.gz` or, of several methods,
+                `pairs-1.csv.gz` and so on, by their places.
 
+        Returns:
+            The content of `scores.json`.
 
-def differences(methods: Sequence[Method]) -> list[dict[str, Any]]:
-    """The first method less each other one, JSON-ready; tables of one name are taken by their mean.
+        Raises:
+            OutputExistsError: the folder has something in it.
+        """
+        folder = Path(folder)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            msg = (
+                f"`results` must be a new or empty folder. Received: {str(folder)!r}. Name another."
+            )
+            raise OutputExistsError(msg)
+        values = self.to_json()
+        several = len(self.methods) > 1
+        results = [(method.name, one) for method in self.methods for one in method.results]
+        tables = {
+            "precision_recall.csv": pd.concat([_curve_table(*result) for result in results]),
+            "terms.csv": pd.concat([one.terms.assign(method=name) for name, one in results]),
+            "scores.csv": self.table().drop(columns=["seed"] if several else ["method", "seed"]),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, table in tables.items():
+            publish_bytes(folder / name, table.to_csv(index=False).encode())
+        publish_json(folder / "scores.json", values)
+        if pairs:
+            chosen = {name: self.settings[name] for name in ("similarity", "min_size", "max_size")}
+            for number, method in enumerate(self.methods, start=1):
+                path = folder / (f"pairs-{number}.csv.gz" if several else "pairs.csv.gz")
+                proteins = method.profiles.metadata["protein"].tolist()
+                write_pairs(path, method.profiles.features, proteins, self.standards, **chosen)
+        return values
 
-    Every table is resampled by the same draws, so a mean over seeds is one of each draw.
-    """
-    first, *others = dict.fromkeys(method.name for method in methods)
-    rows = []
-    for other in others:
-        sides = [[m for m in methods if m.name == name] for name in (first, other)]
-        for place, result in enumerate(methods[0].results):
-            for score in COMPARED:
-                if f"{score}_low" not in result.numbers:
-                    continue
-                (ours, our_draws), (theirs, their_draws) = (
-                    _mean_over_seeds([method.results[place] for method in side], score)
-                    for side in sides
-                )
-                found = difference(score, (ours, theirs), (our_draws, their_draws))
-                where = {"method": first, "other": other, "standard": result.standard}
-                rows.append({**where, "score": score, **found})
-    return sorted(rows, key=lambda row: (row["score"], row["other"], row["standard"]))
+    def _by_name(self) -> dict[str, list[Method]]:
+        """The seeds of each method."""
+        found: dict[str, list[Method]] = {}
+        for method in self.methods:
+            found.setdefault(method.name, []).append(method)
+        return found
 
+    def _means(self, score: str) -> Iterator[tuple[str, dict[str, SeedMean]]]:
+        """Each standard, and the mean of each method on it."""
+        for place, result in enumerate(self.methods[0].results):
+            yield (
+                result.standard,
+                {
+                    name: SeedMean(score, [table.results[place] for table in tables])
+                    for name, tables in self._by_name().items()
+                },
+            )
 
-def _mean_over_seeds(
-    results: Sequence[StandardScores], score: str
-) -> tuple[float, NDArray[np.float64] | None]:
-    draws = [result.resampled[score] for result in results if score in result.resampled]
-    mean = np.mean(draws, axis=0) if len(draws) == len(results) else None
-    return float(np.mean([result.numbers[score] for result in results])), mean
+    def _computed(self) -> list[str]:
+        numbers = [one.numbers for method in self.methods for one in method.results]
+        return [score for score in bars() if any(score in values for values in numbers)]
 
 
 def _extremes(terms: pd.DataFrame) -> dict[str, Any]:
@@ -225,7 +243,7 @@ def _extremes(terms: pd.DataFrame) -> dict[str, Any]:
 
 
 def _origin(method: Method) -> dict[str, Any]:
-    origin: dict[str, Any] = {"file": None, "provenance": dict(method.provenance)}
+    origin: dict[str, Any] = {"file": None, "provenance": dict(method.profiles.provenance)}
     if method.file is not None:
         digest = hashlib.sha256(method.file.read_bytes()).hexdigest()
         origin = {**origin, "file": method.file.name, "sha256": digest}
@@ -234,14 +252,6 @@ def _origin(method: Method) -> dict[str, Any]:
     if method.excluded is not None:
         origin["excluded"] = dict(method.excluded)
     return origin
-
-
-def _numbers(method: Method) -> dict[str, dict[str, Any]]:
-    return {result.standard: dict(result.numbers) for result in method.results}
-
-
-def _notes(method: Method) -> dict[str, dict[str, str]]:
-    return {result.standard: dict(result.notes) for result in method.results}
 
 
 def _curve_table(method: str, result: StandardScores) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import re
@@ -12,15 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.benchmark.comparable import MethodTable, method_tables
 from deeploc_tf.cli.parameters import Names
-from deeploc_tf.cli.standard_files import Reading, reading_options, told
+from deeploc_tf.cli.standard_files import reading_keywords, reading_options, told
 
 if TYPE_CHECKING:
-    from deeploc_tf.benchmark.benchmark import Extent
-    from deeploc_tf.benchmark.identifiers import IdentifierMap
-    from deeploc_tf.benchmark.results import Method
-    from deeploc_tf.benchmark.standards import Standard
+    from deeploc_tf.benchmark.comparable import Method
+    from deeploc_tf.benchmark.results import Comparison
 
 EPILOG = """\b
 Examples:
@@ -30,20 +26,7 @@ Examples:
       --standard go_cc.gmt --standard kegg.gmt RESULTS --draws 10 --random 64
 """
 
-_SHOWN = {
-    "proteins_scored": ("proteins", "d"),
-    "terms_scored": ("terms", "d"),
-    "prevalence": ("prevalence", ".4f"),
-    "average_precision": ("AP", ".4f"),
-    "interval": ("95%", ""),
-    "shuffled_average_precision": ("shuffled", ".4f"),
-    "lift": ("lift", ".2f"),
-    "mean_average_precision": ("mAP", ".4f"),
-    "precision_at_10": ("P@10", ".4f"),
-    "recall_at_10": ("R@10", ".4f"),
-    "adjusted_mutual_information": ("AMI", ".4f"),
-    "cluster_f1": ("F1", ".4f"),
-}
+_OF_STANDARDS = {"proteins_scored": ("proteins", "d"), "terms_scored": ("terms", "d")}
 _OF_CELLS = {
     "cells_scored": ("cells", "d"),
     "labels": ("labels", "d"),
@@ -196,29 +179,30 @@ def benchmark(
     Writes scores.json, scores.csv, terms.csv, precision_recall.csv and, with the extra report,
     pictures into the new folder RESULTS. docs/metrics.md has the formulas.
     """
-    from deeploc_tf.benchmark.benchmark import Extent
-    from deeploc_tf.benchmark.results import write_results
+    from deeploc_tf.benchmark.compare import compare
+    from deeploc_tf.benchmark.read_standards import read_standards, told_apart
+    from deeploc_tf.benchmark.scores import Extent
     from tfrecords.publishing import publishing_folder
 
     named, chosen = _divide(files, standards)
-    extent = Extent(shuffles, permutations, draws, resamples, memory, seed)
-    options = {"similarity": similarity, "min_size": min_size, "max_size": max_size}
     with publishing_folder(results) as folder:
-        read = Reading(**reading)
-        names = read.names()
-        found = _standards(read, chosen, names)
-        tables = method_tables(named, names, random, similarity, seed)
-        methods = _score(tables, found, options, extent)
-        of_cells = [_cells(name, path, group, seed) for name, path in cells]
-        settings = {**options, "seed": seed, "extent": vars(extent)}
-        values = write_results(folder, methods, settings, found, of_cells)
-        if pairs:
-            _write_pairs(folder, tables, found, options)
+        keywords = reading_keywords(reading)
+        groups = read_standards([path for _, path in chosen], **keywords)
+        comparison = compare(
+            named,
+            [s for (name, _), of in zip(chosen, groups, strict=True) for s in told_apart(of, name)],
+            similarity=similarity,
+            min_size=min_size,
+            max_size=max_size,
+            extent=Extent(shuffles, permutations, draws, resamples, memory, seed),
+            identifiers=keywords["identifiers"],
+            num_random=random,
+            cells=cells,
+            group=group,
+        )
+        values = comparison.write(folder, pairs=pairs)
         _draw(folder)
-    if as_json:
-        click.echo(json.dumps(values, indent=1))
-    else:
-        click.echo("\n".join(_lines(methods, found, of_cells)))
+    click.echo(json.dumps(values, indent=1) if as_json else "\n".join(_lines(comparison)))
 
 
 def _divide(
@@ -238,91 +222,6 @@ def _divide(
     return [(name or path.name.split(".")[0], path) for name, path in tables], others
 
 
-def _standards(
-    read: Reading, files: Sequence[tuple[str | None, Path]], names: IdentifierMap | None
-) -> list[Standard]:
-    """All standards; those of one file differ in the aspect that is added to their name."""
-    found = []
-    groups = read.standards([path for _, path in files], names)
-    for (name, _), group in zip(files, groups, strict=True):
-        for standard in group:
-            aspect = f" {standard.report['options']['aspect']}" if len(group) > 1 else ""
-            found.append(dataclasses.replace(standard, name=f"{name or standard.name}{aspect}"))
-    return found
-
-
-def _score(
-    tables: Sequence[MethodTable],
-    standards: list[Standard],
-    options: dict[str, Any],
-    extent: Extent,
-) -> list[Method]:
-    from deeploc_tf.benchmark.benchmark import benchmark as score
-    from deeploc_tf.benchmark.results import Method
-
-    methods = []
-    for table in tables:
-        vectors = table.vectors
-        proteins = vectors.metadata["protein"].tolist()
-        results = score(vectors.features, proteins, standards, extent=extent, **options)
-        origin = vectors.provenance, table.identifiers, table.excluded
-        methods.append(Method(table.name, results, table.path, *origin))
-    return methods
-
-
-def _cells(name: str | None, path: Path, group: tuple[str, ...], seed: int) -> dict[str, Any]:
-    """Scores of single cells, and what they are of."""
-    import numpy as np
-
-    from deeploc_tf.benchmark.cells import cell_scores
-    from deeploc_tf.profiles.tables import read_table
-    from deeploc_tf.units import names_of_units, told_path
-
-    table = read_table(path)
-    missing = [column for column in ("key", "label", *group) if column not in table.metadata]
-    if missing:
-        msg = (
-            f"A table of cells must have the columns key, label and {', '.join(group)}. Received: "
-            f"{path} without {', '.join(missing)}; it has {', '.join(map(str, table.metadata))}."
-        )
-        raise ValueError(msg)
-    texts = table.metadata.astype(str)
-    columns = told_path(group, [str(n) for n in texts if n in group or texts[n].any()], "`--group`")
-    units = names_of_units({column: texts[column].tolist() for column in columns})
-    named = np.flatnonzero([bool(unit) for unit in units])
-    if len(named) < len(units):
-        click.echo(
-            f"{path.name}: {len(units) - len(named)} cells have no value of {', '.join(columns)} "
-            "and were left out.",
-            err=True,
-        )
-    scores = cell_scores(
-        table.features[named],
-        texts["label"].iloc[named].tolist(),
-        [units[row] for row in named],
-        seed=seed,
-    )
-    return {
-        "name": name or path.name.split(".")[0],
-        "file": path.name,
-        "group": ",".join(columns),
-        "cells_without_group": len(units) - len(named),
-        **scores,
-    }
-
-
-def _write_pairs(
-    folder: Path, tables: Sequence[MethodTable], standards: list[Standard], options: dict[str, Any]
-) -> None:
-    """A file of pairs a table; of several, with the number of the table in its name."""
-    from deeploc_tf.benchmark.pair_list import write_pairs
-
-    for number, table in enumerate(tables, start=1):
-        name = "pairs.csv.gz" if len(tables) == 1 else f"pairs-{number}.csv.gz"
-        proteins = table.vectors.metadata["protein"].tolist()
-        write_pairs(folder / name, table.vectors.features, proteins, standards, **options)
-
-
 def _draw(folder: Path) -> None:
     """Add pictures as PNG and SVG, or say what they need."""
     from deeploc_tf.report.curves import precision_recall
@@ -338,10 +237,11 @@ def _draw(folder: Path) -> None:
         click.echo(f"No picture of the curves. {error}", err=True)
 
 
-def _lines(
-    methods: Sequence[Method], standards: Sequence[Standard], cells: Sequence[Mapping[str, Any]]
-) -> Iterator[str]:
+def _lines(comparison: Comparison) -> Iterator[str]:
     """The main numbers, a row a standard of a method; then coverage; then cells."""
+    from deeploc_tf.benchmark.scores import columns
+
+    methods, cells = comparison.methods, comparison.cells
     several = len(methods) > 1
     heads = [
         f"{method.name}: {r.standard}" if several else r.standard
@@ -349,9 +249,9 @@ def _lines(
         for r in method.results
     ]
     numbers = [_with_interval(r.numbers) for method in methods for r in method.results]
-    yield from _columns("standard", heads, numbers, _SHOWN)
+    yield from _columns("standard", heads, numbers, _OF_STANDARDS | columns())
     yield from _notes(methods)
-    for standard, result in zip(standards, methods[0].results, strict=True):
+    for standard, result in zip(comparison.standards, methods[0].results, strict=True):
         n = result.numbers
         yield f"\n{standard.name}"
         if result.meeting is not None:
@@ -416,7 +316,11 @@ def _notes(methods: Sequence[Method]) -> Iterator[str]:
 
 def _with_interval(numbers: Mapping[str, Any]) -> Mapping[str, Any]:
     low, high = (numbers.get(f"average_precision_{end}") for end in ("low", "high"))
-    return numbers if low is None else {**numbers, "interval": f"{low:.3f}-{high:.3f}"}
+    return (
+        numbers
+        if low is None
+        else {**numbers, "average_precision_interval": f"{low:.3f}-{high:.3f}"}
+    )
 
 
 def _columns(

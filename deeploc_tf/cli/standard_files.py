@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from deeploc_tf.cli.parameters import Names
 
-if TYPE_CHECKING:
-    from deeploc_tf.benchmark.identifiers import IdentifierMap
-    from deeploc_tf.benchmark.standards import Standard
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SHOWN_NAMES = 5
 _OPTIONS = (
-    click.option(
-        "--format", "form", help="Of all standards; else it is seen from each. docs/standards.md"
-    ),
+    click.option("--format", help="Of all standards; else it is seen from each. docs/standards.md"),
     click.option(
         "--aspect",
         "aspects",
@@ -54,58 +46,18 @@ _OPTIONS = (
 
 
 def reading_options(command: _Command) -> _Command:
-    """Give a command the options of this module; it passes them to `Reading`."""
+    """Give a command the options of this module; it passes them to `reading_keywords`."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """What the options of `reading_options` say, under their names."""
+def reading_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options say, as keywords of `read_standards`; the tables of identifiers are read."""
+    from deeploc_tf.benchmark.identifiers import read_identifiers
 
-    form: str | None
-    aspects: tuple[str, ...]
-    ontology: Path | None
-    slim: str | None
-    exclude_evidence: tuple[str, ...]
-    exclude_terms: tuple[str, ...]
-    identifiers: tuple[Path, ...]
-
-    def names(self) -> IdentifierMap | None:
-        """The table of identifiers, if there is one."""
-        from deeploc_tf.benchmark.identifiers import read_identifiers
-
-        return read_identifiers(*self.identifiers) if self.identifiers else None
-
-    def standards(
-        self, files: Sequence[Path], names: IdentifierMap | None, *, every_aspect: bool = True
-    ) -> list[list[Standard]]:
-        """The standards of each file, one for each aspect where it has several.
-
-        Args:
-            files: to read.
-            names: as `names` gives them.
-            every_aspect: without `--aspect`, take all; else the library asks for one.
-        """
-        given = {
-            "aspect": self.aspects,
-            "ontology": self.ontology,
-            "slim": self.slim,
-            "exclude_evidence": self.exclude_evidence,
-        }
-        found = []
-        forms = _forms(files, self.form, {option for option, value in given.items() if value})
-        for path, (form, options) in zip(files, forms, strict=True):
-            keywords = {
-                **{option: given[option] for option in options if option != "aspect"},
-                "format": form,
-                "identifiers": names,
-                "exclude_terms": self.exclude_terms,
-            }
-            aspects = self.aspects if "aspect" in options else ()
-            found.append(_read(path, keywords, aspects, every_aspect=every_aspect))
-        return found
+    tables = options["identifiers"]
+    return {**options, "identifiers": read_identifiers(*tables) if tables else None}
 
 
 def told(report: Mapping[str, Any]) -> Iterator[str]:
@@ -124,41 +76,3 @@ def told(report: Mapping[str, Any]) -> Iterator[str]:
         if names:
             more = " ..." if len(names) > _SHOWN_NAMES else ""
             yield f"{what}: {len(names)}, {', '.join(names[:_SHOWN_NAMES])}{more}"
-
-
-def _forms(
-    files: Sequence[Path], form: str | None, given: set[str]
-) -> list[tuple[str, frozenset[str]]]:
-    """The format of each file, and which of its options are given."""
-    from deeploc_tf.benchmark.formats.registry import format_of
-
-    forms = [format_of(path, form) for path in files]
-    # With one file the library says what is wrong; of several, each takes what it knows.
-    if len(files) == 1:
-        return [(forms[0][0], frozenset(given))]
-    taken = [(name, frozenset(given) & found.options) for name, found in forms]
-    left = given.difference(*(options for _, options in taken))
-    if left:
-        msg = f"None of the files has a format that takes --{min(left).replace('_', '-')}."
-        raise click.UsageError(msg)
-    return taken
-
-
-def _read(
-    path: Path, keywords: dict[str, Any], aspects: Sequence[str], *, every_aspect: bool
-) -> list[Standard]:
-    from deeploc_tf.benchmark.formats.aspects import ASPECTS, AspectError
-    from deeploc_tf.benchmark.standards import read_standard
-
-    if aspects:
-        return [read_standard(path, aspect=aspect, **keywords) for aspect in aspects]
-    try:
-        return [read_standard(path, **keywords)]
-    except AspectError:
-        if not every_aspect:
-            raise
-    found = []
-    for aspect in ASPECTS:
-        with contextlib.suppress(AspectError):  # the file has not this one
-            found.append(read_standard(path, aspect=aspect, **keywords))
-    return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.standard_files import Reading, reading_options, told
+from deeploc_tf.cli.standard_files import reading_keywords, reading_options, told
 
 if TYPE_CHECKING:
     from deeploc_tf.benchmark.standards import Standard
@@ -60,6 +60,7 @@ def standards(
     GAF, KEGG links and tables, ComplexTAB, compartments of Huh et al. All may be .gz.
     """
     from deeploc_tf.benchmark.formats.gmt import gmt_bytes
+    from deeploc_tf.benchmark.read_standards import read_standards
     from deeploc_tf.benchmark.standards import sized
     from tfrecords.publishing import check_absent, publish_bytes
 
@@ -68,8 +69,7 @@ def standards(
             msg = "--gmt takes one file, and one aspect, at a time: terms would be mixed."
             raise click.UsageError(msg)
         check_absent(output)
-    read = Reading(**reading)
-    groups = read.standards(files, read.names(), every_aspect=output is None)
+    groups = read_standards(files, every_aspect=output is None, **reading_keywords(reading))
     found = [sized(standard, min_size, max_size) for group in groups for standard in group]
     if output is not None:
         publish_bytes(output, gmt_bytes(found[0].terms, found[0].descriptions))

@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from deeploc_tf.benchmark.scores import bars
 from deeploc_tf.report.curves import scores_of
 from deeploc_tf.report.drawing import COLORS, GRAY, Form, new_figure, picture
-
-
-@dataclasses.dataclass(frozen=True)
-class _Panel:
-    """A score, the number that chance gives, and what both are called."""
-
-    score: str
-    chance: str
-    title: str
-    chance_title: str
-
-
-_PANELS = (
-    _Panel("average_precision", "prevalence", "average precision of all pairs", "prevalence"),
-    _Panel(
-        "mean_average_precision",
-        "mean_query_prevalence",
-        "mean average precision of queries",
-        "mean prevalence",
-    ),
-    _Panel(
-        "adjusted_mutual_information",
-        "shuffled_adjusted_mutual_information",
-        "adjusted mutual information",
-        "proteins shuffled",
-    ),
-    _Panel("cluster_f1", "shuffled_cluster_f1", "F1 of clusters", "proteins shuffled"),
-)
 
 
 def methods_compared(results: str | Path, form: Form = "png") -> bytes:
@@ -60,21 +32,21 @@ def methods_compared(results: str | Path, form: Form = "png") -> bytes:
     standards = scores_of(results)
     methods = json.loads((Path(results) / "scores.json").read_text(encoding="utf-8"))["methods"]
     names = list(dict.fromkeys(method["name"] for method in methods))
-    panels = [panel for panel in _PANELS if all(panel.score in n for n in standards.values())]
+    panels = {
+        score: bar for score, bar in bars().items() if all(score in n for n in standards.values())
+    }
     width = max(3.6, 0.9 + len(standards) * (0.4 + 0.25 * len(names)))
     with new_figure(width * min(2, len(panels)), 3.2 * -(-len(panels) // 2) + 0.3) as figure:
-        for place, panel in enumerate(panels, start=1):
+        for place, (score, panel) in enumerate(panels.items(), start=1):
             axes = figure.add_subplot(-(-len(panels) // 2), min(2, len(panels)), place)
             for number, name in enumerate(names):
                 tables = [method["standards"] for method in methods if method["name"] == name]
-                bars = np.array(
-                    [_bar([table[s] for table in tables], panel.score) for s in standards]
-                )
+                drawn = np.array([_bar([table[s] for table in tables], score) for s in standards])
                 axes.bar(
                     np.arange(len(standards)) - 0.4 + 0.8 * (number + 0.5) / len(names),
-                    bars[:, 0],
+                    drawn[:, 0],
                     0.8 / len(names),
-                    yerr=bars[:, 1:].T,
+                    yerr=drawn[:, 1:].T,
                     color=COLORS[number % len(COLORS)],
                     error_kw={"elinewidth": 1, "capsize": 2},
                     label=name,

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
-from deeploc_tf.benchmark.benchmark import StandardScores, benchmark
-from deeploc_tf.benchmark.results import Method, write_results
-from deeploc_tf.benchmark.standards import read_standard
+from deeploc_tf.benchmark.benchmark import StandardScores
+from deeploc_tf.benchmark.compare import compare
+from deeploc_tf.benchmark.scores import Extent
 from deeploc_tf.embedding.embed import embed
 from deeploc_tf.ingest import build_records
-from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.serving.export import export
 from deeploc_tf.simulation.function import STANDARDS
 from deeploc_tf.simulation.simulate import (
@@ -144,7 +142,7 @@ def demo(
     return here
 
 
-def check_beats_chance(scores: list[StandardScores]) -> None:
+def check_beats_chance(scores: Sequence[StandardScores]) -> None:
     """Raise `ValueError` unless every AP exceeds that of shuffled proteins by three sd."""
     for result in scores:
         numbers = result.numbers
@@ -202,15 +200,11 @@ def _train_and_embed(
             embed(here.run, here.records, here.cells, progress=progress)
 
 
-def _score(here: Demo, seed: int) -> list[StandardScores]:
-    table = read_profiles(here.profiles)
-    standards: list[Any] = [
-        read_standard(here.screen / "standards" / f"{name}.gmt") for name in STANDARDS
-    ]
-    proteins = table.metadata["protein"].tolist()
-    scores = benchmark(table.features, proteins, standards, num_shuffles=_NUM_SHUFFLES, seed=seed)
+def _score(here: Demo, seed: int) -> Sequence[StandardScores]:
+    standards = [here.screen / "standards" / f"{name}.gmt" for name in STANDARDS]
+    extent = Extent(num_shuffles=_NUM_SHUFFLES, seed=seed)
+    found = compare([("deeploc", here.profiles)], standards, extent=extent)
     if not here.results.exists():
         with publishing_folder(here.results) as folder:
-            method = Method("deeploc", scores, here.profiles, table.provenance)
-            write_results(folder, [method], {"similarity": "cosine", "seed": seed})
-    return scores
+            found.write(folder)
+    return found.methods[0].results

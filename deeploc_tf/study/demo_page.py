@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,9 @@ _COLUMNS = {
 }
 
 
-def write_demo_page(here: Demo, scores: list[StandardScores], places: Mapping[str, str]) -> None:
+def write_demo_page(
+    here: Demo, scores: Sequence[StandardScores], places: Mapping[str, str]
+) -> None:
     """Write `index.html` of a demo whose steps are done; `places` says what they left."""
     cells = pd.read_csv(here.screen / "cells.csv")
     metrics = json.loads((here.run / "metrics.json").read_text("utf-8"))["test"]

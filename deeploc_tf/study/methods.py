@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from deeploc_tf.benchmark.comparable import random_profiles
 from deeploc_tf.embedding.embed import embed
 from deeploc_tf.features.measure import measure
 from deeploc_tf.models.deeploc import PRESETS
@@ -96,7 +97,8 @@ class Methods:
         """Profiles of a method, transformed, the proteins in alphabetical order."""
         method = self.methods[name]
         if isinstance(method, RandomMethod):
-            return self._random(method.dimensions, seed)
+            proteins = sorted(self.data.manifest.counts[self.split]["protein"])
+            return random_profiles(proteins, method.dimensions, seed)
         if isinstance(method, CombinedMethod):
             table = side_by_side([self.profiles(part, seed) for part in method.of])
         else:
@@ -203,12 +205,6 @@ class Methods:
 
         settings = {"records": self.data.manifest.digest, "split": self.split}
         return self.steps.made(f"measure {kind}", settings, _once(make))
-
-    def _random(self, dimensions: int, seed: int) -> VectorTable:
-        proteins = sorted(self.data.manifest.counts[self.split]["protein"])
-        vectors = np.random.default_rng(seed).normal(size=(len(proteins), dimensions))
-        metadata = pd.DataFrame({"protein": proteins})
-        return VectorTable(vectors.astype(np.float32), metadata, {"kind": "random", "seed": seed})
 
 
 def initialize(records: Path, run: Path, config: FitConfig) -> None:

@@ -11,20 +11,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from deeploc_tf.benchmark.benchmark import Extent
+from deeploc_tf.benchmark.comparable import Method, common_proteins
+from deeploc_tf.benchmark.compare import compare
 from deeploc_tf.benchmark.meeting import meet
+from deeploc_tf.benchmark.results import Comparison
+from deeploc_tf.benchmark.scores import Extent, bars
 from deeploc_tf.benchmark.similarity import unusable_profiles
 from deeploc_tf.features.cellprofiler import cellprofiler_features
 from deeploc_tf.profiles.tables import VectorTable
+from deeploc_tf.report.comparison import SCORES as PAPER
 from deeploc_tf.report.drawing import check_matplotlib
-from deeploc_tf.study.comparison import (
-    Scored,
-    common_proteins,
-    read_scores,
-    score_table,
-    summary,
-    write_scores,
-)
+from deeploc_tf.study.comparison import read_scores, write_scores
 from deeploc_tf.study.config import StudyConfig, StudyConfigError, read_study
 from deeploc_tf.study.data import ShowProgress, StudyData, prepare
 from deeploc_tf.study.halves import protein_halves
@@ -125,9 +122,7 @@ def study(
             say(meet("colors of the map", proteins, data.compartments).sentence())
         scored = _scored(settings, methods, data, tables, proteins)
         curves = _curves(settings, methods)
-        done = Study(
-            folder, score_table(scored), summary(scored, settings.reference), folder / PAGE
-        )
+        done = Study(folder, scored.table(), _summary(scored, settings.reference), folder / PAGE)
         for name, table in ((SCORES, done.scores), (SUMMARY, done.summary), (CURVES, curves)):
             publish_bytes(folder / name, _csv(table))
         if settings.choose_by is not None:
@@ -209,7 +204,7 @@ def _halves(
     """The summary of each half of the proteins."""
     by = next(s for s in data.standards if s.name == config.choose_by)
     halves = {
-        half: summary(_scored(config, methods, data, tables, some), config.reference)
+        half: _summary(_scored(config, methods, data, tables, some), config.reference)
         for half, some in protein_halves(proteins, by).items()
     }
     return pd.concat(halves, names=["half"]).reset_index("half").reset_index(drop=True)
@@ -221,8 +216,8 @@ def _scored(
     data: StudyData,
     tables: dict[Seeded, VectorTable],
     proteins: list[str],
-) -> list[Scored]:
-    """Scores of all tables on some proteins."""
+) -> Comparison:
+    """Scores of all tables on some proteins, each table's a step."""
     extent = Extent(num_draws=config.draws, num_resamples=config.resamples)
     digest = hashlib.sha256(json.dumps(proteins).encode()).hexdigest()
     scored = []
@@ -238,12 +233,21 @@ def _scored(
             "score",
             settings,
             lambda folder, table=table: write_scores(  # type: ignore[misc]
-                folder / "scores.json", table, proteins, data.standards, extent
+                folder / "scores.json",
+                compare([("", table)], data.standards, proteins=proteins, extent=extent)
+                .methods[0]
+                .results,
             ),
             after=methods.steps_of(name, seed or 0),
         )
-        scored.append(read_scores(step / "scores.json", name, seed))
-    return scored
+        results = read_scores(step / "scores.json")
+        scored.append(Method(name, table, seed=seed, results=results))
+    return Comparison(scored)
+
+
+def _summary(scored: Comparison, reference: str | None) -> pd.DataFrame:
+    """The paper's scores first, by definitions that it does not give; then the others."""
+    return scored.summary(reference, [*PAPER, *(score for score in bars() if score not in PAPER)])
 
 
 def _drawn(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from deeploc_tf.benchmark.meeting import meet
+from deeploc_tf.benchmark.scores import bars
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report.comparison import comparison
 from deeploc_tf.report.densities import density_map
@@ -20,12 +21,6 @@ from deeploc_tf.study.data import StudyData
 from tfrecords.publishing import publish_bytes
 
 PICTURES = ("figure", "curves", "map", "densities")
-_TITLES = {
-    "average_precision": "Average precision of all pairs",
-    "mean_average_precision": "Average precision of a protein's ranking, mean over proteins",
-    "adjusted_mutual_information": "Adjusted mutual information of the best clustering",
-    "cluster_f1": "F-score of the same clustering",
-}
 
 
 def draw_pictures(
@@ -42,7 +37,7 @@ def draw_pictures(
         folder: receives each as .png and .svg.
         config: of the study.
         data: what its methods saw.
-        scores: as `score_table` gives them.
+        scores: as `Comparison.table` gives them.
         curves: scores by epoch; none if empty.
         profiles: of the map; None leaves it out.
     """
@@ -87,7 +82,7 @@ def write_study_page(
         path: of the page.
         config: of the study.
         data: what its methods saw.
-        summary: as `summary` gives it.
+        summary: as `Comparison.summary` gives it.
         pictures: by name, as `draw_pictures` names them.
     """
     sections = [
@@ -155,15 +150,15 @@ def _settings(method: object) -> str:
 
 
 def _tables(summary: pd.DataFrame, reference: str | None) -> Iterator[Section]:
-    for score, title in _TITLES.items():
+    for number, (score, bar) in enumerate(bars().items()):
         rows = summary[summary["score"] == score]
         resampled = rows["low"].notna().any()
         caption = "Mean over seeds" + (
             ", [95% interval over draws of proteins]" if resampled else " ± standard deviation"
         )
         yield Section(
-            "" if score != next(iter(_TITLES)) else "Numbers",
-            title,
+            "" if number else "Numbers",
+            f"{bar.title[0].upper()}{bar.title[1:]}",
             _wide(rows),
             caption=" ".join([f"{caption}.", *rows["note"].dropna().unique()]),
         )

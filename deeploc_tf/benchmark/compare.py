@@ -1,0 +1,105 @@
+"""Methods beside each other: profiles of each, scored on the same proteins and standards."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from deeploc_tf.benchmark.benchmark import benchmark
+from deeploc_tf.benchmark.cells import table_scores
+from deeploc_tf.benchmark.comparable import comparable
+from deeploc_tf.benchmark.identifiers import IdentifierMap
+from deeploc_tf.benchmark.read_standards import read_standards, told_apart
+from deeploc_tf.benchmark.results import Comparison
+from deeploc_tf.benchmark.scores import Extent
+from deeploc_tf.benchmark.similarity import Kind
+from deeploc_tf.benchmark.standards import Standard
+from deeploc_tf.profiles.tables import VectorTable
+
+USUAL_EXTENT = Extent(num_permutations=1000, num_resamples=100)
+
+
+def compare(
+    methods: Iterable[tuple[str, VectorTable | str | Path]],
+    standards: Iterable[Standard | str | Path],
+    *,
+    similarity: Kind = "cosine",
+    min_size: int = 2,
+    max_size: int | None = None,
+    extent: Extent = USUAL_EXTENT,
+    identifiers: IdentifierMap | None = None,
+    proteins: Collection[str] | None = None,
+    num_random: int | None = None,
+    cells: Iterable[tuple[str | None, VectorTable | str | Path]] = (),
+    group: Sequence[str] = ("protein",),
+) -> Comparison:
+    """Score profiles of one method or several against standards, as `deeploc-tf benchmark` does.
+
+    Several methods are scored on the proteins that all of them have usable profiles of.
+
+    Args:
+        methods: name and profiles, or the file of these, in the order of the tables; profiles of
+            one name are seeds of a method, and the others are compared with the first.
+        standards: files, of which every aspect is a standard, or what `read_standard` gives.
+        similarity: of two profiles, see `similarities_of`.
+        min_size: terms with fewer members that have a profile are left out.
+        max_size: terms with more are left out; None keeps all.
+        extent: of the costly parts, and the seed of everything drawn.
+        identifiers: gives each protein of methods, and of standards that are files, the name to
+            use.
+        proteins: nobody else takes part; None asks nobody to stay away.
+        num_random: add a method `random`, vectors of so many random numbers.
+        cells: name (None: the file's) and embeddings of single cells, to be scored by their labels.
+        group: columns of `cells`: cells of a group are predicted from other groups only.
+
+    Raises:
+        StandardError: a standard cannot be read, or shares no pair with the profiles, or all.
+        ValueError: methods have fewer than two proteins in common, or two standards one name.
+        OSError: a file cannot be read.
+
+    Example:
+        found = compare([("deeploc", "cells.profiles.parquet")], ["complexes.gmt"])
+        print(found.summary())
+        found.write("results")
+    """
+    chosen: list[Standard] = []
+    for standard in standards:
+        if isinstance(standard, Standard):
+            chosen.append(standard)
+        else:
+            (found,) = read_standards([standard], identifiers=identifiers)
+            chosen += told_apart(found)
+    taking_part = comparable(
+        methods,
+        similarity=similarity,
+        identifiers=identifiers,
+        proteins=proteins,
+        num_random=num_random,
+        seed=extent.seed,
+    )
+    options: dict[str, Any] = {
+        "similarity": similarity,
+        "min_size": min_size,
+        "max_size": max_size,
+    }
+    scored = [
+        dataclasses.replace(
+            method,
+            results=benchmark(
+                method.profiles.features,
+                method.profiles.metadata["protein"].tolist(),
+                chosen,
+                extent=extent,
+                **options,
+            ),
+        )
+        for method in taking_part
+    ]
+    return Comparison(
+        scored,
+        chosen,
+        {**options, "seed": extent.seed, "extent": dataclasses.asdict(extent)},
+        [table_scores(table, group, name=name, seed=extent.seed) for name, table in cells],
+    )

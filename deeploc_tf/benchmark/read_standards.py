@@ -1,0 +1,108 @@
+"""Several files of standards, each with every aspect of the Gene Ontology that it has."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from deeploc_tf.benchmark.formats.aspects import ASPECTS, AspectError
+from deeploc_tf.benchmark.formats.registry import format_of
+from deeploc_tf.benchmark.identifiers import IdentifierMap
+from deeploc_tf.benchmark.standards import Standard, read_standard
+
+
+def read_standards(
+    files: Sequence[str | Path],
+    *,
+    format: str | None = None,
+    aspects: Collection[str] = (),
+    exclude_evidence: Collection[str] = (),
+    ontology: str | Path | None = None,
+    slim: str | Path | None = None,
+    identifiers: IdentifierMap | None = None,
+    exclude_terms: Collection[str] = (),
+    every_aspect: bool = True,
+) -> list[list[Standard]]:
+    """Read files of standards; each takes the options that its format knows.
+
+    Args:
+        files: of any formats.
+        format: of all files; None finds each one's.
+        aspects: of the Gene Ontology, a standard each; none: every one that a file has.
+        exclude_evidence: as of `read_standard`, and so are the rest.
+        ontology: OBO file.
+        slim: OBO file of a slim, or a subset of `ontology`.
+        identifiers: gives each protein the name to use.
+        exclude_terms: terms to leave out.
+        every_aspect: if not, a file of several aspects is refused unless `aspects` says which.
+
+    Returns:
+        The standards of each file; those of several aspects have one name, see `told_apart`.
+
+    Raises:
+        StandardError: an option means nothing for any of the files; else as `read_standard`.
+        OSError: a file cannot be read.
+    """
+    forms = [format_of(Path(file), format) for file in files]
+    given = {
+        option: value
+        for option, value in (
+            ("aspect", aspects),
+            ("exclude_evidence", exclude_evidence),
+            ("ontology", ontology),
+            ("slim", slim),
+        )
+        if value
+    }
+    # What no format knows goes to the first one, which says so.
+    for_nobody = given.keys() - frozenset().union(*(form.options for _, form in forms))
+    found = []
+    for file, (name, form) in zip(files, forms, strict=True):
+        options: dict[str, Any] = {
+            option: value
+            for option, value in given.items()
+            if option in form.options or option in for_nobody
+        }
+        chosen = options.pop("aspect", ())
+        options |= {"format": name, "identifiers": identifiers, "exclude_terms": exclude_terms}
+        found.append(
+            [read_standard(file, aspect=aspect, **options) for aspect in chosen]
+            or (_every_aspect if every_aspect else _the_only_aspect)(file, options)
+        )
+    return found
+
+
+def told_apart(standards: Sequence[Standard], name: str | None = None) -> list[Standard]:
+    """The standards of one file under different names: the aspect is added where it has several.
+
+    Args:
+        standards: of the file.
+        name: to use instead of the file's.
+    """
+    return [
+        dataclasses.replace(
+            standard,
+            name=f"{name or standard.name} {standard.report['options']['aspect']}"
+            if len(standards) > 1
+            else name or standard.name,
+        )
+        for standard in standards
+    ]
+
+
+def _the_only_aspect(file: str | Path, options: dict[str, Any]) -> list[Standard]:
+    return [read_standard(file, **options)]
+
+
+def _every_aspect(file: str | Path, options: dict[str, Any]) -> list[Standard]:
+    try:
+        return _the_only_aspect(file, options)
+    except AspectError:
+        found = []
+        for aspect in ASPECTS:
+            with contextlib.suppress(AspectError):  # the file has not this one
+                found.append(read_standard(file, aspect=aspect, **options))
+        return found
