@@ -17,7 +17,7 @@ from deeploc_tf.benchmark.average_precision import (
     shared_terms,
 )
 from deeploc_tf.benchmark.meeting import Meeting
-from deeploc_tf.benchmark.scores import NUM_SHUFFLES, Extent, Scoring, all_scores
+from deeploc_tf.benchmark.scores import NUM_SHUFFLES, SCORES, Extent, Scoring
 from deeploc_tf.benchmark.similarity import Kind, similarities_of, usable_profiles
 from deeploc_tf.benchmark.standards import Standard, annotate
 from deeploc_tf.benchmark.terms import term_table
@@ -102,9 +102,19 @@ def benchmark(
     for annotation, pairs in zip(annotations, shared, strict=True):
         among = similarities.among(annotation.proteins)
         scoring = Scoring(features[annotation.proteins], among, annotation, pairs, ks, extent)
-        numbers = {"profiles_left_out": len(proteins) - len(kept), **annotation.coverage}
-        for scores in all_scores():
-            numbers |= scores.compute(scoring)
+        numbers: dict[str, Any] = {
+            "profiles_left_out": len(proteins) - len(kept),
+            **annotation.coverage,
+        }
+        for name in SCORES:
+            found = SCORES.get(name).compute(scoring)
+            if double := sorted(numbers.keys() & found.keys()):
+                msg = (
+                    "Each number must have a name of its own. Received twice: "
+                    f"{', '.join(double)}, of the scores {name!r}. Leave one out."
+                )
+                raise ValueError(msg)
+            numbers |= found
         results.append(
             StandardScores(
                 annotation.standard,

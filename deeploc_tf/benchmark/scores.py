@@ -142,21 +142,20 @@ SCORES: Registry[Scores] = Registry(
 )
 
 
-def all_scores() -> Iterator[Scores]:
-    """Those of each name in `SCORES`."""
-    return map(SCORES.get, SCORES)
-
-
 def definitions() -> dict[str, str]:
     """What each number is."""
-    return {name: text for scores in all_scores() for name, text in scores.definitions.items()}
+    return {name: text for scores in _all() for name, text in scores.definitions.items()}
 
 
 def columns() -> dict[str, tuple[str, str]]:
     """Head and format of each number that a terminal shows."""
-    return {name: how for scores in all_scores() for name, how in scores.columns.items()}
+    return {name: how for scores in _all() for name, how in scores.columns.items()}
 
 
 def bars() -> dict[str, Bar]:
     """The numbers that methods are compared by."""
-    return {name: bar for scores in all_scores() for name, bar in scores.bars.items()}
+    return {name: bar for scores in _all() for name, bar in scores.bars.items()}
+
+
+def _all() -> Iterator[Scores]:
+    return map(SCORES.get, SCORES)

@@ -1,4 +1,8 @@
-"""All formats by name, and which of them a file has."""
+"""All formats by name, and which of them a file has.
+
+Another package adds its own by an entry point of the group `deeploc_tf.standards`, a program by
+`FORMATS.register`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from deeploc_tf.benchmark.formats.modules_json import read_modules_json
 from deeploc_tf.benchmark.formats.pairs import read_lines, read_pairs
 from deeploc_tf.benchmark.formats.sgd_slim import read_sgd_slim
 from deeploc_tf.benchmark.formats.text import StandardError, numbered_lines
-from tfrecords.errors import did_you_mean
+from deeploc_tf.registry import Registry
 
 # A name of a yeast gene by its place: chromosome, arm, number, strand; Q: mitochondrial, R: plasmid
 SYSTEMATIC_NAME = re.compile(r"Y[A-P][LR]\d{3}[WC](-[A-Z])?|Q\d{4}|R\d{4}[WC]")
@@ -31,27 +35,34 @@ class Format:
 
     Attributes:
         read: entries of a file.
-        options: of `read_standard`, those that mean something here.
         what: the format in a few words.
+        options: of `read_standard`, those that mean something here.
+        suffixes: in lower case and without `.gz`; files that end so are taken for this format.
     """
 
     read: Callable[[Reading], Iterator[Entry]]
     what: str
     options: frozenset[str] = frozenset()
+    suffixes: tuple[str, ...] = ()
 
 
-FORMATS = {
-    "gmt": Format(read_gmt, "a term a line: name, description, members; or without descriptions"),
+_OURS = {
+    "gmt": Format(
+        read_gmt,
+        "a term a line: name, description, members; or without descriptions",
+        suffixes=(".gmt",),
+    ),
     "gmt-described": Format(read_described_gmt, "the same, whatever descriptions look like"),
     "gmt-members": Format(read_gmt_of_members, "a term a line: name, members, no description"),
     "pairs": Format(read_pairs, "two columns: protein, term"),
     "lines": Format(read_lines, "the members of a term a line, as CYC2008"),
-    "json": Format(read_modules_json, 'modules: {"term": ["member", ...]}'),
+    "json": Format(read_modules_json, 'modules: {"term": ["member", ...]}', suffixes=(".json",)),
     "sgd-slim": Format(read_sgd_slim, "SGD's go_slim_mapping.tab", frozenset({"aspect"})),
     "gaf": Format(
         read_gaf,
         "annotations of the Gene Ontology",
         frozenset({"aspect", "exclude_evidence", "ontology", "slim"}),
+        (".gaf",),
     ),
     "kegg-link": Format(read_kegg_link, "KEGG's gene and path:ID, either order"),
     "kegg-table": Format(read_kegg_table, "yeast-GEM's table with gene_id and pathway"),
@@ -59,7 +70,9 @@ FORMATS = {
     "huh-table": Format(read_huh_table, "allOrfData.txt of Huh et al. 2003"),
     "huh-summary": Format(read_huh_summary, "ORF and localisation summary of the same"),
 }
-_BY_SUFFIX = {".gmt": "gmt", ".json": "json", ".gaf": "gaf"}
+FORMATS: Registry[Format] = Registry(
+    "format", _OURS, group="deeploc_tf.standards", error=StandardError
+)
 
 
 def format_of(path: Path, name: str | None = None) -> tuple[str, Format]:
@@ -69,14 +82,8 @@ def format_of(path: Path, name: str | None = None) -> tuple[str, Format]:
         StandardError: there is no format of that name.
         OSError: the file cannot be read.
     """
-    if name is not None and name not in FORMATS:
-        msg = (
-            f"`format` must be one of {', '.join(FORMATS)}. Received: format={name!r}."
-            f"{did_you_mean(name, FORMATS)}"
-        )
-        raise StandardError(msg)
-    found = name or sniff(path)
-    return found, FORMATS[found]
+    found = sniff(path) if name is None else name
+    return found, FORMATS.get(found)
 
 
 def sniff(path: Path) -> str:
@@ -91,8 +98,9 @@ def sniff(path: Path) -> str:
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     suffix = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else path.suffix.lower()
-    if suffix in _BY_SUFFIX:
-        return _BY_SUFFIX[suffix]
+    by_suffix = (name for name in FORMATS if suffix in FORMATS.get(name).suffixes)
+    if found := next(by_suffix, None):  # ours come first
+        return found
     numbered = itertools.islice(numbered_lines(path), _SAMPLE_LINES)
     lines = [line for _, line in numbered]
     first = lines[0].split("\t") if lines else [""]
