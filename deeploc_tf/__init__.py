@@ -12,6 +12,7 @@ import tfrecords
 from deeploc_tf.version import __version__
 
 if TYPE_CHECKING:
+    from deeploc_tf.benchmark.compare import compare
     from deeploc_tf.benchmark.identifiers import read_identifiers
     from deeploc_tf.benchmark.standards import Standard, read_standard
     from deeploc_tf.embedding.embed import embed
@@ -95,6 +96,7 @@ MODULES = {
     "deeploc_tf.profiles.change": (
         "ChangeSettings",
         "change",
+    "compare",
     ),
     "deeploc_tf.profiles.neighbors": (
         "nearest",
@@ -105,6 +107,7 @@ MODULES = {
         "read_standard",
     ),
     "deeploc_tf.benchmark.identifiers": ("read_identifiers",),
+    "deeploc_tf.benchmark.compare": ("compare",),
     "deeploc_tf.serving.export": ("export",),
     "deeploc_tf.serving.opening": ("open_model",),
     "deeploc_tf.serving.predict": ("predict",),
@@ -130,6 +133,7 @@ __all__ = [
     "batches",
     "build_records",
     "change",
+    "compare",
     "embed",
     "evaluate",
     "export",

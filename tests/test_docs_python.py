@@ -36,7 +36,7 @@ def test_every_block_of_the_python_page_runs(
     write_records(tmp_path / "records", schema, entries, crops)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
@@ -44,3 +44,6 @@ def test_every_block_of_the_python_page_runs(
     assert names["outputs"]["embedding"].shape == (8, 32)  # type: ignore[index]
     assert np.shape(names["cells"].features) == (8, 32)  # type: ignore[attr-defined]
     assert list(names["proteins"].metadata["protein"]) == ["P0", "P1", "P2", "P3"]  # type: ignore[attr-defined]
+    summary = names["comparison"].summary("deeploc")  # type: ignore[attr-defined]
+    assert list(summary["method"].unique()) == ["deeploc", "random"]
+    assert (tmp_path / "results" / "scores.json").exists()

@@ -17,11 +17,12 @@ import pytest
 from click.testing import CliRunner
 
 from deeploc_tf.benchmark.benchmark import Extent, benchmark
+from deeploc_tf.benchmark.compare import compare
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.cli import main
+from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report.curves import precision_recall
 from deeploc_tf.report.methods import methods_compared
-from deeploc_tf.study.comparison import read_scores, summary, write_scores
 from deeploc_tf.study.study_page import _tables
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -102,16 +103,13 @@ def test_pictures_are_drawn_without_intervals(results: tuple[Path, str, str]) ->
         assert draw(folder).startswith(b"\x89PNG")
 
 
-def test_a_study_gives_none_either(tmp_path: Path) -> None:
-    scored = []
-    for name, noise in (("ours", 0.5), ("theirs", 3)):
-        from deeploc_tf.profiles.tables import VectorTable
-
-        table = VectorTable(profiles(noise), pd.DataFrame({"protein": NAMES}), {})
-        extent = Extent(num_draws=1, num_resamples=50)
-        write_scores(tmp_path / name, table, NAMES, [standard()], extent)
-        scored.append(read_scores(tmp_path / name, name, None))
-    table = summary(scored, "ours")
+def test_a_summary_gives_none_either() -> None:
+    methods = [
+        (name, VectorTable(profiles(noise), pd.DataFrame({"protein": NAMES}), {}))
+        for name, noise in (("ours", 0.5), ("theirs", 3))
+    ]
+    found = compare(methods, [standard()], extent=Extent(num_draws=1, num_resamples=50))
+    table = found.summary("ours")
     rows = table.set_index(["score", "method"])
     for method in ("ours", "theirs"):
         row = rows.loc[("mean_average_precision", method)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +31,22 @@ def methods_compared(results: str | Path, form: Form = "png") -> bytes:
         OSError: it cannot be read.
     """
     standards = scores_of(results)
-    methods = json.loads((Path(results) / "scores.json").read_text(encoding="utf-8"))["methods"]
-    names = list(dict.fromkeys(method["name"] for method in methods))
+    values = json.loads((Path(results) / "scores.json").read_text(encoding="utf-8"))
+    methods = {method["name"]: method["standards"] for method in values["methods"]}
+    seeds = {(row["method"], row["standard"]): row for row in values["seeds"]}
     panels = {
         score: bar for score, bar in bars().items() if all(score in n for n in standards.values())
     }
-    width = max(3.6, 0.9 + len(standards) * (0.4 + 0.25 * len(names)))
+    width = max(3.6, 0.9 + len(standards) * (0.4 + 0.25 * len(methods)))
     with new_figure(width * min(2, len(panels)), 3.2 * -(-len(panels) // 2) + 0.3) as figure:
         for place, (score, panel) in enumerate(panels.items(), start=1):
             axes = figure.add_subplot(-(-len(panels) // 2), min(2, len(panels)), place)
-            for number, name in enumerate(names):
-                tables = [method["standards"] for method in methods if method["name"] == name]
-                drawn = np.array([_bar([table[s] for table in tables], score) for s in standards])
+            for number, (name, found) in enumerate(methods.items()):
+                drawn = np.array([_bar(score, found[s], seeds.get((name, s))) for s in standards])
                 axes.bar(
-                    np.arange(len(standards)) - 0.4 + 0.8 * (number + 0.5) / len(names),
+                    np.arange(len(standards)) - 0.4 + 0.8 * (number + 0.5) / len(methods),
                     drawn[:, 0],
-                    0.8 / len(names),
+                    0.8 / len(methods),
                     yerr=drawn[:, 1:].T,
                     color=COLORS[number % len(COLORS)],
                     error_kw={"elinewidth": 1, "capsize": 2},
@@ -69,13 +70,15 @@ def methods_compared(results: str | Path, form: Form = "png") -> bytes:
         return picture(figure, form)
 
 
-def _bar(tables: list[dict[str, Any]], score: str) -> tuple[float, float, float]:
+def _bar(
+    score: str, numbers: Mapping[str, Any], seeds: Mapping[str, Any] | None
+) -> tuple[float, float, float]:
     """Height of a bar, and how far its whiskers reach down and up; NaN draws none."""
-    values = [np.nan if numbers[score] is None else numbers[score] for numbers in tables]
-    height = float(np.mean(values))
-    if len(values) > 1:
-        return height, float(np.std(values, ddof=1)), float(np.std(values, ddof=1))
-    low, high, spread = (tables[0].get(f"{score}_{what}") for what in ("low", "high", "sd"))
+    if seeds is not None:
+        mean, spread = (seeds.get(name, np.nan) for name in (score, f"{score}_sd"))
+        return mean, spread, spread
+    height = np.nan if numbers[score] is None else numbers[score]
+    low, high, spread = (numbers.get(f"{score}_{what}") for what in ("low", "high", "sd"))
     if low is None or high is None:
         return height, spread or 0.0, spread or 0.0
     return height, max(0.0, height - low), max(0.0, high - height)
