@@ -14,6 +14,8 @@ from deeploc_tf.version import __version__
 if TYPE_CHECKING:
     from deeploc_tf.benchmark.compare import compare
     from deeploc_tf.benchmark.identifiers import read_identifiers
+    from deeploc_tf.benchmark.results import Comparison
+    from deeploc_tf.benchmark.scores import Extent
     from deeploc_tf.benchmark.standards import Standard, read_standard
     from deeploc_tf.embedding.embed import embed
     from deeploc_tf.features.measure import measure
@@ -96,7 +98,6 @@ MODULES = {
     "deeploc_tf.profiles.change": (
         "ChangeSettings",
         "change",
-    "compare",
     ),
     "deeploc_tf.profiles.neighbors": (
         "nearest",
@@ -108,6 +109,8 @@ MODULES = {
     ),
     "deeploc_tf.benchmark.identifiers": ("read_identifiers",),
     "deeploc_tf.benchmark.compare": ("compare",),
+    "deeploc_tf.benchmark.scores": ("Extent",),
+    "deeploc_tf.benchmark.results": ("Comparison",),
     "deeploc_tf.serving.export": ("export",),
     "deeploc_tf.serving.opening": ("open_model",),
     "deeploc_tf.serving.predict": ("predict",),
@@ -116,7 +119,9 @@ _MODULE_OF = {name: module for module, names in MODULES.items() for name in name
 
 __all__ = [
     "ChangeSettings",
+    "Comparison",
     "DeepLoc",
+    "Extent",
     "FieldSource",
     "FitConfig",
     "FolderSource",

@@ -18,7 +18,7 @@ from deeploc_tf.benchmark.similarity import Kind
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.profiles.tables import VectorTable
 
-USUAL_EXTENT = Extent(num_permutations=1000, num_resamples=100)
+_USUAL_EXTENT = Extent(num_permutations=1000, num_resamples=100)
 
 
 def compare(
@@ -28,7 +28,7 @@ def compare(
     similarity: Kind = "cosine",
     min_size: int = 2,
     max_size: int | None = None,
-    extent: Extent = USUAL_EXTENT,
+    extent: Extent | None = None,
     identifiers: IdentifierMap | None = None,
     proteins: Collection[str] | None = None,
     num_random: int | None = None,
@@ -46,7 +46,7 @@ def compare(
         similarity: of two profiles, see `similarities_of`.
         min_size: terms with fewer members that have a profile are left out.
         max_size: terms with more are left out; None keeps all.
-        extent: of the costly parts, and the seed of everything drawn.
+        extent: of the costly parts, and the seed of everything drawn; None: the command's.
         identifiers: gives each protein of methods, and of standards that are files, the name to
             use.
         proteins: nobody else takes part; None asks nobody to stay away.
@@ -64,6 +64,7 @@ def compare(
         print(found.summary())
         found.write("results")
     """
+    extent = extent or _USUAL_EXTENT
     chosen: list[Standard] = []
     for standard in standards:
         if isinstance(standard, Standard):
