@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from deeploc_tf.benchmark import average_precision as ap
-from deeploc_tf.benchmark.benchmark import benchmark
+from deeploc_tf.benchmark.benchmark import Extent, benchmark
 from deeploc_tf.benchmark.per_query import query_scores
 from deeploc_tf.benchmark.similarity import cosine_similarities, similarities_of
 from deeploc_tf.benchmark.standards import Standard, StandardError, annotate
@@ -147,7 +147,8 @@ def test_harmonic_number_of_many_pairs() -> None:
 
 
 def test_shuffled_labels_sit_at_prevalence() -> None:
-    numbers = benchmark(features(), PROTEINS, [standard()], num_shuffles=200)[0].numbers
+    extent = Extent(num_shuffles=200)
+    numbers = benchmark(features(), PROTEINS, [standard()], extent=extent)[0].numbers
     error = numbers["shuffled_average_precision_sd"] / np.sqrt(200)
     # a ranking of few positives is a little better than prevalence on average: mu0
     assert abs(numbers["shuffled_average_precision"] - numbers["prevalence"]) < 4 * error + 0.01

@@ -17,7 +17,7 @@ from deeploc_tf.benchmark.average_precision import (
     shared_terms,
 )
 from deeploc_tf.benchmark.meeting import Meeting
-from deeploc_tf.benchmark.scores import NUM_SHUFFLES, SCORES, Extent, Scoring
+from deeploc_tf.benchmark.scores import SCORES, Extent, Scoring
 from deeploc_tf.benchmark.similarity import Kind, similarities_of, usable_profiles
 from deeploc_tf.benchmark.standards import Standard, annotate
 from deeploc_tf.benchmark.terms import term_table
@@ -57,8 +57,6 @@ def benchmark(
     ks: Sequence[int] = DEFAULT_KS,
     min_size: int = 2,
     max_size: int | None = None,
-    num_shuffles: int = NUM_SHUFFLES,
-    seed: int = 0,
     extent: Extent | None = None,
 ) -> list[StandardScores]:
     """Score profiles against standards.
@@ -73,9 +71,7 @@ def benchmark(
         ks: numbers of neighbors for recall and precision.
         min_size: terms with fewer members that have a profile are left out.
         max_size: terms with more are left out; None keeps all.
-        num_shuffles: see `Extent`, which replaces it where given.
-        seed: likewise.
-        extent: of the costly parts.
+        extent: of the costly parts; None: a few shuffles and nothing else.
 
     Returns:
         One result a standard, in their order.
@@ -85,7 +81,7 @@ def benchmark(
         ValueError: fewer than two profiles are usable, a protein is there twice, or two standards
             have one name.
     """
-    extent = extent or Extent(num_shuffles=num_shuffles, seed=seed)
+    extent = extent or Extent()
     names = [standard.name for standard in standards]
     if len(set(names)) < len(names):
         msg = f"Standards must have different names. Received: {', '.join(names)}. Rename a file."

@@ -26,13 +26,13 @@ from tfrecords.publishing import publish_bytes, publish_json
 
 SCHEMA_VERSION = 2
 
-_DEFINITIONS = {
+_FIRST_DEFINITIONS = {
     "proteins_in_both": "proteins of the standard that have a profile; names that differ in spaces "
     "or Unicode form are one (proteins_matched_by_form), those that differ in case, leading "
     "zeros or look-alike letters are not (proteins_that_almost_meet)",
     "excluded": "profiles that take no part, by reason",
 }
-_DEFINITIONS_OF_ALL = {
+_LAST_DEFINITIONS = {
     "shuffled_*": "the same with the proteins shuffled",
     "*_sd": "standard deviation over shuffles, draws or seeds",
     "*_low, *_high": "95% interval, bootstrap over proteins; null where none is known to be right",
@@ -42,8 +42,6 @@ _DEFINITIONS_OF_ALL = {
     "best_terms, worst_terms": "by the mean over members of the AP of their ranking of all others, "
     "the term's members as positives",
 }
-
-
 _CURVE_POINTS = 1000
 _SHOWN_TERMS = 5
 
@@ -114,20 +112,18 @@ class Comparison:
 
     def seeds(self) -> list[dict[str, Any]]:
         """Mean and standard deviation over the tables that have one name, JSON-ready."""
-        by_score = {score: list(self._means(score)) for score in bars()}
-        rows: list[dict[str, Any]] = []
-        for name, tables in self._by_name().items():
-            if len(tables) < 2:
-                continue
-            for place, result in enumerate(tables[0].results):
-                row: dict[str, Any] = {"method": name, "standard": result.standard}
-                row["tables"] = len(tables)
-                for score, found in by_score.items():
-                    mean = found[place][1][name]
-                    if np.isfinite(mean.mean):
-                        row |= {score: mean.mean, f"{score}_sd": mean.sd}
-                rows.append(row)
-        return rows
+        rows: dict[tuple[str, str], dict[str, Any]] = {
+            (name, one.standard): {"method": name, "standard": one.standard, "tables": len(tables)}
+            for name, tables in self._by_name().items()
+            for one in tables[0].results
+            if len(tables) > 1
+        }
+        for score in bars():
+            for standard, means in self._means(score):
+                for name, mean in means.items():
+                    if (name, standard) in rows and np.isfinite(mean.mean):
+                        rows[name, standard] |= {score: mean.mean, f"{score}_sd": mean.sd}
+        return list(rows.values())
 
     def differences(self) -> list[dict[str, Any]]:
         """The first method less each other one, JSON-ready; seeds are taken by their mean."""
@@ -160,7 +156,7 @@ class Comparison:
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("numpy", "scipy", "scikit-learn")},
             },
-            "definitions": {**_DEFINITIONS, **definitions(), **_DEFINITIONS_OF_ALL},
+            "definitions": {**_FIRST_DEFINITIONS, **definitions(), **_LAST_DEFINITIONS},
             **self.settings,
             **{part: methods[0][part] for part in ("profiles", "standards", "notes")},
             "methods": methods,

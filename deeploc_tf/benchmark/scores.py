@@ -22,8 +22,6 @@ from deeploc_tf.benchmark.similarity import Similarities
 from deeploc_tf.benchmark.standards import Annotation
 from deeploc_tf.registry import Registry
 
-NUM_SHUFFLES = 10
-
 
 @dataclasses.dataclass(frozen=True)
 class Extent:
@@ -38,7 +36,7 @@ class Extent:
         seed: of everything drawn.
     """
 
-    num_shuffles: int = NUM_SHUFFLES
+    num_shuffles: int = 10
     num_permutations: int = 0
     num_draws: int = 0
     num_resamples: int = 0

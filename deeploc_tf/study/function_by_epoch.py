@@ -11,6 +11,7 @@ import keras
 import pandas as pd
 
 from deeploc_tf.benchmark.benchmark import benchmark
+from deeploc_tf.benchmark.scores import Extent
 from deeploc_tf.benchmark.standards import Standard, StandardError
 from deeploc_tf.models.deeploc import FEATURE_LAYER
 from deeploc_tf.models.extractors import feature_extractor, inference_function
@@ -102,7 +103,8 @@ class FunctionByEpoch(keras.callbacks.Callback):
         found = profiles.table({})
         proteins = found.metadata["protein"].tolist()
         try:
-            scores = benchmark(found.features, proteins, self.standards, num_shuffles=0)
+            extent = Extent(num_shuffles=0)
+            scores = benchmark(found.features, proteins, self.standards, extent=extent)
             if not self._has_told_who_meets:
                 for result in scores:
                     _log.info("%s", result.meeting and result.meeting.sentence())
