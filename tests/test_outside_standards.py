@@ -396,6 +396,21 @@ def test_proteins_that_meet_and_proteins_that_are_scored_are_told_apart(files: P
     assert "coverage" not in out
 
 
+@pytest.mark.parametrize("missing", ["NA", "-", "nan", "None", "#N/A"])
+def test_a_missing_term_is_no_term_that_proteins_share(tmp_path: Path, missing: str) -> None:
+    lines = f"SEC61\tER\nSEC62\tER\nACT1\t{missing}\nTUB1\t{missing}\n{missing}\tER\n"
+    standard = read_standard(written(tmp_path, "s.tsv", lines))
+    assert standard.terms == {"ER": {"SEC61", "SEC62"}}
+    assert sum(standard.report["left_out"].values()) == 3
+
+
+@pytest.mark.parametrize(("sign", "count"), [(";", 2), ("|", 2), ("; ", 2), (", ", 0)])
+def test_several_terms_in_one_field_are_told(tmp_path: Path, sign: str, count: int) -> None:
+    lines = f"SEC61\tER{sign}Golgi\nSEC62\tER{sign}Golgi\nACT1\tbud\nTUB1\tbud\n"
+    standard = read_standard(written(tmp_path, "s.tsv", lines))
+    assert sum(standard.report["notes"].values()) == count
+
+
 def test_rows_of_a_table_of_names_that_name_no_gene_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from deeploc_tf.benchmark.formats.entries import Entry, Reading, entry, names_proteins, names_terms
 from deeploc_tf.benchmark.formats.text import malformed, names_in
 
+_MISSING = frozenset({"-", "na", "n/a", "#n/a", "nan", "null", "none"})
+
 
 def read_pairs(reading: Reading) -> Iterator[Entry]:
     """The entries of a table of two columns, a line a membership.
@@ -41,6 +43,11 @@ def read_pairs(reading: Reading) -> Iterator[Entry]:
             shapes.add(_shape(protein))
             if protein == first[0] or term == first[1]:
                 first = ("", "", 0, "")
+        if {protein.casefold(), term.casefold()} & _MISSING:
+            reading.left_out["line without a protein or a term (-, NA)"] += 1
+            continue
+        if re.search(r"[^;|][;|]\s*[^;|\s]", term):
+            reading.notes["lines whose term holds ; or |, read as one term"] += 1
         yield entry(term, [protein])
     protein, term, number, line = first
     if shapes and protein and (names_terms(term) or _is_unlike(protein, shapes)):

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 _METADATA = "metadata_"  # begins the name of a column that is no feature, in any case
 _PROTEIN = ("protein", "gene")
 # What our tables say of a protein; as a feature it would decide who is alike, as would a plate.
-_OF_PROTEINS = frozenset(
-    (*_PROTEIN, "key", "num_crops", "num_replicates", "dispersion", "standard_error")
-)
+_OF_PROTEINS = {*_PROTEIN, "key", "label", "split", "class", "cluster", "compartment", "batch"}
+_OF_PROTEINS |= {"localization", "num_crops", "num_cells", "n_cells", "cell_count", "count_cells"}
+_OF_PROTEINS |= {"num_replicates", "replicate", "dispersion", "standard_error"}
 _UNNAMED = re.compile(r"(Unnamed: \d+)?")  # as pandas writes row numbers, and reads them again
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NO_NUMBER = {
@@ -141,7 +141,7 @@ def _columns(header: list[str], path: Path) -> tuple[dict[str, str], list[str]]:
             "pandas calls one without a name. Remove it, or name it."
         )
         raise TableError(msg)
-    if said := [name for name in names if tidy(name).lower() in _OF_PROTEINS or is_place(name)]:
+    if said := [name for name in names if _plain(name) in _OF_PROTEINS or is_place(name)]:
         msg = (
             "What describes proteins must stand in columns named Metadata_..., or it would be a "
             f"feature. Received: column {said[0]!r} in {path}, line 1. Name it "
@@ -185,6 +185,10 @@ def _described(header: list[str], path: Path) -> dict[str, str]:
 
 def _row_numbers(header: list[str]) -> list[str]:
     return header[:1] if _UNNAMED.fullmatch(tidy(header[0])) else []
+
+
+def _plain(column: str) -> str:
+    return re.sub(r"[\s.-]+", "_", tidy(column).lower())
 
 
 def _are_counted(names: list[str]) -> bool:
