@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Iterator, Mapping
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from tfrecords.errors import did_you_mean
 
@@ -50,6 +50,7 @@ class Registry(Generic[Entry]):
         self.group = group
         self._entries: dict[str, Entry | str] = dict(entries)
         self._error = error
+        self._registered: set[str] = set()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,9 +75,10 @@ class Registry(Generic[Entry]):
         """
         if name in self:
             return name
+        known = ", ".join(self.names) or "those that are registered; now there are none"
         msg = (
-            f"`{self.what}` must be one of {', '.join(self.names)}. Received: {self.what}={name!r}."
-            f"{did_you_mean(str(name), self.names)}"
+            f"`{self.what}` must be one of {known}. "
+            f"Received: {self.what}={name!r}.{did_you_mean(str(name), self.names)}"
         )
         raise self._error(msg)
 
@@ -100,10 +102,10 @@ class Registry(Generic[Entry]):
         if name in self._entries:
             found = self._entries[name]
             if isinstance(found, str):
-                found = self._entries[name] = cast(Entry, _import(found))
+                found = self._entries[name] = cast("Entry", imported(found))
             return found
         try:
-            return cast(Entry, _import(places[0]))
+            return cast("Entry", imported(places[0]))
         except (ImportError, AttributeError) as error:
             msg = (
                 f"What a package offers must be importable. Received: {self.what}={name!r} at "
@@ -111,30 +113,34 @@ class Registry(Generic[Entry]):
             )
             raise PluginError(msg) from error
 
-    def register(self, name: str, entry: Entry | str) -> None:
+    def register(self, name: str, entry: Entry | str, *, replace: bool = False) -> None:
         """Add an entry to this process; other processes see entry points only.
 
         Args:
             name: how it is chosen.
             entry: the object, or "module:attribute", imported when it is first asked for.
+            replace: take the place of what was registered under this name before.
 
         Raises:
             ValueError: the name is taken.
         """
-        if name in self:
+        if name in self and not (replace and name in self._registered):
             msg = (
                 f"A name must be new. Received: {self.what}={name!r}, which is there already. "
                 "Choose another name."
             )
             raise ValueError(msg)
         self._entries[name] = entry
+        self._registered.add(name)
 
     def unregister(self, name: str) -> None:
         """Take an entry out again that `register` added."""
+        self._registered.remove(name)
         del self._entries[name]
 
 
-def _import(place: str) -> object:
+def imported(place: str) -> Any:
+    """What stands at a place, written "module:attribute"."""
     module, _, attribute = place.partition(":")
     return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
 

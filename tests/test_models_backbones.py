@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
 import keras
 import numpy as np
 import pydantic
 import pytest
 
-from deeploc_tf.models.backbones import BACKBONES
+from deeploc_tf.models.choices import BACKBONES
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import feature_extractor
 from deeploc_tf.models.trained import load_model
@@ -41,7 +42,7 @@ CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.SeparableConv2D)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_each_backbone_is_the_network_of_its_name(name: str) -> None:
     model = DeepLoc((64, 64, 3), 4, backbone=name, **{**TINY, "crop_size": 60})
     ours = {"fc_1_dense", "fc_1_bn", "fc_2_dense", "fc_2_bn", "logits_dense", "logits_bn"}
@@ -90,7 +91,7 @@ def test_a_backbone_lives_as_our_own_network(name: str, tmp_path: Path) -> None:
     [
         ({"backbone": "resnet51"}, "must be one of deeploc, densenet121.*backbone='resnet51'"),
         ({"backbone": "vgg16", "width": 0.5}, "backbone='vgg16', width=0.5, last_block=True"),
-        ({"backbone": "vgg16", "image_shape": (24, 40, 1)}, "24x40 pixels for vgg16"),
+        ({"backbone": "vgg16", "image_shape": (24, 40, 1)}, "24x40 pixels for VGG16"),
     ],
 )
 def test_backbones_that_cannot_be_are_refused(arguments: dict[str, Any], message: str) -> None:
@@ -102,8 +103,9 @@ def test_backbones_that_cannot_be_are_refused(arguments: dict[str, Any], message
 def test_settings_and_command_line_know_the_same_backbones() -> None:
     from deeploc_tf.cli.fit import fit
 
-    (option,) = (option for option in fit.params if option.name == "backbone")
-    assert list(option.type.choices) == ["deeploc", *BACKBONES]  # type: ignore[attr-defined]
+    params = fit.get_params(click.Context(fit))
+    (option,) = (option for option in params if option.name == "backbone")
+    assert list(option.type.choices) == [*BACKBONES]  # type: ignore[attr-defined]
     for name in BACKBONES:
         assert FitConfig(backbone=name).backbone == name  # type: ignore[arg-type]
     with pytest.raises(pydantic.ValidationError, match="backbone"):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeploc_tf.models.deeploc import AUGMENTATIONS, DeepLoc
+from deeploc_tf.models.choices import AUGMENTATIONS, NORMALIZATIONS
+from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import feature_extractor, inference_function
 from deeploc_tf.models.keras_settings import our_settings
-from deeploc_tf.models.normalization import NORMALIZATIONS
 from deeploc_tf.models.trained import TrainedModel, load_model, load_trained
 from tfrecords.errors import RecordsError, SchemaError
 from tfrecords.schema import Schema
@@ -265,7 +265,7 @@ def whole_life(
 @pytest.mark.parametrize("preset", ["kraus2017", "razdaibiedina2022"])
 def test_whole_life(preset: str, mask: bool, normalization: str, tmp_path: Path) -> None:
     # Each augmentation, dropout and block is lived through by some of the cases.
-    number = NORMALIZATIONS.index(normalization)
+    number = NORMALIZATIONS.names.index(normalization)
     valid = preset == "razdaibiedina2022"
     model = DeepLoc(
         (40, 40, 2),
@@ -273,7 +273,7 @@ def test_whole_life(preset: str, mask: bool, normalization: str, tmp_path: Path)
         preset=preset,
         mask=mask,
         normalization=normalization,
-        augmentation=AUGMENTATIONS[(number + mask) % 4],
+        augmentation=AUGMENTATIONS.names[(number + mask) % 4],
         crop_size=36 if valid else 16,
         last_block=not valid,
         dropout=0.3 if number % 2 else 0.0,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from deeploc_tf.embedding.embed import embed
-from deeploc_tf.models.deeploc import PRESETS
+from deeploc_tf.models.presets import PRESETS
 from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.serving.export import export
 from deeploc_tf.serving.opening import open_model
@@ -20,9 +20,9 @@ from tfrecords.manifest import Manifest
 
 
 def test_it_differs_from_that_of_2017_in_nothing_else() -> None:
-    expected = dataclasses.replace(PRESETS["kraus2017"], test_time="orientations")
-    assert PRESETS["map2026"] == expected
-    assert [name for name, preset in PRESETS.items() if preset.test_time != "none"] == ["map2026"]
+    expected = dataclasses.replace(PRESETS.get("kraus2017"), test_time="orientations")
+    assert PRESETS.get("map2026") == expected
+    assert [name for name in PRESETS if PRESETS.get(name).test_time != "none"] == ["map2026"]
 
 
 @pytest.fixture(scope="module")

@@ -328,6 +328,6 @@ def test_combinations_that_make_no_sense_are_refused(values: Any, message: str) 
 
 
 def test_what_cannot_be_told_is_refused(records: Path, tmp_path: Path) -> None:
-    with pytest.raises(SplitError, match="Triplets need one class a crop"):
+    with pytest.raises(SplitError, match="needs one class per crop"):
         fit(records, tmp_path / "run", CONFIG.model_copy(update={"loss": "triplet"}))
     assert not (tmp_path / "run").exists()

@@ -20,7 +20,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--layer", default="fc_2", show_default=True, help="Layer that gives the embedding.")
+@click.option("--layer", help="Layer that gives the embedding.  [default: fc_2]")
 @test_time_option
 @click.option(
     "--fast",
@@ -28,7 +28,7 @@ Examples:
     help="Fold batch normalization into the convolutions, and compute these in bfloat16 if this "
     "machine supports it in hardware.",
 )
-def export(run: Path, model: Path, layer: str, test_time: str | None, fast: bool) -> None:
+def export(run: Path, model: Path, layer: str | None, test_time: str | None, fast: bool) -> None:
     """Export the model in RUN as a TensorFlow SavedModel that takes raw crops.
 
     Preprocessing is part of the model, which needs only TensorFlow to run. The new folder MODEL has

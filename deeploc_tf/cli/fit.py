@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from deeploc_tf.cli.group import RESUMABLE, noting_termination
-from deeploc_tf.cli.parameters import Names
 from deeploc_tf.cli.progress import Progress
+from deeploc_tf.cli.settings import SettingsCommand, given_settings
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -38,240 +38,38 @@ _COLUMNS = (
 _OF_PAIRS = ("loss", "explained_variance")
 _OF_ONE: tuple[str, ...] = ("accuracy", "balanced_accuracy", "macro_f1")
 _OF_SEVERAL: tuple[str, ...] = ("macro_ap", "micro_ap", "label_ranking_ap", "macro_f1", "micro_f1")
-_BACKBONES = (
-    *("deeploc", "densenet121", "densenet201", "vgg16", "vgg19", "resnet50", "resnet152"),
-    "xception",
-)
-_DEFAULT = click.core.ParameterSource.DEFAULT
 _MOST_NAMED = 30  # classes; metrics.json has them all
 
 
-class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """Two positive whole numbers with a comma between them."""
-
-    name = "n,n"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
-        """Both numbers."""
-        try:
-            first, second = value.split(",") if isinstance(value, str) else value
-            return int(first), int(second)
-        except ValueError:
-            self.fail(f"{value!r} must be two numbers, as in 512,512.", param, ctx)
-
-
-@click.command(epilog=EPILOG)
+@click.command(cls=SettingsCommand, settings="deeploc_tf.training.config:FitConfig", epilog=EPILOG)
 @click.argument("records", type=click.Path(path_type=Path))
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--method",
-    type=click.Choice(["classification", "inpainting"]),
-    default="classification",
-    show_default=True,
-    help="To tell labels or proteins, or to paint a protein into another cell. Inpainting's "
-    "defaults: augmentation flips, 30 epochs, Adam, learning rate 1e-4, beta-1 0.5, constant, no "
-    "averages.",
-)
-@click.option(
-    "--preset",
-    type=click.Choice(["kraus2017", "razdaibiedina2022", "pifia2024", "map2026"]),
-    default="kraus2017",
-    show_default=True,
-    help="Network, not recipe: how it is trained is said by the other options, whose defaults are "
-    "ours and not those of the papers. map2026 is kraus2017 averaged over eight turned views, for "
-    "the best map at eight times the cost of embedding.",
-)
-@click.option(
-    "--backbone",
-    type=click.Choice(_BACKBONES),
-    default="deeploc",
-    show_default=True,
-    help="Another network between preprocessing and fc_1, untrained.",
-)
-@click.option("--width", type=float, default=1.0, show_default=True, help="Factor on the filters.")
-@click.option(
-    "--dense-units",
-    type=Sizes(),
-    metavar="N,N",
-    help="Sizes of fc_1 and fc_2.  [default: preset]",
-)
-@click.option("--last-block/--no-last-block", default=True, show_default=True, help="conv 6 to 8.")
-@click.option(
-    "--crop-size",
-    type=int,
-    help="Side of the window that the network sees, in pixels, 0: the whole crop.  [default: the "
-    "preset's of crops of 64 pixels, the whole crop of others]",
-)
-@click.option(
-    "--normalization",
-    type=click.Choice(["percentile", "kraus", "min-max", "standardize"]),
-    help="Of each crop.  [default: preset]",
-)
-@click.option(
-    "--augmentation",
-    type=click.Choice(["none", "flips", "orientations", "rotations"]),
-    default="rotations",
-    show_default=True,
-    help="4 flips, all 8 orientations, or those at any angle.",
-)
 @click.option(
     "--from",
     "initial_run",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Begin with the weights of a finished run, all but the head's.",
-)
-@click.option(
-    "--freeze",
-    type=Names(),
-    default=(),
-    help="Layers but the head that keep those weights: names, or patterns as 'conv_*'.",
-)
-@click.option("--dropout", type=float, default=0.3, show_default=True, help="Before the head.")
-@click.option(
-    "--batch-norm-momentum",
-    type=float,
-    default=0.9,
-    show_default=True,
-    help="Of the averages that inference uses; the nearer 1, the longer they remember.",
-)
-@click.option(
-    "--mask",
-    is_flag=True,
-    help="Set the background to 0 and scale each cell by its own pixels, by the records' masks.",
-)
-@click.option(
-    "--target",
-    type=click.Choice(["label", "protein", "label+protein"]),
-    default="label",
-    show_default=True,
-    help="What the network learns to tell; by protein it needs no labels.",
-)
-@click.option(
-    "--protein-weight",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="label+protein only: how much the proteins' loss counts.",
-)
-@click.option(
-    "--loss",
-    type=click.Choice(["cross-entropy", "focal", "triplet"]),
-    default="cross-entropy",
-    show_default=True,
-    help="Softmax, or sigmoid where crops have several labels; triplet: of the features.",
-)
-@click.option(
-    "--triplet-margin", type=float, default=0.2, show_default=True, help="Triplet loss only."
-)
-@click.option("--focal-gamma", type=float, default=2.0, show_default=True, help="Focal loss only.")
-@click.option("--class-weights", type=click.Choice(["balanced"]), help="Rare classes count more.")
-@click.option(
-    "--sampling",
-    type=click.Choice(["label", "protein"]),
-    help="Equally many crops of each an epoch.  [default: each crop once]",
-)
-@click.option("--label-smoothing", type=float, default=0.0, show_default=True)
-@click.option(
-    "--min-cells",
-    type=int,
-    default=30,
-    show_default=True,
-    help="Inpainting only: leave out proteins of a field with fewer.",
-)
-@click.option(
-    "--pair-by",
-    type=Names(),
-    default=(),
-    help="Inpainting only: columns in which both cells of a pair are equal.  "
-    "[default: protein, and plate, well and field as far as there are]",
-)
-@click.option(
-    "--epochs",
-    type=int,
-    default=40,
-    show_default=True,
-    help="0: the network as it begins, to compare others with.",
-)
-@click.option("--batch-size", type=int, default=64, show_default=True, help="Over all devices.")
-@click.option(
-    "--optimizer",
-    type=click.Choice(["adamw", "adam", "sgd", "lamb"]),
-    default="adamw",
-    show_default=True,
-    help="sgd has momentum 0.9, Nesterov's.",
-)
-@click.option("--learning-rate", type=float, default=2e-3, show_default=True, help="The highest.")
-@click.option("--beta-1", type=float, default=0.9, show_default=True, help="Not of SGD.")
-@click.option("--weight-decay", type=float, default=1e-2, show_default=True, help="AdamW only.")
-@click.option(
-    "--schedule",
-    type=click.Choice(["cosine", "constant", "step"]),
-    default="cosine",
-    show_default=True,
-    help="Of the learning rate; step: times 0.96 every 25 steps.",
-)
-@click.option(
-    "--warmup-epochs",
-    type=float,
-    default=3.0,
-    show_default=True,
-    help="Cosine only; half of the training at most.",
-)
-@click.option(
-    "--ema-momentum",
-    type=float,
-    default=0.99,
-    show_default=True,
-    help="Of the averaged weights that are evaluated and kept; 0: off.",
-)
-@click.option(
-    "--ema-warmup/--no-ema-warmup",
-    default=True,
-    show_default=True,
-    help="Averages that forget quickly at first, or a short training keeps untrained weights.",
-)
-@click.option("--clip-norm", type=float, help="Longest gradient, all weights together.")
-@click.option("--patience", type=int, help="Epochs without a lower validation loss, then stop.")
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="float32",
-    show_default=True,
-    help="Of the arithmetic in training; auto: bfloat16 where the device has it.",
-)
-@click.option("--xla", is_flag=True, help="Compile the whole step; on one device only.")
-@click.option(
-    "--deterministic", is_flag=True, help="Equal bits on a GPU as well; slower. A CPU has them."
-)
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="auto, cpu, gpu (all), or a list such as gpu:0,gpu:1.",
-)
-@click.option(
-    "--test/--no-test",
-    "evaluate_test",
-    default=True,
-    help="Measure on the test split at the end, or leave it alone while you choose settings.",
+    help="Start from the weights of a finished run, except the head's.",
 )
 @click.option(
     "--checkpoint-minutes",
     type=click.FloatRange(min=0),
     default=10.0,
     show_default=True,
-    help="Save the state that often, besides after each epoch.",
+    help="Minutes between checkpoints within an epoch; there is one after each epoch anyway.",
 )
-@click.option("--checkpoint-steps", type=click.IntRange(min=1), help="The same, in steps.")
+@click.option(
+    "--checkpoint-steps",
+    type=click.IntRange(min=1),
+    help="Steps between checkpoints within an epoch.",
+)
 @click.option(
     "--allow-changed",
     is_flag=True,
-    help="Go on although settings, records or versions have changed.",
+    help="Resume although settings, records or versions have changed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 def fit(
     records: Path,
     run: Path,
@@ -281,29 +79,17 @@ def fit(
     allow_changed: bool,
     as_json: bool,
     quiet: bool,
-    **options: Any,
+    **_: Any,
 ) -> int:
-    """Train a network on the data set RECORDS; leave model, history and metrics in the folder RUN.
+    """Train a network on the data set RECORDS; save model, history and metrics in the folder RUN.
 
-    Stopped or killed, the same command goes on from the last checkpoint. SIGTERM, as preempted jobs
-    get it, saves the state first and exits with 75.
+    If training is interrupted, run the same command to resume from the last checkpoint. On SIGTERM,
+    as sent to preempted jobs, it saves a checkpoint and exits with 75.
     """
-    import pydantic
-
     from deeploc_tf.training.config import FitConfig
     from tfrecords.manifest import read_manifest
 
-    source = click.get_current_context().get_parameter_source
-    given = {name: options[name] for name in options if source(name) is not _DEFAULT}
-    try:
-        config = FitConfig(**given)  # what was not given depends on the method
-    except pydantic.ValidationError as error:
-        problem = error.errors()[0]
-        msg = f"{problem['msg'].removeprefix('Value error, ')}."
-        if problem["loc"]:  # else the sentence is about several options, and names them
-            flag = f"--{problem['loc'][0]}".replace("_", "-")
-            msg += f" Received: {flag} {problem['input']}."
-        raise click.UsageError(msg) from error
+    config = given_settings(click.get_current_context(), FitConfig)
     manifest = read_manifest(records)
 
     start_tensorflow()

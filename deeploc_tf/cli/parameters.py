@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import click
 
+from deeploc_tf.registry import imported
+
 _Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class LazyChoice(click.Choice):  # type: ignore[type-arg,unused-ignore]
+    """Names of a registry, or of a `Literal`, that is imported when they are asked for.
+
+    Args:
+        place: where it is, as "module:attribute".
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        super().__init__(())
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The names."""
+        found = imported(self._place)
+        return tuple(get_args(found) or found)
+
+    @choices.setter
+    def choices(self, value: Any) -> None:
+        """Nothing: click sets it when the type is made."""
+
 
 test_time_option = click.option(
     "--test-time",
-    type=click.Choice(["none", "crops", "orientations", "both"]),
+    type=LazyChoice("deeploc_tf.models.choices:TestTime"),
     help="Test-time augmentation: average over 5 windows of each crop, over its 8 flips and "
     "rotations, or over both (40 views).  [default: the preset's, which is none but for map2026]",
 )
@@ -46,6 +71,20 @@ class Names(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         if not all(names):
             self.fail(f"{value!r} must be names divided by commas, none of them empty.", param, ctx)
         return names
+
+
+class Sizes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Two whole numbers with a comma between them."""
+
+    name = "n,n"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        """Both numbers."""
+        try:
+            first, second = value.split(",") if isinstance(value, str) else value
+            return int(first), int(second)
+        except ValueError:
+            self.fail(f"{value!r} must be two numbers, as in 512,512.", param, ctx)
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]

@@ -206,3 +206,29 @@ def _orientations(height: int, width: int) -> NDArray[np.int32]:
         view = view[:, ::-1] if orientation // 2 % 2 else view
         views.append((view.T if orientation // 4 else view).ravel())
     return np.stack(views)
+
+
+def none(x: Any, *, crop_size: int | None, seed: int) -> Any:
+    """The window alone, at a random place while training."""
+    if not crop_size:
+        return x
+    return RandomCrop(crop_size, crop_size, seed=seed, name="random_crop")(x)
+
+
+def flips(x: Any, *, crop_size: int | None, seed: int) -> Any:
+    """The window in one of four views: as it is, mirrored either way, or both."""
+    x = none(x, crop_size=crop_size, seed=seed)
+    return RandomOrientation(False, seed=seed, name="random_orientation")(x)
+
+
+def orientations(x: Any, *, crop_size: int | None, seed: int) -> Any:
+    """The window in one of all eight flips and quarter turns."""
+    x = none(x, crop_size=crop_size, seed=seed)
+    return RandomOrientation(True, seed=seed, name="random_orientation")(x)
+
+
+def rotations(x: Any, *, crop_size: int | None, seed: int) -> Any:
+    """The window of a crop that is turned by any angle, then flipped and turned as well."""
+    # Turned before the window is cut: its margin hides the mirrored border.
+    x = RandomRotation(45.0, seed=seed, name="random_rotation")(x)
+    return orientations(x, crop_size=crop_size, seed=seed)

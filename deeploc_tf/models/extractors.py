@@ -11,6 +11,7 @@ import tensorflow as tf
 from deeploc_tf.models.deeploc import FEATURE_LAYER
 from deeploc_tf.models.inpainting import INPAINTING_FEATURES, source_encoder
 from deeploc_tf.models.keras_settings import our_settings
+from deeploc_tf.models.networks import OWN_FEATURES
 from tfrecords.errors import did_you_mean
 
 POOLINGS = ("flatten", "max", "mean")
@@ -19,7 +20,8 @@ POOLINGS = ("flatten", "max", "mean")
 def feature_layer(model: keras.Model) -> str:
     """Where the features of a model are taken if nobody says otherwise: see `feature_extractor`."""
     named = {layer.name for layer in model.layers}
-    return FEATURE_LAYER if FEATURE_LAYER in named else INPAINTING_FEATURES
+    ours = (OWN_FEATURES, FEATURE_LAYER)
+    return next((name for name in ours if name in named), INPAINTING_FEATURES)
 
 
 @our_settings()
@@ -35,7 +37,7 @@ def feature_extractor(model: keras.Model, layers: str | Sequence[str] | None = N
             layer, such as ``fc_2`` (the penultimate one), ``fc_1`` or ``conv_5``. Where the layer
             has places, each channel's maximum (``conv_5:max``) or mean (``conv_5:mean``) over them
             may be taken instead of all of them (``conv_5:flatten``, as without a suffix). None:
-            ``fc_2``, of inpainting ``source_conv_3:max``.
+            ``fc_2``, of a network of one's own ``features``, of inpainting ``source_conv_3:max``.
 
     Returns:
         `keras.Model` with output float32 `(batch_size, num_features)`; of a sequence of addresses a

@@ -11,7 +11,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from deeploc_tf.models.backbones import batch_norm
 from deeploc_tf.models.keras_settings import our_settings
+from deeploc_tf.models.randomness import Dropout
 
 
 @keras.utils.register_keras_serializable(package="deeploc_tf")
@@ -49,3 +51,50 @@ def head(model: keras.Model, name: str = "logits") -> keras.Model:
     if model.layers[-1].name == name:
         return model
     return keras.Model(model.input, model.get_layer(name).output, name=model.name)
+
+
+def heads(
+    features: Any,
+    num_classes: int,
+    *,
+    num_proteins: int | None = None,
+    triplets: bool = False,
+    dropout: float = 0.0,
+    seed: int = 0,
+    batch_norm_momentum: float | None = None,
+) -> Any:
+    """The logits on features, and beside them what else a training asks for.
+
+    Args:
+        features: `(batch_size, num_features)`, a symbolic tensor.
+        num_classes: number of logits.
+        num_proteins: number of `protein_logits`, or None.
+        triplets: give the features as well, each of length 1; the logits teach them nothing then.
+        dropout: fraction of the features set to 0 in training before the head.
+        seed: of dropout.
+        batch_norm_momentum: of batch normalization of the logits; None: there is none.
+
+    Returns:
+        float32 `(batch_size, num_outputs)`.
+    """
+    x = StopGradient(name="stop_gradient")(features) if triplets else features
+    if dropout:
+        x = Dropout(dropout, seed=seed, name="dropout")(x)
+    outputs = [dense(x, int(num_classes), "logits", "linear", batch_norm_momentum)]
+    if num_proteins is not None:
+        outputs.append(dense(x, int(num_proteins), "protein_logits", "linear", batch_norm_momentum))
+    if triplets:
+        outputs.append(UnitLength(name="unit_features")(features))
+    if len(outputs) == 1:
+        return outputs[0]
+    return keras.layers.Concatenate(dtype="float32", name="outputs")(outputs)
+
+
+def dense(x: Any, units: int, name: str, activation: str, momentum: float | None) -> Any:
+    """A dense layer, batch normalization of that momentum if it is not None, and an activation."""
+    # Float32 under every precision policy: vectors and probabilities need the digits, and nearly
+    # all of the time goes into convolutions.
+    x = keras.layers.Dense(units, dtype="float32", name=f"{name}_dense")(x)
+    if momentum is not None:
+        x = batch_norm(f"{name}_bn", momentum, "float32")(x)
+    return keras.layers.Activation(activation, dtype="float32", name=name)(x)

@@ -14,11 +14,10 @@ from typing import Any
 import keras
 
 from deeploc_tf.models.augmentation import RandomCrop, RandomOrientation
+from deeploc_tf.models.choices import INPAINTING_AUGMENTATIONS, INPAINTING_NORMALIZATIONS
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.normalization import Normalization
 
-INPAINTING_AUGMENTATIONS = ("none", "flips", "orientations")
-INPAINTING_NORMALIZATIONS = ("min-max", "percentile", "kraus")
 INPAINTING_FEATURES = "source_conv_3:max"  # with source_conv_4 the best ones of Lu et al.
 
 _SOURCE = (96, 256, 384, 384, 256)

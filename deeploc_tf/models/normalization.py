@@ -12,7 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-NORMALIZATIONS = ("percentile", "kraus", "min-max", "standardize")
+from deeploc_tf.models.choices import NORMALIZATIONS
+
 RANGE_EPSILON = 1e-6  # a crop whose range is not larger counts as constant and becomes zeros
 LOW_PERCENTILE, HIGH_PERCENTILE = 0.1, 99.9  # Kraus et al. 2017, preprocess_images.py
 _LARGEST = tf.float32.max
@@ -38,7 +39,7 @@ class Normalization(keras.layers.Layer):
     cell of one pixel, or of equal ones, becomes zeros, and so does a crop whose mask is empty.
 
     Args:
-        method: one of the four names above.
+        method: one of the four names above, or another one in `choices.NORMALIZATIONS`.
         masked: take a mask beside the image.
 
     Input shape:
@@ -59,12 +60,7 @@ class Normalization(keras.layers.Layer):
 
     def __init__(self, method: str = "percentile", *, masked: bool = False, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
-        if method not in NORMALIZATIONS:
-            msg = (
-                f"`normalization` must be one of {', '.join(NORMALIZATIONS)}. "
-                f"Received: normalization={method!r}."
-            )
-            raise ValueError(msg)
+        self._normalize = NORMALIZATIONS.get(method)
         self.method = method
         self.masked = bool(masked)
 
@@ -81,7 +77,7 @@ class Normalization(keras.layers.Layer):
         if mask is not None:
             inside = tf.reshape(tf.not_equal(mask, 0), (-1, 1, height * width))
         # Twice, so that a pixel outside that is not finite spoils nothing.
-        pixels = _NORMALIZERS[self.method](_outside_as(0.0, pixels, inside), inside)
+        pixels = self._normalize(_outside_as(0.0, pixels, inside), inside)
         pixels = _outside_as(0.0, pixels, inside)
         return tf.transpose(tf.reshape(pixels, (-1, channels, height, width)), (0, 2, 3, 1))
 
@@ -138,24 +134,28 @@ def _stretch(pixels: Any, low: Any, high: Any) -> Any:
     return (pixels - low) * scale
 
 
-def _percentile(pixels: Any, inside: Any) -> Any:
+def percentile(pixels: Any, inside: Any) -> Any:
+    """``clip((x - p0.1) / (p99.9 - p0.1), 0, 1)``, each channel by itself; see `Normalization`."""
     return tf.clip_by_value(_stretch(pixels, *_percentile_bounds(pixels, inside)), 0.0, 1.0)
 
 
-def _kraus(pixels: Any, inside: Any) -> Any:
+def kraus(pixels: Any, inside: Any) -> Any:
+    """The rule of Kraus et al. 2017 to the letter; see `Normalization`."""
     low, high = _percentile_bounds(pixels, inside)
     extent = high - low
     return (tf.minimum(pixels, high) - low) / tf.where(extent > 1.0, extent, 1.0)
 
 
-def _min_max(pixels: Any, inside: Any) -> Any:
+def min_max(pixels: Any, inside: Any) -> Any:
+    """``(x - min) / (max - min)``, each channel by itself; see `Normalization`."""
     low = tf.reduce_min(_outside_as(_LARGEST, pixels, inside), axis=-1, keepdims=True)
     high = tf.reduce_max(_outside_as(-_LARGEST, pixels, inside), axis=-1, keepdims=True)
     return _stretch(pixels, low, high)
 
 
-def _standardize(pixels: Any, inside: Any) -> Any:
-    pixels = _min_max(pixels, inside)
+def standardize(pixels: Any, inside: Any) -> Any:
+    """`min_max`, then over all channels ``(x - mean) / max(sd, n^-1/2)``; see `Normalization`."""
+    pixels = min_max(pixels, inside)
     if inside is None:
         count = float(pixels.shape[1] * pixels.shape[2])
     else:
@@ -172,11 +172,3 @@ def _mean(values: Any, inside: Any, count: Any) -> Any:
     if inside is None:
         return tf.reduce_mean(values, axis=(1, 2), keepdims=True)
     return tf.reduce_sum(tf.where(inside, values, 0.0), axis=(1, 2), keepdims=True) / count
-
-
-_NORMALIZERS = {
-    "percentile": _percentile,
-    "kraus": _kraus,
-    "min-max": _min_max,
-    "standardize": _standardize,
-}

@@ -12,7 +12,9 @@ import keras
 
 from deeploc_tf.models import deeploc, inpainting  # noqa: F401 - registers the layers
 from deeploc_tf.models.archives import check_archive
+from deeploc_tf.models.choices import AUGMENTATIONS, BACKBONES, NORMALIZATIONS
 from deeploc_tf.models.keras_settings import our_settings
+from deeploc_tf.models.presets import PRESETS
 from deeploc_tf.names import respelled_channels, same_channels
 from tfrecords.errors import RecordsError, SchemaError
 from tfrecords.schema import Schema
@@ -113,6 +115,7 @@ def load_trained(run: str | Path) -> TrainedModel:
             "same `fit` again: it goes on after the last finished epoch."
         )
         raise RecordsError(msg)
+    _check_installed(run, values["config"])
     schema = Schema.from_json(values["schema"])
     return TrainedModel(
         model=load_model(path),
@@ -124,6 +127,18 @@ def load_trained(run: str | Path) -> TrainedModel:
         # not in runs of the first version
         test_time=values.get("resolved", {}).get("test_time", "none"),
     )
+
+
+def _check_installed(run: Path, config: dict[str, Any]) -> None:
+    """Refuse a run that is made of something that is not here."""
+    for registry in (PRESETS, BACKBONES, NORMALIZATIONS, AUGMENTATIONS):
+        name = config.get(registry.what)
+        if name is not None and name not in registry:
+            msg = (
+                "What a run is made of must be installed or registered. Received: "
+                f"{registry.what}={name!r} of run {str(run)!r}. Install the package that offers it."
+            )
+            raise RecordsError(msg)
 
 
 @our_settings()

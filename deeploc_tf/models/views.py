@@ -10,7 +10,7 @@ its layers and its weights are left alone.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -18,9 +18,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deeploc_tf.models.augmentation import RandomCrop
+from deeploc_tf.models.choices import TestTime
 from tfrecords.errors import SchemaError
 
-TEST_TIMES = ("none", "crops", "orientations", "both")
+TEST_TIMES = get_args(TestTime)
 _NO_YES = (False, True)
 _ORIENTATIONS = [
     (rows, columns, turn) for rows in _NO_YES for columns in _NO_YES for turn in _NO_YES

@@ -14,9 +14,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from deeploc_tf.pipeline.classes import Kind, Target, class_index, count_classes, kinds
+from deeploc_tf.pipeline.classes import class_index, count_classes
 from deeploc_tf.pipeline.sampling import balanced, draws_of_a_class
 from deeploc_tf.pipeline.splits import with_usual_splits
+from deeploc_tf.pipeline.targets import Kind, Target, kinds
 from tfrecords.codec import decode_batch
 from tfrecords.errors import DamagedRecordsError, SplitError
 from tfrecords.manifest import Manifest

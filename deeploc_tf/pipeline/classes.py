@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from typing import Any
 
 import tensorflow as tf
 
 from deeploc_tf.names import same_form
+from deeploc_tf.pipeline.targets import Kind
 from tfrecords.errors import SplitError
 from tfrecords.manifest import Manifest
-
-Kind = Literal["label", "protein"]
-Target = Literal["label", "protein", "label+protein"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +31,6 @@ class Classes:
     counts: tuple[int, ...]
     num_crops: int
     multi_label: bool = False
-
-
-def kinds(target: Target) -> tuple[Kind, ...]:
-    """What is to be told, one thing after the other, in the order of the outputs."""
-    return cast("tuple[Kind, ...]", tuple(target.split("+")))
 
 
 def count_classes(manifest: Manifest, kind: Kind = "label", split: str = "train") -> Classes:

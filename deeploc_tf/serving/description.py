@@ -10,7 +10,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from deeploc_tf.models.extractors import feature_layer
 from deeploc_tf.models.folding import fast_precision
+from deeploc_tf.models.normalization import Normalization
 from deeploc_tf.models.trained import TrainedModel, read_config
 from deeploc_tf.models.views import window_size
 from deeploc_tf.version import __version__
@@ -35,7 +37,7 @@ class Description:
         normalization: see `Normalization`; it happens in the graph.
         activation: "softmax", of classes of which a crop has one, or "sigmoid", of which it may
             have several.
-        layer: of the embedding.
+        layer: of the embedding; None: see `feature_layer`.
         test_time: the views that are averaged; see `views`.
         precision: what convolutions compute in, "float32" or "bfloat16"; all else is float32.
         model_sha256: digest of the Keras file that was exported.
@@ -104,19 +106,19 @@ class Description:
 
 
 def describe(
-    trained: TrainedModel, run: str | Path, *, layer: str, test_time: str, fast: bool
+    trained: TrainedModel, run: str | Path, *, layer: str | None, test_time: str, fast: bool
 ) -> Description:
     """The description of a finished run, exported in a certain way.
 
     Args:
         trained: its model.
         run: its folder.
-        layer: of the embedding.
+        layer: of the embedding; None: see `feature_layer`.
         test_time: the views that are averaged.
         fast: whether its graph is made cheaper; see `fast_model`.
     """
     schema = trained.schema
-    normalization: Any = trained.model.get_layer("normalization")
+    normalizations = [la.method for la in trained.model.layers if isinstance(la, Normalization)]
     return Description(
         class_names=trained.class_names,
         channels=schema.channels,
@@ -125,9 +127,9 @@ def describe(
         inputs=("image", "mask") if trained.takes_mask else ("image",),
         crop_size=window_size(trained.model),
         pixel_size=schema.pixel_size,
-        normalization=normalization.method,
+        normalization=normalizations[0] if normalizations else "the network's own",
         activation="sigmoid" if trained.multi_label else "softmax",
-        layer=layer,
+        layer=layer or feature_layer(trained.model),
         test_time=test_time,
         precision=fast_precision() if fast else "float32",
         model_sha256=trained.model_sha256,

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from deeploc_tf.models.deeploc import FEATURE_LAYER
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.serving.description import DESCRIPTION_NAME, describe
@@ -23,7 +22,7 @@ def export(
     run: str | Path,
     output: str | Path,
     *,
-    layer: str = FEATURE_LAYER,
+    layer: str | None = None,
     test_time: str | None = None,
     fast: bool = False,
 ) -> Path:
@@ -49,7 +48,8 @@ def export(
     Args:
         run: folder of a finished training.
         output: folder to make.
-        layer: of the embedding; "fc_2" is the penultimate one.
+        layer: of the embedding; None: the penultimate one, "fc_2", or of a network of one's own
+            "features".
         test_time: views of each crop whose probabilities and embeddings are averaged: "none",
             "crops" (five windows), "orientations" or "both"; see `views`. The cost is a pass each.
             None: as the preset of the training says, "none" of all but "map2026".

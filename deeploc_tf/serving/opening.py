@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from deeploc_tf.models.deeploc import FEATURE_LAYER
 from deeploc_tf.models.hardware import computing_on
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.trained import load_trained
@@ -74,7 +73,7 @@ def open_model(
 
     Args:
         path: folder of a run, a SavedModel, or a folder of its numbered versions.
-        layer: of the embedding of a run; None: "fc_2".
+        layer: of the embedding of a run; None: the penultimate one, "fc_2".
         test_time: views of each crop that are averaged, of a run; None: its preset's. See
             `views`.
         fast: make the graph of a run cheaper; see `fast_model`.
@@ -108,7 +107,7 @@ def _open(
         description = describe(
             trained,
             path,
-            layer=layer or FEATURE_LAYER,
+            layer=layer,
             test_time=trained.views_to_average(test_time),
             fast=fast,
         )

@@ -13,7 +13,6 @@ import pandas as pd
 from deeploc_tf.benchmark.benchmark import benchmark
 from deeploc_tf.benchmark.scores import Extent
 from deeploc_tf.benchmark.standards import Standard, StandardError
-from deeploc_tf.models.deeploc import FEATURE_LAYER
 from deeploc_tf.models.extractors import feature_extractor, inference_function
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.pipeline.splits import with_usual_splits
@@ -37,7 +36,7 @@ class FunctionByEpoch(keras.callbacks.Callback):
         standards: to score.
         table: CSV to write: `epoch` (0: before the first step), `standard`, `average_precision`.
         split: whose cells make the profiles.
-        layer: of the features.
+        layer: of the features; None: see `feature_extractor`.
         every: epochs from one score to the next.
         batch_size: crops a step.
 
@@ -52,7 +51,7 @@ class FunctionByEpoch(keras.callbacks.Callback):
         table: str | Path,
         *,
         split: str = "validation",
-        layer: str = FEATURE_LAYER,
+        layer: str | None = None,
         every: int = 1,
         batch_size: int = 256,
     ) -> None:

@@ -13,7 +13,6 @@ import pandas as pd
 from deeploc_tf.benchmark.comparable import random_profiles
 from deeploc_tf.embedding.embed import embed
 from deeploc_tf.features.measure import measure
-from deeploc_tf.models.deeploc import PRESETS
 from deeploc_tf.models.heads import head
 from deeploc_tf.pipeline.splits import with_usual_splits
 from deeploc_tf.profiles.reading import read_profiles
@@ -30,11 +29,10 @@ from deeploc_tf.study.parts import (
 from deeploc_tf.study.shuffled_labels import shuffle_labels
 from deeploc_tf.study.steps import Step, Steps
 from deeploc_tf.study.transformed import side_by_side, transformed
-from deeploc_tf.training.classification import Classification
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
-from deeploc_tf.training.inpainting import Inpainting
 from deeploc_tf.training.run_folder import open_for_training
+from deeploc_tf.training.tasks import TASKS
 from tfrecords.manifest import read_manifest
 from tfrecords.publishing import publishing
 
@@ -168,7 +166,9 @@ class Methods:
         return self.steps.made(f"shuffle labels seed {seed}", settings, make)
 
     def _embedded(self, method: NetworkMethod, run: Step) -> tuple[Step, ...]:
-        test_time = method.test_time or PRESETS[FitConfig(**method.fit).preset].test_time
+        config = FitConfig(**method.fit)
+        resolved = TASKS.get(config.method).load().resolved(config, self.data.manifest.schema)
+        test_time = method.test_time or resolved.get("test_time", "none")
 
         def made(layer: str | None) -> Step:
             def make(folder: Path) -> None:
@@ -211,8 +211,7 @@ def initialize(records: Path, run: Path, config: FitConfig) -> None:
     """Make a run of a network as it is before its first step of training."""
     manifest = with_usual_splits(read_manifest(records))
     keras.utils.set_random_seed(config.seed)
-    task = Inpainting if config.method == "inpainting" else Classification
-    model = task(records, manifest, config).build()
+    model = TASKS.get(config.method).load()(records, manifest, config).build()
     folder = open_for_training(run, config, manifest)
     with publishing(folder.model_path) as temporary:
         (head(model) if folder.class_names else model).save(temporary)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
+from deeploc_tf.models.choices import TestTime
 from deeploc_tf.simulation.function import STANDARDS
 from deeploc_tf.simulation.simulate import PROTEOME, Screen, check_settings
 from tfrecords.errors import did_you_mean
@@ -114,7 +115,7 @@ class NetworkMethod(Part):
     kind: Literal["network"]
     fit: dict[str, Any] = {}
     layers: tuple[str, ...] = ()
-    test_time: Literal["none", "crops", "orientations", "both"] | None = None
+    test_time: TestTime | None = None
     untrained: bool = False
     shuffled: bool = False
     transform: Transform = Transform()

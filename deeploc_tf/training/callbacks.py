@@ -12,10 +12,9 @@ import keras
 import numpy as np
 
 from deeploc_tf.training.checkpoints import TrainingState, load_arrays, save_arrays, save_state
-from deeploc_tf.training.evaluation import Evaluator
-from deeploc_tf.training.inpainting import PairEvaluator
 from deeploc_tf.training.optimization import averaged_weights
 from deeploc_tf.training.run_folder import Run
+from deeploc_tf.training.tasks import SplitEvaluator
 
 EpochReport = Callable[[dict[str, float]], None]
 
@@ -42,7 +41,7 @@ class EndOfEpoch(keras.callbacks.Callback):
         self,
         run: Run,
         state: TrainingState,
-        evaluator: Evaluator | PairEvaluator | None,
+        evaluator: SplitEvaluator | None,
         report: EpochReport | None = None,
     ) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from deeploc_tf.models.deeploc import PRESETS, DeepLoc
+from deeploc_tf.models.choices import NETWORKS
+from deeploc_tf.models.deeploc import DeepLoc
+from deeploc_tf.models.networks import with_heads
+from deeploc_tf.models.presets import resolve_preset
 from deeploc_tf.pipeline.batches import keys_of_training_batch, steps_per_epoch, training_batches
 from deeploc_tf.pipeline.classes import count_classes
+from deeploc_tf.pipeline.targets import kinds
+from deeploc_tf.training.choices import LOSSES
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.evaluation import Evaluator
 from deeploc_tf.training.objectives import (
@@ -48,7 +54,28 @@ class Classification:
         self.steps_per_epoch = steps_per_epoch(
             manifest, "train", config.batch_size, config.sampling
         )
-        self.test_time = PRESETS[config.preset].test_time
+        self.test_time = self.resolved(config, manifest.schema).get("test_time", "none")
+
+    @staticmethod
+    def class_names(config: FitConfig, manifest: Manifest) -> list[tuple[str, ...]]:
+        """Names of the classes of each head, in the order of its logits."""
+        return [count_classes(manifest, kind).names for kind in kinds(config.target)]
+
+    @staticmethod
+    def resolved(config: FitConfig, schema: Schema) -> dict[str, Any]:
+        """The preset, with what the settings say otherwise; of a network of one's own nothing."""
+        if config.network is not None:
+            return {}
+        preset = resolve_preset(
+            config.preset,
+            schema.image_shape,
+            mask=config.mask,
+            crop_size=config.crop_size,
+            normalization=config.normalization,
+            augmentation=config.augmentation,
+            dense_units=config.dense_units,
+        )
+        return {**dataclasses.asdict(preset), "scaled_by": "cell" if config.mask else "crop"}
 
     def describe(self) -> str:
         """Sentences about the classes, and what sampling makes of them."""
@@ -140,15 +167,19 @@ def build_model(
     num_proteins: int | None = None,
 ) -> keras.Model:
     """The untrained model that a configuration describes; as many classes as labels if None."""
+    num_classes = schema.num_classes if num_classes is None else num_classes
+    heads: dict[str, Any] = {
+        "num_proteins": num_proteins,
+        "triplets": LOSSES.get(config.loss).of_features,
+        "dropout": config.dropout,
+        "seed": config.seed,
+    }
+    if config.network is not None:
+        network = NETWORKS.get(config.network)
+        return with_heads(network, schema.image_shape, schema.dtype, num_classes, **heads)
     architecture: dict[str, Any] = {name: getattr(config, name) for name in _ARCHITECTURE}
     return DeepLoc(
-        schema.image_shape,
-        schema.num_classes if num_classes is None else num_classes,
-        image_dtype=schema.dtype,
-        num_proteins=num_proteins,
-        triplets=config.loss == "triplet",
-        seed=config.seed,
-        **architecture,
+        schema.image_shape, num_classes, image_dtype=schema.dtype, **heads, **architecture
     )
 
 
@@ -161,7 +192,6 @@ _ARCHITECTURE = (
     "crop_size",
     "normalization",
     "augmentation",
-    "dropout",
     "batch_norm_momentum",
     "mask",
 )

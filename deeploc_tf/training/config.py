@@ -1,28 +1,46 @@
-"""Everything that decides what a training does: one validated object, stored with the run."""
+"""Everything that decides what a training does: one validated object, stored with the run.
+
+The command line makes its options from these fields: name, type, choices, default and description.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
-# Of Lu et al. 2019, as is the batch of 64: they stand in the place of the defaults below, which are
-# ours, whatever the preset.
-_INPAINTING_DEFAULTS: dict[str, Any] = {
-    "augmentation": "flips",
-    "epochs": 30,
-    "optimizer": "adam",
-    "learning_rate": 1e-4,
-    "beta_1": 0.5,
-    "schedule": "constant",
-    "ema_momentum": 0.0,
-}
-_CLASSIFICATION_ONLY = (
-    *("preset", "backbone", "dense_units", "last_block", "dropout", "mask", "target"),
-    *("protein_weight", "loss", "triplet_margin", "focal_gamma", "class_weights", "sampling"),
-    "label_smoothing",
+from deeploc_tf.models.choices import AUGMENTATIONS, BACKBONES, NETWORKS, NORMALIZATIONS
+from deeploc_tf.models.presets import PRESETS
+from deeploc_tf.pipeline.targets import Kind, Target, kinds
+from deeploc_tf.registry import Registry
+from deeploc_tf.training.choices import LOSSES, OPTIMIZERS, SCHEDULES, Precision
+from deeploc_tf.training.tasks import INPAINTING, SETTINGS_OF_SOME, TASKS
+
+_OF_DEEPLOC = (  # and of no other network
+    *("preset", "backbone", "width", "dense_units", "last_block", "crop_size", "normalization"),
+    *("augmentation", "mask"),
 )
-_INPAINTING_ONLY = ("min_cells", "pair_by")
+
+
+class OneOf:
+    """Metadata of a field whose value is a name in a registry, which may still grow.
+
+    Args:
+        registry: of the names.
+        checked: whether a name must be known when the field is set, and not only when it is used.
+    """
+
+    def __init__(self, registry: Registry[Any], *, checked: bool = True) -> None:
+        self.registry = registry
+        self.checked = checked
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """A string that the registry knows."""
+        if not self.checked:
+            return handler(source)
+        return pydantic.AfterValidator(self.registry.check).__get_pydantic_core_schema__(
+            source, handler
+        )
 
 
 class FitConfig(pydantic.BaseModel):
@@ -33,165 +51,256 @@ class FitConfig(pydantic.BaseModel):
     `deeploc_tf.models.deeploc.DeepLoc`, or with `method="inpainting"` of
     `deeploc_tf.models.inpainting.PairedCellInpainting`, which has other defaults where Lu et al.
     2019 trained otherwise.
+
+    What the command line says otherwise about a field stands in its `json_schema_extra`: "flag", or
+    None for no option; "default", in words, where the value does not say it.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    method: Literal["classification", "inpainting"] = pydantic.Field(
-        default="classification",
-        description="inpainting: Paired Cell Inpainting, which needs no labels",
-    )
+    SECTIONS: ClassVar[dict[str, str]] = {
+        "method": "Architecture",
+        "freeze": "Transfer",
+        "target": "Objective",
+        "min_cells": "Inpainting",
+        "epochs": "Optimization",
+        "precision": "Execution",
+    }
+    """First field of each section -> its heading."""
 
-    # Architecture: None takes the preset's value. A preset is a network, no paper's recipe.
-    preset: Literal["kraus2017", "razdaibiedina2022", "pifia2024", "map2026"] = "kraus2017"
-    backbone: Literal[
-        "deeploc",
-        "densenet121",
-        "densenet201",
-        "vgg16",
-        "vgg19",
-        "resnet50",
-        "resnet152",
-        "xception",
-    ] = pydantic.Field(default="deeploc", description="between preprocessing and fc_1")
-    width: float = pydantic.Field(default=1.0, gt=0, description="factor on the numbers of filters")
-    dense_units: tuple[pydantic.PositiveInt, pydantic.PositiveInt] | None = None
-    last_block: bool = True
+    method: Annotated[str, OneOf(TASKS)] = pydantic.Field(
+        default="classification",
+        description="Supervised classification, or self-supervised Paired Cell Inpainting. "
+        "Defaults of inpainting: "
+        + ", ".join(f"{n} {v}".replace("_", "-") for n, v in INPAINTING.defaults.items())
+        + ".",
+    )
+    preset: Annotated[str, OneOf(PRESETS)] = pydantic.Field(
+        default="kraus2017",
+        description="Published network, without its training recipe. map2026 is kraus2017 with "
+        "test-time augmentation over eight orientations: the best map, at eight times the cost of "
+        "embedding.",
+    )
+    backbone: Annotated[str, OneOf(BACKBONES)] = pydantic.Field(
+        default="deeploc",
+        description="Network between preprocessing and fc_1: the convolutions of DeepLoc, or a "
+        "network of keras.applications with random initial weights.",
+    )
+    # A finished run needs it no more: its model is in its file.
+    network: Annotated[str, OneOf(NETWORKS, checked=False)] | None = pydantic.Field(
+        default=None,
+        description="Registered network over raw crops, in place of preset and backbone.",
+    )
+    width: float = pydantic.Field(
+        default=1.0, gt=0, description="Factor on the number of filters of every convolution."
+    )
+    dense_units: tuple[pydantic.PositiveInt, pydantic.PositiveInt] | None = pydantic.Field(
+        default=None,
+        description="Sizes of fc_1 and fc_2.",
+        json_schema_extra={"default": "the preset's"},
+    )
+    last_block: bool = pydantic.Field(
+        default=True, description="Keep the last convolutional block (conv_6 to conv_8)."
+    )
     crop_size: int | None = pydantic.Field(
         default=None,
         ge=0,
-        description="side of the window; 0: the whole crop; None: the preset's of crops of 64x64, "
-        "the whole crop of others",
+        description="Side of the square window that the network sees, in pixels; 0: the whole "
+        "crop.",
+        json_schema_extra={"default": "the preset's for crops of 64x64 pixels, else 0"},
     )
-    normalization: Literal["percentile", "kraus", "min-max", "standardize"] | None = None
-    augmentation: Literal["none", "flips", "orientations", "rotations"] | None = "rotations"
-    dropout: float = pydantic.Field(default=0.3, ge=0, lt=1)
-    batch_norm_momentum: float = pydantic.Field(default=0.9, ge=0, lt=1)
+    normalization: Annotated[str, OneOf(NORMALIZATIONS)] | None = pydantic.Field(
+        default=None,
+        description="Per-crop intensity normalization.",
+        json_schema_extra={"default": "the preset's"},
+    )
+    augmentation: Annotated[str, OneOf(AUGMENTATIONS)] | None = pydantic.Field(
+        default="rotations",
+        description="Random flips; flips and 90-degree rotations (orientations); or rotation by "
+        "any angle as well.",
+    )
+    dropout: float = pydantic.Field(
+        default=0.3, ge=0, lt=1, description="Dropout rate before the classification head."
+    )
+    batch_norm_momentum: float = pydantic.Field(
+        default=0.9,
+        ge=0,
+        lt=1,
+        description="Momentum of the moving averages of batch normalization; nearer 1 averages "
+        "over more steps.",
+    )
     mask: bool = pydantic.Field(
         default=False,
-        description="set the background of each crop to 0 and scale by the pixels of the cell",
+        description="Set the background of each crop to 0 and normalize by the pixels of the cell; "
+        "needs records with masks.",
     )
 
-    # Beginning: `fit` sets the first one when it is told a run to begin with.
+    # `fit` sets it when it is told a run to begin with.
     initial_model: str | None = pydantic.Field(
-        default=None, description="SHA-256 of the model whose weights the training begins with"
+        default=None,
+        description="SHA-256 of the model whose weights the training begins with.",
+        json_schema_extra={"flag": None},
     )
     freeze: tuple[str, ...] = pydantic.Field(
-        default=(), description="layers that keep those weights: names, or patterns as conv_*"
+        default=(),
+        description="Layers that keep the weights of the --from run: names, or patterns such as "
+        "'conv_*'.",
     )
 
-    # Objective.
-    target: Literal["label", "protein", "label+protein"] = pydantic.Field(
-        default="label", description="what the network learns to tell; with a +, both at once"
+    target: Target = pydantic.Field(
+        default="label",
+        description="What the network learns to predict; proteins need no labels.",
     )
     protein_weight: float = pydantic.Field(
-        default=1.0, gt=0, description="label+protein only: of the proteins' loss"
+        default=1.0, gt=0, description="Weight of the protein loss; label+protein only."
     )
-    loss: Literal["cross-entropy", "focal", "triplet"] = pydantic.Field(
+    loss: Annotated[str, OneOf(LOSSES)] = pydantic.Field(
         default="cross-entropy",
-        description="triplet: of the features; the head learns to read them by cross-entropy",
+        description="Cross-entropy and focal loss are of the logits: softmax, or sigmoid for crops "
+        "with several labels. The triplet loss is of the features; the head then learns from them "
+        "by cross-entropy.",
     )
     triplet_margin: float = pydantic.Field(
-        default=0.2, gt=0, le=4, description="triplet loss only: of squared distances"
+        default=0.2,
+        gt=0,
+        le=4,
+        description="Margin between squared distances; triplet loss only.",
     )
     focal_gamma: float = pydantic.Field(
-        default=2.0, gt=0, le=10, description="focal loss only: how much less easy crops count"
+        default=2.0,
+        gt=0,
+        le=10,
+        description="Focusing exponent: higher values count easy crops less; focal loss only.",
     )
     class_weights: Literal["balanced"] | None = pydantic.Field(
-        default=None, description="in the loss: rare classes count more"
+        default=None, description="Weight the loss inversely to class frequency."
     )
-    sampling: Literal["label", "protein"] | None = pydantic.Field(
-        default=None, description="an epoch gets equally many crops of each; None: each crop once"
+    sampling: Kind | None = pydantic.Field(
+        default=None,
+        description="Draw equally many crops of each label or protein per epoch.",
+        json_schema_extra={"default": "each crop once"},
     )
-    label_smoothing: float = pydantic.Field(default=0.0, ge=0, lt=1)
+    label_smoothing: float = pydantic.Field(
+        default=0.0, ge=0, lt=1, description="Share of each target spread evenly over all classes."
+    )
 
     min_cells: int = pydantic.Field(
-        default=30, ge=2, description="inpainting only: groups with fewer cells are left out"
+        default=30,
+        ge=2,
+        description="Leave out groups with fewer cells: proteins of a field, unless --pair-by "
+        "says otherwise.",
     )
     pair_by: tuple[str, ...] = pydantic.Field(
         default=(),
-        description="inpainting only: columns in which both cells of a pair are equal; none: "
-        "protein and field",
+        description="Columns in which both cells of a pair are equal.",
+        json_schema_extra={"default": "protein, and plate, well and field where there are any"},
     )
 
-    # Optimization.
     epochs: int = pydantic.Field(
-        default=40, ge=0, description="0: the network as it begins, to compare others with"
+        default=40, ge=0, description="Number of epochs; 0 keeps the untrained network."
     )
     batch_size: pydantic.PositiveInt = pydantic.Field(
-        default=64, description="crops, over all replicas"
+        default=64, description="Global batch size, summed over replicas."
     )
-    optimizer: Literal["adamw", "adam", "sgd", "lamb"] = pydantic.Field(
-        default="adamw", description="sgd: momentum 0.9, Nesterov's"
+    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = pydantic.Field(
+        default="adamw", description="Optimizer; sgd has Nesterov momentum of 0.9."
     )
-    learning_rate: pydantic.PositiveFloat = 2e-3
+    learning_rate: pydantic.PositiveFloat = pydantic.Field(
+        default=2e-3, description="Peak learning rate."
+    )
     beta_1: float = pydantic.Field(
-        default=0.9, ge=0, lt=1, description="not of SGD: how much of the last mean gradient stays"
+        default=0.9, ge=0, lt=1, description="First-moment decay rate; ignored by SGD."
     )
-    weight_decay: pydantic.NonNegativeFloat = pydantic.Field(default=1e-2, description="AdamW only")
-    schedule: Literal["cosine", "constant", "step"] = pydantic.Field(
-        default="cosine", description="step: times 0.96 every 25 steps, continuously"
+    weight_decay: pydantic.NonNegativeFloat = pydantic.Field(
+        default=1e-2, description="Decoupled weight decay; AdamW only."
+    )
+    schedule: Annotated[str, OneOf(SCHEDULES)] = pydantic.Field(
+        default="cosine",
+        description="Learning-rate schedule: warmup, then cosine decay to 0; constant; or "
+        "exponential decay by 0.96 every 25 steps (step).",
     )
     warmup_epochs: pydantic.NonNegativeFloat = pydantic.Field(
-        default=3.0, description="cosine only"
+        default=3.0,
+        description="Epochs of linear warmup, at most half of the training; cosine schedule only.",
     )
     clip_norm: pydantic.PositiveFloat | None = pydantic.Field(
-        default=None, description="longest gradient, all weights together; None: any"
+        default=None, description="Clip gradients to this global norm."
     )
     ema_momentum: float = pydantic.Field(
         default=0.99,
         ge=0,
         lt=1,
-        description="of the averaged weights that evaluation and the model use; 0: off",
+        description="Momentum of the exponential moving average (EMA) of the weights, which is "
+        "evaluated and saved; 0: none.",
     )
     ema_warmup: bool = pydantic.Field(
-        default=True, description="averages that forget quickly at first: for short trainings"
+        default=True, description="Warm up the EMA decay; helps short runs."
     )
     patience: pydantic.PositiveInt | None = pydantic.Field(
         default=None,
-        description="stop after that many epochs without a lower validation loss; keep the best",
+        description="Early stopping: epochs without improvement in validation loss; the best epoch "
+        "is kept.",
     )
 
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = pydantic.Field(
+    precision: Precision = pydantic.Field(
         default="float32",
-        description="of the arithmetic in training; auto: bfloat16 where the device has it",
+        description="Precision of training; auto: bfloat16 where the hardware has it.",
     )
     xla: bool = pydantic.Field(
-        default=False, description="compile the whole step; on one device, and worth it on GPUs"
+        default=False,
+        description="Compile the training step with XLA; single device only, faster on GPUs.",
     )
     deterministic: bool = pydantic.Field(
-        default=False, description="equal bits on a GPU as well, slower; a CPU gives them anyway"
+        default=False,
+        description="Bitwise-reproducible training on GPUs (slower). CPU runs always are.",
     )
-    seed: int = pydantic.Field(default=0, ge=0, lt=2**31)
+    seed: int = pydantic.Field(
+        default=0,
+        ge=0,
+        lt=2**31,
+        description="Seed of initial weights, augmentation and the order of crops.",
+    )
     device: str = pydantic.Field(
-        default="auto", description="auto, cpu, gpu, or a list such as gpu:0,gpu:1"
+        default="auto", description="auto, cpu, gpu (all), or a list such as gpu:0,gpu:1."
     )
     evaluate_test: bool = pydantic.Field(
-        default=True, description="measure on the test split at the end"
+        default=True,
+        description="Evaluate on the test split at the end; leave it out while choosing settings.",
+        json_schema_extra={"flag": "--test/--no-test"},
     )
 
     @pydantic.model_validator(mode="before")
     @classmethod
     def _take_defaults_of_method(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("method") == "inpainting":
-            return {**_INPAINTING_DEFAULTS, **values}
+        if isinstance(values, dict) and values.get("method") in TASKS:
+            return {**TASKS.get(values["method"]).defaults, **values}
         return values
 
     @pydantic.model_validator(mode="after")
     def _check_method(self) -> FitConfig:
-        inpainting = self.method == "inpainting"
-        others = [
-            f"{name}={getattr(self, name)!r}"
-            for name in (_CLASSIFICATION_ONLY if inpainting else _INPAINTING_ONLY)
-            if getattr(self, name) != FitConfig.model_fields[name].default
-        ]
-        if others:
+        foreign = SETTINGS_OF_SOME.difference(TASKS.get(self.method).settings)
+        if others := self._set_otherwise(foreign):
             msg = (
                 "Settings must be of the method that trains. Received: "
-                f"method={self.method!r} with {', '.join(others)}"
+                f"method={self.method!r} with {others}"
+            )
+            raise ValueError(msg)
+        if self.network is not None and (others := self._set_otherwise(_OF_DEEPLOC)):
+            msg = (
+                "A network of your own has no settings of DeepLoc. Received: "
+                f"network={self.network!r} with {others}"
             )
             raise ValueError(msg)
         return self
+
+    def _set_otherwise(self, names: Any) -> str:
+        """Those of the fields that are not at their default, in words."""
+        fields = type(self).model_fields
+        return ", ".join(
+            f"{name}={getattr(self, name)!r}"
+            for name in fields
+            if name in names and getattr(self, name) != fields[name].default
+        )
 
     @pydantic.model_validator(mode="after")
     def _combine(self) -> FitConfig:
@@ -206,13 +315,13 @@ class FitConfig(pydantic.BaseModel):
                 f"Triplets need one class a crop. Received: loss='triplet', target={self.target!r}"
             )
             raise ValueError(msg)
-        if self.xla and self.augmentation == "rotations":
+        if self.xla and self.augmentation == "rotations" and self.network is None:
             msg = (
                 "XLA cannot turn crops by any angle. Received: xla=True, "
                 f"augmentation={self.augmentation!r}. Use 'orientations' with it"
             )
             raise ValueError(msg)
-        if self.class_weights and self.sampling in self.target.split("+"):
+        if self.class_weights and self.sampling in kinds(self.target):
             msg = (
                 "Classes are to be balanced once, by weights or by sampling. Received: "
                 f"class_weights={self.class_weights!r}, sampling={self.sampling!r}"

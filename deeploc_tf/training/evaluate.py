@@ -14,8 +14,9 @@ from deeploc_tf.models.hardware import computing_on
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.trained import TrainedModel, load_model, load_trained
 from deeploc_tf.models.views import views
-from deeploc_tf.pipeline.classes import Kind, class_index, kinds
+from deeploc_tf.pipeline.classes import class_index
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
+from deeploc_tf.pipeline.targets import Kind, kinds
 from deeploc_tf.training.predictions import Question, predict
 from deeploc_tf.training.run_folder import open_run
 from deeploc_tf.training.several_labels import summarize_several

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.models.views import View
 from deeploc_tf.pipeline.batches import batches, running_on
-from deeploc_tf.pipeline.classes import Kind, Target, class_index, kinds
+from deeploc_tf.pipeline.classes import class_index
+from deeploc_tf.pipeline.targets import Kind, Target, kinds
 from deeploc_tf.training.metrics import classification_metrics, multi_label_metrics
 from deeploc_tf.training.predictions import mean_of_views, outputs_of_views
 from tfrecords.manifest import Manifest
@@ -53,12 +54,17 @@ class Evaluator:
         self.model = model
         self.records = records
         self.manifest = manifest
-        self.splits = list(splits)
+        self._splits = list(splits)
         names = [tuple(class_names or manifest.schema.label_names), tuple(protein_names)]
         self.heads = dict(zip(kinds(target), names, strict=False))
         self.features = ["image", *(["mask"] if mask else []), *self.heads]
         self._indices = {kind: class_index(kind, names) for kind, names in self.heads.items()}
         self._logits = inference_function(model, device)
+
+    @property
+    def splits(self) -> list[str]:
+        """Those that are worth measuring."""
+        return self._splits
 
     def metrics(self, split: str, views: Sequence[View] = ()) -> dict[str, Any]:
         """Metrics of the model as it is now, on one split; probabilities are means over the views.

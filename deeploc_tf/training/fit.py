@@ -14,21 +14,20 @@ import tensorflow as tf
 from deeploc_tf.models.hardware import placed_on
 from deeploc_tf.models.heads import head
 from deeploc_tf.models.keras_settings import our_settings
+from deeploc_tf.models.networks import register_network
 from deeploc_tf.models.views import View, views
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.splits import warn_of_unused_splits, with_usual_splits
 from deeploc_tf.training.callbacks import EndOfEpoch, EpochReport, Progress, load_best_weights
 from deeploc_tf.training.checkpoints import TrainingState, restore_state
-from deeploc_tf.training.classification import Classification
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.devices import choose_strategy, describe_strategy, first_device
-from deeploc_tf.training.evaluation import Evaluator
-from deeploc_tf.training.inpainting import Inpainting, PairEvaluator
 from deeploc_tf.training.interruptions import Checkpoints, FiniteLoss
 from deeploc_tf.training.learning import check_batch, check_outcome, check_plan, describe_network
 from deeploc_tf.training.optimization import averaged_weights, make_optimizer, make_variables
 from deeploc_tf.training.precision import computing_in, resolve_precision
 from deeploc_tf.training.run_folder import Run, as_it_began, open_for_training
+from deeploc_tf.training.tasks import TASKS, SplitEvaluator, Task
 from deeploc_tf.training.transfer import begin_with, check_transfer, load_source
 from deeploc_tf.training.watching import watchers, write_projector
 from deeploc_tf.training.workers import folder_of_this_worker, this_worker
@@ -38,8 +37,6 @@ from tfrecords.verify import verify
 
 _EVALUATED = ("validation", "test")
 
-Task = Classification | Inpainting
-
 
 @our_settings()
 def fit(
@@ -47,6 +44,7 @@ def fit(
     run: str | Path,
     config: FitConfig | None = None,
     *,
+    network: Callable[..., keras.Model] | None = None,
     initial_run: str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoint_steps: int | None = None,
@@ -71,6 +69,9 @@ def fit(
             `validation` and `test`.
         run: folder to make, or that an earlier start with the same records and settings made.
         config: settings; None: the defaults.
+        network: makes a functional model from raw crops to features in place of DeepLoc, see
+            `deeploc_tf.models.networks.with_heads`; the run stores its name, and to go on, it is
+            given again.
         initial_run: a finished run of the same network, to begin with its weights; the head's are
             new.
         callbacks: further Keras callbacks; a training that resumes in an epoch begins it for them.
@@ -103,12 +104,14 @@ def fit(
         TrainingStoppedError: `should_stop` said so; the same call goes on.
     """
     note = note or (lambda _: None)
-    config = as_it_began(run, config or FitConfig(), note)
+    config = config or FitConfig()
+    if network is not None:
+        given = {"network": register_network(network)}
+        config = FitConfig(**config.model_dump(exclude_unset=True) | given)
+    config = as_it_began(run, config, note)
     manifest = with_usual_splits(verify(records))
     warn_of_unused_splits(manifest)
-    kind = Inpainting if config.method == "inpainting" else Classification
-    task: Task = kind(records, manifest, config)
-    check_batch(config)
+    task = TASKS.get(config.method).load()(records, manifest, config)
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -119,6 +122,7 @@ def fit(
     device = first_device(strategy)
     with placed_on(device):
         twin = task.build()  # on one device: it is evaluated and saved
+    check_batch(twin, config)
     check_transfer(twin, config, source)
     averaged = _views(twin, task.test_time)
     precision = resolve_precision(config.precision, strategy)
@@ -276,7 +280,7 @@ def _is_over(state: TrainingState, config: FitConfig) -> bool:
 
 def _finish(
     folder: Run,
-    evaluator: Evaluator | PairEvaluator,
+    evaluator: SplitEvaluator,
     state: TrainingState,
     test_time: str,
     averaged: Sequence[View],

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from deeploc_tf.models.choices import INPAINTING_NORMALIZATIONS
 from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.models.inpainting import PairedCellInpainting
 from deeploc_tf.models.views import View
@@ -18,6 +19,7 @@ from deeploc_tf.pipeline.pairs import Pairs, evaluation_pairs, training_pairs
 from deeploc_tf.training.config import FitConfig
 from tfrecords.errors import SplitError
 from tfrecords.manifest import Manifest
+from tfrecords.schema import Schema
 
 _BATCH_SIZE = 64
 _FEWEST = 2  # cells of a group that is evaluated: every cell that has a partner
@@ -60,6 +62,16 @@ class Inpainting:
             raise SplitError(msg)
         if config.patience:
             self._pairs_of("validation")  # refused now rather than after the first epoch
+
+    @staticmethod
+    def class_names(config: FitConfig, manifest: Manifest) -> list[tuple[str, ...]]:  # noqa: ARG004
+        """None: it predicts pixels."""
+        return []
+
+    @staticmethod
+    def resolved(config: FitConfig, schema: Schema) -> dict[str, Any]:  # noqa: ARG004
+        """The normalization."""
+        return {"normalization": config.normalization or INPAINTING_NORMALIZATIONS[0]}
 
     def describe(self) -> str:
         """Sentences about the pairs of an epoch, and about the cells left out."""

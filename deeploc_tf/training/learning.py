@@ -12,7 +12,6 @@ from typing import Any
 
 import keras
 
-from deeploc_tf.models.deeploc import PRESETS
 from deeploc_tf.models.views import window_size
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.optimization import warmup_steps
@@ -58,7 +57,7 @@ def check_plan(
     _check_size(model)
     if not config.epochs:
         return
-    if _normalizes_dense(config) and config.batch_size < _FEW_IN_A_BATCH:
+    if _normalizes_vectors(model) and config.batch_size < _FEW_IN_A_BATCH:
         _logger.warning(
             "Batch normalization over %d crops is little more than noise. Use a --batch-size of %d "
             "or more.",
@@ -75,17 +74,16 @@ def check_plan(
         )
 
 
-def check_batch(config: FitConfig) -> None:
+def check_batch(model: keras.Model, config: FitConfig) -> None:
     """Refuse batches from which nothing can be learnt.
 
     Raises:
         ValueError: batch normalization of single crops, whose outputs tell nothing of them.
     """
-    if _normalizes_dense(config) and config.batch_size == 1:
+    if config.batch_size == 1 and _normalizes_vectors(model):
         msg = (
             "Batch normalization of dense layers needs several crops per batch: of one crop it "
-            f"makes the same numbers always. Received: batch_size=1, preset={config.preset!r}. "
-            "Use a batch size of 8 or more."
+            "makes the same numbers always. Received: batch_size=1. Use a batch size of 8 or more."
         )
         raise ValueError(msg)
 
@@ -114,8 +112,11 @@ def check_outcome(metrics: dict[str, Any], steps_per_epoch: int, best_epoch: int
             return
 
 
-def _normalizes_dense(config: FitConfig) -> bool:
-    return config.method == "classification" and PRESETS[config.preset].dense_batch_norm
+def _normalizes_vectors(model: keras.Model) -> bool:
+    return any(
+        isinstance(layer, keras.layers.BatchNormalization) and len(layer.output.shape) == 2
+        for layer in model.layers
+    )
 
 
 def _check_size(model: keras.Model) -> None:
@@ -179,6 +180,8 @@ def _check_better_than_chance(split: str, found: dict[str, Any]) -> None:
     if "explained_variance" in found:
         name, chance, clearly = "explained variance", 0.0, 0.0
         score = found["explained_variance"]
+    elif "per_class" not in found:
+        return
     else:
         several = "macro_ap" in found
         present = [of for of in found["per_class"].values() if of["support"]]

@@ -13,8 +13,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deeploc_tf.models import addons
-from deeploc_tf.pipeline.classes import Classes, count_classes, kinds
+from deeploc_tf.pipeline.classes import Classes, count_classes
 from deeploc_tf.pipeline.sampling import draws_of_a_class
+from deeploc_tf.pipeline.targets import kinds
+from deeploc_tf.training.choices import LOSSES, Objective
 from deeploc_tf.training.config import FitConfig
 from tfrecords.errors import SplitError
 from tfrecords.manifest import Manifest
@@ -138,11 +140,13 @@ def make_loss(config: FitConfig, *classes: Classes) -> keras.losses.Loss:
         config: settings.
         classes: of each head; none of them: one head, one label a crop, none rare.
     """
-    losses = [_head_loss(config, of_head) for of_head in classes] or [_head_loss(config, None)]
-    if config.loss == "triplet":
+    chosen = LOSSES.get(config.loss)
+    of_logits = CROSS_ENTROPY if chosen.of_features else chosen
+    losses = [of_logits.make(config, of_head) for of_head in classes or (None,)]
+    if chosen.of_features:
         logits, rest = slice(len(classes[0].names)), slice(len(classes[0].names), None)
-        triplets = TripletLoss(config.triplet_margin)
-        return JointLoss([Part(losses[0], logits, logits), Part(triplets, logits, rest)])
+        of_features = chosen.make(config, classes[0])
+        return JointLoss([Part(losses[0], logits, logits), Part(of_features, logits, rest)])
     if len(losses) == 1:
         return losses[0]
     weights = (1.0, config.protein_weight)
@@ -150,14 +154,19 @@ def make_loss(config: FitConfig, *classes: Classes) -> keras.losses.Loss:
     return JointLoss([Part(*part) for part in zip(losses, columns, columns, weights, strict=True)])
 
 
-def _head_loss(config: FitConfig, classes: Classes | None) -> ClassificationLoss:
+def _of_logits(config: FitConfig, classes: Classes | None, gamma: float) -> ClassificationLoss:
     weighted = classes is not None and config.class_weights == "balanced"
     return ClassificationLoss(
         multi_label=classes is not None and classes.multi_label,
-        gamma=config.focal_gamma if config.loss == "focal" else 0.0,
+        gamma=gamma,
         weights=balanced_weights(classes) if weighted and classes else None,
         label_smoothing=config.label_smoothing,
     )
+
+
+CROSS_ENTROPY = Objective(lambda config, classes: _of_logits(config, classes, 0.0))
+FOCAL = Objective(lambda config, classes: _of_logits(config, classes, config.focal_gamma))
+TRIPLET = Objective(lambda config, _: TripletLoss(config.triplet_margin), of_features=True)
 
 
 def make_accuracies(*classes: Classes) -> list[keras.metrics.Metric]:
@@ -223,6 +232,12 @@ def check_records(manifest: Manifest, config: FitConfig) -> tuple[Classes, ...]:
         )
         raise SplitError(msg)
     heads = tuple(count_classes(manifest, kind) for kind in kinds(config.target))
+    if len(heads) > 1 and LOSSES.get(config.loss).of_features:
+        msg = (
+            "A loss of the features needs one head. Received: "
+            f"loss={config.loss!r}, target={config.target!r}. Choose one target."
+        )
+        raise ValueError(msg)
     for classes in heads:
         _check_classes(classes, config)
     if config.patience and not has_known_classes(manifest, heads[0], "validation"):
@@ -241,10 +256,10 @@ def _check_classes(classes: Classes, config: FitConfig) -> None:
             f"{classes.kind} {classes.names[0]!r} alone. Rebuild the records with more of them."
         )
         raise SplitError(msg)
-    if classes.multi_label and config.loss == "triplet":
+    if classes.multi_label and LOSSES.get(config.loss).of_features:
         msg = (
-            "Triplets need one class a crop. Received: loss='triplet', records with several labels "
-            "a crop. Use target='protein'."
+            f"A loss of the features needs one class per crop. Received: loss={config.loss!r}, "
+            "records with several labels per crop. Use target='protein'."
         )
         raise SplitError(msg)
 

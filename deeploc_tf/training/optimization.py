@@ -13,6 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deeploc_tf.models import addons
+from deeploc_tf.training.choices import OPTIMIZERS, SCHEDULES
 from deeploc_tf.training.config import FitConfig
 
 
@@ -56,11 +57,37 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-_KINDS = {
-    "adamw": keras.optimizers.AdamW,
-    "adam": keras.optimizers.Adam,
-    "sgd": keras.optimizers.SGD,
-}
+Chosen = tuple[Any, dict[str, Any]]  # class of an optimizer, and its arguments
+
+
+def adamw(config: FitConfig) -> Chosen:
+    """Adam with decoupled weight decay."""
+    return keras.optimizers.AdamW, {"beta_1": config.beta_1, "weight_decay": config.weight_decay}
+
+
+def adam(config: FitConfig) -> Chosen:
+    """Adam."""
+    return keras.optimizers.Adam, {"beta_1": config.beta_1}
+
+
+def sgd(config: FitConfig) -> Chosen:  # noqa: ARG001 - nothing of it is a setting
+    """Stochastic gradient descent with Nesterov momentum."""
+    return keras.optimizers.SGD, {"momentum": 0.9, "nesterov": True}
+
+
+def lamb(config: FitConfig) -> Chosen:
+    """LAMB, of Keras or else of tensorflow-addons.
+
+    Raises:
+        ValueError: that of tensorflow-addons is to average weights, which it cannot.
+    """
+    if config.ema_momentum > 0 and not hasattr(keras.optimizers, "Lamb"):
+        msg = (
+            "LAMB of tensorflow-addons averages no weights. Received: optimizer='lamb', "
+            f"ema_momentum={config.ema_momentum}. Use ema_momentum=0 with it."
+        )
+        raise ValueError(msg)
+    return addons.lamb_class(), {"beta_1": config.beta_1}
 
 
 def make_optimizer(config: FitConfig, steps_per_epoch: int, num_replicas: int = 1) -> Any:
@@ -70,7 +97,7 @@ def make_optimizer(config: FitConfig, steps_per_epoch: int, num_replicas: int = 
         ValueError: this environment has no such optimizer, none that averages weights, or none that
             clips the gradient of several replicas as a whole.
     """
-    rate = _rate(config, steps_per_epoch)
+    rate = SCHEDULES.get(config.schedule)(config, steps_per_epoch)
     arguments: dict[str, Any] = {}
     if config.clip_norm is not None:
         if num_replicas > 1 and not keras.__version__.startswith("2."):
@@ -82,23 +109,11 @@ def make_optimizer(config: FitConfig, steps_per_epoch: int, num_replicas: int = 
             raise ValueError(msg)
         arguments["global_clipnorm"] = config.clip_norm
     if config.ema_momentum > 0:
-        if config.optimizer == "lamb" and not hasattr(keras.optimizers, "Lamb"):
-            msg = (
-                "LAMB of tensorflow-addons averages no weights. Received: optimizer='lamb', "
-                f"ema_momentum={config.ema_momentum}. Use ema_momentum=0 with it."
-            )
-            raise ValueError(msg)
         arguments |= {"use_ema": True, "ema_momentum": config.ema_momentum}
-    kind: Any = addons.lamb_class() if config.optimizer == "lamb" else _KINDS[config.optimizer]
-    if config.optimizer == "sgd":
-        arguments |= {"momentum": 0.9, "nesterov": True}
-    else:
-        arguments["beta_1"] = config.beta_1
-    if config.optimizer == "adamw":
-        arguments["weight_decay"] = config.weight_decay
+    kind, own = OPTIMIZERS.get(config.optimizer)(config)
     if config.ema_momentum > 0 and config.ema_warmup:
         kind = _with_warmup(kind)
-    return kind(rate, **arguments)
+    return kind(rate, **arguments, **own)
 
 
 def _with_warmup(kind: Any) -> Any:
@@ -118,13 +133,20 @@ def _with_warmup(kind: Any) -> Any:
     return WithWarmup
 
 
-def _rate(config: FitConfig, steps_per_epoch: int) -> Any:
-    if config.schedule == "cosine":
-        warmup = warmup_steps(config, steps_per_epoch)
-        return WarmupCosine(config.learning_rate, warmup, config.epochs * steps_per_epoch)
-    if config.schedule == "step":  # Kraus et al. 2017, who began at 0.1
-        return keras.optimizers.schedules.ExponentialDecay(config.learning_rate, 25, 0.96)
+def cosine(config: FitConfig, steps_per_epoch: int) -> WarmupCosine:
+    """Linear warmup, then half a cosine down to 0."""
+    warmup = warmup_steps(config, steps_per_epoch)
+    return WarmupCosine(config.learning_rate, warmup, config.epochs * steps_per_epoch)
+
+
+def constant(config: FitConfig, steps_per_epoch: int) -> float:  # noqa: ARG001 - as all schedules
+    """The same rate throughout."""
     return config.learning_rate
+
+
+def step(config: FitConfig, steps_per_epoch: int) -> Any:  # noqa: ARG001 - as all schedules
+    """Exponential decay by 0.96 every 25 steps, as Kraus et al. 2017, who began at 0.1."""
+    return keras.optimizers.schedules.ExponentialDecay(config.learning_rate, 25, 0.96)
 
 
 def warmup_steps(config: FitConfig, steps_per_epoch: int) -> int:

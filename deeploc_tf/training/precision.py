@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from deeploc_tf.models.hardware import cpu_has_bfloat16, gpus_have_bfloat16
 from deeploc_tf.models.keras_settings import our_settings
+from deeploc_tf.training.choices import Precision
 
 _POLICIES = {
     "float32": "float32",
@@ -21,7 +22,7 @@ _POLICIES = {
 }
 
 
-def resolve_precision(precision: str, strategy: tf.distribute.Strategy) -> str:
+def resolve_precision(precision: Precision, strategy: tf.distribute.Strategy) -> str:
     """What "auto" means on the devices of a strategy: bfloat16 where they multiply it in hardware.
 
     Args:

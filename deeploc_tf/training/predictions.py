@@ -16,7 +16,7 @@ from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.models.trained import TrainedModel
 from deeploc_tf.models.views import View
 from deeploc_tf.pipeline.batches import batches, running_on
-from deeploc_tf.pipeline.classes import Kind
+from deeploc_tf.pipeline.targets import Kind
 from tfrecords.errors import DamagedRecordsError
 from tfrecords.manifest import Manifest
 

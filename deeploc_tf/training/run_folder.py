@@ -16,7 +16,6 @@ Every file is old or new, never a mixture; the model comes last.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import platform
 import re
@@ -30,12 +29,10 @@ import pandas as pd
 import pydantic
 
 from deeploc_tf.backend import environment_variables
-from deeploc_tf.models.deeploc import resolve_preset
-from deeploc_tf.models.inpainting import INPAINTING_NORMALIZATIONS
 from deeploc_tf.models.keras_settings import keras_settings
 from deeploc_tf.models.trained import CONFIG_NAME, MODEL_NAME, read_config
-from deeploc_tf.pipeline.classes import count_classes, kinds
 from deeploc_tf.training.config import FitConfig
+from deeploc_tf.training.tasks import TASKS
 from deeploc_tf.version import __version__
 from tfrecords.errors import OutputExistsError, RecordsError
 from tfrecords.locking import locked
@@ -130,8 +127,7 @@ def open_for_training(
         RecordsError: the folder belongs to other records, other settings or another version.
     """
     path = Path(path)
-    told = () if config.method == "inpainting" else kinds(config.target)
-    names = [count_classes(manifest, kind).names for kind in told]
+    names = TASKS.get(config.method).load().class_names(config, manifest)
     run = Run(path, config, manifest.schema, manifest.digest, *names)
     if (path / CONFIG_NAME).exists():
         existing = open_run(path)
@@ -236,9 +232,13 @@ def open_run(path: str | Path) -> Run:
     try:
         config = FitConfig.model_validate(values["config"])
     except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        where = "".join(f"{name}: " for name in problem["loc"])
         msg = (
-            f"{CONFIG_NAME} must hold settings of this version. Received: {str(path)!r} with "
-            f"{error.error_count()} that it does not know. Train in another folder."
+            f"{CONFIG_NAME} must hold settings of this version, and name what is installed. "
+            f"Received: {str(path)!r} with {where}{problem['msg'].removeprefix('Value error, ')}"
+            f"{'' if problem['msg'][-1] in '.?' else '.'} Install or register what it names, or "
+            "train in another folder."
         )
         raise RecordsError(msg) from error
     schema = Schema.from_json(values["schema"])
@@ -267,18 +267,7 @@ def _write_config(run: Run) -> None:
 
 def _resolved(config: FitConfig, schema: Schema) -> dict[str, Any]:
     """What became of the settings that are None."""
-    if config.method == "inpainting":
-        return {"normalization": config.normalization or INPAINTING_NORMALIZATIONS[0]}
-    preset = resolve_preset(
-        config.preset,
-        schema.image_shape,
-        mask=config.mask,
-        crop_size=config.crop_size,
-        normalization=config.normalization,
-        augmentation=config.augmentation,
-        dense_units=config.dense_units,
-    )
-    return {**dataclasses.asdict(preset), "scaled_by": "cell" if config.mask else "crop"}
+    return TASKS.get(config.method).load().resolved(config, schema)
 
 
 def _is_foreign(path: Path) -> bool:

@@ -96,7 +96,8 @@ class TrainingImages(keras.callbacks.Callback):
         self._done = True
         inputs = tf.nest.map_structure(lambda x: x[:_MOST_IMAGES], self.first_batch())
         with placed_on(self.device):
-            images = colored(preprocessing(self.twin)(inputs, training=True).numpy())
+            images = preprocessing(self.twin)(inputs, training=True).numpy()
+            images = colored(images.astype(np.float32))
         writer = tf.summary.create_file_writer(str(self.logs))
         with writer.as_default():
             tf.summary.image("training_batch", images, step=epoch, max_outputs=_MOST_IMAGES)
@@ -104,9 +105,12 @@ class TrainingImages(keras.callbacks.Callback):
 
 
 def preprocessing(model: keras.Model) -> keras.Model:
-    """The model up to what its network sees, float32 `(batch_size, height, width, channels)`."""
+    """The model up to what its network sees, `(batch_size, height, width, channels)`.
+
+    Of a network of one's own, whose preprocessing nobody knows, that is the crop itself.
+    """
     names = {layer.name for layer in model.layers}
-    last = next(name for name in _PREPROCESSING if name in names)
+    last = next((name for name in _PREPROCESSING if name in names), "image")
     return keras.Model(model.input, model.get_layer(last).output)
 
 
