@@ -18,7 +18,8 @@ protein, group
 
 Splits have further spellings: `val`, `valid` and `dev` are `validation`. Wells `A1`, `A01` and
 `r01c01` are one. Proteins that differ in case alone may be alleles: `distinct_case` lets them be.
-Letters of another alphabet that look like Latin ones are refused for every kind beside those.
+Letters of another alphabet that look like Latin ones, and whole numbers with and without a sign or
+a decimal point (`1`, `+1`, `1.0`), are refused for every kind beside those.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ _LOOKALIKES = str.maketrans(
 )
 # A zero that begins a whole number; those of 1.05 are behind a decimal point and mean something.
 _LEADING_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
+_WHOLE = re.compile(r"\+?([0-9]+)(?:\.0*)?")
 _WELL = re.compile(r"([A-Za-z]{1,2})0*([0-9]{1,2})")
 _ROW_AND_COLUMN = re.compile(r"[Rr]0*([0-9]{1,2})[Cc]0*([0-9]{1,2})")
 _WELL_ROWS, _WELL_COLUMNS = 32, 48  # of a plate of 1,536 wells, the largest
@@ -104,7 +106,9 @@ def loose_form(name: str, kind: Kind, *, distinct_case: bool = False) -> str:
     if not name.isascii():
         name = unicodedata.normalize("NFKC", tidy(name)).translate(_LOOKALIKES)
     form = same_form(name, kind)
-    return _LEADING_ZEROS.sub("", form if distinct_case else form.casefold())
+    form = _LEADING_ZEROS.sub("", form if distinct_case else form.casefold())
+    whole = _WHOLE.fullmatch(form)  # programs write 1 as 1.0 where a number is missing elsewhere
+    return whole[1] if whole else form
 
 
 def kind_of_column(name: str) -> Kind:
@@ -226,7 +230,8 @@ def unified(
         pairs = ", ".join(" and ".join(_told_apart(*pair)) for pair in conflicts[:_NAMED])
         more = f" ({len(conflicts)} such pairs)" if len(conflicts) > 1 else ""
         msg = (
-            f"{what} must differ in more than case, leading zeros and letters that look alike. "
+            f"{what} must differ in more than case, leading zeros, a decimal .0 and letters that "
+            "look alike. "
             f"Received: {pairs}{more}. Spell what is one name in one way, and name what are two "
             "names clearly."
         )

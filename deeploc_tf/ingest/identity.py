@@ -89,12 +89,22 @@ def unified_names(
 
 
 def find_column(columns: Iterable[str], name: str) -> str | None:
-    """The column that a person would call so; None if there is none, or more than one."""
+    """The column that a person would call so, or None.
+
+    Raises:
+        SourceError: more than one differs from it in case or spaces alone.
+    """
     known = list(map(str, columns))
     if name in known:
         return name
     alike = [column for column in known if tidy(column).casefold() == name.casefold()]
-    if len(alike) != 1:
+    if len(alike) > 1:
+        msg = (
+            f"Only one column may be called {name!r}, whatever its case. Received: "
+            f"{', '.join(map(repr, alike))}. Name the one that is meant, or rename the others."
+        )
+        raise SourceError(msg)
+    if not alike:
         return None
     _log.info(f"Column {alike[0]!r} is taken as {name!r}.")
     return alike[0]

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 Unknown = Literal["refuse", "skip"]
 _NAMED = 5  # values in a message
-_MISSING = ("nan", "NaN", "None", "<NA>")  # what programs write where there is no value
+# What pandas, R, databases and spreadsheets write where there is no value.
+_MISSING = frozenset(
+    "nan NaN -nan None <NA> NA N/A n/a #N/A #NA NULL null NaT".split()  # noqa: SIM905 -- a list
+)
 
 
 @dataclasses.dataclass(frozen=True)

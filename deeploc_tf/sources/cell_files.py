@@ -22,7 +22,7 @@ from deeploc_tf.sources.images import (
 )
 from deeploc_tf.sources.likeness import OneChannel, check_different
 from deeploc_tf.sources.masks import as_mask
-from deeploc_tf.sources.source import UNREADABLE, RejectedCrop, StampedPixels
+from deeploc_tf.sources.source import UNREADABLE, RejectedCrop, SourceError, StampedPixels
 
 _LOOKED_AT = 16  # first cells whose files may say the pixel size, or may lack channels
 
@@ -95,6 +95,7 @@ class CellFiles:
         if self._in_one_file and self._layout is None and failures:
             raise failures[0]
         self._hold_pixel_size()
+        self._check_orientation()
         self._note()
 
     def _learn(self, position: int, path: str | None, name: str, failures: list[Exception]) -> None:
@@ -127,6 +128,39 @@ class CellFiles:
         if self._layout is not None:
             likeness = dataclasses.replace(self._layout.likeness, size=self._size)
             self._layout = dataclasses.replace(self._layout, likeness=likeness)
+
+    def _check_orientation(self) -> None:
+        """Refuse files of a cell that show it in several ways, since none of them is turned.
+
+        Masks seldom say one.
+
+        Raises:
+            SourceError: there are such.
+        """
+        rules = [self._rules[position] for position in sorted(self._rules)]
+        for rule in rules:
+            first, found = (r.likeness.orientation for r in (rules[0], rule))
+            if found != first and not (rule.channel is None and found == 1):
+                msg = (
+                    "The files of a cell must have one orientation, which is not applied. "
+                    f"Received: {first} and, in those of {rule.channel or 'the masks'}, {found}. "
+                    "Turn the pixels of one kind."
+                )
+                raise SourceError(msg)
+
+    def check_labels(self, found: ImageDescription, name: str) -> None:
+        """Refuse a label image that is to be turned otherwise than its field.
+
+        Raises:
+            RejectedCrop: it is.
+        """
+        rule = self._rules.get(0)
+        if found.orientation not in (1, rule.likeness.orientation if rule else 1):
+            msg = (
+                "A label image must have the orientation of its field. Received: "
+                f"{found.orientation} in {name}. Turn its pixels, or remove the tag."
+            )
+            raise RejectedCrop(msg, reason="orientation differs")
 
     def _note(self) -> None:
         """Say what a person may not expect."""

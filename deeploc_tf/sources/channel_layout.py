@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -169,13 +170,24 @@ def find_axes(description: ImageDescription, axes: Axes | None, name: str) -> st
 def _names(description: ImageDescription, wanted: Sequence[str], count: int) -> tuple[str, ...]:
     """What a file calls its `count` channels; labels of planes count where they are names of some.
 
-    ImageJ's labels are names of channels, of files or of anything else.
+    ImageJ's labels are names of channels, of files or of anything else. `c:1/2 - GFP` or
+    `a_gfp.tif` is known by the channel in it where each label has another one.
     """
+    mentioned = tuple(_mentioned(label, wanted) for label in description.labels)
+    if not description.channels and all(mentioned) and len(set(mentioned)) == count:
+        return mentioned
     for names in (description.channels, description.labels):
         is_label = names is description.labels
         if len(names) == count and not (is_label and set(_forms(names)).isdisjoint(_forms(wanted))):
             return names
     return ()
+
+
+def _mentioned(label: str, wanted: Sequence[str]) -> str:
+    """The one of the channels whose name is a word of the label, or ""."""
+    words = set(re.split(r"[^a-z0-9]+", same_form(label, "channel")))
+    found = [name for name in wanted if len(name) > 1 and same_form(name, "channel") in words]
+    return found[0] if len(found) == 1 else ""
 
 
 def _are_different(names: Sequence[str]) -> bool:

@@ -173,7 +173,9 @@ class FieldImages:
         if not Path(path).exists():
             msg = f"Every field must have a label image. Received: {name}, which does not exist."
             raise RejectedCrop(msg, reason="label image is missing")
-        labels = as_labels(read_stack(path)[0], name)
+        pixels, description = read_stack(path)
+        self._reader.check_labels(description, name)
+        labels = as_labels(pixels, name)
         if labels.shape != size:
             msg = (
                 "A label image must have the size of its field. Received: "

@@ -98,6 +98,7 @@ def _open(folder: Path, max_pixels: int) -> tuple[ImageDescription, ZarrArray]:
     if len(axes) != len(array.shape) or len(set(axes)) != len(axes) or axes[-2:] != ["Y", "X"]:
         msg = f"it has axes {axes} for shape {array.shape}"
         raise BadImage(msg)
+    _check_dimensions(axes, array)
     kept = [i for i, axis in enumerate(axes) if axis in "YX" or array.shape[i] > 1]
     count = array.shape[axes.index("C")] if "C" in axes else 1
     description = ImageDescription(
@@ -107,6 +108,14 @@ def _open(folder: Path, max_pixels: int) -> tuple[ImageDescription, ZarrArray]:
         size=_pixel_size(image, finest),
     )
     return description, array
+
+
+def _check_dimensions(axes: Sequence[str], array: ZarrArray) -> None:
+    """Refuse an array that calls its axes by the names of others, as a transposed one does."""
+    found = [str(name or "").upper() for name in array.dimension_names]
+    if any(name in axes and name != axis for name, axis in zip(found, axes, strict=False)):
+        msg = f"its axes are {axes} by its image, and {found} by its array"
+        raise BadImage(msg)
 
 
 def _finest(

@@ -20,6 +20,13 @@ _MICROMETRES = {
     "pm": 1e-6,
     "Å": 1e-4,
 }
+_TYPES = {  # what OME-XML calls a type other than NumPy does
+    "bit": "bool",
+    "float": "float32",
+    "double": "float64",
+    "complex": "complex64",
+    "double-complex": "complex128",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,6 +40,7 @@ class OmeImage:
         channels: name of each channel, "" for one without; or () where none has one.
         size: of a pixel, or None where it is not said.
         pages: the directory of each plane.
+        dtype: name of the type of its pixels in NumPy, or "" where it is not said.
     """
 
     axes: str
@@ -41,6 +49,20 @@ class OmeImage:
     channels: tuple[str, ...]
     size: PixelSize | None
     pages: tuple[int, ...]
+    dtype: str = ""
+
+    def check_dtype(self, found: str) -> None:
+        """Refuse pixels of another type than is said, as a writer leaves that forgets a tag.
+
+        Signed numbers whose sign the TIFF tags do not tell would be large ones.
+
+        Raises:
+            BadImage: they are of another type.
+        """
+        # 1 bit and 8 bits of one are written for each other, and change no number
+        if self.dtype not in ("", "bool", found):
+            msg = f"its OME-XML says {self.dtype}, and its pixels are {found}"
+            raise BadImage(msg, "pixel type is not known")
 
 
 def parse_ome(text: str, num_pages: int, file_name: str = "") -> OmeImage:
@@ -82,6 +104,7 @@ def parse_ome(text: str, num_pages: int, file_name: str = "") -> OmeImage:
         channels=names if any(names) else (),
         size=_pixel_size(pixels.attrib),
         pages=pages,
+        dtype=_TYPES.get(pixels.get("Type", ""), pixels.get("Type", "")),
     )
 
 

@@ -35,5 +35,8 @@ def decode_png(data: bytes, max_pixels: int) -> NDArray[Any]:
     import imagecodecs
 
     png_shape(data, max_pixels)
+    if b"acTL" in data[: data.find(b"IDAT")]:  # which stands before the pixels of the first image
+        msg = "it holds several images (APNG)"
+        raise BadImage(msg, "several images in a file")
     image: NDArray[Any] = imagecodecs.png_decode(data)
     return image.astype(np.bool_) if data[24] == 1 else image

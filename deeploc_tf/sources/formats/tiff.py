@@ -22,6 +22,7 @@ from deeploc_tf.sources.formats.tiff_header import (
     check_directories,
     check_kind,
     check_strip,
+    check_strips,
     read_header,
 )
 from deeploc_tf.sources.formats.tiff_metadata import is_ome, one_plane_of_ome, resolution_size
@@ -56,6 +57,7 @@ def decode_tiff(
             description = _describe_plane(header, name)
             image = header.plain_pixels(data)
             if image is None:
+                header.check_deflated(data)
                 return _decode(data), description
             _before = PlainTiff.of(data, header, image, description)
             return image, description
@@ -68,7 +70,10 @@ def _describe_plane(header: TiffHeader, name: str) -> ImageDescription:
     text = header.description.decode("utf-8", errors="replace")
     channels: tuple[str, ...] = ()
     if is_ome(text):
-        channels, size = one_plane_of_ome(text.rstrip("\0"), name)
+        ome = one_plane_of_ome(text.rstrip("\0"), name)
+        if header.dtype is not None:
+            ome.check_dtype(header.dtype.name)
+        channels, size = ome.channels, ome.size
     else:
         size = resolution_size(text, header.resolution, tags.get(296, 2))
     return ImageDescription(
@@ -108,7 +113,9 @@ class TiffStack:
             if any(start + length > file_size for start, length in strips):
                 msg = "its pixels are cut"
                 raise BadImage(msg)
-            check_kind(int(page.photometric), int(page.compression), _number(page, 254, 0))
+            bits = page.bitspersample
+            check_kind(int(page.photometric), int(page.compression), _number(page, 254, 0), bits)
+            check_strips(_count_strips(page), math.prod(page.chunked))
             if (page.photometric == 0) != self.description.zero_is_white:
                 msg = "its planes differ in photometric interpretation"
                 raise BadImage(msg, "photometric interpretation differs")
@@ -120,12 +127,13 @@ class TiffStack:
         page = self.pages[0]
         if len(self.pages) > 1 or page.compression != 1 or len(page.databytecounts) != 1:
             return
-        plane = math.prod(page.shape) * page.dtype.itemsize
-        planes = math.prod(self.description.shape) * page.dtype.itemsize // max(plane, 1)
+        row = (page.imagewidth * page.samplesperpixel * page.bitspersample + 7) // 8
+        plane = page.imagedepth * page.imagelength * row
+        planes = math.prod(self.description.shape) // max(math.prod(page.shape), 1)
         if page.dataoffsets[0] + planes * plane > file_size:
             msg = "its pixels are cut"
             raise BadImage(msg)
-        if planes == 1 and page.dtype.itemsize * 8 == page.bitspersample:
+        if planes == 1:
             check_strip(page.databytecounts[0], plane)
 
     def pixels(self) -> NDArray[Any]:
@@ -148,6 +156,13 @@ def _check_sub_images(page: Any) -> None:
                 f"{tuple(page.shape)}"
             )
             raise BadImage(msg, "several images in a file")
+
+
+def _count_strips(page: Any) -> int:
+    """How many strips or tiles there are, of which tifffile passes over those behind the plane."""
+    tags = getattr(page, "tags", None)
+    starts = None if tags is None else tags.valueof(324 if page.is_tiled else 273)
+    return len(starts) if isinstance(starts, tuple) else len(page.dataoffsets)
 
 
 def _number(page: Any, tag: int, default: int) -> int:
@@ -186,6 +201,7 @@ def _ome_stack(tiff: Any, text: str, file_name: str) -> TiffStack:
     if any(page.shape != shape or page.dtype != pages[0].dtype for page in pages):
         msg = "its planes differ in shape or type"
         raise BadImage(msg)
+    ome.check_dtype(pages[0].dtype.name)
     samples = shape[axes.index("S")] if "S" in axes else 1
     if samples != ome.samples or (samples > 1 and "C" in ome.axes):
         msg = f"its OME-XML says {ome.samples} samples a pixel, and its planes are {axes} {shape}"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from deeploc_tf.sources.formats.description import PixelSize
-from deeploc_tf.sources.formats.ome_xml import parse_ome
+from deeploc_tf.sources.formats.ome_xml import OmeImage, parse_ome
 
 _IMAGEJ_UNIT = re.compile(r"^unit=(.*)$", re.MULTILINE)
 _IMAGEJ_MICROMETRES = {
@@ -28,8 +28,8 @@ def is_ome(text: str) -> bool:
     return text.rstrip("\0 \r\n\t").endswith("OME>")
 
 
-def one_plane_of_ome(text: str, file_name: str) -> tuple[tuple[str, ...], PixelSize | None]:
-    """Name of the channel, and pixel size, by the OME-XML of a file of one plane.
+def one_plane_of_ome(text: str, file_name: str) -> OmeImage:
+    """What OME-XML says of a file of one plane.
 
     Files of a folder differ in nothing but their UUID; without it most are answered from memory.
 
@@ -42,9 +42,8 @@ def one_plane_of_ome(text: str, file_name: str) -> tuple[tuple[str, ...], PixelS
 
 
 @functools.lru_cache(maxsize=64)
-def _one_plane_of_ome(text: str, file_name: str) -> tuple[tuple[str, ...], PixelSize | None]:
-    ome = parse_ome(text, 1, file_name)
-    return ome.channels, ome.size
+def _one_plane_of_ome(text: str, file_name: str) -> OmeImage:
+    return parse_ome(text, 1, file_name)
 
 
 @functools.lru_cache(maxsize=64)

@@ -46,6 +46,7 @@ class ZarrArray:
         index_bytes: how many bytes follow the numbers in an index (a checksum).
         blosc: whether chunks are compressed by Blosc.
         zarr_format: version of the metadata that all this comes from.
+        dimension_names: of the axes, None for one without; or () where nobody named them.
     """
 
     folder: Path
@@ -59,6 +60,7 @@ class ZarrArray:
     index_bytes: int = 0
     blosc: bool = False
     zarr_format: int = dataclasses.field(default=2, compare=False)
+    dimension_names: tuple[str | None, ...] = dataclasses.field(default=(), compare=False)
 
     @property
     def files(self) -> Iterator[tuple[tuple[int, ...], Path]]:
@@ -200,7 +202,14 @@ def _array_v2(folder: Path, values: dict[str, Any]) -> ZarrArray:
         separator=_separator(values.get("dimension_separator", ".")),
         blosc=compressor is not None and compressor["id"] == "blosc",
         zarr_format=2,
+        dimension_names=_dimension_names(folder),
     )
+
+
+def _dimension_names(folder: Path) -> tuple[str | None, ...]:
+    """What xarray calls the axes of an array of version 2, which has no place for them."""
+    attributes = read_json(folder / ".zattrs") if (folder / ".zattrs").exists() else {}
+    return tuple(attributes.get("_ARRAY_DIMENSIONS") or ())
 
 
 def _array_v3(folder: Path, values: dict[str, Any]) -> ZarrArray:
@@ -224,6 +233,7 @@ def _array_v3(folder: Path, values: dict[str, Any]) -> ZarrArray:
         separator=separator,
         blosc="blosc" in names,
         zarr_format=3,
+        dimension_names=tuple(values.get("dimension_names") or ()),
     )
     return _sharded(array, codecs[0]["configuration"]) if "sharding_indexed" in names else array
 

@@ -28,6 +28,7 @@ _SLICE_BYTES = 1 << 23  # read at once, because a file may be larger than memory
 _CHANNELS = re.compile(r"(?i)(.*/)?channels?[ _-]?(names?)?")
 _logger = logging.getLogger(__name__)
 _NAME = re.compile(r"(data|Index|Info)([1-9][0-9]*)")
+_NEARLY = re.compile(r"(?i)(data|index|info)[ _-]?[0-9]+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,12 @@ def members(file: h5py.File) -> list[Member]:
         match = _NAME.fullmatch(name)
         if match:
             numbers[match[1]].add(int(match[2]))
+        elif _NEARLY.fullmatch(name):
+            msg = (
+                "Data sets must be called data1, Index1, Info1, data2 and so on. Received: "
+                f"{name!r}, whose crops would be lost. Rename it."
+            )
+            raise SourceError(msg)
     if not numbers["data"]:
         held = ", ".join(sorted(file)[:10]) or "nothing"
         msg = f"A DeepLoc HDF5 file must hold `data1`. Received: a file that holds {held}."
