@@ -16,9 +16,10 @@ from deeploc_tf.benchmark.average_precision import (
     PrecisionRecallCurve,
     shared_terms,
 )
+from deeploc_tf.benchmark.choices import Kind
 from deeploc_tf.benchmark.meeting import Meeting
 from deeploc_tf.benchmark.scores import SCORES, Extent, Scoring
-from deeploc_tf.benchmark.similarity import Kind, similarities_of, usable_profiles
+from deeploc_tf.benchmark.similarity import similarities_of, usable_profiles
 from deeploc_tf.benchmark.standards import Standard, annotate
 from deeploc_tf.benchmark.terms import term_table
 

@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.benchmark.benchmark import StandardScores
+from deeploc_tf.benchmark.choices import Kind
 from deeploc_tf.benchmark.identifiers import IdentifierMap
-from deeploc_tf.benchmark.similarity import Kind, unusable_profiles, usable_profiles
+from deeploc_tf.benchmark.similarity import unusable_profiles, usable_profiles
 from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.profiles.tables import VectorTable
 

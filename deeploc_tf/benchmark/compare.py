@@ -9,12 +9,12 @@ from typing import Any
 
 from deeploc_tf.benchmark.benchmark import benchmark
 from deeploc_tf.benchmark.cells import table_scores
+from deeploc_tf.benchmark.choices import Kind
 from deeploc_tf.benchmark.comparable import comparable
 from deeploc_tf.benchmark.identifiers import IdentifierMap
 from deeploc_tf.benchmark.read_standards import read_standards, told_apart
 from deeploc_tf.benchmark.results import Comparison
 from deeploc_tf.benchmark.scores import Extent
-from deeploc_tf.benchmark.similarity import Kind
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.profiles.tables import VectorTable
 

@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.benchmark.average_precision import shared_terms
-from deeploc_tf.benchmark.similarity import Kind, similarities_of, usable_profiles
+from deeploc_tf.benchmark.choices import Kind
+from deeploc_tf.benchmark.similarity import similarities_of, usable_profiles
 from deeploc_tf.benchmark.standards import Standard, annotate
 from tfrecords.publishing import publishing
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
+from deeploc_tf.benchmark.choices import Kind
 from deeploc_tf.names import same_form
 
-Kind = Literal["cosine", "pearson", "spearman", "euclidean"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _LARGEST_MATRIX = 8192  # proteins; 256 MiB

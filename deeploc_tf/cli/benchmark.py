@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import Names
+from deeploc_tf.cli.parameters import LazyChoice, Names
 from deeploc_tf.cli.standard_files import reading_keywords, reading_options, told
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option("--random", type=click.IntRange(min=1), help="Add random vectors of so many numbers.")
 @click.option(
     "--similarity",
-    type=click.Choice(["cosine", "pearson", "spearman", "euclidean"]),
+    type=LazyChoice("deeploc_tf.benchmark.choices:Kind"),
     default="cosine",
     show_default=True,
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import Names, Numbers, Pair, together
+from deeploc_tf.cli.parameters import LazyChoice, Names, Numbers, Pair, together
 from deeploc_tf.cli.records_options import records_options, write_records
 from deeploc_tf.cli.sources import (
     Kind,
@@ -65,7 +65,7 @@ _options = together(
     ),
     click.option(
         "--keys",
-        type=click.Choice(["label", "protein"]),
+        type=LazyChoice("deeploc_tf.pipeline.targets:Kind"),
         help="Label dictionary: what its keys are.  [default: label]",
     ),
 )

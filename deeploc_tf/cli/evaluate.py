@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import device_option, test_time_option
+from deeploc_tf.cli.parameters import LazyChoice, device_option, test_time_option
 from deeploc_tf.cli.progress import Progress
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
+
+if TYPE_CHECKING:
+    from deeploc_tf.pipeline.targets import Kind
 
 EPILOG = """\b
 Examples:
@@ -38,7 +41,7 @@ _CHANCE = "chance"
 )
 @click.option(
     "--head",
-    type=click.Choice(["label", "protein"]),
+    type=LazyChoice("deeploc_tf.pipeline.targets:Kind"),
     help="Of a run towards both.  [default: what the run tells first]",
 )
 @test_time_option
@@ -51,7 +54,7 @@ def evaluate(
     records: Path,
     results: Path | None,
     splits: tuple[str, ...],
-    head: Literal["label", "protein"] | None,
+    head: Kind | None,
     test_time: str | None,
     batch_size: int,
     device: str,

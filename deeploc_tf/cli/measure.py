@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from deeploc_tf.cli.parameters import LazyChoice
 from deeploc_tf.cli.progress import Progress
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
@@ -22,7 +23,7 @@ Examples:
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option(
     "--kind",
-    type=click.Choice(["cellprofiler", "intensity", "pixels"]),
+    type=LazyChoice("deeploc_tf.features.choices:FeatureKind"),
     default="cellprofiler",
     show_default=True,
     help="CellProfiler's features by cp-measure (extra `cellprofiler`), plain numbers of "

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deeploc_tf.cli.parameters import LazyChoice
+
 if TYPE_CHECKING:
     from deeploc_tf.profiles.index import ApproximateIndex
     from deeploc_tf.profiles.neighbors import Space
@@ -28,7 +30,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("-k", "--number", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option(
     "--similarity",
-    type=click.Choice(["cosine", "pearson", "euclidean"]),
+    type=LazyChoice("deeploc_tf.profiles.choices:Similarity"),
     default="cosine",
     show_default=True,
     help="Of two profiles; euclidean: minus the distance.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeploc_tf.cli.benchmark import Bytes
-from deeploc_tf.cli.parameters import Names, Pair
+from deeploc_tf.cli.parameters import LazyChoice, Names, Pair
 from deeploc_tf.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option(
     "--method",
-    type=click.Choice(["mean", "median", "trimmed_mean", "modz"]),
+    type=LazyChoice("deeploc_tf.profiles.choices:Method"),
     default="mean",
     show_default=True,
     help="What a profile is of its cells.",
@@ -51,7 +51,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--normalize",
-    type=click.Choice(["center", "standardize", "mad"]),
+    type=LazyChoice("deeploc_tf.profiles.choices:NormalizationKind"),
     help="Shift and scale each feature: by mean; mean and standard deviation; median and MAD.",
 )
 @click.option("--by", type=Names(), default=(), help="Columns whose groups are normalized apart.")

@@ -8,12 +8,13 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.features.cellprofiler import cellprofiler_features
+from deeploc_tf.features.choices import FeatureKind
 from deeploc_tf.features.crops import CropBatch, column_types, crop_batches
 from deeploc_tf.features.intensity import Intensity
 from deeploc_tf.features.masks import otsu_mask
@@ -31,7 +32,7 @@ from tfrecords.publishing import check_absent
 from tfrecords.schema import Schema
 from tfrecords.verify import verify
 
-KINDS = ("cellprofiler", "intensity", "pixels")
+KINDS: tuple[FeatureKind, ...] = get_args(FeatureKind)
 WHOLE_CROP = "none"
 _CROPS_OF_A_PART = 64
 _FIT_SPLIT = "train"

@@ -6,16 +6,16 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.profiles.choices import Similarity
 from deeploc_tf.profiles.reading import check_proteins, read_profiles
 from deeploc_tf.profiles.tables.row_table import is_row_table, open_rows
 from tfrecords.errors import did_you_mean
 
-Similarity = Literal["cosine", "pearson", "euclidean"]
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
 
 _BLOCK_BYTES = 256 << 20  # of similarities

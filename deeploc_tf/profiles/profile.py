@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.profiles.by_protein import MEMORY, means_by_replicate, vectors_by_protein
+from deeploc_tf.profiles.choices import Method
 from deeploc_tf.profiles.fitting import TransformSettings, fit_transform, group_codes
 from deeploc_tf.profiles.summaries import (
     METHODS,
     SUMMARIES,
-    Method,
     dispersion,
     half_widths,
     standard_errors,

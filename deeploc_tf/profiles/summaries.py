@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-Method = Literal["mean", "median", "trimmed_mean", "modz"]
+from deeploc_tf.profiles.choices import Method
+
 METHODS: tuple[Method, ...] = get_args(Method)
 
 TRIMMED = 0.1

@@ -12,17 +12,16 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.profiles import lacking
+from deeploc_tf.profiles.choices import NormalizationKind, ProjectionKind
 from tfrecords.publishing import publishing
 
-NormalizationKind = Literal["center", "standardize", "mad"]
-ProjectionKind = Literal["sphere", "pca"]
-NORMALIZATIONS: tuple[NormalizationKind, ...] = ("center", "standardize", "mad")
+NORMALIZATIONS: tuple[NormalizationKind, ...] = get_args(NormalizationKind)
 
 FORMAT_VERSION = 1
 MAD_TO_DEVIATION = 1.4826  # of a normal distribution

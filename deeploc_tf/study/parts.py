@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
+from deeploc_tf.features.choices import FeatureKind
 from deeploc_tf.models.choices import TestTime
 from deeploc_tf.simulation.function import STANDARDS
 from deeploc_tf.simulation.simulate import PROTEOME, Screen, check_settings
@@ -138,7 +139,7 @@ class FeaturesMethod(Part):
     """
 
     kind: Literal["features"]
-    features: Literal["cellprofiler", "intensity", "pixels"]
+    features: FeatureKind
     transform: Transform = Transform()
 
 

@@ -1,0 +1,7 @@
+"""How profiles can be compared, by name; in a file that imports nothing, for the command line."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Kind = Literal["cosine", "pearson", "spearman", "euclidean"]
