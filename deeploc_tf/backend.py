@@ -17,6 +17,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "floatx": ("float16", "float32", "float64"),
     "image_data_format": ("channels_last", "channels_first"),
 }
+_DEFAULTS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
 # What computes differently, or on other devices, where one of these is set.
 _VARIABLES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE", "OMP_NUM_THREADS", "XLA_FLAGS")
 # Not all of TF_: Terraform keeps secrets in TF_VAR_.
@@ -64,8 +65,45 @@ def check_keras() -> None:
         raise KerasBackendError(msg)
 
 
+def odd_settings() -> list[str]:
+    """Sentences about what `keras.json` says though `check_keras` finds that networks can be made.
+
+    Our networks compute alike whatever it says; other code that uses Keras does not, and the
+    networks of `keras.applications` take images with channels last only.
+
+    Raises:
+        KerasBackendError: the file cannot be read.
+    """
+    path = _settings_path()
+    try:
+        settings = json.loads(_read_text(path))
+    except KerasBackendError:
+        raise
+    except ValueError as error:
+        must, received = "be JSON, or Keras passes over it", str(error)
+    else:
+        must = (
+            "hold Keras' own defaults, or code of Keras computes otherwise; our networks do not, "
+            "but backbones are refused unless images have their channels last"
+        )
+        received = ", ".join(
+            f"{name}={settings[name]!r}"
+            for name, default in _DEFAULTS.items()
+            if settings.get(name, default) != default
+        )
+    if not received:
+        return []
+    return [
+        f"keras.json must {must}. Received: {received} in {path}. Correct it, or remove the file."
+    ]
+
+
 def backend() -> tuple[str, str]:
-    """The backend that Keras has, or will have once it is imported, and what says so."""
+    """The backend that Keras has, or will have once it is imported, and what says so.
+
+    Raises:
+        KerasBackendError: `keras.json` would say so, and cannot be read.
+    """
     if importlib.metadata.version("keras").startswith("2."):
         return "tensorflow", "Keras 2"
     loaded = getattr(sys.modules.get("keras"), "config", None)
@@ -89,16 +127,32 @@ def environment_variables() -> dict[str, str]:
 
 def _read_settings() -> Any:
     """What `keras.json` holds; nothing where Keras passes over it."""
-    path = _settings_path()
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return json.loads(_read_text(_settings_path()))
+    except KerasBackendError:
+        raise
     except ValueError:
         return {}
 
 
+def _read_text(path: Path) -> str:
+    """What is in the file, "{}" where there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return "{}"
+    except OSError as error:
+        msg = (
+            f"The folder of Keras' settings, and keras.json in it, must be readable. Received: "
+            f"{error.strerror}: {path}. Make them so, or set KERAS_HOME to another folder."
+        )
+        raise KerasBackendError(msg) from error
+
+
 def _settings_path() -> Path:
     """Where Keras looks."""
-    home = Path("~").expanduser()
+    home = os.path.expanduser("~")  # noqa: PTH111 - "~" itself where nobody knows the home
     if not os.access(home, os.W_OK):
-        home = Path("/tmp")  # noqa: S108 - so does Keras
-    return Path(os.environ.get("KERAS_HOME", home / ".keras")).expanduser() / "keras.json"
+        home = "/tmp"  # noqa: S108 - so does Keras
+    folder = os.environ.get("KERAS_HOME", f"{home}/.keras")
+    return Path(os.path.expanduser(folder), "keras.json")  # noqa: PTH111

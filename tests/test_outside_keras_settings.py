@@ -331,6 +331,75 @@ def test_a_keras_json_that_keras_cannot_read_is_named(
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "Received: Expecting property name"),
+        ('{"floatx": "float32",}', "must be JSON"),
+        (json.dumps(CHANNELS_FIRST), "Received: image_data_format='channels_first' in "),
+        (json.dumps(HOSTILE["double"]), "floatx='float64', epsilon=0.001, image_data_format"),
+    ],
+)
+def test_doctor_names_what_keras_json_says(content: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "keras.json").write_text(content)
+    done = command("doctor", KERAS_HOME=str(tmp_path))
+    assert done.returncode == 1, done.stderr
+    assert "Nothing is wrong" not in done.stdout
+    (problem,) = (line for line in done.stdout.splitlines() if line.startswith("Problem: "))
+    assert told in problem
+    assert f"{tmp_path / 'keras.json'}. Correct it, or remove the file." in problem
+
+
+def test_doctor_finds_nothing_wrong_with_what_keras_writes_itself(tmp_path: Path) -> None:
+    for home in (tmp_path, tmp_path / "absent"):
+        for _ in range(2):  # Keras writes the file where there is none
+            done = command("doctor", "--json", KERAS_HOME=str(home))
+            assert not [text for text in json.loads(done.stdout)["problems"] if "eras" in text]
+
+
+def a_file(home: Path) -> None:
+    home.write_text("")
+
+
+def a_folder_as_file(home: Path) -> None:
+    (home / "keras.json").mkdir(parents=True)
+
+
+def locked_folder(home: Path) -> None:
+    home.mkdir(mode=0)
+
+
+def locked_file(home: Path) -> None:
+    home.mkdir()
+    (home / "keras.json").touch(mode=0)
+
+
+UNREADABLE = [a_file, a_folder_as_file, locked_folder, locked_file]
+
+
+@pytest.mark.parametrize("make", UNREADABLE)
+def test_settings_that_cannot_be_read_are_told_in_one_sentence(
+    make: Callable[[Path], None], records: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    make(home)
+    if make in (locked_folder, locked_file) and os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    told = "The folder of Keras' settings, and keras.json in it, must be readable. Received: "
+    done = python("import deeploc_tf.training.fit", KERAS_HOME=str(home))
+    assert done.stderr.splitlines()[-1].startswith(f"deeploc_tf.backend.KerasBackendError: {told}")
+    for arguments in (["fit", records, tmp_path / "run"], ["embed", records, records, "x.npz"]):
+        done = command(*arguments, KERAS_HOME=str(home))
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"Error: {told}")
+        assert len(done.stderr.splitlines()) == 1
+        assert f"{home / 'keras.json'}. " in done.stderr
+    done = command("doctor", "--json", KERAS_HOME=str(home))
+    assert done.returncode == 1, done.stderr
+    (problem,) = (text for text in json.loads(done.stdout)["problems"] if "eras" in text)
+    assert problem.startswith(told)
+
+
 def fitted(records: Path, run: Path) -> tuple[list[NDArray[Any]], dict[str, Any]]:
     config = FitConfig(
         epochs=2, batch_size=8, width=0.05, dense_units=(6, 5), crop_size=16, precision="float32"

@@ -18,6 +18,7 @@ from deeploc_tf.features.crops import CropBatch
 from deeploc_tf.features.white_levels import white_levels
 from deeploc_tf.models.augmentation import RandomRotation
 from deeploc_tf.models.choices import NORMALIZATIONS
+from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.normalization import Normalization
 from deeploc_tf.models.trained import load_model
 from deeploc_tf.profiles.tables import read_table
@@ -122,6 +123,20 @@ def test_turned_cells_hold_nothing_of_what_was_around_them() -> None:
     ]
     np.testing.assert_array_equal(*turned)
     assert turned[0].any()
+
+
+def test_a_cell_at_the_border_is_turned_as_if_there_were_only_background_outside() -> None:
+    model = DeepLoc(
+        (16, 16, 1), 2, mask=True, augmentation="rotations", crop_size=0, normalization="min-max",
+        width=0.05, dense_units=(6, 5),
+    )  # fmt: skip
+    cells = np.zeros((50, 16, 16, 1), np.float32)
+    cells[:, :9, :12] = np.random.default_rng(0).random((50, 9, 12, 1)) + 1  # two sides touched
+    found = model.get_layer("random_rotation")(cells, training=True).numpy()
+    wide = np.pad(cells, ((0, 0), (8, 8), (8, 8), (0, 0)))
+    turned = RandomRotation(name="random_rotation")(wide, training=True).numpy()
+    np.testing.assert_allclose(found, turned[:, 8:-8, 8:-8], atol=1e-4)
+    assert found.any()
 
 
 @dataclasses.dataclass(frozen=True)

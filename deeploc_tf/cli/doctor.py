@@ -17,6 +17,7 @@ from deeploc_tf.backend import (
     backend,
     check_keras,
     environment_variables,
+    odd_settings,
 )
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 from deeploc_tf.version import __version__
@@ -72,7 +73,7 @@ def examine() -> dict[str, Any]:
     devices, trouble = _devices()
     settings, refusals = _keras_settings()
     if not trouble + refusals:
-        trouble += _unseen()
+        trouble = [*odd_settings(), *_unseen()]
     return {
         "deeploc-tf": __version__,
         "python": platform.python_version(),
@@ -117,6 +118,8 @@ def _devices() -> tuple[list[str], list[str]]:
     try:
         start_tensorflow()
         import tensorflow as tf
+    except KerasBackendError:  # told with the settings
+        return [], []
     except Exception as error:
         return [], [f"TensorFlow cannot be imported: {type(error).__name__}: {error}"]
     devices = [
@@ -130,11 +133,13 @@ def _devices() -> tuple[list[str], list[str]]:
 
 def _keras_settings() -> tuple[dict[str, Any], list[str]]:
     """Keras' global settings, and a sentence where no network can be made with it."""
+    found = {}
     try:
+        found["backend"] = backend()[0]
         check_keras()
         from deeploc_tf.models.keras_settings import keras_settings
     except KerasBackendError as error:
-        return {"backend": backend()[0]}, [str(error)]
+        return found, [str(error)]
     except Exception as error:
         return {}, [f"Keras cannot be imported: {type(error).__name__}: {error}"]
     return keras_settings(), []

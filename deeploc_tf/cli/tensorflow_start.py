@@ -27,10 +27,11 @@ def start_tensorflow() -> None:
             share_gpus()
         except ImportError as error:
             # No network can be made with this Keras; what needs none goes on. TensorFlow imports
-            # Keras, too, and cannot be imported itself where that finds no such backend.
+            # Keras, too, and cannot be imported itself where that finds no such backend, or where
+            # its settings cannot be read.
             try:
                 import tensorflow  # noqa: F401
-            except ValueError:
+            except (ValueError, OSError):
                 refusal = error
     if refusal is not None:
         raise refusal

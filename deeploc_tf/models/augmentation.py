@@ -17,11 +17,14 @@ from deeploc_tf.models.randomness import RandomLayer
 class RandomRotation(RandomLayer):
     """Turn each crop about its center by a random angle while training; leave it alone otherwise.
 
-    Pixels are interpolated bilinearly and mirrored at the border, so that no black corner tells the
-    network the angle.
+    Pixels are interpolated bilinearly. Those from outside the crop mirror its border, so that no
+    black corner tells the network the angle; of masked crops they are background as well, since a
+    cell that touches the border would be mirrored into what is none of it.
 
     Args:
         max_degrees: angles are uniform in [-max_degrees, max_degrees].
+        masked: pixels outside the cell are 0, as `Normalization` leaves them, and so is what lies
+            outside the crop.
         seed: of the random numbers.
 
     Input shape:
@@ -31,9 +34,12 @@ class RandomRotation(RandomLayer):
         The same.
     """
 
-    def __init__(self, max_degrees: float = 45.0, seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, max_degrees: float = 45.0, *, masked: bool = False, seed: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(seed=seed, **kwargs)
         self.max_degrees = float(max_degrees)
+        self.masked = bool(masked)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Turned crops, of the input's shape."""
@@ -67,14 +73,14 @@ class RandomRotation(RandomLayer):
             transforms=transforms,
             output_shape=(height, width),
             interpolation="BILINEAR",
-            fill_mode="REFLECT",
+            fill_mode="CONSTANT" if self.masked else "REFLECT",
             fill_value=0.0,
         )
         return tf.ensure_shape(turned, inputs.shape)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
-        return {**super().get_config(), "max_degrees": self.max_degrees}
+        return {**super().get_config(), "max_degrees": self.max_degrees, "masked": self.masked}
 
 
 @keras.utils.register_keras_serializable(package="deeploc_tf")
@@ -208,27 +214,27 @@ def _orientations(height: int, width: int) -> NDArray[np.int32]:
     return np.stack(views)
 
 
-def none(x: Any, *, crop_size: int | None, seed: int) -> Any:
+def none(x: Any, *, crop_size: int | None, seed: int, masked: bool) -> Any:  # noqa: ARG001
     """The window alone, at a random place while training."""
     if not crop_size:
         return x
     return RandomCrop(crop_size, crop_size, seed=seed, name="random_crop")(x)
 
 
-def flips(x: Any, *, crop_size: int | None, seed: int) -> Any:
+def flips(x: Any, *, crop_size: int | None, seed: int, masked: bool) -> Any:
     """The window in one of four views: as it is, mirrored either way, or both."""
-    x = none(x, crop_size=crop_size, seed=seed)
+    x = none(x, crop_size=crop_size, seed=seed, masked=masked)
     return RandomOrientation(False, seed=seed, name="random_orientation")(x)
 
 
-def orientations(x: Any, *, crop_size: int | None, seed: int) -> Any:
+def orientations(x: Any, *, crop_size: int | None, seed: int, masked: bool) -> Any:
     """The window in one of all eight flips and quarter turns."""
-    x = none(x, crop_size=crop_size, seed=seed)
+    x = none(x, crop_size=crop_size, seed=seed, masked=masked)
     return RandomOrientation(True, seed=seed, name="random_orientation")(x)
 
 
-def rotations(x: Any, *, crop_size: int | None, seed: int) -> Any:
+def rotations(x: Any, *, crop_size: int | None, seed: int, masked: bool) -> Any:
     """The window of a crop that is turned by any angle, then flipped and turned as well."""
     # Turned before the window is cut: its margin hides the mirrored border.
-    x = RandomRotation(45.0, seed=seed, name="random_rotation")(x)
-    return orientations(x, crop_size=crop_size, seed=seed)
+    x = RandomRotation(45.0, masked=masked, seed=seed, name="random_rotation")(x)
+    return orientations(x, crop_size=crop_size, seed=seed, masked=masked)

@@ -48,8 +48,9 @@ AUGMENTATIONS: Registry[Callable[..., Any]] = Registry(
     },
     group="deeploc_tf.augmentations",
 )
-"""`(x, *, crop_size, seed)` -> images as the network sees them, by random layers that do nothing at
-inference but cut the window of `crop_size` pixels (None or 0: the whole crop)."""
+"""`(x, *, crop_size, seed, masked)` -> images as the network sees them, by random layers that do
+nothing at inference but cut the window of `crop_size` pixels (None or 0: the whole crop); `masked`:
+what is outside the cell is 0 and stays so."""
 
 # "standardize" mixes channels: the structure of the target would tell of its protein.
 INPAINTING_NORMALIZATIONS = ("min-max", "percentile", "kraus")

@@ -118,7 +118,7 @@ def DeepLoc(
         inputs = {"image": image, "mask": cell}
     normalize = Normalization(base.normalization, masked=mask, name="normalization")
     x = normalize([image, cell] if mask else image)
-    x = AUGMENTATIONS.get(base.augmentation)(x, crop_size=base.crop_size, seed=seed)
+    x = AUGMENTATIONS.get(base.augmentation)(x, crop_size=base.crop_size, seed=seed, masked=mask)
 
     own: dict[str, Any] = {}
     if backbone == "deeploc":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 
+from deeploc_tf.models.augmentation import RandomCrop
 from deeploc_tf.models.normalization import Normalization
 from deeploc_tf.models.randomness import RandomLayer
 from deeploc_tf.models.trained import TrainedModel, load_trained
@@ -41,7 +42,7 @@ def check_transfer(model: keras.Model, config: FitConfig, source: TrainedModel |
         source: what the training begins with, if there is something.
 
     Raises:
-        SchemaError: a layer, a shape, the normalization or the mask differs.
+        SchemaError: a layer, a shape, the window, the normalization or the mask differs.
         ValueError: weights are to be held that nobody trained, or layers that are not there.
     """
     if config.freeze and config.initial_model is None:
@@ -77,6 +78,9 @@ def _check_same_network(model: keras.Model, source: keras.Model) -> None:
     ]
     if methods[0] != methods[1]:
         differing.append(f"normalization {methods[0]} (there {methods[1]})")
+    windows = [_window(network) for network in (model, source)]
+    if windows[0] != windows[1]:  # shapes may be equal: 57 to 64 pixels are 8 after three poolings
+        differing.insert(0, "window {}x{} (there {}x{})".format(*windows[0], *windows[1]))
     if len(model.inputs) != len(source.inputs):
         differing.append("mask")
     if differing:
@@ -86,6 +90,15 @@ def _check_same_network(model: keras.Model, source: keras.Model) -> None:
             "Name the same preset, backbone, width, dense units, crop size, normalization and mask."
         )
         raise SchemaError(msg)
+
+
+def _window(model: keras.Model) -> tuple[int, int]:
+    """Height and width in pixels of what the network sees of a crop."""
+    for layer in model.layers:
+        if isinstance(layer, RandomCrop):
+            return layer.height, layer.width
+    height, width = model.get_layer("image").output.shape[1:3]
+    return int(height), int(width)
 
 
 def take_weights(model: keras.Model, source: keras.Model) -> None:
