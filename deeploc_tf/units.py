@@ -7,6 +7,7 @@ it included, wherever cells are grouped, averaged, paired, permuted or counted b
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,6 +62,16 @@ def kind_of_column(column: str) -> Kind:
     """
     level = _level(column)
     return names.kind_of_column(column) if level is None else _KINDS.get(level, "group")
+
+
+@functools.lru_cache(1 << 16)  # crops are many, different names few
+def same_in_column(column: str, name: str) -> str:
+    """What all spellings of a name in a column have in common, see `deeploc_tf.names.same_form`.
+
+    >>> same_in_column("Metadata_Well", "a1"), same_in_column("plate", "P1 ")
+    ('A01', 'P1')
+    """
+    return same_form(name, kind_of_column(column))
 
 
 def whole_path(columns: Sequence[str], known: Iterable[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import re
@@ -39,6 +40,7 @@ from deeploc_tf.sources import (
     TableSource,
 )
 from deeploc_tf.study.config import read_study
+from deeploc_tf.units import same_in_column
 from tfrecords.errors import SplitError
 from tfrecords.manifest import Manifest, read_manifest
 from tfrecords.verify import verify_deep
@@ -176,6 +178,61 @@ def test_the_same_field_numbers_on_two_plates_are_no_conflict(tmp_path: Path, im
         plan_records(source, group_by=["plate", "field"])
 
 
+@pytest.mark.parametrize("above", ["plate", "Metadata_Plate", "barcode"])
+def test_a_field_is_one_of_its_plate_and_well(
+    tmp_path: Path, images: Path, above: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    columns = {
+        above: ["A", "A", "B", "B"], "well": ["A1", "A2", "A1", "A2"], "field": [1, 1, 1, 1],
+        "screen": [None] * 4,
+    }  # fmt: skip
+    source = source_of(tmp_path, images, **columns, split=["train", "train", "test", "test"])
+    manifest = build_records(source, tmp_path / "records", group_by=["field"])
+    assert manifest.group_by == (above, "well", "field")
+    assert verify_deep(tmp_path / "records") == manifest
+    assert f"field means {above}, well, field together" in caplog.text
+    plan = plan_records(source, group_by=["field"], metadata=[])
+    assert plan.group_by == (above, "well", "field")
+    assert plan.forecast()["splits"]["train"]["num_groups"] == 2
+    source = source_of(tmp_path, images, **columns, split=["train", "train", "test", "train"])
+    plan_records(source, group_by=["field"])
+    with pytest.raises(SplitError, match="A group must lie in one split"):
+        plan_records(source, group_by=[above])
+    columns["well"][3] = "a01"
+    source = source_of(tmp_path, images, **columns, split=["train", "train", "test", "train"])
+    with pytest.raises(SplitError, match="A group must lie in one split"):
+        plan_records(source, group_by=["field"])
+
+
+def test_fractions_are_of_whole_paths(tmp_path: Path, images: Path) -> None:
+    plates = [f"P{number // 4}" for number in range(40)]
+    source = source_of(tmp_path, images, plate=plates, field=[1] * 40, batch=[None] * 40)
+    fractions = {"train": 0.5, "test": 0.5}
+    plan = plan_records(source, fractions=fractions, group_by=["field"])
+    assert plan.group_by == ("plate", "field")
+    assert splits_of(plan) == splits_of(
+        plan_records(source, fractions=fractions, group_by=["plate", "field"])
+    )
+    assert set(splits_of(plan)) == {"train", "test"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "leaks"), [(["A", "B"], False), ([1, 2], False), ([40, 900], True), ([3, 0.5], True)]
+)
+def test_a_row_and_a_column_are_above_a_field_where_they_are_a_wells(
+    rows: list[Any], leaks: bool, tmp_path: Path, images: Path
+) -> None:
+    source = source_of(
+        tmp_path, images, row=rows, column=[7, 8], field=[1, 1], split=["train", "test"]
+    )
+    if leaks:  # of pixels
+        with pytest.raises(SplitError, match="field='1'"):
+            plan_records(source, group_by=["field"])
+    else:
+        assert plan_records(source, group_by=["field"]).group_by == ("row", "column", "field")
+
+
 def test_a_missing_name_is_an_empty_one(tmp_path: Path, images: Path) -> None:
     source = source_of(
         tmp_path, images, plate=["P1", None, "", "P2"], split=["train", "train", "test", "test"]
@@ -193,6 +250,24 @@ def test_names_of_any_type_of_column(tmp_path: Path, images: Path, form: str) ->
     plan = plan_records(source, conditions={"test": [("plate", "1")]})
     assert splits_of(plan) == ["test", "train", "test", "train"]
     assert plan.metadata["plate"] == [1, 2, 1, 2]
+
+
+def test_verify_finds_a_group_that_older_records_spell_in_two_ways(
+    tiny_records: Any, tmp_path: Path
+) -> None:
+    crops, entries = list(tiny_records.crops), tiny_records.entries
+    row = next(row for row, crop in enumerate(crops) if crop.metadata["field"] == "4")
+    metadata = {**crops[row].metadata, "field": "04 "}
+    crops[row] = dataclasses.replace(crops[row], metadata=metadata)
+    entries[row] = dataclasses.replace(entries[row], split="train")
+    tiny_records.write(tmp_path / "records", crops=crops, entries=entries)
+    verify_deep(tmp_path / "records")  # letter by letter
+    told = r"group=\('4',\) in test \(shard .*\) and as \('04 ',\) in train"
+    with pytest.raises(SplitError, match=told):
+        verify_deep(tmp_path / "records", same=same_in_column)
+    done = CliRunner().invoke(main, ["verify", str(tmp_path / "records"), "--deep", "--quiet"])
+    assert done.exit_code == 1
+    assert re.search(told, done.output)
 
 
 PIECES = ["P", "1", "\u00e9", "e\u0301", " ", "\u200b", "\u00a0", "-", "\u2010", "\uff11", "\ufb01"]

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tfrecords.errors import DamagedRecordsError, DuplicateKeyError, SplitError
 from tfrecords.manifest import REBUILD, Manifest, ShardInfo, check_shards, read_manifest
 from tfrecords.reader import Place, crops_of, framed, read_shard
 from tfrecords.schema import Crop, metadata_text
+
+Groups = dict[tuple[str, ...], tuple[Place, tuple[str, ...]]]
+"""What the spellings of a group have in common -> place and texts of its first crop."""
 
 
 def verify(records: str | Path) -> Manifest:
@@ -36,12 +39,19 @@ def verify(records: str | Path) -> Manifest:
     return manifest
 
 
-def verify_deep(records: str | Path, progress: Callable[[int], None] | None = None) -> Manifest:
+def verify_deep(
+    records: str | Path,
+    progress: Callable[[int], None] | None = None,
+    *,
+    same: Callable[[str, str], str] | None = None,
+) -> Manifest:
     """Read every byte: digests, every record, labels, keys, and that no group is in two splits.
 
     Args:
         records: folder of the data set.
         progress: called after each crop with the number of crops checked so far.
+        same: gives what all spellings of a name have in common, from the column's name and a text
+            in it; groups are compared by that. None: by their texts, letter by letter.
 
     Returns:
         Its manifest.
@@ -56,7 +66,7 @@ def verify_deep(records: str | Path, progress: Callable[[int], None] | None = No
     """
     manifest = verify(records)
     keys: dict[str, Place] = {}
-    groups: dict[tuple[object, ...], Place] = {}
+    groups: Groups = {}
     num_crops = 0
     for split in manifest.split_names:
         labels: Counter[str] = Counter()
@@ -66,7 +76,7 @@ def verify_deep(records: str | Path, progress: Callable[[int], None] | None = No
             _check_digest(manifest, split, shard, content)
             for place, crop in crops_of(content, split, shard, manifest.schema):
                 check_new_key(keys, crop.key, place)
-                check_one_split(groups, _group(crop, manifest.group_by), place)
+                check_one_split(groups, _group(crop, manifest.group_by), place, same)
                 labels.update(manifest.schema.label_names[label] for label in crop.labels)
                 proteins.update([crop.protein] * bool(crop.protein))
                 num_crops += 1
@@ -88,24 +98,31 @@ def check_new_key(keys: dict[str, Place], key: str, place: Place) -> None:
 
 
 def check_one_split(
-    groups: dict[tuple[object, ...], Place], group: tuple[object, ...], place: Place
+    groups: Groups,
+    group: Mapping[str, str],
+    place: Place,
+    same: Callable[[str, str], str] | None = None,
 ) -> None:
-    """Raise `SplitError` if `groups` (a place by group) has `group` in another split.
+    """Raise `SplitError` if `groups` has `group`, column -> text, in another split; else add it.
 
     A data set that was not split by groups has the empty group for every crop, which is no leak.
     """
-    other = groups.setdefault(group, place)
+    texts = tuple(group.values())
+    form = texts if same is None else tuple(same(*item) for item in group.items())
+    other, other_texts = groups.setdefault(form, (place, texts))
     if group and other.split != place.split:
+        spelled = f"as {texts} " if texts != other_texts else ""
         msg = (
-            f"A group must be in one split only (else it leaks). Received: group={group} in "
-            f"{other.split} ({other}) and in {place.split} ({place}). Rebuild the data set."
+            f"A group must be in one split only (else it leaks). Received: group={other_texts} in "
+            f"{other.split} ({other}) and {spelled}in {place.split} ({place}). Rebuild the data "
+            "set."
         )
         raise SplitError(msg)
 
 
-def _group(crop: Crop, group_by: tuple[str, ...]) -> tuple[object, ...]:
+def _group(crop: Crop, group_by: tuple[str, ...]) -> dict[str, str]:
     """The values by their text, as the build compared them: NaN is not equal to NaN."""
-    return tuple(metadata_text(crop.metadata.get(column, crop.protein)) for column in group_by)
+    return {name: metadata_text(crop.metadata.get(name, crop.protein)) for name in group_by}
 
 
 def _check_digest(manifest: Manifest, split: str, shard: ShardInfo, content: bytes) -> None:

@@ -99,7 +99,8 @@ records_options = together(
         "group_by",
         type=Names(),
         default=(),
-        help="Columns whose values together must not be in two splits.",
+        help="Columns whose values together must not be in two splits; a field is one of its plate "
+        "and well where there are such columns.",
     ),
     click.option("--metadata", type=Names(), help="Columns to keep.  [default: all]"),
     click.option(

@@ -46,10 +46,11 @@ def verify(path: Path, deep: bool, digest: str | None, quiet: bool) -> None:
     total = sum(manifest.num_crops(split) for split in manifest.split_names)
     if deep:
         start_tensorflow()
+        from deeploc_tf.units import same_in_column
         from tfrecords.verify import verify_deep
 
         with Progress("Verifying crops", total) as progress:
-            verify_deep(path, progress=None if quiet else progress)
+            verify_deep(path, progress=None if quiet else progress, same=same_in_column)
     checked = "every byte read"
     if not deep:
         what = "names, sizes and some checksums" if manifest.has_checksums else "names and sizes"

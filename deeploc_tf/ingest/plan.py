@@ -24,6 +24,7 @@ from deeploc_tf.ingest.splits import (
     check_splits,
     split_by_conditions,
     split_by_fractions,
+    whole_groups,
 )
 from deeploc_tf.ingest.windows import check_windows
 from deeploc_tf.sources.rejects import check_rejects, counted, too_many
@@ -85,8 +86,9 @@ def plan_records(
             too, the rest is left out and counted.
         fractions: split -> share of the crops, in whole groups.
         split_column: column that names the split of each crop; `split` is found by itself.
-        group_by: columns whose values, taken together, must not occur in two splits. With
-            `conditions` alone, the columns of the conditions.
+        group_by: columns whose values, taken together, must not occur in two splits; columns above
+            one of them, such as plate and well above field, are taken along. With `conditions`
+            alone, the columns of the conditions.
         metadata: columns to keep with each crop; by default all that are left.
         pixel_size: micrometres a pixel; by default what the files say, if they do.
         seed: of the order of the crops, and of the choice of groups.
@@ -112,6 +114,7 @@ def plan_records(
     protein = find_column(index.columns, protein) or protein
     if split_column is None and not (conditions or fractions):
         split_column = find_column(index.columns, "split")
+    group_by = whole_groups(index, group_by)
     index = unify_columns(
         index,
         [*group_by, *(column for pairs in conditions.values() for column, _ in pairs)],
@@ -133,7 +136,7 @@ def plan_records(
         protein=protein,
         distinct_case=distinct_case,
     )
-    wanted = _Splitting(conditions, fractions, split_column, tuple(group_by), seed)
+    wanted = _Splitting(conditions, fractions, split_column, group_by, seed)
     split, group_by = wanted.apply(index, labels)
     warn_of_unused_splits(split)
     in_split = np.array([name is not None for name in split], dtype=bool)

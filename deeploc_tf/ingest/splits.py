@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.ingest.metadata import texts_of
-from deeploc_tf.names import same_form
+from deeploc_tf.names import same_form, tidy, well_name
 from deeploc_tf.text_tables import require_column
-from deeploc_tf.units import kind_of_column
+from deeploc_tf.units import kind_of_column, row_and_column, told_path, whole_path
 from tfrecords.errors import SplitError, did_you_mean
 
 if TYPE_CHECKING:
@@ -122,6 +122,26 @@ def split_by_fractions(
     return np.array(list(fractions), dtype=object)[choice[number]]
 
 
+def whole_groups(index: pd.DataFrame, group_by: Sequence[str]) -> tuple[str, ...]:
+    """The columns to group by, and before each those above it: field 1 is another on each plate.
+
+    Columns without any value are passed over, and so are a row and a column that are no well's:
+    they may be those of a pixel. What the columns mean is logged where they mean more than they
+    say.
+
+    Args:
+        index: one row a crop.
+        group_by: as given.
+    """
+    known = [str(column) for column in index.columns]
+    above = set(whole_path(group_by, known)) - set(group_by)
+    passed_over = {column for column in above if not any(map(tidy, _texts(index, column)))}
+    pair = row_and_column(known)
+    if pair is not None and above.issuperset(pair) and not _are_wells(index, *pair):
+        passed_over.update(pair)
+    return told_path(group_by, [name for name in known if name not in passed_over], "`group_by`")
+
+
 def check_groups(index: pd.DataFrame, split: NDArray[np.object_], group_by: Sequence[str]) -> None:
     """Raise `SplitError`, which names the group, if a group has crops in two splits (a leak)."""
     if not group_by:
@@ -193,6 +213,12 @@ def _texts(index: pd.DataFrame, column: str) -> Texts:
     import pandas as pd
 
     return pd.Series(texts_of(index[column]), index=index.index, dtype=object)
+
+
+def _are_wells(index: pd.DataFrame, row: str, column: str) -> bool:
+    """Whether rows (letters or numbers) and columns are always those of a plate."""
+    pairs = set(zip(_texts(index, row), _texts(index, column), strict=True))
+    return all(well_name(f"{r}{c}") or well_name(f"R{r}C{c}") for r, c in pairs)
 
 
 def _matched(index: pd.DataFrame, column: str) -> NDArray[np.object_]:
