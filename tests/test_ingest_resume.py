@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import shutil
@@ -17,7 +18,7 @@ import tifffile
 import tfrecords.writer
 from deeploc_tf.ingest import build_records
 from deeploc_tf.sources import CellTable, FieldSource, FolderSource, SourceError
-from deeploc_tf.sources.formats.tiff import decode_tiff
+from deeploc_tf.sources.formats.tiff import TIFF
 from tfrecords.manifest import read_manifest
 
 PATTERN = "{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif"
@@ -245,9 +246,10 @@ def test_a_file_that_changes_after_it_was_opened_is_refused(
     def decode(data: bytes, max_pixels: int, name: str) -> Any:
         if data == old:
             os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
-        return decode_tiff(data, max_pixels, name)
+        return TIFF.decode(data, max_pixels, name)
 
-    monkeypatch.setattr("deeploc_tf.sources.images.decode_tiff", decode)
+    changing = dataclasses.replace(TIFF, decode=decode)
+    monkeypatch.setattr("deeploc_tf.sources.images.format_of", lambda head: changing)
     with pytest.raises(SourceError, match=r"AAC1/AAC1_1_rfp_1_gfp.tif.* \(1 such crops\)"):
         build(Counting(crops), home / "records")
 

@@ -7,17 +7,22 @@ import struct
 import sys
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 
-from deeploc_tf.sources import SourceError, read_image
+from deeploc_tf.registry import PluginError
+from deeploc_tf.sources import FolderSource, SourceError, read_image
 from deeploc_tf.sources.channel_layout import ChannelLayout
+from deeploc_tf.sources.formats.description import ImageDescription
+from deeploc_tf.sources.formats.image_format import Image, ImageFormat
+from deeploc_tf.sources.formats.limits import BadImage, check_size
+from deeploc_tf.sources.formats.registry import IMAGE_FORMATS
 from deeploc_tf.sources.images import as_dtype, describe_image, read_stack, stack_channels
 from deeploc_tf.sources.masks import as_mask
 from deeploc_tf.sources.source import RejectedCrop
@@ -654,3 +659,73 @@ def test_a_number_that_float32_would_round_is_not_the_same_number() -> None:
     with pytest.raises(RejectedCrop, match="same number"):
         as_dtype(image, "float32", "a.npy")
     assert as_dtype(image - 1, "float32", "a.npy")[0, 0] == 2.0**60
+
+
+def decode_square(data: bytes, max_pixels: int, path: object) -> Image:
+    """Pixels of a format that this test makes up: a signature, the side, then uint8."""
+    side = data[6]
+    check_size((side, side), max_pixels)
+    if len(data) != 7 + side * side:
+        msg = f"it has {len(data)} bytes"
+        raise BadImage(msg, "square is cut")
+    pixels = np.frombuffer(data, np.uint8, offset=7).reshape(side, side)
+    return pixels, ImageDescription(pixels.shape)
+
+
+def describe_square(file: BinaryIO, max_pixels: int, name: str) -> ImageDescription:
+    side = file.read(7)[6]
+    check_size((side, side), max_pixels)
+    return ImageDescription((side, side))
+
+
+SQUARE = ImageFormat((b"SQUARE",), decode_square, describe_square)
+
+
+@pytest.fixture
+def square() -> Iterator[None]:
+    IMAGE_FORMATS.register("SQUARE", SQUARE)
+    yield
+    IMAGE_FORMATS.unregister("SQUARE")
+
+
+@pytest.mark.usefixtures("square")
+def test_a_registered_format_is_read_like_ours(tmp_path: Path) -> None:
+    pixels = image_of("uint8", (4, 4))
+    path = tmp_path / "a_gfp.sq"
+    path.write_bytes(b"SQUARE\4" + pixels.tobytes())
+    np.testing.assert_array_equal(read_image(path), pixels)
+    stack, description = read_stack(path)
+    np.testing.assert_array_equal(stack, pixels)
+    assert description == describe_image(path) == ImageDescription((4, 4))
+    source = FolderSource(tmp_path, "{cell}_{channel}.sq", ["gfp"])
+    assert source.index()["key"].tolist() == ["a"]
+    np.testing.assert_array_equal(source.read(0)[0][..., 0], pixels)
+    with pytest.raises(RejectedCrop, match="it declares 16 pixels"):
+        describe_image(path, max_pixels=9)
+    path.write_bytes(b"SQUARE\4" + pixels.tobytes()[1:])
+    for read in (read_image, read_stack):
+        with pytest.raises(RejectedCrop, match=r"a_gfp\.sq: it has 22 bytes") as caught:
+            read(path)
+        assert caught.value.reason == "square is cut"
+
+
+@pytest.mark.usefixtures("square")
+def test_messages_name_all_formats(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"SQUAR")
+    for read in (read_image, read_stack, describe_image):
+        expected = r"TIFF, PNG, NPY or SQUARE file, .* neither TIFF, PNG, NPY nor SQUARE"
+        with pytest.raises(RejectedCrop, match=expected):
+            read(tmp_path / "a.tif")
+
+
+def test_a_format_that_cannot_be_imported_is_no_fault_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered = {"deeploc_tf.image_formats": {"JXL": ("no_such_package:JXL",)}}
+    monkeypatch.setattr("deeploc_tf.registry._all_installed", lambda: offered)
+    (tmp_path / "a.jxl").write_bytes(b"\xff\x0a")
+    for read in (read_image, read_stack, describe_image):
+        with pytest.raises(PluginError, match="no_such_package"):
+            read(tmp_path / "a.jxl")
+    np.save(tmp_path / "a.npy", image_of("uint8"))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.npy"), image_of("uint8"))

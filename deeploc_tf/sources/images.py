@@ -6,18 +6,17 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.registry import PluginError
 from deeploc_tf.sources.formats.description import ImageDescription
+from deeploc_tf.sources.formats.image_format import HEAD_BYTES, Image, ImageFormat
 from deeploc_tf.sources.formats.limits import BadImage, check_file, read_bytes
 from deeploc_tf.sources.formats.ngff import describe_ngff, ngff_files, read_ngff
-from deeploc_tf.sources.formats.npy import NPY_MAGIC, decode_npy, npy_header
-from deeploc_tf.sources.formats.png import PNG_MAGIC, decode_png, png_shape
-from deeploc_tf.sources.formats.tiff import decode_tiff, open_tiff
-from deeploc_tf.sources.formats.tiff_header import TIFF_MAGICS
+from deeploc_tf.sources.formats.registry import format_names, format_of
 from deeploc_tf.sources.masks import single_plane
 from deeploc_tf.sources.source import RejectedCrop, SourceError
 from tfrecords.schema import MAX_PIXELS, PIXEL_DTYPES
@@ -34,7 +33,8 @@ def read_image(
 ) -> NDArray[Any]:
     """Pixels of a gray-level TIFF, PNG or NPY file, in their own type and native byte order.
 
-    The format is told by the first bytes, not by the name. Nothing is rescaled; color, palette and
+    The format is recognised by the first bytes, not by the name, and may be one that an installed
+    package adds (see `IMAGE_FORMATS`). Nothing is rescaled; color, palette and
     lossy images are refused, because their numbers are not what the camera counted.
 
     Args:
@@ -58,7 +58,7 @@ def read_plane(
     *,
     max_pixels: int = MAX_PIXELS,
     statuses: list[os.stat_result] | None = None,
-) -> tuple[NDArray[Any], ImageDescription]:
+) -> Image:
     """The pixels as `read_image` gives them, and what the file says of them.
 
     Quick for files of one plane. Where several files in a row begin with the same bytes, their
@@ -66,63 +66,37 @@ def read_plane(
     """
     data = read_bytes(path, statuses)
     try:
-        if data[:4] in TIFF_MAGICS:
-            image, description = decode_tiff(data, max_pixels, path)
-            return _native(image), description
-        if data[:8] == PNG_MAGIC:
-            image = decode_png(data, max_pixels)
-        elif data[:6] == NPY_MAGIC:
-            image = decode_npy(data, max_pixels)
-        else:
-            raise _unknown(data)
-    except MemoryError:
+        image, description = format_of(data).decode(data, max_pixels, path)
+    except (MemoryError, PluginError):
         raise
     except Exception as error:  # decoders raise types of their own, which differ by version
         raise _rejected(path, error) from error
-    return _native(image), ImageDescription(image.shape)
+    return _native(image), description
 
 
-def read_stack(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
-) -> tuple[NDArray[Any], ImageDescription]:
+def read_stack(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
     """Pixels of an image file or OME-Zarr folder, and what it says of axes, channels and size.
 
     Slower than `read_image`, which see, and which does not look at metadata.
     """
-    kind = _kind(path)
-    if kind in ("png", "npy"):
-        image = read_image(path, max_pixels=max_pixels)
-        return image, ImageDescription(image.shape)
-
-    def read() -> tuple[NDArray[Any], ImageDescription]:
-        if kind == "zarr":
-            pixels, description = read_ngff(path, max_pixels)
-            return _native(pixels), description
+    if Path(path).is_dir():
+        image, description = _guarded(path, lambda: read_ngff(path, max_pixels))
+    else:
         name = Path(path).name
-        with Path(path).open("rb") as file, open_tiff(file, max_pixels, name) as stack:
-            return _native(stack.pixels()), stack.description
-
-    return _guarded(path, read)
+        image, description = _of_file(
+            path, lambda found, file: found.read_file(file, max_pixels, name)
+        )
+    return _native(image), description
 
 
 def describe_image(
     path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
 ) -> ImageDescription:
     """What an image says of itself; no pixels are read. Arguments and errors as of `read_stack`."""
-    kind = _kind(path)
-
-    def describe() -> ImageDescription:
-        if kind == "zarr":
-            return describe_ngff(path, max_pixels)
-        with Path(path).open("rb") as file:
-            if kind == "tiff":
-                with open_tiff(file, max_pixels, Path(path).name) as stack:
-                    return stack.description
-            if kind == "npy":
-                return ImageDescription(npy_header(file, max_pixels)[0])
-            return ImageDescription(png_shape(file.read(26), max_pixels))
-
-    return _guarded(path, describe)
+    if Path(path).is_dir():
+        return _guarded(path, lambda: describe_ngff(path, max_pixels))
+    name = Path(path).name
+    return _of_file(path, lambda found, file: found.describe(file, max_pixels, name))
 
 
 def image_files(path: str) -> tuple[str, ...]:
@@ -191,29 +165,26 @@ def as_dtype(image: NDArray[Any], dtype: str | None, name: str) -> NDArray[Any]:
     return converted
 
 
-def _kind(path: str | os.PathLike[str]) -> str:
-    if Path(path).is_dir():
-        return "zarr"
-    check_file(path)
-    with Path(path).open("rb") as file:
-        head = file.read(8)
-    if head[:4] in TIFF_MAGICS:
-        return "tiff"
-    if head == PNG_MAGIC or head[:6] == NPY_MAGIC:
-        return "png" if head == PNG_MAGIC else "npy"
-    raise _rejected(path, _unknown(head))
+def _of_file(
+    path: str | os.PathLike[str], action: Callable[[ImageFormat, BinaryIO], _Result]
+) -> _Result:
+    """What `action` makes of a file's format and the file, guarded."""
 
+    def act() -> _Result:
+        check_file(path)
+        with Path(path).open("rb") as file:
+            image_format = format_of(file.read(HEAD_BYTES))
+            file.seek(0)
+            return action(image_format, file)
 
-def _unknown(data: bytes) -> BadImage:
-    msg = f"it begins with {data[:8]!r}, which is neither TIFF, PNG nor NPY"
-    return BadImage(msg, "not an image")
+    return _guarded(path, act)
 
 
 def _guarded(path: str | os.PathLike[str], action: Callable[[], _Result]) -> _Result:
     """The result of reading a file; whatever its decoder raises becomes a `RejectedCrop`."""
     try:
         return action()
-    except (MemoryError, SourceError):
+    except (MemoryError, PluginError, SourceError):
         raise
     except Exception as error:
         # a place that no file can have is a fault of the image, other errors are of the disk
@@ -224,7 +195,7 @@ def _guarded(path: str | os.PathLike[str], action: Callable[[], _Result]) -> _Re
 
 def _rejected(path: str | os.PathLike[str], error: Exception) -> RejectedCrop:
     msg = (
-        "An image must be a whole gray-level TIFF, PNG or NPY file, or OME-Zarr. Received: "
+        f"An image must be a whole gray-level {format_names('or')} file, or OME-Zarr. Received: "
         f"{Path(path).name}: {str(error).rstrip('.') or type(error).__name__}. Mend or remove the "
         "file."
     )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from deeploc_tf.sources.formats.description import ImageDescription
+from deeploc_tf.sources.formats.image_format import Image, ImageFormat
 from deeploc_tf.sources.formats.limits import BadImage, check_size
 
-NPY_MAGIC = b"\x93NUMPY"
 
-
-def npy_header(file: BinaryIO, max_pixels: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(file: BinaryIO, max_pixels: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether columns come first, and dtype; the file then stands at the pixels.
 
     Raises:
@@ -33,12 +33,20 @@ def npy_header(file: BinaryIO, max_pixels: int) -> tuple[tuple[int, ...], bool, 
     return shape, by_columns, dtype
 
 
-def decode_npy(data: bytes, max_pixels: int) -> NDArray[Any]:
+def _describe(file: BinaryIO, max_pixels: int, name: str) -> ImageDescription:  # noqa: ARG001
+    return ImageDescription(_header(file, max_pixels)[0])
+
+
+def _decode(data: bytes, max_pixels: int, path: str | os.PathLike[str]) -> Image:  # noqa: ARG001
     """The array as it is stored, of any number of axes."""
     file = io.BytesIO(data)
-    shape, by_columns, dtype = npy_header(file, max_pixels)
+    shape, by_columns, dtype = _header(file, max_pixels)
     start, count = file.tell(), int(np.prod(shape))
     if len(data) - start != count * dtype.itemsize:
         msg = f"it has {len(data) - start} bytes of pixels for {shape} of {dtype}"
         raise BadImage(msg)
-    return np.frombuffer(data, dtype, count, start).reshape(shape, order="F" if by_columns else "C")
+    pixels = np.frombuffer(data, dtype, count, start)
+    return pixels.reshape(shape, order="F" if by_columns else "C"), ImageDescription(shape)
+
+
+NPY = ImageFormat((b"\x93NUMPY",), _decode, _describe)

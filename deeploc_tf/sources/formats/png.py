@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import struct
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.sources.formats.description import ImageDescription
+from deeploc_tf.sources.formats.image_format import Image, ImageFormat
 from deeploc_tf.sources.formats.limits import BadImage, check_size
 
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_HEAD_BYTES = 26  # up to the color type
 
 
-def png_shape(head: bytes, max_pixels: int) -> tuple[int, int]:
+def _shape(head: bytes, max_pixels: int) -> tuple[int, int]:
     """`(height, width)` from the first 26 bytes of a file.
 
     Raises:
@@ -30,13 +33,20 @@ def png_shape(head: bytes, max_pixels: int) -> tuple[int, int]:
     return height, width
 
 
-def decode_png(data: bytes, max_pixels: int) -> NDArray[Any]:
+def _describe(file: BinaryIO, max_pixels: int, name: str) -> ImageDescription:  # noqa: ARG001
+    return ImageDescription(_shape(file.read(_HEAD_BYTES), max_pixels))
+
+
+def _decode(data: bytes, max_pixels: int, path: str | os.PathLike[str]) -> Image:  # noqa: ARG001
     """The pixels, `(height, width)`: uint8, uint16, or bool for 1 bit."""
     import imagecodecs
 
-    png_shape(data, max_pixels)
+    _shape(data, max_pixels)
     if b"acTL" in data[: data.find(b"IDAT")]:  # which stands before the pixels of the first image
         msg = "it holds several images (APNG)"
         raise BadImage(msg, "several images in a file")
     image: NDArray[Any] = imagecodecs.png_decode(data)
-    return image.astype(np.bool_) if data[24] == 1 else image
+    return image.astype(np.bool_) if data[24] == 1 else image, ImageDescription(image.shape)
+
+
+PNG = ImageFormat((b"\x89PNG\r\n\x1a\n",), _decode, _describe)

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.sources.formats.description import ImageDescription
+from deeploc_tf.sources.formats.image_format import Image, ImageFormat
 from deeploc_tf.sources.formats.limits import MAX_PLANES, BadImage, check_size
 from deeploc_tf.sources.formats.ome_xml import parse_ome
 from deeploc_tf.sources.formats.plain_tiff import PlainTiff
 from deeploc_tf.sources.formats.tiff_header import (
+    TIFF_MAGICS,
     TiffHeader,
     check_directories,
     check_kind,
@@ -30,9 +32,7 @@ from deeploc_tf.sources.formats.tiff_metadata import is_ome, one_plane_of_ome, r
 _before: PlainTiff | None = None  # of the file that was decoded last; the next is likely alike
 
 
-def decode_tiff(
-    data: bytes, max_pixels: int, path: str | os.PathLike[str] = ""
-) -> tuple[NDArray[Any], ImageDescription]:
+def decode_tiff(data: bytes, max_pixels: int, path: str | os.PathLike[str] = "") -> Image:
     """The pixels of a TIFF file, and what it says of them.
 
     Files that begin with the same bytes give the same description, not only an equal one.
@@ -248,3 +248,16 @@ def _decode(data: bytes) -> NDArray[Any]:
 
     image: NDArray[Any] = imagecodecs.tiff_decode(data)
     return image
+
+
+def _describe(file: BinaryIO, max_pixels: int, name: str) -> ImageDescription:
+    with open_tiff(file, max_pixels, name) as stack:
+        return stack.description
+
+
+def _read(file: BinaryIO, max_pixels: int, name: str) -> Image:
+    with open_tiff(file, max_pixels, name) as stack:
+        return stack.pixels(), stack.description
+
+
+TIFF = ImageFormat(TIFF_MAGICS, decode_tiff, _describe, _read)
