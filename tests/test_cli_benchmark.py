@@ -381,7 +381,7 @@ def test_tables_and_standards_are_told_apart_by_content_in_any_order(files: Path
 
 def test_what_may_be_a_table_or_a_standard_is_refused(files: Path) -> None:
     both = files / "both.tsv"
-    both.write_text("gene\tcluster\n" + "".join(f"P{i:02}\t{i % 4}\n" for i in range(24)))
+    both.write_text("gene\tscore\n" + "".join(f"P{i:02}\t{i % 4}\n" for i in range(24)))
     message = "If it is a standard, name it by --standard"
     is_refused(files, message, files / "p.tsv", both, files / "r")
     is_refused(files, message, both, files / "groups.gmt", files / "r")
