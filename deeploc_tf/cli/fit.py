@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,6 @@ _COLUMNS = (
     "val_macro_ap",
     "val_explained_variance",
 )
-_OF_PAIRS = ("loss", "explained_variance")
 _OF_ONE: tuple[str, ...] = ("accuracy", "balanced_accuracy", "macro_f1")
 _OF_SEVERAL: tuple[str, ...] = ("macro_ap", "micro_ap", "label_ranking_ap", "macro_f1", "micro_f1")
 _MOST_NAMED = 30  # classes; metrics.json has them all
@@ -142,15 +142,23 @@ def _line(row: dict[str, float], epochs: int) -> str:
     return f"Epoch {row['epoch']:.0f} of {epochs}: {', '.join(values)} ({row['seconds']:.1f} s)"
 
 
+def _numbers(scores: dict[str, Any]) -> Iterator[str]:
+    """Numbers of a method that predicts no classes, such as `12 pairs` and `loss 0.1234`."""
+    for name, value in scores.items():
+        words = name.replace("_", " ")
+        if isinstance(value, float):
+            yield f"{words} {value:.4f}"
+        elif isinstance(value, int) and name != "num_views":
+            yield f"{value} {words.removeprefix('num ')}"
+
+
 def _print_metrics(run: Path, metrics: dict[str, Any]) -> None:
     for split in ("validation", "test"):
         if split not in metrics:
             continue
         scores = metrics[split]
-        if "num_pairs" in scores:
-            numbers = {name: scores[name] for name in _OF_PAIRS if scores[name] is not None}
-            values = ", ".join(f"{n.replace('_', ' ')} {v:.4f}" for n, v in numbers.items())
-            click.echo(f"{split}: {scores['num_pairs']} pairs, {values}")
+        if "per_class" not in scores:
+            click.echo(f"{split}: {', '.join(_numbers(scores))}")
             continue
         several = "macro_ap" in scores  # labels a crop
         shown = _OF_SEVERAL if several else _OF_ONE
