@@ -96,7 +96,6 @@ def as_keras_says(run: Path, crops: dict[str, Any]) -> dict[str, Any]:
     return {"logits": logits, "embedding": embedding, "probabilities": odds}
 
 
-@pytest.mark.addons
 @pytest.mark.slow
 @pytest.mark.parametrize("python", PYTHONS)
 def test_a_process_with_tensorflow_alone_gets_the_same_numbers(

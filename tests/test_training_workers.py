@@ -96,7 +96,6 @@ def together(records: Path, tmp_path_factory: Any) -> tuple[Path, list[str]]:
     return run, finish(start(records, run))
 
 
-@pytest.mark.addons
 @pytest.mark.slow
 @pytest.mark.skipif(not ADDONS, reason="several workers need the addons stack")
 def test_two_workers_train_like_one_device(
@@ -118,7 +117,6 @@ def test_two_workers_train_like_one_device(
                 np.testing.assert_allclose(weight.numpy(), other.numpy(), atol=5e-3)
 
 
-@pytest.mark.addons
 @pytest.mark.slow
 @pytest.mark.skipif(not ADDONS, reason="several workers need the addons stack")
 @pytest.mark.skipif("DEEPLOC_TF_KILLS" not in os.environ, reason="a minute: make reliability")
