@@ -99,7 +99,7 @@ def is_refused(files: Path, message: str, *arguments: object) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("P04\t1\t2\t1\t1\t1", "'P04' more than once"),
+        ("P04\t1\t2\t1\t1\t1", "in lines 5 and 6"),
         ("P03\t1\thigh\t1\t1\t1", "numbers in all others"),
     ],
 )
@@ -137,7 +137,7 @@ def test_a_standard_that_cannot_be_used(files: Path, lines: list[str], message: 
 
 def test_other_bad_input(files: Path) -> None:
     gmt, pairs, results = files / "groups.gmt", files / "pairs.tsv", files / "r"
-    is_refused(files, "Profiles must end in", gmt, gmt, results)
+    is_refused(files, "A table must end in", gmt, gmt, results)
     is_refused(
         files, "different names. Received: pairs, pairs", files / "p.tsv", *[pairs] * 2, results
     )

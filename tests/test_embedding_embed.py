@@ -19,7 +19,7 @@ from deeploc_tf.models.extractors import feature_extractor
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.pipeline.shards import shard_batches
-from deeploc_tf.profiles.tables import npz, read_table
+from deeploc_tf.profiles.tables import in_memory, read_table
 from tfrecords.errors import (
     DamagedRecordsError,
     OutputExistsError,
@@ -331,7 +331,7 @@ def test_tables_that_fit_into_memory_are_converted(
     assert read_table(written.profiles).metadata["protein"].tolist() == sorted(
         set(metadata["protein"])
     )
-    monkeypatch.setattr(npz, "MOST_BYTES", 11 * 12 * 4 - 1)
+    monkeypatch.setattr(in_memory, "MOST_BYTES", 11 * 12 * 4 - 1)
     with pytest.raises(ValueError, match="11 rows of 12 float32 features"):
         embed(plain.run, plain.records, tmp_path / f"other{suffix}")
     assert len(list(tmp_path.iterdir())) == 2

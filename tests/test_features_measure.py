@@ -28,6 +28,7 @@ from deeploc_tf.features.measure import measure
 from deeploc_tf.features.white_levels import white_levels
 from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.profiles.tables import read_table
+from deeploc_tf.profiles.tables.spill import Spill
 from tfrecords.errors import (
     DamagedRecordsError,
     LockedError,
@@ -421,7 +422,7 @@ def batches(records: Path) -> Iterator[Any]:
 
 
 def test_a_worker_that_dies_is_told_with_its_crops(plain: Path, tmp_path: Path) -> None:
-    parts = parts_module.Parts(tmp_path / "cells.h5", "0" * 64)
+    parts = Spill(tmp_path / "cells.h5", "0" * 64)
     with (
         parts.opened(),
         pytest.raises(ChildProcessError, match=r"use fewer workers\. Crops: 'test/0\d\d' to"),
@@ -435,7 +436,7 @@ def ends_process(images: Any, masks: Any) -> Any:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_names_the_crops(plain: Path, tmp_path: Path, workers: int) -> None:
-    parts = parts_module.Parts(tmp_path / "cells.h5", "0" * 64)
+    parts = Spill(tmp_path / "cells.h5", "0" * 64)
     with parts.opened(), pytest.raises(ZeroDivisionError) as error:
         list(parts_module.computed(batches(plain), divides_by_zero, parts, workers))
     assert error.value.__notes__[-1].startswith("Crops: 'test/0")

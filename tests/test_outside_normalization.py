@@ -12,8 +12,7 @@ from click.testing import CliRunner
 
 from deeploc_tf.cli import main
 from deeploc_tf.profiles.fitting import TransformSettings, fit_transform
-from deeploc_tf.profiles.tables import VectorTable, read_table, write_table
-from deeploc_tf.profiles.tables.row_table import open_rows
+from deeploc_tf.profiles.tables import VectorTable, open_rows, read_table, write_table
 
 
 def run(*words: object) -> Any:

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 import tfrecords.manifest as manifest_module
 from deeploc_tf.cli import main
 from deeploc_tf.embedding.embed import embed
-from deeploc_tf.profiles.tables.unfinished import Unfinished
+from deeploc_tf.profiles.tables.spill import Spill
 from deeploc_tf.study.demo import demo
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
@@ -193,7 +193,7 @@ def test_folders_beside_a_table_that_no_computation_made_stay(name: str, tmp_pat
     (tmp_path / name).mkdir()
     (tmp_path / name / ".thesis").write_text("mine")
     (tmp_path / ".cells.partial-7.h5").mkdir()
-    parts = Unfinished(tmp_path / "cells.h5", "1" * 64)
+    parts = Spill(tmp_path / "cells.h5", "1" * 64)
     with parts.opened():
         (parts.folder / "000000.part").touch()
         (parts.folder / "mine.txt").write_text("mine")

@@ -15,8 +15,13 @@ from deeploc_tf.profiles.by_protein import vectors_by_protein
 from deeploc_tf.profiles.fitting import TransformSettings
 from deeploc_tf.profiles.profile import ProfileSettings, profile
 from deeploc_tf.profiles.summaries import SUMMARIES, half_widths, modz_weights, standard_errors
-from deeploc_tf.profiles.tables import VectorTable, read_table, write_table, writing_table
-from deeploc_tf.profiles.tables.row_table import open_rows
+from deeploc_tf.profiles.tables import (
+    VectorTable,
+    open_rows,
+    read_table,
+    write_table,
+    writing_table,
+)
 
 PROTEINS = ["", "AAC1", "AAH1", "β-TUB"]
 

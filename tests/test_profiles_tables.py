@@ -130,7 +130,7 @@ def test_what_is_no_whole_table_is_refused(suffix: str, tmp_path: Path) -> None:
     content = path.read_bytes()
     for damaged in (b"", b"text", content[: len(content) // 2], content[:-1]):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"one that `embed` wrote.*Embed again"):
+        with pytest.raises(ValueError, match=r"`embed` or `measure` wrote.*Write it again"):
             read_table(path)
     with pytest.raises(FileNotFoundError):
         read_table(tmp_path / f"missing{suffix}")
@@ -141,7 +141,7 @@ def test_tables_of_others_are_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["features"] = np.zeros((2, 2))
     for name in ("a.parquet", "a.h5"):
-        with pytest.raises(ValueError, match="one that `embed` wrote"):
+        with pytest.raises(ValueError, match="one that `embed` or `measure` wrote"):
             read_table(tmp_path / name)
 
 

@@ -10,8 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from deeploc_tf.profiles.fitting import TransformSettings, fit_transform, group_codes
-from deeploc_tf.profiles.tables import VectorTable, write_table
-from deeploc_tf.profiles.tables.row_table import RowTable, open_rows
+from deeploc_tf.profiles.tables import RowTable, VectorTable, open_rows, write_table
 from deeploc_tf.profiles.transforms import load_transform, robust_scale, save_transform
 
 NUM_FEATURES = 6

@@ -11,12 +11,14 @@ import pytest
 
 from deeploc_tf.profiles.tables import (
     VectorTable,
-    npz,
+    in_memory,
     read_table,
-    vector_table,
+    table_format,
     write_table,
+    writing,
     writing_table,
 )
+from deeploc_tf.profiles.tables.h5ad import MissingAnnDataError
 
 SUFFIXES = (".npz", ".h5ad")
 NAMES = ("conv_5_max_0", "fc_2_0", "fc_2_1")
@@ -78,7 +80,7 @@ def test_what_does_not_fit_into_memory_is_refused(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     skip_without_anndata(suffix)
-    monkeypatch.setattr(npz, "MOST_BYTES", 24 * 3 * 4 - 1)
+    monkeypatch.setattr(in_memory, "MOST_BYTES", 24 * 3 * 4 - 1)
     with pytest.raises(ValueError, match=r"24 rows of 3 .*Write \.h5 or \.parquet"):
         write_table(tmp_path / f"cells{suffix}", table())
 
@@ -102,14 +104,14 @@ def test_half_a_file_is_refused(suffix: str, tmp_path: Path) -> None:
     content = path.read_bytes()
     for damaged in (b"", b"text", content[: len(content) // 2]):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"one that `embed` wrote.*Embed again"):
+        with pytest.raises(ValueError, match=r"`embed` or `measure` wrote.*Write it again"):
             read_table(path)
 
 
 def test_objects_in_an_npz_are_not_unpickled(tmp_path: Path) -> None:
     arrays: dict[str, Any] = {"provenance": np.array([{"columns": {}}], object)}
     np.savez(tmp_path / "cells.npz", **arrays)
-    with pytest.raises(ValueError, match="one that `embed` wrote"):
+    with pytest.raises(ValueError, match="one that `embed` or `measure` wrote"):
         read_table(tmp_path / "cells.npz")
 
 
@@ -117,7 +119,7 @@ def test_h5ad_without_anndata_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "anndata", None)
-    with pytest.raises(npz.MissingAnnDataError, match=r"pip install 'deeploc-tf\[anndata\]'"):
+    with pytest.raises(MissingAnnDataError, match=r"pip install 'deeploc-tf\[anndata\]'"):
         write_table(tmp_path / "cells.h5ad", table())
     assert list(tmp_path.iterdir()) == []
 
@@ -125,8 +127,8 @@ def test_h5ad_without_anndata_says_how_to_install_it(
 def test_the_bytes_do_not_tell_how_rows_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vector_table, "_BLOCK_BYTES", 8 * 12)
-    monkeypatch.setattr(vector_table, "_CHUNK_BYTES", 4 * 12)  # blocks of 8 rows
+    monkeypatch.setattr(writing, "_BLOCK_BYTES", 8 * 12)
+    monkeypatch.setattr(table_format, "_CHUNK_BYTES", 4 * 12)  # blocks of 8 rows
     for suffix in (".h5", ".parquet"):
         contents = []
         for size in (1, 5, 8, 24):

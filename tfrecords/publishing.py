@@ -58,7 +58,7 @@ def check_untaken(folder: Path, begun: str, names: Iterable[str]) -> None:
 
 
 @contextlib.contextmanager
-def publishing(path: Path) -> Iterator[Path]:
+def publishing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A temporary sibling to write to; it gets the name `path` when the block ends well.
 
     If the block raises, the sibling is removed and whatever had the name before still has it. The
@@ -66,6 +66,7 @@ def publishing(path: Path) -> Iterator[Path]:
 
     Args:
         path: final name; its folder must exist.
+        durable: whether all is forced to the disk; else a loss of power may leave anything.
 
     Yields:
         The name to write to: a file, which the block must create.
@@ -73,9 +74,11 @@ def publishing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
     try:
         yield temporary
-        sync(temporary)
+        if durable:
+            sync(temporary)
         temporary.replace(path)
-        sync(path.parent)
+        if durable:
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

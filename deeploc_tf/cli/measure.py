@@ -68,7 +68,7 @@ def measure(
     workers: int,
     quiet: bool,
 ) -> None:
-    """Write classic features of the crops of RECORDS to OUTPUT (.h5 or .parquet).
+    """Write classic features of the crops of RECORDS to OUTPUT as .h5, .parquet, .npz or .h5ad.
 
     The table is like that of `embed`: a row a cell, in the records' order. The profiles, a row a
     protein, go to NAME.profiles.SUFFIX beside it. Stopped and started again, it goes on where it

@@ -6,16 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from deeploc_tf.profiles.tables.columns import column_name
 from tfrecords.schema import Schema
-
-_OWN = ("key", "protein", "label", "split")
-
-
-def column_types(schema: Schema) -> dict[str, str]:
-    """The columns and their types, as `writing_table` takes them."""
-    label = {"label": "text"} if schema.label_names else {}
-    columns = {"key": "text", "protein": "text", **label, "split": "text"}
-    return columns | {_column(name): kind for name, kind in schema.metadata.items()}
 
 
 def record_features(schema: Schema) -> list[str]:
@@ -35,13 +27,8 @@ def column_values(batch: dict[str, Any], schema: Schema, split: str) -> dict[str
         columns["label"] = _label_texts(batch["label"].numpy(), schema)
     for name, kind in schema.metadata.items():
         values = batch[f"meta/{name}"]
-        columns[_column(name)] = _texts(values) if kind == "text" else values.numpy().tolist()
+        columns[column_name(name)] = _texts(values) if kind == "text" else values.numpy().tolist()
     return columns
-
-
-def _column(name: str) -> str:
-    """The table's name of a metadata column: four names are taken."""
-    return f"meta_{name}" if name in _OWN else name
 
 
 def _texts(values: Any) -> list[str]:

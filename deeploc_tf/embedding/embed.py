@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from deeploc_tf.embedding.columns import column_types, column_values, record_features
+from deeploc_tf.embedding.columns import column_values, record_features
 from deeploc_tf.models.extractors import (
     feature_extractor,
     feature_layer,
@@ -31,17 +31,9 @@ from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.shards import shard_batches
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.profiles.aggregate import MeanProfiles
-from deeploc_tf.profiles.tables import (
-    SUFFIXES,
-    VectorTable,
-    check_table,
-    read_table,
-    write_table,
-    writing_table,
-)
-from deeploc_tf.profiles.tables.row_table import open_rows
-from deeploc_tf.profiles.tables.spill import read_part, rows_of_part, writing_part
-from deeploc_tf.profiles.tables.unfinished import Unfinished
+from deeploc_tf.profiles.tables import check_table, open_rows, write_table, writing_table
+from deeploc_tf.profiles.tables.columns import column_types
+from deeploc_tf.profiles.tables.spill import Spill
 from deeploc_tf.version import __version__
 from tfrecords.errors import DamagedRecordsError
 from tfrecords.manifest import Manifest, ShardInfo
@@ -148,7 +140,7 @@ def embed(
         "columns": columns,
         "provenance": provenance,
     }
-    parts = Unfinished(output, _identity(table, batch_size))
+    parts = Spill(output, _identity(table, batch_size))
     profiles_path = output.with_name(f"{output.stem}.profiles{output.suffix}")
     for path in (output, profiles_path):
         if not (parts.started and _is_of(path, provenance)):
@@ -159,7 +151,7 @@ def embed(
         profiles = MeanProfiles(network.num_features)
         with writing_table(output, **table) as writer:
             for number in range(len(shards)):
-                for vectors, described in read_part(parts.part(number)):
+                for vectors, described in parts.read(number):
                     writer.append(vectors, described)
                     profiles.add(vectors, described["protein"])
             _check_rows(writer.num_rows, total, str(records))
@@ -212,13 +204,13 @@ def _compute(
     records: str | Path,
     manifest: Manifest,
     shards: Sequence[tuple[str, ShardInfo]],
-    parts: Unfinished,
+    parts: Spill,
     batch_size: int,
     columns: Mapping[str, str],
     progress: Callable[[int], None] | None,
 ) -> None:
     """Make the parts that are not there yet, one a shard."""
-    rows = [rows_of_part(parts.part(number)) for number in range(len(shards))]
+    rows = [parts.num_rows(number) for number in range(len(shards))]
     left = [n for n, (_, shard) in enumerate(shards) if rows[n] != shard.num_crops]
     done = sum(shard.num_crops for n, (_, shard) in enumerate(shards) if n not in left)
     batches = shard_batches(
@@ -232,7 +224,7 @@ def _compute(
         number = left[index]
         split, shard = shards[number]
         rows[number] = 0
-        with writing_part(parts.part(number), columns, network.num_features) as append:
+        with parts.writing(number, columns, network.num_features) as append:
             for _, batch, vectors in of_shard:
                 append(vectors, column_values(batch, manifest.schema, split))
                 rows[number] += len(vectors)
@@ -276,7 +268,7 @@ def _identity(table: Mapping[str, Any], batch_size: int) -> str:
 def _is_of(path: Path, provenance: Mapping[str, Any]) -> bool:
     """Whether the same `embed`, killed at its very end, left this table: it makes it again."""
     try:
-        table: VectorTable | Any = (open_rows if path.suffix in SUFFIXES else read_table)(path)
+        table = open_rows(path)
     except (ValueError, OSError):
         return False
     kept = (name for name in provenance if name != "kind")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.profiles.tables.columns import column_name, column_types
 from tfrecords.manifest import Manifest
 from tfrecords.reader import read_crops
 from tfrecords.schema import Crop, Schema
@@ -60,23 +61,11 @@ def crop_batches(
         )
 
 
-def column_types(schema: Schema) -> dict[str, str]:
-    """Metadata columns of the table and their types, the same as those of `embed`."""
-    label = {"label": "text"} if schema.label_names else {}
-    columns = {"key": "text", "protein": "text", **label, "split": "text"}
-    return columns | {_column(name): kind for name, kind in schema.metadata.items()}
-
-
-def _column(name: str) -> str:
-    """The table's name of a metadata column: four names are taken."""
-    return f"meta_{name}" if name in ("key", "protein", "label", "split") else name
-
-
 def _row(split: str, crop: Crop, schema: Schema) -> dict[str, Any]:
     return {
         "key": crop.key,
         "protein": crop.protein,
         "label": "|".join(schema.label_names[label] for label in crop.labels),
         "split": split,
-        **{_column(name): value for name, value in crop.metadata.items()},
+        **{column_name(name): value for name, value in crop.metadata.items()},
     }

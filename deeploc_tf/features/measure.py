@@ -15,16 +15,18 @@ from numpy.typing import NDArray
 
 from deeploc_tf.features.cellprofiler import cellprofiler_features
 from deeploc_tf.features.choices import FeatureKind
-from deeploc_tf.features.crops import CropBatch, column_types, crop_batches
+from deeploc_tf.features.crops import CropBatch, crop_batches
 from deeploc_tf.features.intensity import Intensity
 from deeploc_tf.features.masks import otsu_mask
 from deeploc_tf.features.means import MAX_UNDEFINED, DefinedMeans
-from deeploc_tf.features.parts import Parts, computed
+from deeploc_tf.features.parts import computed
 from deeploc_tf.features.pixels import fit_components
 from deeploc_tf.features.white_levels import white_levels
 from deeploc_tf.names import same_channels
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
-from deeploc_tf.profiles.tables import check_suffix, write_table, writing_table
+from deeploc_tf.profiles.tables import check_table, write_table, writing_table
+from deeploc_tf.profiles.tables.columns import column_types
+from deeploc_tf.profiles.tables.spill import Spill
 from deeploc_tf.version import __version__
 from tfrecords.errors import SchemaError, did_you_mean
 from tfrecords.manifest import Manifest
@@ -100,7 +102,7 @@ def measure(
 
     Args:
         records: data set to measure.
-        output: file to write, .h5 or .parquet (see `deeploc_tf.profiles.tables`).
+        output: file to write: .h5 or .parquet, or for a table that fits into memory .npz or .h5ad.
         kind: "cellprofiler" (needs the extra of this name), "intensity" or "pixels".
         splits: names of splits, measured one after the other; `val` is `validation`.
         mask_channel: name of the channel whose bright part is the cell, by Otsu's threshold, or
@@ -123,11 +125,13 @@ def measure(
         SplitError: there is no such split, or one is named twice.
         DamagedRecordsError: the records are damaged.
         ChildProcessError: a worker died.
-        ValueError: no crop has anything inside its mask, or crops are too few for the components.
+        ValueError: no crop has anything inside its mask, crops are too few for the components, or
+            the table does not fit into memory.
+        MissingAnnDataError: .h5ad without the extra `anndata`.
     """
     output = Path(output)
     tell = note or (lambda _: None)
-    check_suffix(output)
+    check_table(output)
     check_absent(output)
     if kind not in KINDS:
         msg = (
@@ -141,6 +145,7 @@ def measure(
     masked = kind != "pixels"
     mask = _mask_rule(manifest.schema, mask_channel, tell) if masked else None
     features = _features(records, manifest, kind, splits, num_components, mask)
+    check_table(output, total, len(features.names))
     provenance = {
         "kind": "embeddings",
         "features": kind,
@@ -151,7 +156,7 @@ def measure(
         **features.provenance,
         "deeploc_tf": __version__,
     }
-    parts = Parts(output, hashlib.sha256(json.dumps(provenance).encode()).hexdigest())
+    parts = Spill(output, hashlib.sha256(json.dumps(provenance).encode()).hexdigest())
     profiles_path = output.with_name(f"{output.stem}.profiles{output.suffix}")
     if not parts.started:  # else it may be of the same command, killed before its end
         check_absent(profiles_path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import io
 import itertools
 import multiprocessing
 import os
@@ -19,39 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.features.crops import CropBatch
-from deeploc_tf.profiles.tables.unfinished import Unfinished
-from tfrecords.framing import masked_checksum
-from tfrecords.publishing import publish_chunks
+from deeploc_tf.profiles.tables.spill import Spill
 
 Vectors = NDArray[np.float32]
 VectorsOf = Callable[[NDArray[Any], NDArray[np.uint8] | None], Vectors]
 """Features of images and their masks; it is pickled where several processes compute."""
 
 
-class Parts(Unfinished):
-    """What has been computed of a table so far: vectors of batches, each with a checksum."""
-
-    def load(self, number: int) -> Vectors | None:
-        """A part, or None where it is not there or not as it was written."""
-        try:
-            content = self.part(number).read_bytes()
-        except FileNotFoundError:
-            return None
-        if content[:4] != masked_checksum(content[4:]):
-            return None
-        vectors: Vectors = np.load(io.BytesIO(content[4:]), allow_pickle=False)
-        return vectors
-
-    def save(self, number: int, vectors: Vectors) -> None:
-        """Keep a part; not forced to the disk: its checksum tells what a loss of power left."""
-        content = io.BytesIO()
-        np.save(content, vectors, allow_pickle=False)
-        chunks = masked_checksum(content.getvalue()), content.getvalue()
-        publish_chunks(self.part(number), chunks, durable=False)
-
-
 def computed(
-    batches: Iterable[CropBatch], vectors_of: VectorsOf, parts: Parts, workers: int
+    batches: Iterable[CropBatch], vectors_of: VectorsOf, parts: Spill, workers: int
 ) -> Iterator[tuple[CropBatch, Vectors]]:
     """Each batch with its features, in order; those of finished parts are not computed again.
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deeploc_tf.profiles.tables.row_table import Groups, RowTable
+from deeploc_tf.profiles.tables import Groups, RowTable
 
 MEMORY = 4 << 30
 

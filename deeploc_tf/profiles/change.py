@@ -22,7 +22,8 @@ from deeploc_tf.profiles.screens import (
     reduced,
     screen,
 )
-from deeploc_tf.profiles.tables.row_table import RowTable, check_same_features, open_rows, origin
+from deeploc_tf.profiles.tables import RowTable, open_rows
+from deeploc_tf.profiles.tables.row_table import check_same_features, origin
 from deeploc_tf.units import columns_of
 from deeploc_tf.version import __version__
 from tfrecords.publishing import check_absent, publish_bytes, publish_json
@@ -114,7 +115,7 @@ def change(
     """Compare two screens of the same proteins, embedded by one model.
 
     Args:
-        untreated: table of cells, .h5 or .parquet; or of profiles with several rows a protein,
+        untreated: table of cells, of any format; or of profiles with several rows a protein,
             each of them a replicate.
         treated: likewise.
         output: .csv or .tsv to write the table to, with the summary beside it as .json; None

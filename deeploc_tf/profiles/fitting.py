@@ -14,7 +14,8 @@ from deeploc_tf.names import same_form
 from deeploc_tf.profiles import lacking
 from deeploc_tf.profiles.choices import NormalizationKind
 from deeploc_tf.profiles.moments import covariance_of, moments_by_group, robust_by_group
-from deeploc_tf.profiles.tables.row_table import Groups, RowTable, check_same_features, origin
+from deeploc_tf.profiles.tables import Groups, RowTable
+from deeploc_tf.profiles.tables.row_table import check_same_features, origin
 from deeploc_tf.profiles.transforms import (
     NORMALIZATIONS,
     Normalization,

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from deeploc_tf.profiles.tables.row_table import Groups
+from deeploc_tf.profiles.tables import Groups
 from deeploc_tf.profiles.transforms import robust_estimates
 
 ROWS_OF_MEDIANS = 200_000

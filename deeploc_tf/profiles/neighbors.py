@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.profiles.choices import Similarity
-from deeploc_tf.profiles.reading import check_proteins, read_profiles
-from deeploc_tf.profiles.tables.row_table import is_row_table, open_rows
+from deeploc_tf.profiles.reading import check_proteins
+from deeploc_tf.profiles.tables import open_rows
 from tfrecords.errors import did_you_mean
 
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
@@ -84,7 +84,7 @@ class Space:
 def read_space(
     path: str | Path, similarity: Similarity = "cosine", *, center: bool = False
 ) -> Space:
-    """A table to search in: profiles (also text tables), or cells; held in memory once.
+    """A table to search in, of any format: profiles, or cells; held in memory once.
 
     Args:
         path: of the table.
@@ -97,20 +97,13 @@ def read_space(
             compared.
     """
     path = Path(path)
-    if is_row_table(path):
-        table = open_rows(path)
-        proteins = table.column("protein").tolist()
-        names = table.column("key").tolist() if "key" in table.columns else proteins
-        if names is proteins:
-            check_proteins(proteins, path)
-        vectors = np.empty((table.num_rows, table.num_features), np.float32)
-        for place, chunk in table.chunks():
-            vectors[place] = chunk
+    table = open_rows(path)
+    names = proteins = table.column("protein").tolist()
+    if "key" in table.columns:
+        names = table.column("key").tolist()
     else:
-        read = read_profiles(path)
-        names = proteins = read.metadata["protein"].tolist()
-        vectors = np.array(read.features)  # ours to change
-    return search_space(vectors, names, proteins, similarity, center=center)
+        check_proteins(proteins, path)
+    return search_space(table.read_features(), names, proteins, similarity, center=center)
 
 
 def search_space(

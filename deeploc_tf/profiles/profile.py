@@ -22,8 +22,14 @@ from deeploc_tf.profiles.summaries import (
     half_widths,
     standard_errors,
 )
-from deeploc_tf.profiles.tables import TableWriter, check_table, writing_table
-from deeploc_tf.profiles.tables.row_table import Groups, RowTable, open_rows
+from deeploc_tf.profiles.tables import (
+    Groups,
+    RowTable,
+    TableWriter,
+    check_table,
+    open_rows,
+    writing_table,
+)
 from deeploc_tf.profiles.transforms import Transform, load_transform, save_transform
 from deeploc_tf.units import columns_of
 from deeploc_tf.version import __version__
@@ -141,7 +147,7 @@ def profile(
     `NAME.low.SUFFIX` and `NAME.high.SUFFIX` beside it are tables of the same shape.
 
     Args:
-        cells: table of `embed` or `measure`, of any number of rows.
+        cells: table of any format and any number of rows.
         output: file to write, .h5, .parquet, .npz or .h5ad.
         settings: how vectors become profiles.
         fit: transform to fit to these cells.

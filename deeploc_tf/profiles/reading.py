@@ -5,47 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from deeploc_tf.profiles.tables.text import read_text
-from deeploc_tf.profiles.tables.vector_table import SUFFIXES, VectorTable, read_table
+from deeploc_tf.profiles.tables import VectorTable, open_rows
 from deeploc_tf.text_tables import DELIMITERS, suffix_of
 from deeploc_tf.units import unified_in_column
 
 
 def read_profiles(path: str | Path) -> VectorTable:
-    """A table with a row a protein: ours (.h5, .parquet), or text (.csv, .tsv, .txt, also .gz).
-
-    In a text table the columns named `Metadata_...` describe the proteins and every other one is a
-    feature. The protein stands in `Metadata_Protein`, else in `Metadata_Gene`, `protein` or `gene`,
-    else in the first column, which needs no name. Names of proteins are text, as they stand but for
-    spaces around them.
+    """A table of any format with a row a protein; see `deeploc_tf.profiles.tables`.
 
     Returns:
         The table; its metadata has the column `protein`.
 
     Raises:
-        ValueError: the table has no proteins, no header, a protein twice or none in some line, or a
-            feature that is not a number.
+        ValueError: the file is no table, holds cells, or has two rows of one protein.
         OSError: the file cannot be read.
     """
     path = Path(path)
-    if path.suffix in SUFFIXES:
-        table = read_table(path)
-        if "protein" not in table.metadata or "key" in table.metadata:
-            msg = (
-                "Profiles must have a row a protein. Received: "
-                f"{path}, a table of {table.provenance.get('kind', 'something else')}. "
-                "Take NAME.profiles.SUFFIX, which `embed` writes beside it."
-            )
-            raise ValueError(msg)
-        check_proteins(table.metadata["protein"], path)
-        return table
-    if suffix_of(path) not in DELIMITERS:
-        known = ", ".join([*SUFFIXES, *DELIMITERS])
-        msg = f"Profiles must end in {known} (text also in .gz). Received: {path.name!r}."
+    table = open_rows(path)
+    if "protein" not in table.columns or "key" in table.columns:
+        msg = (
+            "Profiles must have a row a protein. Received: "
+            f"{path}, a table of {table.provenance.get('kind', 'something else')}. "
+            "Take NAME.profiles.SUFFIX, which `embed` writes beside it."
+        )
         raise ValueError(msg)
-    table = read_text(path)
-    check_proteins(table.metadata["protein"], path)
-    return table
+    check_proteins(table.column("protein"), path)
+    return table.read()
 
 
 def check_proteins(proteins: Iterable[str], path: Path) -> None:
@@ -54,14 +39,15 @@ def check_proteins(proteins: Iterable[str], path: Path) -> None:
     Raises:
         ValueError: two names are one, see `deeploc_tf.names`.
     """
-    rows: dict[str, str] = {}
     names = list(proteins)
     spelling = unified_in_column(names, "protein", path.name)
-    for name in names:
-        if (first := rows.setdefault(spelling[name], name)) is not name:
+    what, at = ("lines", 2) if suffix_of(path) in DELIMITERS else ("rows", 0)
+    rows: dict[str, int] = {}
+    for row, name in enumerate(names):
+        if (first := rows.setdefault(spelling[name], row)) != row:
             msg = (
-                f"Each protein must have one row. Received: {first!a} and {name!a} in "
-                f"{path}, which are one name. Profile the cells of both together, or name them "
-                "clearly."
+                f"Each protein must have one row. Received: {names[first]!a} and {name!a}, which "
+                f"are one name, in {what} {first + at} and {row + at} of {path}. Profile the cells "
+                "of both together, or name them clearly."
             )
             raise ValueError(msg)

@@ -1,25 +1,21 @@
-"""Tables of vectors: embeddings and profiles, on disk and in memory."""
+"""Tables of vectors, embeddings and profiles, in every format: see `registry.FORMATS`.
+
+All formats hold the same: float32 features and their names, text or number columns that describe
+each row, a JSON object that says where all of it came from, and digests of all of these, which
+every reader compares.
+"""
 
 from __future__ import annotations
 
-from deeploc_tf.profiles.tables.registry import is_table
-from deeploc_tf.profiles.tables.row_table import open_rows
-from deeploc_tf.profiles.tables.vector_table import (
-    SUFFIXES,
-    TableWriter,
-    VectorTable,
-    check_suffix,
-    check_table,
-    read_table,
-    write_table,
-    writing_table,
-)
+from deeploc_tf.profiles.tables.registry import is_table, open_rows, read_table
+from deeploc_tf.profiles.tables.row_table import Groups, RowTable, VectorTable
+from deeploc_tf.profiles.tables.writing import TableWriter, check_table, write_table, writing_table
 
 __all__ = [
-    "SUFFIXES",
+    "Groups",
+    "RowTable",
     "TableWriter",
     "VectorTable",
-    "check_suffix",
     "check_table",
     "is_table",
     "open_rows",

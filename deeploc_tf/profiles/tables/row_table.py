@@ -1,33 +1,23 @@
-"""A table on disk, read some rows at a time: what is larger than memory need not fit into it."""
+"""A table of any format, some rows at a time: what is larger than memory need not fit into it."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from deeploc_tf.hdf5_trial import has_varying_text, lacks_checksums, try_elsewhere
 from deeploc_tf.names import tidy
 from deeploc_tf.profiles.tables.table_format import (
-    DIGESTS_KEY,
-    METADATA_KEY,
     NUMBER_TYPES,
-    SUFFIXES,
     Digests,
     LaterVersionError,
-    check_suffix,
-    cytomining_name,
-    digests_of,
+    Stored,
 )
 from deeploc_tf.units import spelled, told_path, whole_path
 from tfrecords.errors import did_you_mean
@@ -53,29 +43,74 @@ class Groups:
 
 
 @dataclasses.dataclass(frozen=True)
-class RowTable:
-    """A table that `embed` or `measure` wrote, opened and not read.
+class VectorTable:
+    """Rows of vectors with what describes them.
 
     Attributes:
-        path: of the file.
-        num_rows: how many there are.
-        feature_names: one a feature; where the file has none, made from the layer's name.
-        columns: metadata columns and their types.
-        provenance: JSON values, as in `VectorTable`.
-        digests: what is read is compared with them; None in a table of version 1.
+        features: float32 `(num_rows, num_features)`.
+        metadata: one row each, columns such as `key`, `protein`, `label`, `split`.
+        provenance: JSON values: kind, layer, digests of model and records, version.
+        feature_names: one a feature; empty where they are not known.
     """
 
-    path: Path
-    num_rows: int
-    feature_names: tuple[str, ...]
+    features: NDArray[np.float32]
+    metadata: pd.DataFrame
+    provenance: Mapping[str, Any]
+    feature_names: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class RowTable:
+    """A table of any format, opened and not read.
+
+    Attributes:
+        stored: what its format gives of it.
+        columns: metadata columns and their types.
+        provenance: JSON values, as in `VectorTable`.
+        digests: what is read is compared with them; None in a table of version 1, or of another
+            program.
+    """
+
+    stored: Stored
     columns: Mapping[str, str]
     provenance: Mapping[str, Any]
     digests: Digests | None = None
 
     @property
+    def path(self) -> Path:
+        """Of the file."""
+        return self.stored.path
+
+    @property
+    def num_rows(self) -> int:
+        """How many there are."""
+        return self.stored.num_rows
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """One a feature; where the file has none, made from the layer's name."""
+        return self.stored.feature_names
+
+    @property
     def num_features(self) -> int:
         """Length of the vectors."""
         return len(self.feature_names)
+
+    def read(self) -> VectorTable:
+        """All of it, held in memory.
+
+        Raises:
+            ValueError: it is not as it was written.
+        """
+        metadata = pd.DataFrame({name: self.column(name) for name in self.columns})
+        return VectorTable(self.read_features(), metadata, self.provenance, self.feature_names)
+
+    def read_features(self) -> NDArray[np.float32]:
+        """All vectors, float32 `(num_rows, num_features)`, the caller's to change."""
+        features = np.empty((self.num_rows, self.num_features), np.float32)
+        for place, chunk in self.chunks():
+            features[place] = chunk
+        return features
 
     def chunks(self, num_rows: int = ROWS_AT_ONCE) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Rows from the first to the last: their place, and float32 `(rows, num_features)`.
@@ -89,7 +124,7 @@ class RowTable:
         with damage_told(self.path):
             start = 0
             check = self.digests.of_features() if self.digests is not None else None
-            for chunk in self._blocks(num_rows):
+            for chunk in _of_size(self.stored.blocks(num_rows), num_rows):
                 if check is not None:
                     check.add(chunk)
                 yield slice(start, start + len(chunk)), chunk
@@ -140,7 +175,7 @@ class RowTable:
         self._check_column(name)
         with damage_told(self.path):
             kind = self.columns[name]
-            values = self._column_as_stored(name, kind)
+            values = self.stored.column(name, kind)
             if kind != "text":
                 values = values.astype(NUMBER_TYPES[kind], copy=False)
             if self.digests is not None:
@@ -151,15 +186,6 @@ class RowTable:
                 msg = f"{len(values)} values of column {name!r} instead of {self.num_rows}"
                 raise KeyError(msg)
             return values
-
-    def _column_as_stored(self, name: str, kind: str) -> NDArray[Any]:
-        if self.path.suffix == ".parquet":
-            stored = cytomining_name(name)
-            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
-                return np.asarray(file.read([stored])[stored].to_numpy())
-        with h5py.File(self.path, "r") as file:
-            dataset = file[f"metadata/{name}"]
-            return np.asarray(dataset.asstr()[:] if kind == "text" else dataset[:])
 
     def groups(self, *names: str) -> Groups:
         """The groups of rows that agree in some columns; those of several are `first/second`.
@@ -228,68 +254,6 @@ class RowTable:
             )
             raise ValueError(msg)
 
-    def _blocks(self, num_rows: int) -> Iterator[NDArray[np.float32]]:
-        if self.path.suffix == ".parquet":
-            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
-                names = list(self.feature_names)
-                for batch in _merged(file.iter_batches(num_rows, columns=names), num_rows):
-                    block = np.empty((batch.num_rows, len(names)), np.float32)
-                    for index, name in enumerate(names):
-                        block[:, index] = batch[name].to_numpy()
-                    yield block
-            return
-        with h5py.File(self.path, "r") as file:
-            features = file["features"]
-            for start in range(0, len(features), num_rows):
-                yield features[start : start + num_rows]
-
-
-def open_rows(path: str | Path) -> RowTable:
-    """Open a table of cells or profiles that this package wrote.
-
-    Raises:
-        ValueError: the file is no such table.
-        FileNotFoundError: there is none.
-    """
-    path = Path(path)
-    check_suffix(path)
-    with damage_told(path):
-        return _open_parquet(path) if path.suffix == ".parquet" else _open_hdf5(path)
-
-
-def _open_parquet(path: Path) -> RowTable:
-    footer = pq.read_metadata(path)
-    stored = footer.metadata or {}
-    if METADATA_KEY not in stored:
-        msg = "it has no provenance, as tables of other programs"
-        raise ValueError(msg)
-    text = stored[METADATA_KEY]
-    provenance = json.loads(text)
-    described = {cytomining_name(name) for name in provenance["columns"]}
-    names = tuple(name for name in footer.schema.to_arrow_schema().names if name not in described)
-    digests = digests_of(path, text, stored.get(DIGESTS_KEY), names, footer.num_rows)
-    return RowTable(path, footer.num_rows, names, provenance["columns"], provenance, digests)
-
-
-def _open_hdf5(path: Path) -> RowTable:
-    if lacks_checksums(path):  # version 1, or another program wrote it
-        try_elsewhere(path)
-    with h5py.File(path, "r") as file:
-        if has_varying_text(file):
-            try_elsewhere(path)
-        text = file.attrs["provenance"]  # bytes, or text in version 1
-        provenance = json.loads(text)
-        num_rows, width = file["features"].shape
-        names = _names_in(file, width, provenance)
-        stored = file["digests"].asstr()[()] if "digests" in file else None
-    digests = digests_of(path, text, stored, names, num_rows)
-    return RowTable(path, num_rows, names, provenance["columns"], provenance, digests)
-
-
-def is_row_table(path: Path) -> bool:
-    """Whether the file's name is that of a table of ours."""
-    return path.suffix in SUFFIXES
-
 
 def check_same_features(first: Mapping[str, Any], second: Mapping[str, Any], must: str) -> None:
     """Raise `ValueError` unless features of two origins mean the same.
@@ -322,14 +286,6 @@ def origin(table: RowTable) -> dict[str, Any]:
     }
 
 
-def _names_in(file: h5py.File, width: int, provenance: Mapping[str, Any]) -> tuple[str, ...]:
-    if "feature_names" in file:
-        return tuple(file["feature_names"].asstr()[:])
-    prefix = provenance.get("layer") or provenance.get("features") or "feature"
-    digits = len(str(width - 1))
-    return tuple(f"{prefix}_{index:0{digits}d}" for index in range(width))
-
-
 def _sorted_groups(codes: NDArray[Any], names: Sequence[str]) -> Groups:
     """Groups in alphabetical order; rows of the empty name belong to none."""
     order = sorted(set(names) - {""})
@@ -338,44 +294,37 @@ def _sorted_groups(codes: NDArray[Any], names: Sequence[str]) -> Groups:
     return Groups(tuple(order), new[codes])
 
 
-def _merged(batches: Iterator[pa.RecordBatch], num_rows: int) -> Iterator[pa.Table]:
-    """Batches of about `num_rows`: those of a file with small row groups are put together."""
-    waiting: list[pa.RecordBatch] = []
+def _of_size(blocks: Iterable[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
+    """The same rows, so many at a time, whatever the format gives: sums do not depend on it."""
+    waiting: list[NDArray[np.float32]] = []
     count = 0
-    for batch in batches:
-        waiting.append(batch)
-        count += batch.num_rows
-        if count >= num_rows:
-            yield pa.Table.from_batches(waiting)
-            waiting, count = [], 0
+    for block in blocks:
+        start = 0
+        while count + len(block) - start >= size:
+            stop = start + size - count
+            yield _joined([*waiting, block[start:stop]])
+            waiting, count, start = [], 0, stop
+        if start < len(block):
+            waiting.append(block[start:])
+            count += len(block) - start
     if waiting:
-        yield pa.Table.from_batches(waiting)
+        yield _joined(waiting)
+
+
+def _joined(blocks: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 @contextlib.contextmanager
-def damage_told(
-    path: Path,
-    must: str = "one that `embed` or `measure` wrote",
-    remedy: str = "Write it again",
-) -> Iterator[None]:
+def damage_told(path: Path) -> Iterator[None]:
     """Give what libraries say of a damaged file the name of the file; they raise all kinds."""
     try:
         yield
     except (FileNotFoundError, LaterVersionError, ImportError, MemoryError):
         raise
     except Exception as error:
-        problem = error.problem if isinstance(error, DamagedTableError) else str(error)
-        msg = f"A table must be {must}. Received: {str(path)!r} ({problem}). {remedy}."
-        raise DamagedTableError(msg, problem) from error
-
-
-class DamagedTableError(ValueError):
-    """A file that is no table of ours, or not as it was written.
-
-    Attributes:
-        problem: what was found, without the file's name.
-    """
-
-    def __init__(self, message: str, problem: str) -> None:
-        super().__init__(message)
-        self.problem = problem
+        msg = (
+            "A table must be one that `embed` or `measure` wrote. Received: "
+            f"{str(path)!r} ({error}). Write it again."
+        )
+        raise ValueError(msg) from error

@@ -1,4 +1,4 @@
-"""What all formats of a table share: version, types of columns, and the digests of its contents.
+"""What all formats of a table share: what each gives, types of columns, versions and digests.
 
 HDF5 has no checksums of its own accord, those of Parquet are of pages and not of what says where
 they are, and a chunk that was never written reads as zeros. So a table carries a CRC-32C of each
@@ -9,13 +9,14 @@ reads: by blocks, so that a table larger than memory need not be read twice.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import google_crc32c
 import numpy as np
@@ -23,10 +24,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-SUFFIXES = (".h5", ".hdf5", ".parquet")
 FORMAT_VERSION = 2
-METADATA_KEY = b"deeploc_tf"
-DIGESTS_KEY = b"deeploc_tf_digests"
 NUMBER_TYPES: dict[str, Any] = {
     "int64": np.dtype("<i8"),
     "float32": np.dtype("<f4"),
@@ -39,24 +37,81 @@ ARROW_TYPES = {
     "float64": pa.float64(),
 }
 _BLOCK_ROWS = 4096
+_CHUNK_BYTES = 512 << 10  # of HDF5: what is read at least
 _HEX = 8  # digits of a digest
 
 _log = logging.getLogger(__name__)
 
 
-def cytomining_name(name: str) -> str:
-    """Name of a metadata column in Parquet: `field` is `Metadata_Field` there."""
-    return f"Metadata_{name[:1].upper()}{name[1:]}"
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stored(abc.ABC):
+    """What one format gives of a table that it opened.
+
+    Attributes:
+        path: of the file.
+        provenance: its JSON as it stands; `columns` in it are the types of the metadata columns.
+        feature_names: one a feature.
+        num_rows: how many there are.
+        digests: their JSON; None where the table has none.
+    """
+
+    path: Path
+    provenance: str | bytes
+    feature_names: tuple[str, ...]
+    num_rows: int
+    digests: str | bytes | None
+
+    @abc.abstractmethod
+    def blocks(self, num_rows: int) -> Iterator[NDArray[np.float32]]:
+        """All rows in their order, float32 `(rows, num_features)`, about so many at a time.
+
+        The arrays are the caller's to change.
+        """
+
+    @abc.abstractmethod
+    def column(self, name: str, kind: str) -> NDArray[Any]:
+        """A metadata column, `(num_rows,)`; of kind "text" it holds `str`."""
 
 
-def check_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
-    """Raise `ValueError` unless a table can have this name; by default, one that is streamed."""
-    if path.suffix not in suffixes:
-        msg = (
-            f"A table must end in {', '.join(suffixes)}. Received: {path.name!r}. Name it, for "
-            f"example, {path.stem}.parquet."
-        )
-        raise ValueError(msg)
+class Writer(Protocol):
+    """Writes a file while the block runs."""
+
+    def __enter__(self) -> Self:
+        """Begin the file, or wait with it."""
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        """End the file; after an error it is thrown away."""
+
+    def append(self, features: NDArray[np.float32], metadata: Mapping[str, Sequence[Any]]) -> None:
+        """Add rows: float32 `(num_rows, num_features)` and, for each column, a value a row."""
+
+    def finish(self, digests: str) -> None:
+        """Take the digests of all rows, which are written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TableFormat:
+    """How tables of one format are read and written.
+
+    Attributes:
+        open: what is stored in a file. It may raise anything where the file is damaged.
+        writer: makes a writer of path, names of features, metadata columns with their types, and
+            the JSON of the provenance. None: tables of other programs, which are read only, and
+            have neither digests nor versions.
+        check: raises `ValueError` where a table of path, number of rows and of features cannot be
+            written; it is asked before anything is computed.
+        recognizes: whether a file is a table, by its content; None: it is, by its suffix.
+    """
+
+    open: Callable[[Path], Stored]
+    writer: Callable[[Path, Sequence[str], Mapping[str, str], str], Writer] | None = None
+    check: Callable[[Path, int, int], None] | None = None
+    recognizes: Callable[[Path], bool] | None = None
+
+
+def chunk_rows(width: int) -> int:
+    """Rows of a chunk of HDF5; what is written at once is a multiple of it."""
+    return max(1, min(4096, _CHUNK_BYTES // (4 * max(width, 1))))
 
 
 def kind_of(values: pd.Series[Any]) -> str:
@@ -203,21 +258,8 @@ def rows_digest(
     return int(digest)
 
 
-def digests_of(
-    path: Path,
-    provenance: str | bytes,
-    digests: str | bytes | None,
-    feature_names: Sequence[str],
-    num_rows: int,
-) -> Digests | None:
+def digests_of(stored: Stored) -> Digests | None:
     """The digests of a table that is opened, once its head is as it was written.
-
-    Args:
-        path: of the table.
-        provenance: its JSON as it stands.
-        digests: likewise; None where the table has none.
-        feature_names: one a feature.
-        num_rows: how many there are.
 
     Returns:
         None for a table of version 1, which has none; that is logged once.
@@ -226,19 +268,20 @@ def digests_of(
         LaterVersionError: the table is of a later version.
         KeyError, TypeError, ValueError: it is not as it was written.
     """
-    version = json.loads(provenance).get("format_version", 1)
+    version = json.loads(stored.provenance).get("format_version", 1)
     if version > FORMAT_VERSION:
-        raise LaterVersionError(path, version)
-    if digests is not None:
-        found = Digests.from_json(digests)
-        if head_digest(provenance, feature_names, num_rows) != found.head:
+        raise LaterVersionError(stored.path, version)
+    if stored.digests is not None:
+        found = Digests.from_json(stored.digests)
+        head = head_digest(stored.provenance, stored.feature_names, stored.num_rows)
+        if head != found.head:
             msg = "provenance, names of features or number of rows are not as they were written"
             raise ValueError(msg)
         return found
     if version != 1:
         msg = f"version {version} without digests, as if another program had written it again"
         raise ValueError(msg)
-    _tell_once(path)
+    _tell_once(stored.path)
     return None
 
 

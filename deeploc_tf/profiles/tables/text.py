@@ -1,20 +1,21 @@
-"""Text tables of other tools: a protein a line."""
+"""Text tables of other tools: .csv, and .tsv, .tab and .txt with tabs; also compressed by gzip."""
 
 from __future__ import annotations
 
 import csv
 import itertools
+import json
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.names import tidy
-from deeploc_tf.profiles.tables.vector_table import VectorTable
+from deeploc_tf.profiles.tables.in_memory import InMemoryTable
+from deeploc_tf.profiles.tables.table_format import TableFormat
 from deeploc_tf.text_tables import (
     DELIMITERS,
     TableError,
@@ -49,16 +50,26 @@ _LARGEST = float(np.finfo(np.float32).max)
 _log = logging.getLogger(__name__)
 
 
-def read_text(path: Path) -> VectorTable:
-    """See `read_profiles`."""
+def open_text(path: Path) -> InMemoryTable:
+    """All of a text table.
+
+    The columns named `Metadata_...` describe the rows and every other one is a feature. The protein
+    stands in `Metadata_Protein`, else in `Metadata_Gene`, `protein` or `gene`, else in the first
+    column, which needs no name. Names of proteins are text, as they stand but for spaces around
+    them.
+
+    Raises:
+        TableError: the table has no proteins, no header, or none in some line, or a feature that is
+            not a number.
+        OSError: the file cannot be read.
+    """
     rows = read_delimited(path, first_may_be_unnamed=True)
     described, names = _columns(rows.column_names, path)
-    metadata = pd.DataFrame(
-        {name: rows[column].to_pylist() for name, column in described.items()}, dtype=object
-    )
-    metadata["protein"] = _proteins(metadata["protein"], path)
+    columns = {name: np.array(rows[n].to_pylist(), object) for name, n in described.items()}
+    proteins = _proteins(columns["protein"], path)
+    columns["protein"] = np.array(proteins, object)
     if described["protein"] == rows.column_names[0]:
-        _check_names(metadata["protein"].tolist(), described["protein"], path)
+        _check_names(proteins, described["protein"], path)
     features = np.empty((rows.num_rows, len(names)), np.float32)
     vanished = 0
     for index, name in enumerate(names):
@@ -68,7 +79,7 @@ def read_text(path: Path) -> VectorTable:
     undefined = int((~np.isfinite(features)).any(axis=1).sum())
     if undefined:
         _log.warning(
-            "%s: %d of %d proteins have a feature that is missing or infinite.",
+            "%s: %d of %d rows have a feature that is missing or infinite.",
             path.name,
             undefined,
             len(features),
@@ -80,8 +91,9 @@ def read_text(path: Path) -> VectorTable:
             vanished,
             "s are" if vanished > 1 else " is",
         )
-    provenance = {"kind": "profiles", "columns": dict.fromkeys(described, "text")}
-    return VectorTable(features, metadata, provenance, tuple(names))
+    kind = "embeddings" if "key" in described else "profiles"
+    provenance = json.dumps({"kind": kind, "columns": dict.fromkeys(described, "text")})
+    return InMemoryTable(path, provenance, tuple(names), len(features), None, features, columns)
 
 
 def seems_text_table(path: Path) -> bool:
@@ -196,21 +208,15 @@ def _are_counted(names: list[str]) -> bool:
     return len(names) > 2 and names == [str(index) for index in range(len(names))]
 
 
-def _proteins(written: pd.Series[str], path: Path) -> list[str]:
-    """Names without what nobody sees; each is there once."""
-    names, rows = [], dict[str, int]()
+def _proteins(written: NDArray[Any], path: Path) -> list[str]:
+    """Names without what nobody sees; every line has one."""
+    names = []
     for row, value in enumerate(written):
         name = tidy(value)
         if not name or name.startswith("#"):
             msg = (
                 "Every line must name a protein, and comments are not understood. Received: "
                 f"{value!r} ({place(path, row)})."
-            )
-            raise TableError(msg)
-        if (first := rows.setdefault(name, row)) != row:
-            msg = (
-                f"Each protein must have one line. Received: {name!r} more than once, in lines "
-                f"{first + 2} and {row + 2} of {path}."
             )
             raise TableError(msg)
         names.append(name)
@@ -272,3 +278,6 @@ def _number(value: str, name: str, where: str) -> float:
 def _is_number(text: str) -> bool:
     plain = text.strip()
     return _NUMBER.fullmatch(plain) is not None or plain.lower() in _NO_NUMBER
+
+
+TEXT = TableFormat(open_text, recognizes=seems_text_table)
