@@ -271,6 +271,7 @@ def test_every_command_refuses_a_table_with_a_changed_value(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     table = cells(200, 4)
+    table.metadata["protein"] = [f"P{i % 10}" for i in range(200)]  # `change` wants ten or more
     if words[0] == "benchmark":
         metadata = pd.DataFrame({"protein": [f"P{i}" for i in range(200)]})
         table = VectorTable(table.features, metadata, {"kind": "profiles"}, table.feature_names)

@@ -179,7 +179,10 @@ def test_tables_of_cells_and_proteins_with_two_rows_are_no_profiles(
     twice.metadata.loc[3, "protein"] = "P01"
     write(tmp_path / f"twice{suffix}", twice)
     (tmp_path / "s.gmt").write_text("t\t\tP00\tP02\n")
-    for name, message in (("cells", "a table of embeddings"), ("twice", "'P01' and 'P01', which are one name")):
+    for name, message in (
+        ("cells", "a table of embeddings"),
+        ("twice", "'P01' and 'P01', which are one name"),
+    ):
         words = ["benchmark", tmp_path / f"{name}{suffix}", tmp_path / "s.gmt", tmp_path / "r"]
         done = CliRunner().invoke(main, [*map(str, words)])
         assert (done.exit_code, message in done.output) == (1, True), done.output

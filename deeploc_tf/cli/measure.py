@@ -68,11 +68,11 @@ def measure(
     workers: int,
     quiet: bool,
 ) -> None:
-    """Write classic features of the crops of RECORDS to OUTPUT as .h5, .parquet, .npz or .h5ad.
+    """Write classic features of the crops of RECORDS to OUTPUT.
 
-    The table is like that of `embed`: a row a cell, in the records' order. The profiles, a row a
-    protein, go to NAME.profiles.SUFFIX beside it. Stopped and started again, it goes on where it
-    was. No network, no labels.
+    The table is like that of `embed`: one row per cell, in record order, as .h5, .parquet, .npz or
+    .h5ad. The profiles, one row per protein, go to NAME.profiles.SUFFIX beside it. Stopped and
+    started again, it goes on where it was. No network, no labels.
     """
     from deeploc_tf.names import known_split
     from tfrecords.manifest import read_manifest

@@ -62,8 +62,8 @@ def neighbors(
 ) -> None:
     """List the rows of PROFILES that are most like each of PROTEINS.
 
-    PROFILES is a table of profiles (.h5, .parquet, or text), or one of cells, which go by their
-    key. Without --index the search is exact.
+    PROFILES is a table of profiles in any format (.h5, .parquet, .npz, .h5ad, or text), or one of
+    cells, which go by their key. Without --index the search is exact.
     """
     from deeploc_tf.benchmark.shared_terms import SharedTerms
     from deeploc_tf.benchmark.standards import read_standard
