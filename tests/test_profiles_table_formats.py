@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,20 @@ def test_chunks_are_the_same_rows_in_every_format(
         assert (
             table.column(name).astype(str).tolist() == cells().metadata[name].astype(str).tolist()
         )
+
+
+@pytest.mark.parametrize("size", [1, 7, 50, 240, 1000])
+def test_chunks_do_not_depend_on_the_blocks_of_a_format(size: int) -> None:
+    class Uneven(InMemoryTable):
+        def blocks(self, num_rows: int) -> Iterator[np.ndarray]:
+            for start, stop in itertools.pairwise([0, 1, 4, 4, 90, 91, 200, 240]):
+                yield self.features[start:stop].copy()
+
+    table = Uneven(Path("t"), "{}", ("f0", "f1", "f2"), 240, None, cells().features, {})
+    found = list(RowTable(table, {}, {}).chunks(size))
+    assert [len(chunk) for _, chunk in found[:-1]] == [size] * (len(found) - 1)
+    assert len(found[-1][1]) == 240 - size * (len(found) - 1)
+    assert np.concatenate([c for _, c in found]).tobytes() == cells().features.tobytes()
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
