@@ -154,7 +154,7 @@ def test_cells_go_by_their_key_and_share_the_terms_of_their_proteins(
     [
         (["profiles.h5", "p7"], "'p7'. Did you mean 'P0"),
         (["profiles.h5", "AAC1"], "one of the 60 in the table"),
-        (["twice.tsv", "a"], "'a' more than once"),
+        (["twice.tsv", "a"], "'a' and 'a', which are one name, in lines 2 and 3"),
         (["profiles.xlsx", "a"], "must end in"),
         (["one.tsv", "a"], "1 of 1 that do"),
     ],

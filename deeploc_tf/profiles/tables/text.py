@@ -79,10 +79,11 @@ def open_text(path: Path) -> InMemoryTable:
     undefined = int((~np.isfinite(features)).any(axis=1).sum())
     if undefined:
         _log.warning(
-            "%s: %d of %d rows have a feature that is missing or infinite.",
+            "%s: %d of %d %s have a feature that is missing or infinite.",
             path.name,
             undefined,
             len(features),
+            "cells" if "key" in described else "proteins",
         )
     if vanished:
         _log.warning(
