@@ -43,10 +43,11 @@ def decode_tiff(data: bytes, max_pixels: int, path: str | os.PathLike[str] = "")
         path: of the file, by whose name OME-XML may call it.
     """
     global _before
-    if _before is not None:
-        image = _before.pixels(data)
+    before = _before  # which another thread may replace
+    if before is not None:
+        image = before.pixels(data)
         if image is not None and image.size <= max_pixels:
-            return image, _before.description
+            return image, before.description
     name = os.path.basename(path)  # noqa: PTH119 -- each plane
     header = read_header(data)
     if header is not None and not header.several:
