@@ -70,7 +70,7 @@ def read_standards(
         options |= {"format": name, "identifiers": identifiers, "exclude_terms": exclude_terms}
         found.append(
             [read_standard(file, aspect=aspect, **options) for aspect in chosen]
-            or (_every_aspect if every_aspect else _the_only_aspect)(file, options)
+            or _read(file, options, every_aspect=every_aspect)
         )
     return found
 
@@ -93,16 +93,14 @@ def told_apart(standards: Sequence[Standard], name: str | None = None) -> list[S
     ]
 
 
-def _the_only_aspect(file: str | Path, options: dict[str, Any]) -> list[Standard]:
-    return [read_standard(file, **options)]
-
-
-def _every_aspect(file: str | Path, options: dict[str, Any]) -> list[Standard]:
+def _read(file: str | Path, options: dict[str, Any], *, every_aspect: bool) -> list[Standard]:
     try:
-        return _the_only_aspect(file, options)
+        return [read_standard(file, **options)]
     except AspectError:
-        found = []
-        for aspect in ASPECTS:
-            with contextlib.suppress(AspectError):  # the file has not this one
-                found.append(read_standard(file, aspect=aspect, **options))
-        return found
+        if not every_aspect:
+            raise
+    found = []
+    for aspect in ASPECTS:
+        with contextlib.suppress(AspectError):  # the file has not this one
+            found.append(read_standard(file, aspect=aspect, **options))
+    return found
