@@ -6,7 +6,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -56,10 +55,3 @@ class CellWriter:
             table = pa.Table.from_batches(self._waiting, self._schema)
             self._writer.write_table(table, row_group_size=len(table))
             self._waiting = []
-
-
-def values_of(values: pd.Series[Any], kind: str) -> list[Any]:
-    """The values of a column, as that; missing text is empty."""
-    if kind != "text":
-        return list(values)
-    return ["" if missing else str(v) for v, missing in zip(values, values.isna(), strict=True)]

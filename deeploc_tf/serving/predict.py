@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from deeploc_tf.models.extractors import feature_names
 from deeploc_tf.profiles.tables import TableWriter, writing_table
 from deeploc_tf.profiles.tables.table_format import kind_of
-from deeploc_tf.serving.cell_writer import CellWriter, values_of
+from deeploc_tf.profiles.tables.writing import values_of
+from deeploc_tf.serving.cell_writer import CellWriter
 from deeploc_tf.serving.cells import Columns, check_source, read_crops
 from deeploc_tf.serving.description import Description
 from deeploc_tf.serving.opening import OpenModel

@@ -45,7 +45,9 @@ def open_h5ad(path: Path) -> InMemoryTable:
 class H5adWriter(InMemoryWriter):
     """Writes an `AnnData`."""
 
-    def write(self, features: NDArray[np.float32], columns: Mapping[str, NDArray[Any]]) -> None:
+    def write(
+        self, features: NDArray[np.float32], columns: Mapping[str, NDArray[Any]], digests: str
+    ) -> None:
         """See `InMemoryWriter`."""
         rows = columns.get("key", columns.get("protein", np.arange(len(features))))
         index = pd.Index([str(name) for name in rows])
@@ -56,8 +58,8 @@ class H5adWriter(InMemoryWriter):
         _anndata().AnnData(
             X=features,
             obs=pd.DataFrame(described, index=index),
-            var=pd.DataFrame(index=pd.Index(self.feature_names)),
-            uns={_UNS: self.provenance, _UNS_DIGESTS: self.digests},
+            var=pd.DataFrame(index=pd.Index(list(self.feature_names))),
+            uns={_UNS: self.provenance, _UNS_DIGESTS: digests},
         ).write_h5ad(self.path, convert_strings_to_categoricals=False)
 
 

@@ -20,6 +20,7 @@ from deeploc_tf.profiles.tables.table_format import (
     NUMBER_TYPES,
     Stored,
     TableFormat,
+    Writer,
     chunk_rows,
 )
 
@@ -51,11 +52,13 @@ class Hdf5Table(Stored):
             for start in range(0, len(features), num_rows):
                 yield features[start : start + num_rows]
 
-    def column(self, name: str, kind: str) -> NDArray[Any]:
+    def column(self, name: str) -> NDArray[Any]:
         """See `Stored`."""
         with h5py.File(self.path, "r") as file:
             dataset = file[f"metadata/{name}"]
-            return np.asarray(dataset.asstr()[:] if kind == "text" else dataset[:])
+            return np.asarray(
+                dataset.asstr()[:] if h5py.check_string_dtype(dataset.dtype) else dataset[:]
+            )
 
 
 def _names_in(file: h5py.File, width: int, provenance: Mapping[str, Any]) -> tuple[str, ...]:
@@ -82,21 +85,15 @@ def _new_file(path: Path) -> h5py.File:
     return file
 
 
-class Hdf5Writer:
+class Hdf5Writer(Writer):
     """Writes a file that grows."""
 
-    def __init__(
-        self,
-        path: Path,
-        feature_names: Sequence[str],
-        columns: Mapping[str, str],
-        provenance: str,
-    ) -> None:
+    def __post_init__(self) -> None:
         self._num_rows = 0
-        self._file = _new_file(path)
-        text = _fixed([provenance])
+        self._file = _new_file(self.path)
+        text = _fixed([self.provenance])
         self._file.attrs.create("provenance", text[0], dtype=text.dtype)
-        width = len(feature_names)
+        width = len(self.feature_names)
         self._features = self._file.create_dataset(
             "features",
             (0, width),
@@ -106,10 +103,10 @@ class Hdf5Writer:
             fillvalue=_NEVER_WRITTEN["float32"],
             fletcher32=True,  # which tells other programs of damage
         )
-        self._file.create_dataset("feature_names", data=_fixed(feature_names))
+        self._file.create_dataset("feature_names", data=_fixed(self.feature_names))
         self._columns = {
             name: self._column(f"metadata/{name}", NUMBER_TYPES.get(kind, _fixed([]).dtype))
-            for name, kind in columns.items()
+            for name, kind in self.columns.items()
         }
 
     def _column(self, place: str, dtype: Any, num_rows: int = 0) -> h5py.Dataset:
@@ -118,10 +115,8 @@ class Hdf5Writer:
             place, (num_rows,), dtype, maxshape=(None,), chunks=(4096,), fillvalue=fill
         )
 
-    def __enter__(self) -> Hdf5Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the file."""
         self._file.close()
 
     def append(self, features: NDArray[np.float32], metadata: Mapping[str, Sequence[Any]]) -> None:

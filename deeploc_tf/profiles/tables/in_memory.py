@@ -6,12 +6,12 @@ import abc
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.profiles.tables.table_format import NUMBER_TYPES, Stored
+from deeploc_tf.profiles.tables.table_format import NUMBER_TYPES, Stored, Writer
 
 MOST_BYTES = 2 << 30  # of features; writing takes about twice as much memory
 
@@ -33,48 +33,25 @@ class InMemoryTable(Stored):
         for start in range(0, len(self.features), num_rows):
             yield self.features[start : start + num_rows].copy()
 
-    def column(self, name: str, kind: str) -> NDArray[Any]:
+    def column(self, name: str) -> NDArray[Any]:
         """See `Stored`."""
         values = self.columns[name]
-        return values.astype(object) if kind == "text" else values
+        return values.astype(object) if values.dtype.kind == "U" else values
 
 
-class InMemoryWriter(abc.ABC):
-    """Collects rows and writes them when the block ends well."""
+class InMemoryWriter(Writer):
+    """Collects rows and writes them at the end."""
 
-    def __init__(
-        self,
-        path: Path,
-        feature_names: Sequence[str],
-        columns: Mapping[str, str],
-        provenance: str,
-    ) -> None:
-        self.path = path
-        self.feature_names = list(feature_names)
-        self.provenance = provenance
-        self.digests = ""
-        self._types = dict(columns)
+    def __post_init__(self) -> None:
         self._num_rows = 0
         self._blocks: list[NDArray[np.float32]] = []
-        self._columns: dict[str, list[Any]] = {name: [] for name in columns}
+        self._columns: dict[str, list[Any]] = {name: [] for name in self.columns}
 
     @abc.abstractmethod
-    def write(self, features: NDArray[np.float32], columns: Mapping[str, NDArray[Any]]) -> None:
+    def write(
+        self, features: NDArray[np.float32], columns: Mapping[str, NDArray[Any]], digests: str
+    ) -> None:
         """Write all rows, float32 `(num_rows, num_features)`, and the values of each column."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: Any, *_: object) -> None:
-        if kind is not None:
-            return
-        empty = np.empty((0, len(self.feature_names)), np.float32)
-        features = np.concatenate([empty, *self._blocks])
-        self._blocks.clear()
-        types: Any = {"text": np.str_, **NUMBER_TYPES}
-        self.write(
-            features, {n: np.array(self._columns[n], types[t]) for n, t in self._types.items()}
-        )
 
     def append(self, features: NDArray[np.float32], metadata: Mapping[str, Sequence[Any]]) -> None:
         """Add rows."""
@@ -85,8 +62,14 @@ class InMemoryWriter(abc.ABC):
             values.extend(metadata[name])
 
     def finish(self, digests: str) -> None:
-        """Take the digests of all rows."""
-        self.digests = digests
+        """Write what was collected."""
+        features = np.concatenate(
+            [np.empty((0, len(self.feature_names)), np.float32), *self._blocks]
+        )
+        self._blocks.clear()
+        types: Any = {"text": np.str_, **NUMBER_TYPES}
+        columns = {n: np.array(self._columns[n], types[t]) for n, t in self.columns.items()}
+        self.write(features, columns, digests)
 
 
 def check_size(path: Path, num_rows: int, num_features: int) -> None:

@@ -32,13 +32,15 @@ def open_npz(path: Path) -> InMemoryTable:
 class NpzWriter(InMemoryWriter):
     """Writes one array of each kind."""
 
-    def write(self, features: NDArray[np.float32], columns: Mapping[str, NDArray[Any]]) -> None:
+    def write(
+        self, features: NDArray[np.float32], columns: Mapping[str, NDArray[Any]], digests: str
+    ) -> None:
         """See `InMemoryWriter`."""
         arrays: dict[str, Any] = {
             "features": features,
             "feature_names": np.array(self.feature_names, np.str_),
             "provenance": np.array(self.provenance),
-            "digests": np.array(self.digests),
+            "digests": np.array(digests),
             **{f"metadata_{name}": values for name, values in columns.items()},
         }
         np.savez(self.path, **arrays)

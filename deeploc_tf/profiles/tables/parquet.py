@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from deeploc_tf.profiles.tables.table_format import ARROW_TYPES, Stored, TableFormat
+from deeploc_tf.profiles.tables.table_format import ARROW_TYPES, Stored, TableFormat, Writer
 
 _METADATA_KEY = b"deeploc_tf"
 _DIGESTS_KEY = b"deeploc_tf_digests"
@@ -50,7 +50,7 @@ class ParquetTable(Stored):
                     block[:, index] = batch[name].to_numpy()
                 yield block
 
-    def column(self, name: str, kind: str) -> NDArray[Any]:  # noqa: ARG002
+    def column(self, name: str) -> NDArray[Any]:
         """See `Stored`."""
         stored = cytomining_name(name)
         with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
@@ -62,47 +62,40 @@ def cytomining_name(name: str) -> str:
     return f"Metadata_{name[:1].upper()}{name[1:]}"
 
 
-class ParquetWriter:
+class ParquetWriter(Writer):
     """Writes a row group a block."""
 
-    def __init__(
-        self,
-        path: Path,
-        feature_names: Sequence[str],
-        columns: Mapping[str, str],
-        provenance: str,
-    ) -> None:
-        self._columns = columns
-        described = [cytomining_name(name) for name in columns]
-        if len({*described, *feature_names}) != len(described) + len(feature_names):
+    def __post_init__(self) -> None:
+        described = [cytomining_name(name) for name in self.columns]
+        if len({*described, *self.feature_names}) != len(described) + len(self.feature_names):
             msg = (
                 "Columns of Parquet must differ in more than the case of their first letter. "
-                f"Received: {', '.join(columns)}. Write .h5, or rename one before the records are "
-                "built."
+                f"Received: {', '.join(self.columns)}. Write .h5, or rename one before the records "
+                "are built."
             )
             raise ValueError(msg)
-        fields = [pa.field(cytomining_name(n), ARROW_TYPES[kind]) for n, kind in columns.items()]
-        fields += [pa.field(name, pa.float32()) for name in feature_names]
-        self._schema = pa.schema(fields).with_metadata({_METADATA_KEY: provenance.encode()})
+        fields = [
+            pa.field(cytomining_name(n), ARROW_TYPES[kind]) for n, kind in self.columns.items()
+        ]
+        fields += [pa.field(name, pa.float32()) for name in self.feature_names]
+        self._schema = pa.schema(fields).with_metadata({_METADATA_KEY: self.provenance.encode()})
         # Of a feature, the smallest and largest value of each row group helps nobody, nor would a
         # dictionary of its values.
         self._writer = pq.ParquetWriter(
-            path,
+            self.path,
             self._schema,
             write_page_checksum=True,
             use_dictionary=described,
             write_statistics=described,
         )
 
-    def __enter__(self) -> ParquetWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the file."""
         self._writer.close()
 
     def append(self, features: NDArray[np.float32], metadata: Mapping[str, Sequence[Any]]) -> None:
         """Add rows."""
-        arrays = [pa.array(metadata[n], ARROW_TYPES[kind]) for n, kind in self._columns.items()]
+        arrays = [pa.array(metadata[n], ARROW_TYPES[kind]) for n, kind in self.columns.items()]
         arrays += [pa.array(column) for column in np.ascontiguousarray(features.T)]
         self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
 

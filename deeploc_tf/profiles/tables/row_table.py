@@ -175,7 +175,7 @@ class RowTable:
         self._check_column(name)
         with damage_told(self.path):
             kind = self.columns[name]
-            values = self.stored.column(name, kind)
+            values = self.stored.column(name)
             if kind != "text":
                 values = values.astype(NUMBER_TYPES[kind], copy=False)
             if self.digests is not None:

@@ -16,7 +16,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import google_crc32c
 import numpy as np
@@ -69,22 +69,40 @@ class Stored(abc.ABC):
         """
 
     @abc.abstractmethod
-    def column(self, name: str, kind: str) -> NDArray[Any]:
-        """A metadata column, `(num_rows,)`; of kind "text" it holds `str`."""
+    def column(self, name: str) -> NDArray[Any]:
+        """A metadata column, `(num_rows,)`; one of text holds `str`."""
 
 
-class Writer(Protocol):
-    """Writes a file while the block runs."""
+@dataclasses.dataclass(eq=False)
+class Writer(abc.ABC):
+    """Writes a file while the block runs.
+
+    Attributes:
+        path: of the file, which gets its final name later.
+        feature_names: one a feature.
+        columns: metadata columns and their types.
+        provenance: as JSON.
+    """
+
+    path: Path
+    feature_names: Sequence[str]
+    columns: Mapping[str, str]
+    provenance: str
 
     def __enter__(self) -> Self:
-        """Begin the file, or wait with it."""
+        return self
 
-    def __exit__(self, kind: Any, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:  # noqa: B027
         """End the file; after an error it is thrown away."""
 
+    @abc.abstractmethod
     def append(self, features: NDArray[np.float32], metadata: Mapping[str, Sequence[Any]]) -> None:
         """Add rows: float32 `(num_rows, num_features)` and, for each column, a value a row."""
 
+    @abc.abstractmethod
     def finish(self, digests: str) -> None:
         """Take the digests of all rows, which are written."""
 
@@ -95,16 +113,15 @@ class TableFormat:
 
     Attributes:
         open: what is stored in a file. It may raise anything where the file is damaged.
-        writer: makes a writer of path, names of features, metadata columns with their types, and
-            the JSON of the provenance. None: tables of other programs, which are read only, and
-            have neither digests nor versions.
+        writer: None: tables of other programs, which are read only, and have neither digests nor
+            versions.
         check: raises `ValueError` where a table of path, number of rows and of features cannot be
             written; it is asked before anything is computed.
         recognizes: whether a file is a table, by its content; None: it is, by its suffix.
     """
 
     open: Callable[[Path], Stored]
-    writer: Callable[[Path, Sequence[str], Mapping[str, str], str], Writer] | None = None
+    writer: type[Writer] | None = None
     check: Callable[[Path, int, int], None] | None = None
     recognizes: Callable[[Path], bool] | None = None
 

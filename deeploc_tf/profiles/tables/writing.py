@@ -96,12 +96,16 @@ def write_table(path: Path, table: VectorTable, feature_names: Sequence[str] | N
     with writing_table(path, names, columns, table.provenance) as writer:
         writer.append(
             table.features,
-            {name: _values(table.metadata[name], kind) for name, kind in columns.items()},
+            {name: values_of(table.metadata[name], kind) for name, kind in columns.items()},
         )
 
 
-def _values(values: pd.Series[Any], kind: str) -> list[Any]:
-    """The values of a column as that; missing text is empty."""
+def values_of(values: pd.Series[Any], kind: str) -> list[Any]:
+    """The values of a column as they are written; missing text is empty.
+
+    Raises:
+        ValueError: a whole number is missing.
+    """
     if kind == "text":
         texts: list[Any] = values.tolist()
         if set(map(type, texts)) <= {str}:
