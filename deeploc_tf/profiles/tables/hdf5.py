@@ -56,9 +56,8 @@ class Hdf5Table(Stored):
         """See `Stored`."""
         with h5py.File(self.path, "r") as file:
             dataset = file[f"metadata/{name}"]
-            return np.asarray(
-                dataset.asstr()[:] if h5py.check_string_dtype(dataset.dtype) else dataset[:]
-            )
+            is_text = h5py.check_string_dtype(dataset.dtype) is not None
+            return np.asarray(dataset.asstr()[:] if is_text else dataset[:])
 
 
 def _names_in(file: h5py.File, width: int, provenance: Mapping[str, Any]) -> tuple[str, ...]:

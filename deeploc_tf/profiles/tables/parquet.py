@@ -74,9 +74,8 @@ class ParquetWriter(Writer):
                 "are built."
             )
             raise ValueError(msg)
-        fields = [
-            pa.field(cytomining_name(n), ARROW_TYPES[kind]) for n, kind in self.columns.items()
-        ]
+        types = map(ARROW_TYPES.get, self.columns.values())
+        fields = list(map(pa.field, described, types))
         fields += [pa.field(name, pa.float32()) for name in self.feature_names]
         self._schema = pa.schema(fields).with_metadata({_METADATA_KEY: self.provenance.encode()})
         # Of a feature, the smallest and largest value of each row group helps nobody, nor would a

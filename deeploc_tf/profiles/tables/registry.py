@@ -22,6 +22,7 @@ FORMATS: Registry[TableFormat] = Registry(
         ".h5ad": f"{_HERE}.h5ad:H5AD",
         **dict.fromkeys(DELIMITERS, f"{_HERE}.text:TEXT"),
     },
+    group="deeploc_tf.tables",
 )
 """By the suffix of the file's name; that of text may be followed by `.gz`."""
 
