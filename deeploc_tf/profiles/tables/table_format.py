@@ -89,6 +89,10 @@ class Writer(abc.ABC):
     columns: Mapping[str, str]
     provenance: str
 
+    @abc.abstractmethod
+    def __post_init__(self) -> None:
+        """Begin the file, or wait with it."""
+
     def __enter__(self) -> Self:
         return self
 
