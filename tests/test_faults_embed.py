@@ -163,7 +163,7 @@ def test_fewer_rows_than_the_manifest_says_get_no_name(
     more = dataclasses.replace(first, num_crops=first.num_crops + 1)
     lying = dataclasses.replace(true, splits={**true.splits, "test": (more, *rest)})
     monkeypatch.setattr(module, "verify", lambda _: lying)
-    with pytest.raises(DamagedRecordsError, match=rf"Received: 6 rows of {first.name}, expected 7"):
+    with pytest.raises(DamagedRecordsError, match=f"Received: 6 in {first.name}, expected 7"):
         embed(screen.run, screen.records, tmp_path / "cells.h5")
     assert list(tmp_path.iterdir()) == []
 

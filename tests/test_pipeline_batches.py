@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain
@@ -10,8 +12,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeploc_tf.pipeline.batches import batches, steps_per_epoch, training_batches
+from deeploc_tf.pipeline.batches import batches, running_on, steps_per_epoch, training_batches
+from deeploc_tf.pipeline.shards import shard_batches
 from tfrecords.errors import DamagedRecordsError, SplitError
+from tfrecords.framing import frame
+from tfrecords.framing import records as framed_records
 from tfrecords.manifest import Manifest
 from tfrecords.sharding import order_hash
 
@@ -179,3 +184,61 @@ def test_a_lost_shard_is_refused_before_the_first_batch(
     for make in (lambda: batches(folder, "train"), lambda: training_batches(folder, batch_size=5)):
         with pytest.raises(DamagedRecordsError):
             make()
+
+
+def one_more_crop(manifest: Manifest, split: str) -> Manifest:
+    """The manifest of a shard from which a crop was cut, checksums and all."""
+    first, *rest = manifest.shards(split)
+    more = dataclasses.replace(first, num_crops=first.num_crops + 1)
+    return dataclasses.replace(manifest, splits={**manifest.splits, split: (more, *rest)})
+
+
+def read_in_order(folder: Path, manifest: Manifest) -> Any:
+    return batches(folder, "train", features=["protein"], manifest=manifest)
+
+
+def read_by_shards(folder: Path, manifest: Manifest) -> Any:
+    shards = manifest.shards("train")
+    return shard_batches(folder, manifest, shards, batch_size=8, features=["protein"])
+
+
+@pytest.mark.parametrize("read", [read_in_order, read_by_shards])
+@pytest.mark.parametrize("fault", ["fewer", "byte", "example"])
+def test_what_tensorflow_says_of_a_record_is_told_with_its_place(
+    records: Any, tmp_path: Path, fault: str, read: Callable[..., Any]
+) -> None:
+    folder, manifest = tmp_path / "records", records[1]
+    shutil.copytree(records[0], folder)
+    shard = manifest.shards("train")[0]
+    path = folder / shard.name
+    place = rf"Place: shard {shard.name}, record 1, byte \d+\. Copy the data set again, or rebuild"
+    content = path.read_bytes()
+    start, stop = list(framed_records(content))[1]
+    if fault == "fewer":
+        manifest = one_more_crop(manifest, "train")
+        place = f"{shard.num_crops} in {shard.name}, expected {shard.num_crops + 1}. Copy the data"
+    elif fault == "byte":
+        path.write_bytes(content[: start + 30] + b"?" + content[start + 31 :])
+    else:
+        other = content[start:stop].replace(b"protein", b"protean")
+        path.write_bytes(content[: start - 12] + frame(other) + content[stop + 4 :])
+        kept = {at: text for at, text in shard.checksums.items() if at != stop}
+        known = dataclasses.replace(shard, checksums=kept)
+        rest = manifest.shards("train")[1:]
+        manifest = dataclasses.replace(manifest, splits={"train": (known, *rest)})
+        for name in ("test", "validation"):
+            for file in folder.glob(f"*{name}*"):
+                file.unlink()
+    with (
+        pytest.raises(DamagedRecordsError, match=place),
+        running_on(folder, manifest),
+    ):
+        list(read(folder, manifest))
+
+
+def test_tensorflows_own_words_stand_where_the_records_are_whole(records: Any) -> None:
+    with (
+        pytest.raises(tf.errors.InvalidArgumentError, match="mine"),
+        running_on(*records),
+    ):
+        tf.debugging.assert_equal(1, 2, message="mine")

@@ -339,5 +339,5 @@ def test_a_damaged_record_is_found_before_the_first_batch(tmp_path: Path) -> Non
     content = bytearray(shard.read_bytes())
     content[200] ^= 1
     shard.write_bytes(content)
-    with pytest.raises(DamagedRecordsError, match="verify --deep"):
+    with pytest.raises(DamagedRecordsError, match=f"Place: shard {shard.name}, record 0, byte 0"):
         Pairs(tmp_path / "records", "train", min_cells=4)

@@ -481,7 +481,8 @@ def test_records_cut_short_are_refused(screen: tuple[Path, Path], tmp_path: Path
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
-    with pytest.raises(DamagedRecordsError, match="verify --deep"):
+    place = rf"checksum.*Place: shard {shard.name}, record \d+, byte \d+\..*rebuild"
+    with pytest.raises(DamagedRecordsError, match=place):
         evaluate(screen[1], tmp_path / "records", tmp_path / "results")
     assert [path.name for path in tmp_path.iterdir()] == ["records"]
 

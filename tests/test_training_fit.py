@@ -379,7 +379,7 @@ def test_a_changed_byte_in_a_shard_stops_the_training_with_our_error(
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1  # the size stays: only reading can tell
     shard.write_bytes(bytes(content))
-    with pytest.raises(DamagedRecordsError, match="verify --deep"):
+    with pytest.raises(DamagedRecordsError, match=f"Place: shard {shard.name}, record"):
         fit(tmp_path / "records", tmp_path / "run", CONFIG)
 
 

@@ -180,3 +180,16 @@ def read_serialized(
     else:
         dataset = tf.data.TFRecordDataset(files, buffer_size=_BUFFER_BYTES)
     return dataset.apply(tf.data.experimental.assert_cardinality(manifest.num_crops(split)))
+
+
+def serialized_shard(file: Any, num_crops: Any) -> Any:
+    """The records of one shard as `read_serialized` gives them, exactly `num_crops`; for `tf.data`.
+
+    Args:
+        file: path of the shard, a scalar string tensor.
+        num_crops: scalar int64 tensor.
+    """
+    import tensorflow as tf
+
+    dataset = tf.data.TFRecordDataset(file, buffer_size=_BUFFER_BYTES)
+    return dataset.apply(tf.data.experimental.assert_cardinality(num_crops))

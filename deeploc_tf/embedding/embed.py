@@ -35,7 +35,6 @@ from deeploc_tf.profiles.tables import check_table, open_rows, write_table, writ
 from deeploc_tf.profiles.tables.columns import column_types
 from deeploc_tf.profiles.tables.spill import Spill
 from deeploc_tf.version import __version__
-from tfrecords.errors import DamagedRecordsError
 from tfrecords.manifest import Manifest, ShardInfo
 from tfrecords.publishing import check_absent
 from tfrecords.verify import verify
@@ -146,7 +145,7 @@ def embed(
         if not (parts.started and _is_of(path, provenance)):
             check_absent(path)
     with parts.opened():
-        with running_on(records), computing_on(device):
+        with running_on(records, manifest), computing_on(device):
             _compute(network, records, manifest, shards, parts, batch_size, columns, progress)
         profiles = MeanProfiles(network.num_features)
         with writing_table(output, **table) as writer:
@@ -154,7 +153,6 @@ def embed(
                 for vectors, described in parts.read(number):
                     writer.append(vectors, described)
                     profiles.add(vectors, described["protein"])
-            _check_rows(writer.num_rows, total, str(records))
             found = profiles.table(provenance)
             # Before the embeddings get their name, which says that both are done.
             write_table(profiles_path, found, network.names)
@@ -210,8 +208,8 @@ def _compute(
     progress: Callable[[int], None] | None,
 ) -> None:
     """Make the parts that are not there yet, one a shard."""
-    rows = [parts.num_rows(number) for number in range(len(shards))]
-    left = [n for n, (_, shard) in enumerate(shards) if rows[n] != shard.num_crops]
+    kept = [parts.num_rows(number) for number in range(len(shards))]
+    left = [n for n, (_, shard) in enumerate(shards) if kept[n] != shard.num_crops]
     done = sum(shard.num_crops for n, (_, shard) in enumerate(shards) if n not in left)
     batches = shard_batches(
         records,
@@ -222,18 +220,12 @@ def _compute(
     )
     for index, of_shard in itertools.groupby(_computed(network, batches), lambda item: item[0]):
         number = left[index]
-        split, shard = shards[number]
-        rows[number] = 0
         with parts.writing(number, columns, network.num_features) as append:
             for _, batch, vectors in of_shard:
-                append(vectors, column_values(batch, manifest.schema, split))
-                rows[number] += len(vectors)
+                append(vectors, column_values(batch, manifest.schema, shards[number][0]))
+                done += len(vectors)
                 if progress is not None:
-                    progress(done + rows[number])
-            _check_rows(rows[number], shard.num_crops, shard.name)
-        done += rows[number]
-    for number in left:
-        _check_rows(rows[number], shards[number][1].num_crops, shards[number][1].name)
+                    progress(done)
 
 
 def _computed(
@@ -248,15 +240,6 @@ def _computed(
         waiting = computed
     if waiting is not None:
         yield *waiting[:2], waiting[2].numpy()
-
-
-def _check_rows(rows: int, expected: int, where: str) -> None:
-    if rows != expected:
-        msg = (
-            f"Every crop of the manifest must become one row. Received: {rows} rows of {where}, "
-            f"expected {expected}. Run `deeploc-tf verify --deep` on the records."
-        )
-        raise DamagedRecordsError(msg)
 
 
 def _identity(table: Mapping[str, Any], batch_size: int) -> str:

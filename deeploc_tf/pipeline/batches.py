@@ -7,7 +7,6 @@ one by one); pixels keep their own dtype, since the model's first layers normali
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,9 @@ from deeploc_tf.pipeline.sampling import balanced, draws_of_a_class
 from deeploc_tf.pipeline.splits import with_usual_splits
 from deeploc_tf.pipeline.targets import Kind, Target, kinds
 from tfrecords.codec import decode_batch
-from tfrecords.errors import DamagedRecordsError, SplitError
+from tfrecords.errors import SplitError
 from tfrecords.manifest import Manifest
-from tfrecords.reader import read_serialized
+from tfrecords.reader import read_crops, read_serialized
 from tfrecords.verify import verify
 
 SHUFFLE_BYTES = (
@@ -224,23 +223,25 @@ class _Order:
 
 
 @contextlib.contextmanager
-def running_on(records: str | Path) -> Iterator[None]:
+def running_on(records: str | Path, manifest: Manifest | None = None) -> Iterator[None]:
     """Say in our own errors what TensorFlow says in its, while computing on batches of `records`.
 
+    TensorFlow names no shard: the records are read again, until the damage is found.
+
     Raises:
-        DamagedRecordsError: a record is not what was written.
+        DamagedRecordsError: a record is not what was written, or one is missing.
         MemoryError: the device has too little memory.
     """
     try:
         yield
-    except tf.errors.DataLossError as error:
-        found = re.search(r"(corrupted|truncated) record at \d+", error.message or "")
-        msg = (
-            "Records must be as they were written. Received: "
-            f"{found[0] if found else 'a damaged record'} in {str(records)!r}. "
-            "Run `deeploc-tf verify --deep` on them, copy them again, or rebuild them."
-        )
-        raise DamagedRecordsError(msg) from error
+    except (
+        tf.errors.DataLossError,  # a checksum
+        tf.errors.FailedPreconditionError,  # the number of records
+        tf.errors.InvalidArgumentError,  # an example, or a shape
+    ):
+        for _ in read_crops(records, manifest=manifest):
+            pass
+        raise
     except tf.errors.ResourceExhaustedError as error:
         msg = (
             "A batch and its gradients must fit into the device's memory. Use a smaller batch size."

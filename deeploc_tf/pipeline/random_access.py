@@ -63,7 +63,7 @@ class RandomAccess:
         self._first_of_shard = np.cumsum([0, *(shard.num_crops for shard in shards)])
         self.num_crops = int(self._first_of_shard[-1])
         serialized = read_serialized(records, split, manifest=manifest)
-        with running_on(records):
+        with running_on(records, manifest):
             found = self._look_through(serialized, fingerprints)
         self._lengths, self._begins, *self.fingerprints = found
         self._starts = self._where_records_start()

@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from tfrecords.codec import decode_batch
 from tfrecords.manifest import Manifest, ShardInfo, check_shards
-
-_BUFFER_BYTES = 1 << 20
+from tfrecords.reader import serialized_shard
 
 
 def shard_batches(
@@ -34,7 +33,7 @@ def shard_batches(
 
     Returns:
         `tf.data.Dataset` of pairs: which of `shards` it is, int64, and a dict as `batches` gives
-        it.
+        it. Reading fails if a shard holds fewer or more crops than the manifest says.
 
     Raises:
         DamagedRecordsError: a shard is missing, or its size is not that of the manifest.
@@ -45,12 +44,13 @@ def shard_batches(
         raise ValueError(msg)
     check_shards(records, manifest)
     files = tf.constant([str(Path(records) / shard.name) for shard in shards], tf.string)
+    sizes = tf.constant([shard.num_crops for shard in shards], tf.int64)
 
-    def of_shard(number: tf.Tensor, file: tf.Tensor) -> tf.data.Dataset:
-        serialized = tf.data.TFRecordDataset(file, buffer_size=_BUFFER_BYTES).batch(batch_size)
+    def of_shard(number: tf.Tensor, shard: tuple[tf.Tensor, tf.Tensor]) -> tf.data.Dataset:
+        serialized = serialized_shard(*shard).batch(batch_size)
         return serialized.map(lambda batch: (number, batch))
 
-    dataset = tf.data.Dataset.from_tensor_slices(files).enumerate().flat_map(of_shard)
+    dataset = tf.data.Dataset.from_tensor_slices((files, sizes)).enumerate().flat_map(of_shard)
     dataset = dataset.map(
         lambda number, batch: (number, decode_batch(batch, manifest.schema, features)),
         num_parallel_calls=tf.data.AUTOTUNE,

@@ -104,7 +104,7 @@ class Evaluator:
             features=self.features,
             manifest=self.manifest,
         )
-        with running_on(self.records):
+        with running_on(self.records, self.manifest):
             for batch in dataset:
                 for kind in self.heads:
                     truths[kind].append(self._indices[kind](batch).numpy())

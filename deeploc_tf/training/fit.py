@@ -143,7 +143,7 @@ def fit(
             )
         note(task.describe())
         check_plan(twin, config, manifest, steps)
-        with folder.alone(), running_on(records):
+        with folder.alone(), running_on(records, manifest):
             with strategy.scope(), computing_in(precision):
                 model = task.build()
                 begin_with(model, config, source)

@@ -17,7 +17,6 @@ from deeploc_tf.models.trained import TrainedModel
 from deeploc_tf.models.views import View
 from deeploc_tf.pipeline.batches import batches, running_on
 from deeploc_tf.pipeline.targets import Kind
-from tfrecords.errors import DamagedRecordsError
 from tfrecords.manifest import Manifest
 
 
@@ -85,7 +84,7 @@ def predict(
     inputs = ["image", "mask"] if trained.takes_mask else ["image"]
     logits_of = inference_function(trained.model)
     crops, labels, scores, done = [], [], [], 0
-    with running_on(records):
+    with running_on(records, manifest):
         for split in splits:
             for batch in batches(
                 records,
@@ -107,13 +106,6 @@ def predict(
                 done += len(labels[-1])
                 if progress is not None:
                     progress(done)
-    total = sum(manifest.num_crops(split) for split in splits)
-    if done != total:
-        msg = (
-            f"Every crop of the manifest must be predicted once. Received: {done} crops, expected "
-            f"{total}. Run `deeploc-tf verify --deep` on the records."
-        )
-        raise DamagedRecordsError(msg)
     table, truth = pd.concat(crops, ignore_index=True), np.concatenate(labels)
     known = np.ones(len(truth), bool) if question.multi_label else truth >= 0
     return Predictions(

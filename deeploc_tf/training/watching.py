@@ -147,7 +147,7 @@ def write_projector(
     names = [tensor.name for tensor in extractor.inputs]
     columns = ["key", "protein", *(["label"] if manifest.schema.label_names else [])]
     vectors, rows, count = [], ["\t".join(columns)], 0
-    with running_on(records):
+    with running_on(records, manifest):
         for batch in batches(records, split, features=[*names, *columns], manifest=manifest):
             inputs = {name: batch[name] for name in names}
             vectors.append(vectors_of(inputs if "mask" in inputs else inputs["image"]).numpy())
