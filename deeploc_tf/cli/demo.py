@@ -35,8 +35,9 @@ def demo(folder: Path, proteins: int, epochs: int, workers: int, seed: int, quie
     check_matplotlib()
     start_tensorflow()
     from deeploc_tf.simulation.simulate import Screen
-    from deeploc_tf.study.demo import CONFIG, PLACES
+    from deeploc_tf.study.demo import CONFIG
     from deeploc_tf.study.demo import demo as run_demo
+    from deeploc_tf.study.demo_folder import PLACES
 
     here = run_demo(
         folder,

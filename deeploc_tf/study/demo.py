@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -21,6 +20,7 @@ from deeploc_tf.simulation.simulate import (
     simulate,
 )
 from deeploc_tf.sources import TableSource
+from deeploc_tf.study.demo_folder import PLACES, Demo
 from deeploc_tf.study.demo_page import write_demo_page
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
@@ -35,63 +35,10 @@ CONFIG = FitConfig(
     warmup_epochs=1,
     ema_momentum=0.97,  # averages over half an epoch: a short training has no more to spare
 )
-PLACES = {
-    "screen": "crops (TIFF), cells.csv, and the true standards (GMT)",
-    "records": "TFRecords, also for TFDS; look at them with deeploc-tf inspect",
-    "run": "model.keras, history.csv, metrics.json, confusion.csv",
-    "cells": "vectors of the test cells",
-    "profiles": "profiles of the proteins",
-    "savedmodel": "the model for any TensorFlow code: classify, embed, serving_default",
-    "results": "scores.json, scores.csv, precision_recall.csv",
-}
-"""Attribute of `Demo` -> what is there."""
-
 _NUM_SHUFFLES = 20
 _SIGMAS = 3.0
 
 ShowProgress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Demo:
-    """Where the demo put everything, below one folder.
-
-    Attributes:
-        folder: all of it.
-        screen: the simulated screen.
-        records: its records.
-        run: the training.
-        cells: vectors of the test cells.
-        profiles: profiles of the proteins.
-        savedmodel: the model for other TensorFlow code.
-        results: scores of the profiles.
-        page: the page to open.
-    """
-
-    folder: Path
-    screen: Path
-    records: Path
-    run: Path
-    cells: Path
-    profiles: Path
-    savedmodel: Path
-    results: Path
-    page: Path
-
-    @classmethod
-    def below(cls, folder: Path) -> Demo:
-        """The places in a folder, there or not."""
-        return cls(
-            folder=folder,
-            screen=folder / "screen",
-            records=folder / "records",
-            run=folder / "run",
-            cells=folder / "cells.parquet",
-            profiles=folder / "cells.profiles.parquet",
-            savedmodel=folder / "savedmodel",
-            results=folder / "benchmark",
-            page=folder / "index.html",
-        )
 
 
 def demo(
@@ -137,7 +84,7 @@ def demo(
         export(here.run, here.savedmodel)
     say(f"benchmark: profiles against the four true standards, in {here.results}")
     scores = _score(here, screen.seed)
-    write_demo_page(here, scores, PLACES)
+    write_demo_page(here, scores)
     check_beats_chance(scores)
     return here
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,9 +24,7 @@ from deeploc_tf.report.map import protein_map
 from deeploc_tf.report.page import Section, write_page
 from deeploc_tf.simulation.simulate import CHANNELS
 from deeploc_tf.sources.images import read_image
-
-if TYPE_CHECKING:
-    from deeploc_tf.study.demo import Demo
+from deeploc_tf.study.demo_folder import PLACES, Demo
 
 _CROPS_SHOWN = 6
 _COLUMNS = {
@@ -41,10 +39,8 @@ _COLUMNS = {
 }
 
 
-def write_demo_page(
-    here: Demo, scores: Sequence[StandardScores], places: Mapping[str, str]
-) -> None:
-    """Write `index.html` of a demo whose steps are done; `places` says what they left."""
+def write_demo_page(here: Demo, scores: Sequence[StandardScores]) -> None:
+    """Write `index.html` of a demo whose steps are done."""
     cells = pd.read_csv(here.screen / "cells.csv")
     metrics = json.loads((here.run / "metrics.json").read_text("utf-8"))["test"]
     profiles = read_profiles(here.profiles)
@@ -95,7 +91,7 @@ def write_demo_page(
         Section(
             "Where everything is",
             table=pd.DataFrame(
-                [(getattr(here, name).name, what) for name, what in places.items()],
+                [(getattr(here, name).name, what) for name, what in PLACES.items()],
                 columns=["name", "what it holds"],
             ),
         ),
