@@ -20,7 +20,6 @@ import pytest
 
 import tfrecords
 from deeploc_tf.features import measure as module
-from deeploc_tf.features import parts as parts_module
 from deeploc_tf.features.cellprofiler import cellprofiler_features
 from deeploc_tf.features.intensity import Intensity
 from deeploc_tf.features.masks import otsu_mask
@@ -425,9 +424,12 @@ def test_a_worker_that_dies_is_told_with_its_crops(plain: Path, tmp_path: Path) 
     parts = Spill(tmp_path / "cells.h5", "0" * 64)
     with (
         parts.opened(),
-        pytest.raises(ChildProcessError, match=r"use fewer workers\. Crops: 'test/0\d\d' to"),
+        pytest.raises(
+            ChildProcessError,
+            match=r"exit code 9 in crops 'test/0\d\d' to 'test/0\d\d'\. .* use fewer workers",
+        ),
     ):
-        list(parts_module.computed(batches(plain), ends_process, parts, 2))
+        list(module.measured(batches(plain), ends_process, parts, 2))
 
 
 def ends_process(images: Any, masks: Any) -> Any:
@@ -438,8 +440,8 @@ def ends_process(images: Any, masks: Any) -> Any:
 def test_an_error_names_the_crops(plain: Path, tmp_path: Path, workers: int) -> None:
     parts = Spill(tmp_path / "cells.h5", "0" * 64)
     with parts.opened(), pytest.raises(ZeroDivisionError) as error:
-        list(parts_module.computed(batches(plain), divides_by_zero, parts, workers))
-    assert error.value.__notes__[-1].startswith("Crops: 'test/0")
+        list(module.measured(batches(plain), divides_by_zero, parts, workers))
+    assert error.value.__notes__[-1].startswith("Place: crops 'test/0")
 
 
 def divides_by_zero(images: Any, masks: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, get_args
@@ -19,11 +19,11 @@ from deeploc_tf.features.crops import CropBatch, crop_batches
 from deeploc_tf.features.intensity import Intensity
 from deeploc_tf.features.masks import otsu_mask
 from deeploc_tf.features.means import MAX_UNDEFINED, DefinedMeans
-from deeploc_tf.features.parts import computed
 from deeploc_tf.features.pixels import fit_components
 from deeploc_tf.features.white_levels import white_levels
 from deeploc_tf.names import same_channels
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
+from deeploc_tf.processes import computed
 from deeploc_tf.profiles.tables import check_table, write_table, writing_table
 from deeploc_tf.profiles.tables.columns import column_types
 from deeploc_tf.profiles.tables.spill import Spill
@@ -38,6 +38,11 @@ KINDS: tuple[FeatureKind, ...] = get_args(FeatureKind)
 WHOLE_CROP = "none"
 _CROPS_OF_A_PART = 64
 _FIT_SPLIT = "train"
+
+
+Vectors = NDArray[np.float32]
+VectorsOf = Callable[[NDArray[Any], NDArray[np.uint8] | None], Vectors]
+"""Features of images and their masks; it is pickled where several processes compute."""
 
 
 class Features(Protocol):
@@ -168,7 +173,7 @@ def measure(
         writing_table(output, features.names, columns, provenance) as writer,
     ):
         batches = crop_batches(records, manifest, splits, _CROPS_OF_A_PART)
-        for batch, vectors in computed(batches, vectors_of, parts, workers):
+        for batch, vectors in measured(batches, vectors_of, parts, workers):
             writer.append(vectors, batch.columns)
             profiles.add(vectors, batch.columns["protein"])
             if progress is not None:
@@ -191,6 +196,35 @@ def measure(
     for sentence in _notes(written, table.provenance["num_filled"]):
         tell(sentence)
     return written
+
+
+def measured(
+    batches: Iterable[CropBatch], vectors_of: VectorsOf, parts: Spill, workers: int
+) -> Iterator[tuple[CropBatch, Vectors]]:
+    """Each batch with its features, in order; those of finished parts are not computed again.
+
+    Raises:
+        ChildProcessError: a process died; the crops are named.
+        Exception: what `vectors_of` raised; the crops are named.
+    """
+    return computed(partial(_vectors_of_part, vectors_of, parts), batches, workers, _named)
+
+
+def _vectors_of_part(vectors_of: VectorsOf, parts: Spill, batch: CropBatch) -> Vectors:
+    vectors = parts.load(batch.number)
+    if vectors is None:
+        try:
+            vectors = vectors_of(batch.images, batch.masks)
+        except Exception as error:
+            error.add_note(f"Place: {_named(batch)}.")
+            raise
+        parts.save(batch.number, vectors)
+    return vectors
+
+
+def _named(batch: CropBatch) -> str:
+    keys = batch.columns["key"]
+    return f"crops {keys[0]!r} to {keys[-1]!r}"
 
 
 def _mask_rule(schema: Schema, channel: str | None, tell: Callable[[str], None]) -> str:
@@ -231,7 +265,7 @@ def _vectors(
     whole_crop: bool,
     images: NDArray[Any],
     masks: NDArray[np.uint8] | None,
-) -> NDArray[np.float32]:
+) -> Vectors:
     """The features of crops; runs in the workers."""
     from threadpoolctl import threadpool_limits
 

@@ -33,7 +33,7 @@ def read_with_beam(
     """Read batches in a Beam pipeline, whose workers save them in `folder`.
 
     Beam only deals out batches: what a worker does with one, and what becomes of it afterwards, is
-    what `read_in_workers` does, so the data set is the same, byte for byte. Beam does a batch again
+    what several workers do, so the data set is the same, byte for byte. Beam does a batch again
     if its worker failed, or twice at a time; that is harmless, since a saved batch appears at once
     and is always the same.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from deeploc_tf.ingest.plan import RecordsPlan, plan_records
 from deeploc_tf.ingest.quality import Quality
 from deeploc_tf.ingest.reading import BatchReader, Rows, changed
-from deeploc_tf.ingest.workers import read_in_workers
+from deeploc_tf.processes import computed
 from deeploc_tf.sources.rejects import as_lines, check_rejects, counted, from_json
 from deeploc_tf.sources.source import Reject, Source, SourceError
 from tfrecords.manifest import FLAGGED_NAME, REJECTS_NAME
@@ -136,13 +136,31 @@ def _read(
             done += len(rows.keys)
             yield number
     else:
-        read = read_batches or partial(read_in_workers, workers=build.workers)
+        read = read_batches or partial(_read_in_workers, workers=build.workers)
         for number in read(reader, jobs, build.folder):
             build.add(number)
             start, stop = rows_of[number]
             done += stop - start
             report(0)
             yield number
+
+
+def _read_in_workers(
+    reader: BatchReader, jobs: Iterable[tuple[int, Rows]], folder: Path, workers: int
+) -> Iterator[int]:
+    """Read batches in processes of their own, which save them in `folder`."""
+    done = computed(partial(_read_and_save, reader, folder), jobs, workers, _named)
+    return (number for (number, _), _ in done)
+
+
+def _read_and_save(reader: BatchReader, folder: Path, job: tuple[int, Rows]) -> None:
+    number, rows = job
+    reader.read(rows).save(folder, number)
+
+
+def _named(job: tuple[int, Rows]) -> str:
+    number, rows = job
+    return f"batch {number} ({len(rows.keys)} crops, {rows.keys[0]!r} to {rows.keys[-1]!r})"
 
 
 def _rows(build: RecordsBuild, plan: RecordsPlan, number: int) -> tuple[int, int]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pandas as pd
 import tifffile
 from numpy.typing import NDArray
 
+from deeploc_tf.processes import computed
 from deeploc_tf.simulation.compartments import COMPARTMENTS
 from deeploc_tf.simulation.field import NO_EFFECT, Field, draw_field, draw_plate
 from deeploc_tf.simulation.function import Protein, make_proteins, standards
@@ -118,7 +117,8 @@ def simulate(
             (folder, index, protein, plate, screen, fields)
             for index, (protein, plate) in enumerate(zip(proteins, plates, strict=True))
         ]
-        for done, (its_cells, its_centers) in enumerate(_imaged(tasks, workers), 1):
+        imaged = computed(_image_protein, tasks, workers, _named)
+        for done, (_, (its_cells, its_centers)) in enumerate(imaged, 1):
             cells += its_cells
             centers += its_centers
             if progress is not None:
@@ -192,17 +192,6 @@ _Task = tuple[Path, int, Protein, int, Screen, bool]
 _Rows = list[dict[str, Any]]
 
 
-def _imaged(tasks: list[_Task], workers: int) -> Iterator[tuple[_Rows, _Rows]]:
-    """Rows of `cells.csv` and `fields.csv`, protein after protein."""
-    if workers == 1:
-        yield from map(_image_protein, tasks)
-        return
-    # Spawned, because a forked TensorFlow hangs.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
-        yield from pool.map(_image_protein, tasks, chunksize=4)
-
-
 def _image_protein(task: _Task) -> tuple[_Rows, _Rows]:
     """Draw and write all fields of a protein; its own generator makes it independent of others."""
     folder, index, protein, plate, screen, whole_fields = task
@@ -225,6 +214,10 @@ def _image_protein(task: _Task) -> tuple[_Rows, _Rows]:
         if whole_fields:
             centers += _write_field(folder, stem, protein, plate, number, field)
     return cells, centers
+
+
+def _named(task: _Task) -> str:
+    return f"protein {task[2].name!r}"
 
 
 def _row(protein: Protein, plate: int, key: str, field: int, cell: int) -> dict[str, Any]:
