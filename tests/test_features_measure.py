@@ -26,7 +26,7 @@ from deeploc_tf.features.masks import otsu_mask
 from deeploc_tf.features.measure import measure
 from deeploc_tf.features.white_levels import white_levels
 from deeploc_tf.profiles.reading import read_profiles
-from deeploc_tf.profiles.tables import read_table
+from deeploc_tf.profiles.tables import in_memory, read_table
 from deeploc_tf.profiles.tables.spill import Spill
 from tfrecords.errors import (
     DamagedRecordsError,
@@ -84,8 +84,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("suffix", [".h5", ".parquet"])
+@pytest.mark.parametrize("suffix", [".h5", ".parquet", ".npz", ".h5ad"])
 def test_rows_are_the_crops_in_manifest_order(masked: Path, suffix: str, tmp_path: Path) -> None:
+    if suffix == ".h5ad":
+        pytest.importorskip("anndata")
     done: list[int] = []
     written = measure(
         masked, tmp_path / f"cells{suffix}", "intensity", progress=done.append, note=pytest.fail
@@ -110,6 +112,20 @@ def test_rows_are_the_crops_in_manifest_order(masked: Path, suffix: str, tmp_pat
     assert table.provenance["records_digest"] == read_manifest(masked).digest
     assert str(tmp_path) not in json.dumps(dict(table.provenance))
     assert set(names(tmp_path)) == {f"cells.profiles{suffix}", f"cells{suffix}"}
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_measured(
+    masked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_memory, "MOST_BYTES", 11 * 19 * 4 - 1)
+    monkeypatch.setattr(module, "computed", pytest.fail)
+    for name, message in (
+        ("cells.npz", r"11 rows of 19 .*Write \.h5"),
+        ("cells.csv", "must end in"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            measure(masked, tmp_path / name, "intensity")
+    assert names(tmp_path) == []
 
 
 def test_profiles_are_means_and_can_be_benchmarked(masked: Path, tmp_path: Path) -> None:
