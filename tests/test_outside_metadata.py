@@ -15,12 +15,13 @@ import pandas as pd
 import pytest
 import tifffile
 
-from deeploc_tf.embedding.columns import column_types, column_values, record_features
+from deeploc_tf.embedding.columns import column_values, record_features
 from deeploc_tf.features.measure import measure
 from deeploc_tf.ingest import build_records
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.pipeline.pairs import Pairs
 from deeploc_tf.profiles.tables import read_table, writing_table
+from deeploc_tf.profiles.tables.columns import column_types
 from deeploc_tf.sources.crop_table import TableSource
 from deeploc_tf.sources.source import SourceError
 from tfrecords.codec import decode
