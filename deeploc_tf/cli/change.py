@@ -81,8 +81,8 @@ _SHOWN = 10
 def change(untreated: Path, treated: Path, output: Path, as_json: bool, **given: Any) -> None:
     """Write which proteins moved from the screen UNTREATED to TREATED to OUTPUT (.csv or .tsv).
 
-    Both are tables of cells by one model, or of profiles with several rows, replicates, a protein.
-    The summary goes to NAME.json beside OUTPUT. docs/profiles.md has the test.
+    Both are tables (.h5, .parquet, .npz, .h5ad or text) of cells by one model, or of profiles with
+    several rows per protein, its replicates. The summary goes to NAME.json beside OUTPUT. docs/profiles.md has the test.
     """
     from deeploc_tf.profiles.change import ChangeSettings
     from deeploc_tf.profiles.change import change as compare

@@ -89,9 +89,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 def profile(cells: Path, output: Path, quiet: bool, **given: Any) -> None:
     """Write a profile of each protein in CELLS, a table of `embed` or `measure`, to OUTPUT.
 
-    First the cells are transformed, then those of each protein summarized. OUTPUT is .h5, .parquet,
-    .npz or .h5ad, and has the number of cells, their dispersion and the standard error of each
-    profile. docs/profiles.md has the formulas.
+    CELLS may be .h5, .parquet, .npz, .h5ad or text. First the cells are transformed, then those of
+    each protein summarized. OUTPUT is .h5, .parquet, .npz or .h5ad, and has the number of cells,
+    their dispersion and the standard error of each profile. docs/profiles.md has the formulas.
     """
     from deeploc_tf.profiles.fitting import TransformSettings
     from deeploc_tf.profiles.profile import ProfileSettings
