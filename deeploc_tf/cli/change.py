@@ -82,7 +82,8 @@ def change(untreated: Path, treated: Path, output: Path, as_json: bool, **given:
     """Write which proteins moved from the screen UNTREATED to TREATED to OUTPUT (.csv or .tsv).
 
     Both are tables (.h5, .parquet, .npz, .h5ad or text) of cells by one model, or of profiles with
-    several rows per protein, its replicates. The summary goes to NAME.json beside OUTPUT. docs/profiles.md has the test.
+    several rows per protein, its replicates. The summary goes to NAME.json beside OUTPUT.
+    docs/profiles.md has the test.
     """
     from deeploc_tf.profiles.change import ChangeSettings
     from deeploc_tf.profiles.change import change as compare
