@@ -80,7 +80,7 @@ class Turns:
         self.count = 0
         self.last = 0.0
 
-    def __call__(self, done: int) -> None:
+    def __call__(self, done: int, _: int | None) -> None:
         """Called after each batch with the number of crops so far."""
         self.count += 1
         if self.count == WARM:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,44 @@ def same_weights_in_every_run() -> None:
         import keras
 
         keras.utils.set_random_seed(1)
+
+
+class _Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.sentences: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.sentences.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def _logging_kept() -> Iterator[list[str]]:
+    kept = _Kept()
+    loggers = [logging.getLogger(name) for name in ("deeploc_tf", "tfrecords")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(kept)
+        logger.setLevel(logging.INFO)
+    try:
+        yield kept.sentences
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.removeHandler(kept)
+            logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def logged() -> Callable[[], contextlib.AbstractContextManager[list[str]]]:
+    """A context manager that gives the sentences which the library logs within it."""
+    return _logging_kept
+
+
+@pytest.fixture
+def notes() -> Iterator[list[str]]:
+    """The sentences that the library logs during a test."""
+    with _logging_kept() as sentences:
+        yield sentences
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from deeploc_tf.cli import progress as module
-from deeploc_tf.cli.progress import Progress, duration
+from deeploc_tf.progress import Progress, duration
 
 
 class Clock:

@@ -98,7 +98,11 @@ def expected(screen: Screen, split: str, layer: str = "fc_2") -> tuple[np.ndarra
 def test_rows_are_the_crops_in_manifest_order(screen: Screen, suffix: str, tmp_path: Path) -> None:
     done: list[int] = []
     written = embed(
-        screen.run, screen.records, tmp_path / f"cells{suffix}", batch_size=4, progress=done.append
+        screen.run,
+        screen.records,
+        tmp_path / f"cells{suffix}",
+        batch_size=4,
+        progress=lambda count, _: done.append(count),
     )
     features, metadata = expected(screen, "test")
     table = read_table(written.embeddings)
@@ -164,13 +168,10 @@ def test_any_layer_can_be_taken(plain: Screen, layer: str, size: int, tmp_path: 
 
 
 def test_unlabeled_records_of_equal_crops_can_be_embedded(
-    plain: Screen, write_screen: Callable[..., Manifest], tmp_path: Path
+    notes: list[str], plain: Screen, write_screen: Callable[..., Manifest], tmp_path: Path
 ) -> None:
     write_screen(tmp_path / "other", {"screen": (5,)}, size=14, label_names=(), pixel_size=0.2)
-    notes: list[str] = []
-    embed(
-        plain.run, tmp_path / "other", tmp_path / "cells.h5", splits=["screen"], note=notes.append
-    )
+    embed(plain.run, tmp_path / "other", tmp_path / "cells.h5", splits=["screen"])
     table = read_table(tmp_path / "cells.h5")
     assert "label" not in table.metadata
     assert len(table.features) == 5
@@ -299,6 +300,7 @@ def test_test_time_averages_over_views(
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.05)])
 def test_fast_is_nearly_the_same(
+    notes: list[str],
     precision: str,
     tolerance: float,
     plain: Screen,
@@ -307,8 +309,7 @@ def test_fast_is_nearly_the_same(
 ) -> None:
     has = precision == "bfloat16"
     monkeypatch.setattr(folding, "cpu_has_bfloat16", lambda: has)
-    notes: list[str] = []
-    written = embed(plain.run, plain.records, tmp_path / "cells.h5", fast=True, note=notes.append)
+    written = embed(plain.run, plain.records, tmp_path / "cells.h5", fast=True)
     table, (features, _) = read_table(written.embeddings), expected(plain, "test")
     assert 0 < np.abs(table.features - features).max() < tolerance * np.abs(features).max()
     assert table.provenance["fast"] == precision
@@ -363,7 +364,7 @@ def test_metadata_columns_with_our_own_names_are_kept_beside_them(
 
 
 def test_an_interrupt_leaves_nothing(plain: Screen, tmp_path: Path) -> None:
-    def stop(done: int) -> None:
+    def stop(done: int, _: int | None) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -244,7 +244,7 @@ def test_all_is_staged_beside_the_output(
     build(crops, home / "records", seed=1)
     seen: list[list[str]] = []
     monkeypatch.setattr(tfrecords.workspace, "exchange", lambda *_: False)
-    build(crops, home / "records", overwrite=True, progress=lambda _: seen.append(names(home)))
+    build(crops, home / "records", overwrite=True, progress=lambda *_: seen.append(names(home)))
     assert all(
         name.startswith("records.partial-") for name in set(seen[0]) - {".records.lock", "records"}
     )
@@ -269,7 +269,7 @@ def test_existing_output_is_refused(crops: Path, home: Path) -> None:
         crops,
         home / "records",
         overwrite=True,
-        progress=lambda _: after.append(contents(home / "records") == before),
+        progress=lambda *_: after.append(contents(home / "records") == before),
     )
     assert all(after)  # the old one is there until the new one is whole
     assert read_manifest(home / "records").seed == 0
@@ -310,7 +310,7 @@ def test_a_stale_handle_is_told_with_its_file(
 
 
 def test_a_file_that_changes_during_the_build_is_refused(crops: Path, home: Path) -> None:
-    def touch(count: int) -> None:
+    def touch(count: int, _: int | None) -> None:
         if count == 15:
             os.utime(crops / BAD, ns=(0, 1))
 

@@ -102,7 +102,9 @@ def test_killed_it_goes_on_and_ends_in_the_same_bytes(
     finished = len(list(folder.glob("[0-9]*.part")))
     assert finished == (1 if place == "shards" else 4)
     steps: list[int] = []
-    embed(screen.run, screen.records, output, progress=steps.append, **OPTIONS)
+    embed(
+        screen.run, screen.records, output, progress=lambda count, _: steps.append(count), **OPTIONS
+    )
     assert steps == ([10, 12, 16, 18, 22, 24] if place == "shards" else [])
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     keys = read_table(output).metadata["key"]
@@ -111,7 +113,7 @@ def test_killed_it_goes_on_and_ends_in_the_same_bytes(
 
 @pytest.mark.usefixtures("one_model")
 def test_another_command_does_not_go_on_from_it(screen: Screen, tmp_path: Path) -> None:
-    def stop(done: int) -> None:
+    def stop(done: int, _: int | None) -> None:
         if done > 20:
             raise KeyboardInterrupt
 
@@ -128,7 +130,9 @@ def test_another_command_does_not_go_on_from_it(screen: Screen, tmp_path: Path) 
     (other_folder,) = tmp_path.iterdir()
     assert other_folder != folder  # parts of other batches are removed
     (other_folder / "000001.part").write_bytes(b"not whole")
-    embed(screen.run, screen.records, output, progress=steps.append, **other)
+    embed(
+        screen.run, screen.records, output, progress=lambda count, _: steps.append(count), **other
+    )
     assert steps[0] < 24  # the damaged part is made again
     assert len(read_table(output).features) == ROWS
     assert {path.name for path in tmp_path.iterdir()} == {"cells.h5", "cells.profiles.h5"}
@@ -136,7 +140,7 @@ def test_another_command_does_not_go_on_from_it(screen: Screen, tmp_path: Path) 
 
 @pytest.mark.usefixtures("one_model")
 def test_what_somebody_else_put_there_is_not_replaced(screen: Screen, tmp_path: Path) -> None:
-    def stop(done: int) -> None:
+    def stop(done: int, _: int | None) -> None:
         if done > 20:
             raise KeyboardInterrupt
 

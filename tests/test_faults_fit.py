@@ -60,7 +60,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_other_versions_are_refused(run: Path, records: Path) -> None:
+def test_other_versions_are_refused(notes: list[str], run: Path, records: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     environment = json.loads((run / "environment.json").read_text())
     config["deeploc_tf"] = "0.0.9"
@@ -72,8 +72,7 @@ def test_other_versions_are_refused(run: Path, records: Path) -> None:
     with pytest.raises(RecordsError, match=f"the versions it began with.*{changed}.*allow-changed"):
         fit(records, run, CONFIG)
     assert contents(run) == before
-    notes: list[str] = []
-    fit(records, run, CONFIG, allow_changed=True, note=notes.append)
+    fit(records, run, CONFIG, allow_changed=True)
     assert any("although the run began otherwise: deeploc-tf" in note for note in notes)
     assert "Going on after epoch 1 of 2, step 1 of 3." in notes
     # From now on they are the versions of this run; a finished one may be read by any.
@@ -83,7 +82,7 @@ def test_other_versions_are_refused(run: Path, records: Path) -> None:
 
 
 def test_other_records_are_refused(
-    run: Path, tmp_path: Path, write_screen: Callable[..., Manifest]
+    notes: list[str], run: Path, tmp_path: Path, write_screen: Callable[..., Manifest]
 ) -> None:
     splits = {"train": (5, 5, 5), "validation": (4, 3, 2)}
     write_screen(tmp_path / "other", splits, size=12, seed=1)
@@ -91,8 +90,7 @@ def test_other_records_are_refused(
     with pytest.raises(RecordsError, match=r"the records it began with.*--allow-changed"):
         fit(tmp_path / "other", run, CONFIG)
     assert contents(run) == before
-    notes: list[str] = []
-    fit(tmp_path / "other", run, CONFIG, allow_changed=True, note=notes.append)
+    fit(tmp_path / "other", run, CONFIG, allow_changed=True)
     # One step an epoch now, so there is none after the first to go on from.
     assert "Epoch 2 has 1 steps now, and begins again." in notes
     assert "Going on after epoch 1 of 2." in notes
@@ -136,13 +134,12 @@ def test_too_little_memory_is_told_with_what_helps(records: Path, tmp_path: Path
 
 
 def test_a_class_that_cannot_be_measured_is_told(
-    tmp_path: Path, write_screen: Callable[..., Manifest]
+    notes: list[str], tmp_path: Path, write_screen: Callable[..., Manifest]
 ) -> None:
     splits = {"train": (4, 4, 4), "validation": (2, 2, 0), "test": (1, 1, 1)}
     write_screen(tmp_path / "records", splits, size=12)
-    notes: list[str] = []
     config = CONFIG.model_copy(update={"epochs": 1, "batch_size": 4})
-    metrics = fit(tmp_path / "records", tmp_path / "run", config, note=notes.append)
+    metrics = fit(tmp_path / "records", tmp_path / "run", config)
     assert "The validation split has no crop of nucleus: averages leave it out." in notes
     of_class = metrics["validation"]["per_class"]
     assert of_class["nucleus"]["recall"] is None
@@ -181,7 +178,7 @@ def test_a_preempted_job_saves_its_state_and_goes_on(records: Path, tmp_path: Pa
             records,
             tmp_path / "run",
             config,
-            progress=again.append,
+            progress=lambda count, _: again.append(count),
             should_stop=lambda: bool(again),
         )
     assert again[0] == 9 * (done + 1)
@@ -197,7 +194,7 @@ def test_who_asks_between_two_epochs_is_heard_too(records: Path, tmp_path: Path)
             records,
             tmp_path / "run",
             config,
-            progress=done.append,
+            progress=lambda count, _: done.append(count),
             should_stop=lambda: bool(done),
         )
     assert done == [27]
@@ -215,7 +212,7 @@ def test_a_state_is_saved_when_the_minutes_are_over(records: Path, tmp_path: Pat
             tmp_path / "run",
             CONFIG,
             checkpoint_minutes=0,
-            progress=lambda count: done.append(count) or stop_at(done, 2),
+            progress=lambda count, _: done.append(count) or stop_at(done, 2),
         )
     names = [path.name for path in (tmp_path / "run" / "checkpoint").glob("epoch-*")]
     assert max(names).startswith("epoch-00000-step-000000")

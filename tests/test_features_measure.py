@@ -85,13 +85,19 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".parquet", ".npz", ".h5ad"])
-def test_rows_are_the_crops_in_manifest_order(masked: Path, suffix: str, tmp_path: Path) -> None:
+def test_rows_are_the_crops_in_manifest_order(
+    masked: Path, suffix: str, tmp_path: Path, notes: list[str]
+) -> None:
     if suffix == ".h5ad":
         pytest.importorskip("anndata")
     done: list[int] = []
     written = measure(
-        masked, tmp_path / f"cells{suffix}", "intensity", progress=done.append, note=pytest.fail
+        masked,
+        tmp_path / f"cells{suffix}",
+        "intensity",
+        progress=lambda count, _: done.append(count),
     )
+    assert not notes
     table, cells = read_table(written.embeddings), crops(masked)
     images = np.stack([cell.image for cell in cells])
     masks = np.stack([cell.mask for cell in cells if cell.mask is not None]).astype(bool)
@@ -168,10 +174,9 @@ def test_the_table_has_the_columns_that_embed_writes(
 
 @needs_cp_measure
 def test_cellprofiler_gets_stored_masks_and_the_level_of_white_of_the_training_crops(
-    masked: Path, tmp_path: Path
+    notes: list[str], masked: Path, tmp_path: Path
 ) -> None:
-    notes: list[str] = []
-    written = measure(masked, tmp_path / "cells.parquet", note=notes.append)
+    written = measure(masked, tmp_path / "cells.parquet")
     manifest, cells = read_manifest(masked), crops(masked)
     training = module.crop_batches(masked, manifest, ["train"], 5)
     levels = white_levels(training, lambda batch: batch.masks)
@@ -191,9 +196,10 @@ def test_cellprofiler_gets_stored_masks_and_the_level_of_white_of_the_training_c
     assert any("5% of the cells" in note for note in notes)
 
 
-def test_masks_are_made_where_none_are_stored_and_it_is_said(plain: Path, tmp_path: Path) -> None:
-    notes: list[str] = []
-    measure(plain, tmp_path / "cells.h5", "intensity", note=notes.append)
+def test_masks_are_made_where_none_are_stored_and_it_is_said(
+    notes: list[str], plain: Path, tmp_path: Path
+) -> None:
+    measure(plain, tmp_path / "cells.h5", "intensity")
     assert notes == [
         "Masks are made from the channel 'rfp' by Otsu's threshold, since none are stored."
     ]
@@ -204,8 +210,9 @@ def test_masks_are_made_where_none_are_stored_and_it_is_said(plain: Path, tmp_pa
     assert table.provenance["mask"] == "otsu of rfp"
 
 
-def test_another_channel_or_the_whole_crop_can_be_asked_for(masked: Path, tmp_path: Path) -> None:
-    notes: list[str] = []
+def test_another_channel_or_the_whole_crop_can_be_asked_for(
+    notes: list[str], masked: Path, tmp_path: Path
+) -> None:
     tables = [
         read_table(
             measure(
@@ -213,7 +220,6 @@ def test_another_channel_or_the_whole_crop_can_be_asked_for(masked: Path, tmp_pa
                 tmp_path / f"{name}.h5",
                 "intensity",
                 mask_channel=name,
-                note=notes.append,
             ).embeddings
         )
         for name in ("gfp", "none")
@@ -242,7 +248,9 @@ def test_without_a_structural_channel_one_must_choose(
     measure(records, tmp_path / "pixels.h5", "pixels", num_components=3)  # needs no mask
 
 
-def test_empty_masks_are_rows_of_nan_and_in_no_profile(masked: Path, tmp_path: Path) -> None:
+def test_empty_masks_are_rows_of_nan_and_in_no_profile(
+    notes: list[str], masked: Path, tmp_path: Path
+) -> None:
     records = tmp_path / "records"
 
     def emptied(number: int, crop: Crop) -> Crop:
@@ -250,8 +258,7 @@ def test_empty_masks_are_rows_of_nan_and_in_no_profile(masked: Path, tmp_path: P
         return dataclasses.replace(crop, mask=empty) if number in (0, 5) else crop
 
     rewrite(masked, records, emptied)
-    notes: list[str] = []
-    written = measure(records, tmp_path / "cells.h5", "intensity", note=notes.append)
+    written = measure(records, tmp_path / "cells.h5", "intensity")
     features = read_table(written.embeddings).features
     assert np.isnan(features).all(axis=1).sum() == 2
     assert written.num_left_out == 2
@@ -298,8 +305,8 @@ def whole(plain: Path, tmp_path: Path) -> dict[str, bytes]:
     return contents(tmp_path / "whole")
 
 
-def stopping_at(count: int) -> Callable[[int], None]:
-    def progress(done: int) -> None:
+def stopping_at(count: int) -> Callable[[int, int | None], None]:
+    def progress(done: int, _: int | None) -> None:
         if done >= count:
             raise KeyboardInterrupt
 
@@ -372,7 +379,7 @@ KILLED = """
     import os, signal, sys
     from deeploc_tf.features import measure as module
 
-    def progress(done):
+    def progress(done, _):
         if done >= 8:
             import multiprocessing
             print(*(child.pid for child in multiprocessing.active_children()), flush=True)

@@ -94,7 +94,7 @@ def test_a_rerun_reads_only_what_is_missing(
     stopped(crops, home, after=12)
     source = Counting(crops)
     steps: list[int] = []
-    build(source, home / "records", progress=steps.append)
+    build(source, home / "records", progress=lambda count, _: steps.append(count))
     assert source.was_read[1:] == list(range(10, 16))  # the first tells the shape
     assert steps == list(range(11, 17))
     assert contents(home / "records") == whole
@@ -160,7 +160,7 @@ def test_workers_change_no_byte(
 ) -> None:
     steps: list[int] = []
     source = FolderSource(crops, PATTERN, ["gfp", "rfp"])
-    build(source, home / "records", workers=workers, progress=steps.append)
+    build(source, home / "records", workers=workers, progress=lambda count, _: steps.append(count))
     assert contents(home / "records") == whole
     assert steps == sorted(steps)
     assert steps[-1] == 16
@@ -173,7 +173,7 @@ def test_workers_go_on_where_one_process_stopped(
     stopped(crops, home, after=12)
     steps: list[int] = []
     source = FolderSource(crops, PATTERN, ["gfp", "rfp"])
-    build(source, home / "records", workers=2, progress=steps.append)
+    build(source, home / "records", workers=2, progress=lambda count, _: steps.append(count))
     assert steps in ([11, 16], [15, 16])  # ten were read before
     assert contents(home / "records") == whole
 
@@ -192,7 +192,7 @@ def test_an_error_in_a_worker_is_told_as_by_one_process(crops: Path, home: Path)
 def test_a_worker_that_dies_ends_the_build(
     crops: Path, home: Path, whole: dict[str, bytes]
 ) -> None:
-    def kill(_: int) -> None:
+    def kill(*_: object) -> None:
         for process in multiprocessing.active_children():
             os.kill(process.pid or 0, signal.SIGKILL)
 

@@ -106,10 +106,10 @@ def test_commands_that_read_a_run_take_the_device_that_was_named(
 
 
 def test_what_fit_and_evaluate_measure_is_the_model_that_embed_and_export_serve(
-    records: Path, tmp_path: Path
+    records: Path, tmp_path: Path, notes: list[str]
 ) -> None:
-    folder, notes = tmp_path / "run", []
-    fit(records, folder, CONFIG.model_copy(update={"preset": "map2026"}), note=notes.append)
+    folder = tmp_path / "run"
+    fit(records, folder, CONFIG.model_copy(update={"preset": "map2026"}))
     of_fit = json.loads((folder / "metrics.json").read_text())["test"]
     measured = evaluate(folder, records)
     assert measured["test_time"] == of_fit["test_time"] == "orientations"

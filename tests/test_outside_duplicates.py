@@ -193,7 +193,7 @@ def test_duplicates_of_two_batches_and_workers_are_found(workers: int, tmp_path:
 def test_a_build_that_goes_on_finds_duplicates_of_what_it_had_read(tmp_path: Path) -> None:
     source = cells(tmp_path / "cells", by_link)
 
-    def stop(count: int) -> None:
+    def stop(count: int, _: int | None) -> None:
         if count == 6:
             raise KeyboardInterrupt
 
@@ -201,10 +201,15 @@ def test_a_build_that_goes_on_finds_duplicates_of_what_it_had_read(tmp_path: Pat
         build_records(source, tmp_path / "records", progress=stop)
     read: list[int] = []
     with pytest.raises(SplitError, match="'cell 2' in train"):
-        build_records(source, tmp_path / "records", progress=read.append)
+        build_records(source, tmp_path / "records", progress=lambda count, _: read.append(count))
     assert read[0] > 1  # it went on
     read.clear()
-    build_records(source, tmp_path / "records", progress=read.append, allow_duplicates=True)
+    build_records(
+        source,
+        tmp_path / "records",
+        progress=lambda count, _: read.append(count),
+        allow_duplicates=True,
+    )
     assert not read  # what was refused is there already
 
 

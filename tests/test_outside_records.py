@@ -112,7 +112,7 @@ def test_what_the_user_adds_while_a_data_set_is_replaced_stays(
             tiny_records.write(
                 records,
                 overwrite=True,
-                progress=lambda count: a_file("mine.tfrecord")(records) if count == 12 else None,
+                progress=lambda count, _: a_file("mine.tfrecord")(records) if count == 12 else None,
             )
         assert read_manifest(records).seed == 1
         assert (records / "mine.tfrecord").read_text() == "mine"

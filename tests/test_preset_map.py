@@ -42,15 +42,12 @@ def records(
     return folder / "records"
 
 
-def test_embed_averages_unless_told_otherwise(records: Path, tmp_path: Path) -> None:
+def test_embed_averages_unless_told_otherwise(
+    notes: list[str], records: Path, tmp_path: Path
+) -> None:
     run = records.parent / "run"
-    notes: list[str] = []
     tables = {
-        name: read_table(
-            embed(
-                run, records, tmp_path / f"{name}.h5", test_time=views, note=notes.append
-            ).embeddings
-        )
+        name: read_table(embed(run, records, tmp_path / f"{name}.h5", test_time=views).embeddings)
         for name, views in (("preset", None), ("told", "orientations"), ("one", "none"))
     }
     assert notes.count("Vectors are averaged over views, as the preset says: orientations.") == 1

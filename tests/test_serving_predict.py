@@ -91,7 +91,12 @@ def test_a_row_a_cell_as_the_model_says_of_its_crop(model: OpenModel, tmp_path: 
     source = source_of(write_fields(tmp_path / "fields"))
     told: list[int] = []
     done = predict(
-        model, source, tmp_path / "out", embedding=True, batch_size=5, progress=told.append
+        model,
+        source,
+        tmp_path / "out",
+        embedding=True,
+        batch_size=5,
+        progress=lambda count, _: told.append(count),
     )
     assert (done.num_cells, done.num_wells, done.num_proteins) == (24, 3, 0)
     assert done.passed_over == {

@@ -322,7 +322,7 @@ def test_an_output_that_is_there_is_refused(screen: Path) -> None:
 
 
 def test_a_screen_that_was_interrupted_leaves_nothing(tmp_path: Path) -> None:
-    def stop(done: int) -> None:
+    def stop(done: int, _: int | None) -> None:
         if done == 3:
             raise KeyboardInterrupt
 

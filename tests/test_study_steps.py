@@ -13,9 +13,8 @@ class Kitchen:
     """Makes steps of text files, and remembers which it was asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self.said: list[str] = []
         self.made: list[str] = []
-        self.steps = Steps(folder, self.said.append)
+        self.steps = Steps(folder)
 
     def cook(self, name: str, after: tuple[Step, ...] = (), **settings: object) -> Step:
         def make(folder: Path) -> None:
@@ -68,7 +67,9 @@ def test_an_unfinished_step_is_called_again_on_its_folder(kitchen: Kitchen) -> N
 
 
 @pytest.mark.parametrize("damage", ["changed", "removed", "added", "step", "step-of-others"])
-def test_a_damaged_step_is_told_and_made_again(kitchen: Kitchen, damage: str) -> None:
+def test_a_damaged_step_is_told_and_made_again(
+    notes: list[str], kitchen: Kitchen, damage: str
+) -> None:
     step = kitchen.cook("soup")
     dish = step / "sub/dish.txt"
     if damage == "changed":
@@ -79,12 +80,12 @@ def test_a_damaged_step_is_told_and_made_again(kitchen: Kitchen, damage: str) ->
         (step / "fly").touch()
     else:
         (step / "step.json").write_text("{" if damage == "step" else "[1]")
-    kitchen.said.clear()
+    notes.clear()
     kitchen.cook("soup")
     assert kitchen.made == ["soup", "soup"]
     name = {"added": "fly"}.get(damage, "step.json" if "step" in damage else "sub/dish.txt")
     aside = f"{step.folder}-damaged-1"
-    assert kitchen.said == [
+    assert notes == [
         f"soup: {name} is not as it was written; made again, in {step.folder}. What was there is "
         f"now in {aside}"
     ]

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,14 +68,14 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 @pytest.fixture
-def again(done: Study, tmp_path: Path) -> Callable[..., list[str]]:
+def again(done: Study, tmp_path: Path, logged: Callable[..., Any]) -> Callable[..., list[str]]:
     """Runs it on a copy, which it may spoil first; gives what was said."""
 
     def run(text: str = TINY, spoil: Callable[[Path], None] = lambda _: None) -> list[str]:
         shutil.copytree(done.folder, tmp_path / "OUT", dirs_exist_ok=True)
         spoil(tmp_path / "OUT")
-        said: list[str] = []
-        study(written(tmp_path, text), tmp_path / "OUT", say=said.append)
+        with logged() as said:
+            study(written(tmp_path, text), tmp_path / "OUT")
         return said
 
     return run
@@ -184,7 +185,9 @@ def test_changed_settings_make_only_what_depends_on_them(again: Callable[..., li
 
 
 @pytest.mark.long
-def test_a_study_that_is_stopped_goes_on_and_ends_the_same(done: Study, tmp_path: Path) -> None:
+def test_a_study_that_is_stopped_goes_on_and_ends_the_same(
+    notes: list[str], done: Study, tmp_path: Path
+) -> None:
     shutil.copytree(done.folder, tmp_path / "OUT")
     (trained,) = tmp_path.glob("OUT/steps/fit-seed-1-*")
     shutil.rmtree(trained)
@@ -192,9 +195,9 @@ def test_a_study_that_is_stopped_goes_on_and_ends_the_same(done: Study, tmp_path
     with pytest.raises(TrainingStoppedError):
         study(written(tmp_path), tmp_path / "OUT", should_stop=lambda: next(asked))
     assert (trained / "run" / "checkpoint").exists()
-    said: list[str] = []
-    study(written(tmp_path), tmp_path / "OUT", say=said.append)
-    assert steps_of(said) == ["fit seed 1"]
+    notes.clear()
+    study(written(tmp_path), tmp_path / "OUT")
+    assert steps_of(notes) == ["fit seed 1"]
     assert not (trained / "run" / "checkpoint").exists()
     for name in ("function.csv", "run/history.csv"):
         before = pd.read_csv(done.folder / "steps" / trained.name / name)

@@ -127,7 +127,7 @@ def test_the_manifest_returned_is_the_one_written(tiny_records: Any, tmp_path: P
 
 def test_progress_counts_crops(tiny_records: Any, tmp_path: Path) -> None:
     seen: list[int] = []
-    tiny_records.write(tmp_path / "records", progress=seen.append)
+    tiny_records.write(tmp_path / "records", progress=lambda count, _: seen.append(count))
     assert seen == list(range(1, 13))
 
 

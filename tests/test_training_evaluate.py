@@ -350,13 +350,12 @@ def test_no_number_depends_on_the_batch(screen: tuple[Path, Path]) -> None:
 
 
 def test_classes_in_another_order_are_matched_by_name(
-    screen: tuple[Path, Path], write_screen: WriteScreen, tmp_path: Path
+    notes: list[str], screen: tuple[Path, Path], write_screen: WriteScreen, tmp_path: Path
 ) -> None:
     records, run = screen
     theirs = ("nucleus", "cytoplasm", "mitochondrion")
     write_screen(tmp_path / "records", label_names=theirs)  # the same pictures
-    notes: list[str] = []
-    metrics = evaluate(run, tmp_path / "records", tmp_path / "r", note=notes.append)
+    metrics = evaluate(run, tmp_path / "records", tmp_path / "r")
     assert notes == [
         "The records have the model's classes in another order; they are matched by name."
     ]
@@ -377,12 +376,11 @@ def test_classes_in_another_order_are_matched_by_name(
 
 
 def test_records_that_lack_a_class_are_measured_on_the_others(
-    screen: tuple[Path, Path], write_screen: WriteScreen, tmp_path: Path
+    notes: list[str], screen: tuple[Path, Path], write_screen: WriteScreen, tmp_path: Path
 ) -> None:
-    notes: list[str] = []
     names = ("nucleus", "cytoplasm")
     write_screen(tmp_path / "records", {"all_of_it": (3, 2)}, label_names=names, pixel_size=0.2)
-    metrics = evaluate(screen[1], tmp_path / "records", splits=["all_of_it"], note=notes.append)
+    metrics = evaluate(screen[1], tmp_path / "records", splits=["all_of_it"])
     assert metrics["per_class"]["mitochondrion"]["recall"] is None
     assert metrics["majority_balanced_accuracy"] == 1 / 2
     assert "The records lack 1 of the model's classes: mitochondrion." in notes
@@ -391,9 +389,10 @@ def test_records_that_lack_a_class_are_measured_on_the_others(
     )
 
 
-def test_measuring_on_the_training_split_is_told(screen: tuple[Path, Path]) -> None:
-    notes: list[str] = []
-    assert evaluate(screen[1], screen[0], splits=["train"], note=notes.append)["num_crops"] == 27
+def test_measuring_on_the_training_split_is_told(
+    notes: list[str], screen: tuple[Path, Path]
+) -> None:
+    assert evaluate(screen[1], screen[0], splits=["train"])["num_crops"] == 27
     assert notes == ["The model was trained on the split train: it tells nothing about new cells."]
 
 

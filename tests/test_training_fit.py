@@ -67,26 +67,25 @@ def records(write_screen: Callable[..., Manifest], tmp_path_factory: Any) -> Pat
 class Finished:
     """An uninterrupted training and what it told."""
 
-    def __init__(self, records: Path, run: Path) -> None:
+    def __init__(self, records: Path, run: Path, logged: Callable[..., Any]) -> None:
         self.run = run
         self.keep = Keep()
         self.rows: list[dict[str, float]] = []
-        self.notes: list[str] = []
         self.progress: list[int] = []
-        self.metrics = fit(
-            records,
-            run,
-            CONFIG,
-            callbacks=[self.keep],
-            report=self.rows.append,
-            note=self.notes.append,
-            progress=self.progress.append,
-        )
+        with logged() as self.notes:
+            self.metrics = fit(
+                records,
+                run,
+                CONFIG,
+                callbacks=[self.keep],
+                report=self.rows.append,
+                progress=lambda count, _: self.progress.append(count),
+            )
 
 
 @pytest.fixture(scope="module")
-def finished(records: Path, tmp_path_factory: Any) -> Finished:
-    return Finished(records, tmp_path_factory.mktemp("fit") / "run")
+def finished(records: Path, tmp_path_factory: Any, logged: Callable[..., Any]) -> Finished:
+    return Finished(records, tmp_path_factory.mktemp("fit") / "run", logged)
 
 
 @pytest.mark.addons
@@ -146,11 +145,10 @@ def test_the_model_is_the_average_not_the_last_step(finished: Finished) -> None:
 
 
 def test_a_finished_run_returns_its_metrics_and_changes_nothing(
-    finished: Finished, records: Path
+    notes: list[str], finished: Finished, records: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.run.rglob("*")}
-    notes: list[str] = []
-    assert fit(records, finished.run, CONFIG, note=notes.append) == finished.metrics
+    assert fit(records, finished.run, CONFIG) == finished.metrics
     assert "is finished" in notes[0]
     assert {path: path.stat().st_mtime_ns for path in finished.run.rglob("*")} == before
 
@@ -189,7 +187,7 @@ import os, signal, sys
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 
-def progress(done):
+def progress(done, _):
     if done == 63:  # in the middle of the third epoch, of 27 crops each
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -219,19 +217,17 @@ def killed(records: Path, tmp_path_factory: Any) -> Path:
 @pytest.mark.addons
 @pytest.mark.slow
 def test_a_killed_training_goes_on_as_if_nothing_had_been(
-    killed: Path, records: Path, finished: Finished, tmp_path: Path
+    notes: list[str], killed: Path, records: Path, finished: Finished, tmp_path: Path
 ) -> None:
     # Both folders have moved since, as to another machine.
     shutil.copytree(killed, tmp_path / "moved")
     shutil.copytree(records, tmp_path / "moved-records")
-    notes: list[str] = []
     keep = Keep()
     fit(
         tmp_path / "moved-records",
         tmp_path / "moved",
         CONFIG,
         callbacks=[keep],
-        note=notes.append,
     )
     assert "Going on after epoch 2 of 4, step 1 of 3." in notes
     assert_same_training(keep, tmp_path / "moved", finished)
@@ -239,15 +235,14 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(
 
 @pytest.mark.slow
 def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
-    killed: Path, records: Path, finished: Finished, tmp_path: Path
+    notes: list[str], killed: Path, records: Path, finished: Finished, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(killed, run)
     newest = run / "checkpoint" / "epoch-00002-step-0000001.npz"
     newest.write_bytes(newest.read_bytes()[:-1000])
-    notes: list[str] = []
     keep = Keep()
-    fit(records, run, CONFIG, callbacks=[keep], note=notes.append)
+    fit(records, run, CONFIG, callbacks=[keep])
     assert any("epoch-00002-step-0000001.npz is damaged" in note for note in notes)
     assert "Going on after epoch 2 of 4." in notes
     assert_same_training(keep, run, finished)

@@ -291,10 +291,11 @@ def test_records_with_one_label_are_measured_by_a_model_of_several(
     assert metrics["macro_ap"] > 0.9
 
 
-def test_crops_of_other_proteins_are_left_out_and_told(both: Path, tmp_path: Path) -> None:
-    notes: list[str] = []
+def test_crops_of_other_proteins_are_left_out_and_told(
+    notes: list[str], both: Path, tmp_path: Path
+) -> None:
     write(tmp_path / "records", ("P0", "P1", "P9"))
-    metrics = evaluate(both, tmp_path / "records", head="protein", note=notes.append)
+    metrics = evaluate(both, tmp_path / "records", head="protein")
     assert metrics["num_crops"] == 14
     assert notes == ["7 crops of proteins that the model does not know are left out."]
     write(tmp_path / "others", ("P7", "P8", "P9"))

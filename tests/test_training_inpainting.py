@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,18 +98,18 @@ def records(tmp_path_factory: Any) -> Path:
 class Finished:
     """An uninterrupted training and what it told."""
 
-    def __init__(self, records: Path, run: Path) -> None:
+    def __init__(self, records: Path, run: Path, logged: Callable[..., Any]) -> None:
         self.run = run
-        self.notes: list[str] = []
         self.progress: list[int] = []
-        self.metrics = fit(
-            records, run, CONFIG, note=self.notes.append, progress=self.progress.append
-        )
+        with logged() as self.notes:
+            self.metrics = fit(
+                records, run, CONFIG, progress=lambda count, _: self.progress.append(count)
+            )
 
 
 @pytest.fixture(scope="module")
-def finished(records: Path, tmp_path_factory: Any) -> Finished:
-    return Finished(records, tmp_path_factory.mktemp("inpainting") / "run")
+def finished(records: Path, tmp_path_factory: Any, logged: Callable[..., Any]) -> Finished:
+    return Finished(records, tmp_path_factory.mktemp("inpainting") / "run", logged)
 
 
 def test_the_defaults_are_the_published_settings() -> None:
@@ -176,13 +177,15 @@ def test_the_metrics_are_those_of_the_saved_model(finished: Finished, records: P
 
 
 @pytest.mark.long
-def test_killed_in_an_epoch_it_ends_with_the_same_bits(records: Path, tmp_path: Path) -> None:
+def test_killed_in_an_epoch_it_ends_with_the_same_bits(
+    notes: list[str], records: Path, tmp_path: Path
+) -> None:
     child = """
 import os, signal, sys
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 
-def progress(done):
+def progress(done, _):
     if done == 8 * 6:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -199,26 +202,25 @@ fit(sys.argv[1], sys.argv[2], config, checkpoint_steps=1, progress=progress)
         check=False,
     )
     assert result.returncode == -signal.SIGKILL, result.stderr
-    notes: list[str] = []
     done: list[int] = []
-    fit(records, tmp_path / "run", config, note=notes.append, progress=done.append)
+    fit(records, tmp_path / "run", config, progress=lambda count, _: done.append(count))
     assert "Going on after epoch 1 of 3, step 2 of 4." in notes
     assert done == [8 * step for step in range(7, 13)]
     assert digest(tmp_path / "run") == digest(tmp_path / "undisturbed")
 
 
 @pytest.mark.long
-def test_two_devices_train_like_one(records: Path, tmp_path: Path, two_cpus: list[str]) -> None:
+def test_two_devices_train_like_one(
+    notes: list[str], records: Path, tmp_path: Path, two_cpus: list[str]
+) -> None:
     del two_cpus
     still = {"augmentation": "none", "epochs": 2, "learning_rate": 1e-3}
     config = FitConfig(**{**CONFIG.model_dump(), **still})
     one = fit(records, tmp_path / "one", config.model_copy(update={"device": "cpu:0"}))
-    notes: list[str] = []
     two = fit(
         records,
         tmp_path / "two",
         config.model_copy(update={"device": "cpu:0,cpu:1"}),
-        note=notes.append,
     )
     assert any("2 " in note and note.startswith("Training on") for note in notes)
     assert two["test"]["loss"] == pytest.approx(one["test"]["loss"], rel=1e-3)
@@ -318,7 +320,9 @@ def test_records_that_cannot_be_paired_are_refused_before_there_is_a_run(
     assert not run.exists()
 
 
-def test_a_split_without_pairs_is_not_evaluated(records: Path, tmp_path: Path) -> None:
+def test_a_split_without_pairs_is_not_evaluated(
+    notes: list[str], records: Path, tmp_path: Path
+) -> None:
     manifest = tfrecords.read_manifest(records)
     crops = [
         Crop(
@@ -343,9 +347,8 @@ def test_a_split_without_pairs_is_not_evaluated(records: Path, tmp_path: Path) -
         for crop in crops
     ]
     tfrecords.write_records(tmp_path / "few", manifest.schema, entries, crops, group_by=("field",))
-    notes: list[str] = []
     short = CONFIG.model_copy(update={"epochs": 1})
-    metrics = fit(tmp_path / "few", tmp_path / "run", short, note=notes.append)
+    metrics = fit(tmp_path / "few", tmp_path / "run", short)
     assert set(metrics) == {"epochs"}
     assert any(
         note.startswith("The validation split is not evaluated. Pairs need") for note in notes

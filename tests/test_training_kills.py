@@ -57,7 +57,7 @@ def kill():
         pass
     os.kill(os.getpid(), signal.SIGKILL)
 
-def progress(done):
+def progress(done, _):
     calls.append(done)
     if len(calls) == steps:
         threading.Thread(target=kill, daemon=True).start()
@@ -95,7 +95,7 @@ def digest(run: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_killed_at_random_points_a_training_ends_with_the_same_bits(
-    records: Path, undisturbed: Path, tmp_path: Path
+    notes: list[str], records: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     points = random.Random(7)
@@ -115,8 +115,7 @@ def test_killed_at_random_points_a_training_ends_with_the_same_bits(
         assert not (run / "model.keras").exists()
         half_written += bool(list((run / "checkpoint").glob(".*.partial-*")))
     assert half_written >= max(1, KILLS // 4)
-    notes: list[str] = []
-    fit(records, run, CONFIG, note=notes.append)
+    fit(records, run, CONFIG)
     assert not list(run.glob("**/.*.partial-*"))
     assert any(note.startswith("Going on after epoch") for note in notes)
     assert digest(run) == digest(undisturbed)
@@ -132,7 +131,7 @@ def interrupted(records: Path, run: Path, after: int) -> None:
             records,
             run,
             CONFIG,
-            progress=done.append,
+            progress=lambda count, _: done.append(count),
             should_stop=lambda: len(done) >= after - 1,
         )
     assert len(done) == after - 1  # the step's own progress comes after the checkpoint
@@ -144,7 +143,7 @@ def test_stopped_in_an_epoch_it_goes_on_from_that_step(
 ) -> None:
     interrupted(records, tmp_path / "run", after=5)
     done: list[int] = []
-    fit(records, tmp_path / "run", CONFIG, progress=done.append)
+    fit(records, tmp_path / "run", CONFIG, progress=lambda count, _: done.append(count))
     assert done == [9 * step for step in range(6, STEPS + 1)]
     assert digest(tmp_path / "run") == digest(undisturbed)
 
@@ -176,15 +175,16 @@ def test_a_restart_that_forgets_something_is_seen(
 
 
 @pytest.mark.slow
-def test_changed_settings_go_on_only_where_that_is_told(records: Path, tmp_path: Path) -> None:
+def test_changed_settings_go_on_only_where_that_is_told(
+    notes: list[str], records: Path, tmp_path: Path
+) -> None:
     from tfrecords.errors import RecordsError
 
     interrupted(records, tmp_path / "run", after=5)
     other = CONFIG.model_copy(update={"epochs": 3})
     with pytest.raises(RecordsError, match="epochs=3"):
         fit(records, tmp_path / "run", other)
-    notes: list[str] = []
-    metrics = fit(records, tmp_path / "run", other, allow_changed=True, note=notes.append)
+    metrics = fit(records, tmp_path / "run", other, allow_changed=True)
     assert "Going on after epoch 1 of 3, step 2 of 3." in notes
     assert metrics["epochs"] == 3
 

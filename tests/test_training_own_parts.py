@@ -191,7 +191,7 @@ class Twice(Classification):
 
 
 def test_parts_from_outside_make_a_run_that_is_refused_without_them(
-    records: Path, tmp_path: Path
+    notes: list[str], records: Path, tmp_path: Path
 ) -> None:
     parts: list[tuple[Any, str, Any]] = [
         (NORMALIZATIONS, "halved", halved),
@@ -199,7 +199,6 @@ def test_parts_from_outside_make_a_run_that_is_refused_without_them(
         (LOSSES, "squares", Objective(lambda config, classes: Squares())),
         (TASKS, "twice", Method(Twice, CLASSIFICATION.settings, {"epochs": 1})),
     ]
-    said: list[str] = []
     for registry, name, part in parts:
         registry.register(name, part)
     try:
@@ -208,8 +207,8 @@ def test_parts_from_outside_make_a_run_that_is_refused_without_them(
             **{registry.what: name for registry, name, _ in parts},
         )
         assert config.epochs == 1  # the method's own default
-        fit(records, tmp_path / "run", config, note=said.append)
-        assert "Twice." in said
+        fit(records, tmp_path / "run", config)
+        assert "Twice." in notes
         trained = load_trained(tmp_path / "run")
         assert trained.model.get_layer("normalization").method == "halved"
         assert trained.model.get_layer("flat").output.shape[1:] == (2,)

@@ -61,6 +61,7 @@ def test_inpainting_sees_pixels_and_paints_them_in_float32() -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_trains_goes_on_exactly_and_leaves_a_float32_model(
+    notes: list[str],
     precision: Literal["bfloat16", "float16"],
     write_screen: Callable[..., Manifest],
     tmp_path: Path,
@@ -69,9 +70,8 @@ def test_half_precision_trains_goes_on_exactly_and_leaves_a_float32_model(
     # so that float16 is taken on a CPU
     monkeypatch.setattr("deeploc_tf.training.fit.resolve_precision", lambda name, _: name)
     write_screen(tmp_path / "records", size=14)
-    notes: list[str] = []
     config = CONFIG.model_copy(update={"precision": precision})
-    fit(tmp_path / "records", tmp_path / "whole", config, note=notes.append)
+    fit(tmp_path / "records", tmp_path / "whole", config)
     assert any(note.endswith(f"in {precision}.") for note in notes)
     done: list[int] = []
     again: dict[str, Any] = {"progress": done.append, "should_stop": lambda: len(done) >= 4}

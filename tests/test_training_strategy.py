@@ -164,7 +164,9 @@ def test_replicas_draw_different_numbers_and_count_draws_once(two_cpus: list[str
 
 
 @pytest.fixture(scope="module")
-def on_two(records: Path, two_cpus: list[str], tmp_path_factory: Any) -> dict[str, Any]:
+def on_two(
+    records: Path, two_cpus: list[str], tmp_path_factory: Any, logged: Callable[..., Any]
+) -> dict[str, Any]:
     """An uninterrupted `fit` on two devices, with everything random on."""
     config = CONFIG.model_copy(
         update={
@@ -173,8 +175,8 @@ def on_two(records: Path, two_cpus: list[str], tmp_path_factory: Any) -> dict[st
         }
     )  # fmt: skip
     run = tmp_path_factory.mktemp("on_two") / "run"
-    notes: list[str] = []
-    metrics = fit(records, run, config, note=notes.append)
+    with logged() as notes:
+        metrics = fit(records, run, config)
     return {"config": config, "run": run, "notes": notes, "metrics": metrics}
 
 

@@ -97,7 +97,7 @@ def variables_of(records: Path, run: Path, config: FitConfig, stop_after: int | 
                 records,
                 run,
                 config,
-                progress=done.append,
+                progress=lambda count, _: done.append(count),
                 should_stop=lambda: len(done) >= stop_after - 1,
             )
     fit(records, run, config)
@@ -134,13 +134,12 @@ def test_stopped_in_an_epoch_it_ends_with_the_same_bits(
 
 @pytest.mark.slow
 def test_a_run_towards_proteins_knows_their_names(
-    write_screen: Callable[..., Manifest], tmp_path: Path
+    notes: list[str], write_screen: Callable[..., Manifest], tmp_path: Path
 ) -> None:
     splits = {"train": (24,), "validation": (6,), "test": (6,)}
     write_screen(tmp_path / "records", splits, size=14, label_names=())
-    notes: list[str] = []
     config = CONFIG.model_copy(update={"target": "protein"})
-    metrics = fit(tmp_path / "records", tmp_path / "run", config, note=notes.append)
+    metrics = fit(tmp_path / "records", tmp_path / "run", config)
     assert "24 crops of 4 proteins: AAC0 6, AAC1 6, AAC2 6, AAC3 6." in notes
     names = ["AAC0", "AAC1", "AAC2", "AAC3"]
     assert json.loads((tmp_path / "run/config.json").read_text())["class_names"] == names

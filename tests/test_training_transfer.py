@@ -111,7 +111,8 @@ def test_a_transfer_that_was_stopped_ends_with_the_same_bits(
     done: list[int] = []
     with pytest.raises(TrainingStoppedError):
         fit(
-            second, tmp_path / "run", config, initial_run=first, progress=done.append,
+            second, tmp_path / "run", config, initial_run=first,
+            progress=lambda count, _: done.append(count),
             should_stop=lambda: len(done) >= 2,
         )  # fmt: skip
     with pytest.raises(RecordsError, match=r"initial_model=None \(was '"):

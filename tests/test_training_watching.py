@@ -67,18 +67,19 @@ def watched(records: Path, tmp_path_factory: Any) -> tuple[Path, Looks]:
 
 
 @pytest.fixture(scope="module")
-def unwatched(records: Path, tmp_path_factory: Any) -> tuple[Path, list[str]]:
+def unwatched(
+    records: Path, tmp_path_factory: Any, logged: Callable[..., Any]
+) -> tuple[Path, list[str]]:
     """The same training where there is no TensorBoard."""
     found = importlib.util.find_spec
-    notes: list[str] = []
     run: Path = tmp_path_factory.mktemp("unwatched") / "run"
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, logged() as notes:
         patch.setattr(
             watching.importlib.util,
             "find_spec",
             lambda name: None if name == "tensorboard" else found(name),
         )
-        fit(records, run, CONFIG, note=notes.append)
+        fit(records, run, CONFIG)
     return run, notes
 
 

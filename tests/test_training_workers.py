@@ -37,7 +37,7 @@ CONFIG = FitConfig(
     ema_momentum=0.5,
 )
 WORKER = """
-import os, sys, time
+import logging, os, sys, time
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 import keras
@@ -46,8 +46,9 @@ class Slow(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         time.sleep(float(os.environ.get("SLOW", 0)))
 
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 fit(sys.argv[1], sys.argv[2], FitConfig.model_validate_json(sys.argv[3]), callbacks=[Slow()],
-    checkpoint_steps=2, note=lambda sentence: print(sentence, flush=True))
+    checkpoint_steps=2)
 """
 
 

@@ -41,7 +41,7 @@ def verify(records: str | Path) -> Manifest:
 
 def verify_deep(
     records: str | Path,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
     *,
     same: Callable[[str, str], str] | None = None,
 ) -> Manifest:
@@ -49,7 +49,7 @@ def verify_deep(
 
     Args:
         records: folder of the data set.
-        progress: called after each crop with the number of crops checked so far.
+        progress: called after each crop with the number of crops checked so far, and of all.
         same: gives what all spellings of a name have in common, from the column's name and a text
             in it; groups are compared by that. None: by their texts, letter by letter.
 
@@ -67,7 +67,7 @@ def verify_deep(
     manifest = verify(records)
     keys: dict[str, Place] = {}
     groups: Groups = {}
-    num_crops = 0
+    num_crops, total = 0, sum(map(manifest.num_crops, manifest.split_names))
     for split in manifest.split_names:
         labels: Counter[str] = Counter()
         proteins: Counter[str] = Counter()
@@ -81,7 +81,7 @@ def verify_deep(
                 proteins.update([crop.protein] * bool(crop.protein))
                 num_crops += 1
                 if progress is not None:
-                    progress(num_crops)
+                    progress(num_crops, total)
         _check_counts(manifest, split, {"label": labels, "protein": proteins})
     return manifest
 

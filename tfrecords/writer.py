@@ -70,7 +70,7 @@ def write_records(
     shard_bytes: int = SHARD_BYTES,
     overwrite: bool = False,
     allow_duplicates: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
     """Write a data set; the same crops and seed give the same bytes in every file.
 
@@ -90,7 +90,7 @@ def write_records(
         shard_bytes: about the size of a shard.
         overwrite: `output` may be a data set, which is replaced when the new one is whole.
         allow_duplicates: crops of equal pixels may lie in two splits.
-        progress: called after each crop with the number of crops read so far.
+        progress: called after each crop with the number of crops read so far, and of all.
 
     Returns:
         The manifest, as it was written.
@@ -126,7 +126,7 @@ def write_records(
                 build.add(number, store.batch())
                 store, number = FrameStore(), number + 1
             if progress is not None:
-                progress(count)
+                progress(count, len(entries))
         wanted.check_all_taken()
         if len(store):
             build.add(number, store.batch())

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from deeploc_tf.cli.progress import Progress
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -23,7 +22,7 @@ Stopped? The same command goes on after the last finished step.
 @click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--workers", type=int, default=2, show_default=True, help="Processes that draw.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Hide progress.")
 def demo(folder: Path, proteins: int, epochs: int, workers: int, seed: int, quiet: bool) -> None:
     """Simulate a screen, build records, fit, embed, export and benchmark, all in FOLDER.
 
@@ -44,8 +43,7 @@ def demo(folder: Path, proteins: int, epochs: int, workers: int, seed: int, quie
         Screen(num_proteins=proteins, seed=seed),
         CONFIG.model_copy(update={"epochs": epochs, "seed": seed}),
         workers=workers,
-        say=lambda sentence: click.echo(sentence, err=True),
-        show_progress=None if quiet else Progress,
+        progress=not quiet,
     )
     for name, what in PLACES.items():
         click.echo(f"{getattr(here, name)}: {what}")

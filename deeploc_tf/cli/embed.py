@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from deeploc_tf.cli.parameters import device_option, test_time_option
-from deeploc_tf.cli.progress import Progress
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -69,29 +68,26 @@ def embed(
     cells, are written next to it as NAME.profiles.SUFFIX. If embed is interrupted, the same command
     continues after the last finished shard.
     """
-    from deeploc_tf.names import known_split
+    from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
     from tfrecords.manifest import read_manifest
 
-    manifest = read_manifest(records)
-    total = sum(manifest.num_crops(known_split(split, manifest.splits)) for split in splits)
+    find_splits(with_usual_splits(read_manifest(records)), splits)  # before TensorFlow starts
 
     start_tensorflow()
     from deeploc_tf.embedding.embed import embed as embed_crops
 
-    with Progress("Embedding crops", total) as progress:
-        written = embed_crops(
-            run,
-            records,
-            output,
-            splits=splits,
-            layer=layers or None,
-            test_time=test_time,
-            fast=fast,
-            batch_size=batch_size,
-            device=device,
-            progress=None if quiet else progress,
-            note=lambda sentence: click.echo(sentence, err=True),
-        )
+    written = embed_crops(
+        run,
+        records,
+        output,
+        splits=splits,
+        layer=layers or None,
+        test_time=test_time,
+        fast=fast,
+        batch_size=batch_size,
+        device=device,
+        progress=not quiet,
+    )
     click.echo(
         f"{written.embeddings}: {written.num_crops} cells, "
         f"{written.num_features} features of {written.layer}"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeploc_tf.cli.parameters import LazyChoice, device_option, test_time_option
-from deeploc_tf.cli.progress import Progress
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ _CHANCE = "chance"
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Hide progress.")
 def evaluate(
     run: Path,
     records: Path,
@@ -68,33 +67,29 @@ def evaluate(
     prediction of every crop and, with the extra report, pictures. docs/evaluation.md has the
     definitions.
     """
-    from deeploc_tf.names import known_split
+    from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
     from tfrecords.manifest import read_manifest
     from tfrecords.publishing import check_absent
 
     if results is not None:
         check_absent(results)  # before TensorFlow takes its seconds
-    manifest = read_manifest(records)
-    known = {known_split(split, manifest.splits) for split in splits} & {*manifest.splits}
-    total = sum(map(manifest.num_crops, known))
+    find_splits(with_usual_splits(read_manifest(records)), splits)
 
     start_tensorflow()
     from deeploc_tf.training.evaluate import evaluate as measure
 
-    with Progress("Evaluating crops", total) as progress:
-        metrics = measure(
-            run,
-            records,
-            results,
-            splits=splits,
-            head=head,
-            test_time=test_time,
-            batch_size=batch_size,
-            device=device,
-            draw=_draw,
-            progress=None if quiet else progress,
-            note=lambda sentence: click.echo(sentence, err=True),
-        )
+    metrics = measure(
+        run,
+        records,
+        results,
+        splits=splits,
+        head=head,
+        test_time=test_time,
+        batch_size=batch_size,
+        device=device,
+        draw=_draw,
+        progress=not quiet,
+    )
     if as_json:
         click.echo(json.dumps(metrics, indent=1))
         return

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from deeploc_tf.cli.group import RESUMABLE, noting_termination
-from deeploc_tf.cli.progress import Progress
 from deeploc_tf.cli.settings import SettingsCommand, given_settings
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
@@ -90,21 +89,14 @@ def fit(
     from tfrecords.manifest import read_manifest
 
     config = given_settings(click.get_current_context(), FitConfig)
-    manifest = read_manifest(records)
+    read_manifest(records)  # before TensorFlow starts
 
     start_tensorflow()
-    from deeploc_tf.names import known_split
-    from deeploc_tf.pipeline.batches import steps_per_epoch
     from deeploc_tf.training.fit import fit as train
     from deeploc_tf.training.interruptions import TrainingStoppedError
 
-    total = None  # how many pairs there are is known after a look at all crops
-    if config.method == "classification":
-        train_split = known_split("train", manifest.splits)
-        steps = steps_per_epoch(manifest, train_split, config.batch_size, config.sampling)
-        total = config.epochs * steps * config.batch_size
     try:
-        with Progress("Training on crops", total) as progress, noting_termination() as terminated:
+        with noting_termination() as terminated:
             metrics = train(
                 records,
                 run,
@@ -114,11 +106,10 @@ def fit(
                 checkpoint_minutes=checkpoint_minutes,
                 allow_changed=allow_changed,
                 should_stop=terminated,
-                progress=None if quiet else progress,
+                progress=not quiet,
                 report=None
                 if quiet
                 else lambda row: click.echo(_line(row, config.epochs), err=True),
-                note=lambda sentence: click.echo(sentence, err=True),
             )
     except TrainingStoppedError as stop:
         click.echo(str(stop), err=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from deeploc_tf.cli.parameters import LazyChoice
-from deeploc_tf.cli.progress import Progress
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -57,7 +56,7 @@ Examples:
     show_default=True,
     help="Processes that compute.",
 )
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Hide progress.")
 def measure(
     records: Path,
     output: Path,
@@ -74,27 +73,24 @@ def measure(
     .h5ad. The profiles, one row per protein, go to NAME.profiles.SUFFIX beside it. Stopped and
     started again, it goes on where it was. No network, no labels.
     """
-    from deeploc_tf.names import known_split
+    from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
     from tfrecords.manifest import read_manifest
 
-    manifest = read_manifest(records)
-    total = sum(manifest.num_crops(known_split(split, manifest.splits)) for split in splits)
+    find_splits(with_usual_splits(read_manifest(records)), splits)  # before TensorFlow starts
 
     start_tensorflow()  # records are decoded by it
     from deeploc_tf.features.measure import measure as measure_crops
 
-    with Progress("Measuring crops", total) as progress:
-        written = measure_crops(
-            records,
-            output,
-            kind,
-            splits=splits,
-            mask_channel=mask_channel,
-            num_components=components,
-            workers=workers,
-            progress=None if quiet else progress,
-            note=lambda sentence: click.echo(sentence, err=True),
-        )
+    written = measure_crops(
+        records,
+        output,
+        kind,
+        splits=splits,
+        mask_channel=mask_channel,
+        num_components=components,
+        workers=workers,
+        progress=not quiet,
+    )
     click.echo(
         f"{written.embeddings}: {written.num_crops} cells, {written.num_features} features ({kind})"
     )

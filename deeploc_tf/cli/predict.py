@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeploc_tf.cli.parameters import device_option, test_time_option
-from deeploc_tf.cli.progress import Progress
 from deeploc_tf.cli.sources import field_options, source_of
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
@@ -74,7 +73,7 @@ Examples:
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
 @device_option
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Hide progress.")
 def predict(
     run: Path,
     fields: tuple[Path, ...],
@@ -117,19 +116,17 @@ def predict(
     model = open_model(run, layer=layer, test_time=test_time, fast=fast, trust=trust, device=device)
     sources = _sources(fields, options, model)
     single = next(sources)[1] if len(fields) == 1 else None
-    with Progress("Predicting cells", len(single.index()) if single else None) as progress:
-        done = predict_fields(
-            model,
-            single or sources,
-            output,
-            columns=Columns(protein, well, plate, plate_map),
-            embedding=embedding,
-            min_fraction=min_fraction,
-            max_rejects=max_rejects,
-            batch_size=batch_size,
-            progress=None if quiet else progress,
-            note=lambda sentence: click.echo(sentence, err=True),
-        )
+    done = predict_fields(
+        model,
+        single or sources,
+        output,
+        columns=Columns(protein, well, plate, plate_map),
+        embedding=embedding,
+        min_fraction=min_fraction,
+        max_rejects=max_rejects,
+        batch_size=batch_size,
+        progress=not quiet,
+    )
     click.echo(f"{output}: {done.num_cells} cells")
     click.echo(f"  wells.csv     {done.num_wells:9}")
     click.echo(f"  proteins.csv  {done.num_proteins:9}")

@@ -9,7 +9,6 @@ import click
 
 from deeploc_tf.cli.benchmark import Bytes
 from deeploc_tf.cli.parameters import LazyChoice, Names, Pair
-from deeploc_tf.cli.progress import Progress
 
 if TYPE_CHECKING:
     from deeploc_tf.profiles.profile import Profiled
@@ -85,7 +84,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--drop-undefined", is_flag=True, help="Leave out cells with NaN or infinity.")
 @click.option("--memory", type=Bytes(), default="4GB", show_default=True, help="For vectors.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Hide progress.")
 def profile(cells: Path, output: Path, quiet: bool, **given: Any) -> None:
     """Write a profile of each protein in CELLS, a table of `embed` or `measure`, to OUTPUT.
 
@@ -116,16 +115,15 @@ def profile(cells: Path, output: Path, quiet: bool, **given: Any) -> None:
         num_components=given["components"],
         regularization=given["regularization"],
     )
-    with Progress("Profiling proteins") as progress:
-        written = make_profiles(
-            cells,
-            output,
-            settings,
-            fit=fit,
-            transform=given["transform"],
-            save=given["save"],
-            progress=None if quiet else progress,
-        )
+    written = make_profiles(
+        cells,
+        output,
+        settings,
+        fit=fit,
+        transform=given["transform"],
+        save=given["save"],
+        progress=not quiet,
+    )
     for sentence in _notes(written, settings.min_cells):
         click.echo(sentence, err=True)
     click.echo(

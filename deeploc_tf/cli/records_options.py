@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeploc_tf.cli.parameters import Fractions, Names, Pair, together
-from deeploc_tf.cli.progress import Progress
 
 if TYPE_CHECKING:
     from deeploc_tf.sources import Source
@@ -159,7 +158,7 @@ records_options = together(
         "--overwrite", is_flag=True, help="Replace RECORDS when the new data set is whole."
     ),
     click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing."),
-    click.option("--quiet", is_flag=True, help="No progress."),
+    click.option("--quiet", is_flag=True, help="Hide progress."),
 )
 
 
@@ -206,18 +205,16 @@ def _build(
     elif options["beam_options"]:
         msg = "--beam-option goes with --runner beam."
         raise click.UsageError(msg)
-    total = len(source.index())
-    with Progress("Reading crops", total) as progress:
-        return build(
-            source,
-            records,
-            quality=Quality(drop=tuple(ODDITIES[name] for name in options["set_aside"])),
-            overwrite=options["overwrite"],
-            workers=options["workers"],
-            read_batches=read_batches,
-            progress=None if options["quiet"] else progress,
-            **arguments,
-        )
+    return build(
+        source,
+        records,
+        quality=Quality(drop=tuple(ODDITIES[name] for name in options["set_aside"])),
+        overwrite=options["overwrite"],
+        workers=options["workers"],
+        read_batches=read_batches,
+        progress=not options["quiet"],
+        **arguments,
+    )
 
 
 def _alternatives(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

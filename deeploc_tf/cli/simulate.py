@@ -8,8 +8,6 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.progress import Progress
-
 EPILOG = """\b
 Examples:
   deeploc-tf simulate SCREEN
@@ -45,7 +43,7 @@ Examples:
 @click.option("--seed", type=int, help="Of everything.  [default: 0]")
 @click.option("--whole-fields", is_flag=True, help="Write the images and label images, too.")
 @click.option("--workers", type=int, default=2, show_default=True, help="Processes that draw.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Hide progress.")
 def simulate(
     screen: Path,
     proteome: bool,
@@ -64,14 +62,13 @@ def simulate(
 
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     settings = dataclasses.replace(PROTEOME if proteome else Screen(), **changes)
-    with Progress("Drawing proteins", settings.num_proteins) as progress:
-        table = draw(
-            screen,
-            settings,
-            fields=whole_fields,
-            workers=workers,
-            progress=None if quiet else progress,
-        )
+    table = draw(
+        screen,
+        settings,
+        fields=whole_fields,
+        workers=workers,
+        progress=not quiet,
+    )
     click.echo(
         f"{screen}: {len(table)} crops of {settings.num_proteins} proteins in cells.csv; "
         "the truth in standards and proteins.csv"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deeploc_tf.cli.progress import Progress
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ Stopped? The same command goes on. docs/study.md has the keys of CONFIG.
     show_default=True,
     help="Processes that draw and measure.",
 )
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Hide progress.")
 def study(config: Path, output: Path, workers: int, quiet: bool) -> int:
     """Compare the methods that CONFIG (YAML) names, and write tables and a page to OUT.
 
@@ -52,8 +51,7 @@ def study(config: Path, output: Path, workers: int, quiet: bool) -> int:
                 config,
                 output,
                 workers=workers,
-                say=lambda sentence: click.echo(sentence, err=True),
-                show_progress=None if quiet else Progress,
+                progress=not quiet,
                 should_stop=terminated,
             )
     except TrainingStoppedError as stop:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from deeploc_tf.cli.progress import Progress
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
+from deeploc_tf.progress import counting
 
 EPILOG = """\b
 Examples:
@@ -23,7 +23,7 @@ Examples:
     "--deep", is_flag=True, help="Read every byte: digests, records, keys, labels, groups."
 )
 @click.option("--digest", help="Digest that it must have, as somebody told you.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Hide progress.")
 def verify(path: Path, deep: bool, digest: str | None, quiet: bool) -> None:
     """Check that a data set of records, or a model from `export`, is whole; else exit with 1.
 
@@ -49,8 +49,8 @@ def verify(path: Path, deep: bool, digest: str | None, quiet: bool) -> None:
         from deeploc_tf.units import same_in_column
         from tfrecords.verify import verify_deep
 
-        with Progress("Verifying crops", total) as progress:
-            verify_deep(path, progress=None if quiet else progress, same=same_in_column)
+        with counting(not quiet, "Verifying crops", total) as count:
+            verify_deep(path, progress=lambda done, _: count(done), same=same_in_column)
     checked = "every byte read"
     if not deep:
         what = "names, sizes and some checksums" if manifest.has_checksums else "names and sizes"

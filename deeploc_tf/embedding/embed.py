@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,13 @@ from deeploc_tf.profiles.aggregate import MeanProfiles
 from deeploc_tf.profiles.tables import check_table, open_rows, write_table, writing_table
 from deeploc_tf.profiles.tables.columns import column_types
 from deeploc_tf.profiles.tables.spill import Spill
+from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.version import __version__
 from tfrecords.manifest import Manifest, ShardInfo
 from tfrecords.publishing import check_absent
 from tfrecords.verify import verify
+
+_log = logging.getLogger(__name__)
 
 Vectors = NDArray[np.float32]
 
@@ -75,8 +79,7 @@ def embed(
     fast: bool = False,
     batch_size: int = 256,
     device: str = "auto",
-    progress: Callable[[int], None] | None = None,
-    note: Callable[[str], None] | None = None,
+    progress: ShowProgress = False,
 ) -> Embedded:
     """Write the vectors of all crops of some splits, in manifest order, and profiles by protein.
 
@@ -101,8 +104,8 @@ def embed(
             hardware; see `fast_model`.
         batch_size: crops a step; it changes no value beyond float32 rounding.
         device: "auto", "cpu", "gpu" or one such as "gpu:1".
-        progress: called with the number of crops embedded so far.
-        note: called with sentences worth telling.
+        progress: True to show the number of crops embedded; or a callable that gets
+            `(done, total)`.
 
     Returns:
         Paths and sizes.
@@ -116,7 +119,7 @@ def embed(
         ValueError: there is no such layer or device, or the table does not fit into memory.
         MissingAnnDataError: .h5ad without the extra `anndata`.
     """
-    output, tell = Path(output), note or (lambda _: None)
+    output = Path(output)
     check_table(output)
     manifest = with_usual_splits(verify(records))
     splits = find_splits(manifest, splits)
@@ -125,12 +128,12 @@ def embed(
     with computing_on(device):
         trained = load_trained(run)
         for sentence in trained.check_schema(manifest.schema):
-            tell(sentence)
+            _log.info("%s", sentence)
         network = _Network(trained, layer, trained.views_to_average(test_time), fast)
     if test_time is None and trained.test_time != "none":
-        tell(f"Vectors are averaged over views, as the preset says: {trained.test_time}.")
+        _log.info("Vectors are averaged over views, as the preset says: %s.", trained.test_time)
     if network.precision:
-        tell(f"Batch norm is folded into the layers before it, in {network.precision}.")
+        _log.info("Batch norm is folded into the layers before it, in %s.", network.precision)
     check_table(output, total, network.num_features)
     provenance = _provenance(trained, manifest, splits, network)
     columns = column_types(manifest.schema)
@@ -145,8 +148,12 @@ def embed(
         if not (parts.started and _is_of(path, provenance)):
             check_absent(path)
     with parts.opened():
-        with running_on(records, manifest), computing_on(device):
-            _compute(network, records, manifest, shards, parts, batch_size, columns, progress)
+        with (
+            running_on(records, manifest),
+            computing_on(device),
+            counting(progress, "Embedding crops", total) as count,
+        ):
+            _compute(network, records, manifest, shards, parts, batch_size, columns, count)
         profiles = MeanProfiles(network.num_features)
         with writing_table(output, **table) as writer:
             for number in range(len(shards)):
@@ -205,7 +212,7 @@ def _compute(
     parts: Spill,
     batch_size: int,
     columns: Mapping[str, str],
-    progress: Callable[[int], None] | None,
+    count: Callable[[int], None],
 ) -> None:
     """Make the parts that are not there yet, one a shard."""
     kept = [parts.num_rows(number) for number in range(len(shards))]
@@ -224,8 +231,7 @@ def _compute(
             for _, batch, vectors in of_shard:
                 append(vectors, column_values(batch, manifest.schema, shards[number][0]))
                 done += len(vectors)
-                if progress is not None:
-                    progress(done)
+                count(done)
 
 
 def _computed(

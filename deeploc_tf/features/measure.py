@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,12 +28,15 @@ from deeploc_tf.processes import computed
 from deeploc_tf.profiles.tables import check_table, write_table, writing_table
 from deeploc_tf.profiles.tables.columns import column_types
 from deeploc_tf.profiles.tables.spill import Spill
+from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.version import __version__
 from tfrecords.errors import SchemaError, did_you_mean
 from tfrecords.manifest import Manifest
 from tfrecords.publishing import check_absent
 from tfrecords.schema import Schema
 from tfrecords.verify import verify
+
+_log = logging.getLogger(__name__)
 
 KINDS: tuple[FeatureKind, ...] = get_args(FeatureKind)
 WHOLE_CROP = "none"
@@ -93,8 +97,7 @@ def measure(
     mask_channel: str | None = None,
     num_components: int = 64,
     workers: int = 1,
-    progress: Callable[[int], None] | None = None,
-    note: Callable[[str], None] | None = None,
+    progress: ShowProgress = False,
 ) -> Measured:
     """Write features of all crops of some splits, in manifest order, and profiles by protein.
 
@@ -116,8 +119,8 @@ def measure(
         num_components: length of the vectors of "pixels".
         workers: how many processes compute. With more than one, a script that calls this must guard
             its main code by `if __name__ == "__main__":`.
-        progress: called with the number of crops done so far.
-        note: called with sentences worth telling.
+        progress: True to show the number of crops measured; or a callable that gets
+            `(done, total)`.
 
     Returns:
         Paths and sizes.
@@ -135,7 +138,6 @@ def measure(
         MissingAnnDataError: .h5ad without the extra `anndata`.
     """
     output = Path(output)
-    tell = note or (lambda _: None)
     check_table(output)
     check_absent(output)
     if kind not in KINDS:
@@ -148,7 +150,7 @@ def measure(
     splits = find_splits(manifest, splits)
     total = sum(manifest.num_crops(split) for split in splits)
     masked = kind != "pixels"
-    mask = _mask_rule(manifest.schema, mask_channel, tell) if masked else None
+    mask = _mask_rule(manifest.schema, mask_channel) if masked else None
     features = _features(records, manifest, kind, splits, num_components, mask)
     check_table(output, total, len(features.names))
     provenance = {
@@ -171,13 +173,13 @@ def measure(
     with (
         parts.opened(),
         writing_table(output, features.names, columns, provenance) as writer,
+        counting(progress, "Measuring crops", total) as count,
     ):
         batches = crop_batches(records, manifest, splits, _CROPS_OF_A_PART)
         for batch, vectors in measured(batches, vectors_of, parts, workers):
             writer.append(vectors, batch.columns)
             profiles.add(vectors, batch.columns["protein"])
-            if progress is not None:
-                progress(writer.num_rows)
+            count(writer.num_rows)
         if profiles.num_left_out == total:
             msg = f"A crop must have a cell. Received: {total} empty masks ({mask})."
             raise ValueError(msg)
@@ -194,7 +196,7 @@ def measure(
         num_left_out=profiles.num_left_out,
     )
     for sentence in _notes(written, table.provenance["num_filled"]):
-        tell(sentence)
+        _log.warning("%s", sentence)
     return written
 
 
@@ -227,7 +229,7 @@ def _named(batch: CropBatch) -> str:
     return f"crops {keys[0]!r} to {keys[-1]!r}"
 
 
-def _mask_rule(schema: Schema, channel: str | None, tell: Callable[[str], None]) -> str:
+def _mask_rule(schema: Schema, channel: str | None) -> str:
     """Where masks come from: "stored", "none" (the whole crop), or "otsu of CHANNEL"."""
     if channel == WHOLE_CROP:
         return WHOLE_CROP
@@ -249,7 +251,7 @@ def _mask_rule(schema: Schema, channel: str | None, tell: Callable[[str], None])
         )
         raise SchemaError(msg)
     why = "instead of the stored ones" if schema.has_mask else "since none are stored"
-    tell(f"Masks are made from the channel {channel!r} by Otsu's threshold, {why}.")
+    _log.info("Masks are made from the channel %r by Otsu's threshold, %s.", channel, why)
     return f"otsu of {channel}"
 
 

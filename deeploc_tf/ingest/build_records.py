@@ -13,6 +13,7 @@ from deeploc_tf.ingest.plan import RecordsPlan, plan_records
 from deeploc_tf.ingest.quality import Quality
 from deeploc_tf.ingest.reading import BatchReader, Rows, changed
 from deeploc_tf.processes import computed
+from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.sources.rejects import as_lines, check_rejects, counted, from_json
 from deeploc_tf.sources.source import Reject, Source, SourceError
 from tfrecords.manifest import FLAGGED_NAME, REJECTS_NAME
@@ -35,7 +36,7 @@ def build_records(
     overwrite: bool = False,
     workers: int = 1,
     read_batches: ReadBatches | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: ShowProgress = False,
     **options: Any,
 ) -> Manifest:
     """Write the crops of `source` as records; what can be checked is, before anything is written.
@@ -58,7 +59,8 @@ def build_records(
         workers: how many processes read. With more than one, a script that calls this must guard
             its main code by `if __name__ == "__main__":`.
         read_batches: what reads batches instead of this process or its workers, see `ReadBatches`.
-        progress: called with the number of crops read so far.
+        progress: True to show the number of crops read; or a callable that gets
+            `(done, total)`.
         **options: labels, splits and more; those of `plan_records`.
 
     Returns:
@@ -88,7 +90,7 @@ def build_records(
         identity=f"{plan.identity} {quality}",
         workers=workers,
     )
-    with build.opened():
+    with build.opened(), counting(progress, "Reading crops", len(plan.positions)) as count:
         _drop_changed(build, plan)
         reader = BatchReader(source, plan.layout.schema, quality, max_rejects)
         found: dict[str, list[Reject]] = {
@@ -97,7 +99,7 @@ def build_records(
             "flagged": [],
         }
         for number in itertools.chain(
-            list(build.batches), _read(build, plan, reader, read_batches, progress)
+            list(build.batches), _read(build, plan, reader, read_batches, count)
         ):
             for kind, rejects in found.items():
                 rejects += from_json(build.batches[number].notes[kind])
@@ -119,15 +121,14 @@ def _read(
     plan: RecordsPlan,
     reader: BatchReader,
     read_batches: ReadBatches | None,
-    progress: Callable[[int], None] | None,
+    count_crops: Callable[[int], None],
 ) -> Iterator[int]:
     """Read all batches that are still to be read; yields the number of each when it is whole."""
     rows_of = {number: _rows(build, plan, number) for number in build.todo}
     done = len(plan.positions) - sum(stop - start for start, stop in rows_of.values())
 
     def report(count: int) -> None:
-        if progress is not None:
-            progress(done + count)
+        count_crops(done + count)
 
     jobs = ((number, plan.rows(*rows)) for number, rows in rows_of.items())
     if build.workers == 1 and read_batches is None:

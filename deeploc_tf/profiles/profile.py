@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from deeploc_tf.profiles.tables import (
     writing_table,
 )
 from deeploc_tf.profiles.transforms import Transform, load_transform, save_transform
+from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.units import columns_of
 from deeploc_tf.version import __version__
 from tfrecords.errors import did_you_mean
@@ -137,7 +138,7 @@ def profile(
     fit: TransformSettings | None = None,
     transform: str | Path | None = None,
     save: str | Path | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: ShowProgress = False,
 ) -> Profiled:
     """Write a profile of each protein: its cells transformed, then summarized.
 
@@ -153,7 +154,8 @@ def profile(
         fit: transform to fit to these cells.
         transform: file of a transform that was fitted before, instead.
         save: file (.npz) to save the fitted transform to.
-        progress: called with the number of proteins done.
+        progress: True to show the number of proteins profiled; or a callable that gets
+            `(done, total)`.
 
     Raises:
         OutputExistsError: a file of one of the names is there already.
@@ -189,11 +191,11 @@ def profile(
             for kind, path in paths.items()
         ]
         of_cells = replicates if columns else None
+        count = stack.enter_context(counting(progress, "Profiling proteins", len(proteins.names)))
         blocks = _grouped(table, proteins, of_cells, len(names), fitted, codes, settings.memory)
         for number, vectors in blocks:
             _append(writers, proteins.names[number], *vectors, settings)
-            if progress is not None:
-                progress(writers[0].num_rows)
+            count(writers[0].num_rows)
         num_proteins = writers[0].num_rows
         if save is not None and fitted is not None:
             save_transform(save, fitted)

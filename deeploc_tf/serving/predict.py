@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from deeploc_tf.models.extractors import feature_names
 from deeploc_tf.profiles.tables import TableWriter, writing_table
 from deeploc_tf.profiles.tables.table_format import kind_of
 from deeploc_tf.profiles.tables.writing import values_of
+from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.serving.cell_writer import CellWriter
 from deeploc_tf.serving.cells import Columns, check_source, read_crops
 from deeploc_tf.serving.description import Description
@@ -28,6 +30,8 @@ from deeploc_tf.sources.rejects import as_lines, check_rejects, counted
 from deeploc_tf.sources.source import Reject
 from deeploc_tf.version import __version__
 from tfrecords.publishing import publish_bytes, publish_json, publishing_folder
+
+_log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 CELLS_NAME, EMBEDDINGS_NAME = "cells.parquet", "embeddings.parquet"
@@ -67,8 +71,7 @@ def predict(
     min_fraction: float = MIN_FRACTION,
     max_rejects: int = 0,
     batch_size: int = 256,
-    progress: Callable[[int], None] | None = None,
-    note: Callable[[str], None] | None = None,
+    progress: ShowProgress = False,
 ) -> Predicted:
     """Write what a model says of the cells of whole fields, and how wells and proteins spread.
 
@@ -94,24 +97,28 @@ def predict(
             `localizations`.
         max_rejects: how many cells or fields may be unusable.
         batch_size: crops at a time; results do not depend on it beyond rounding.
-        progress: called with the number of cells so far.
-        note: called with sentences worth telling.
+        progress: True to show the number of cells classified; or a callable that gets
+            `(done, total)`.
 
     Raises:
         OutputExistsError: `output` is there already.
         SchemaError: the fields have other channels than the model, or no masks where it needs them.
         SourceError: no cells, a table that does not fit, or more than `max_rejects` rejects.
     """
-    with publishing_folder(Path(output)) as folder, contextlib.ExitStack() as stack:
+    total = None if isinstance(fields, Iterable) else len(fields.index())
+    with (
+        publishing_folder(Path(output)) as folder,
+        contextlib.ExitStack() as stack,
+        counting(progress, "Classifying cells", total) as count,
+    ):
         screen = _Screen(model, folder, columns or Columns(), max_rejects, embedding, stack)
         for name, source in _named(fields):
             for sentence in screen.begin(name, source):
-                (note or (lambda _: None))(sentence)
+                _log.info("%s", sentence)
             for start in range(0, len(screen.cells), batch_size):
                 stop = min(start + batch_size, len(screen.cells))
                 screen.take(source, range(start, stop))
-                if progress is not None:
-                    progress(screen.num_cells)
+                count(screen.num_cells)
         stack.close()
         return screen.finish(min_fraction)
 

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from deeploc_tf.processes import computed
+from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.simulation.compartments import COMPARTMENTS
 from deeploc_tf.simulation.field import NO_EFFECT, Field, draw_field, draw_plate
 from deeploc_tf.simulation.function import Protein, make_proteins, standards
@@ -80,7 +81,7 @@ def simulate(
     *,
     fields: bool = False,
     workers: int = 1,
-    progress: Callable[[int], None] | None = None,
+    progress: ShowProgress = False,
 ) -> pd.DataFrame:
     """Write a screen of budding-yeast cells with a GFP-tagged protein and a cytosolic RFP.
 
@@ -95,7 +96,8 @@ def simulate(
         screen: what to simulate; by default 272 proteins with 20 cells each.
         fields: whether to write whole fields, too.
         workers: processes that draw.
-        progress: called with the number of proteins done.
+        progress: True to show the number of proteins drawn; or a callable that gets
+            `(done, total)`.
 
     Returns:
         The content of `cells.csv`.
@@ -106,7 +108,10 @@ def simulate(
     """
     screen = screen or Screen()
     check_settings({**dataclasses.asdict(screen), "workers": workers})
-    with publishing_folder(Path(output)) as folder:
+    with (
+        publishing_folder(Path(output)) as folder,
+        counting(progress, "Drawing proteins", screen.num_proteins) as count,
+    ):
         proteins = _proteins(screen)
         plates = _plates(screen)
         for name in ("standards", "crops", *(["fields"] if fields else [])):
@@ -121,8 +126,7 @@ def simulate(
         for done, (_, (its_cells, its_centers)) in enumerate(imaged, 1):
             cells += its_cells
             centers += its_centers
-            if progress is not None:
-                progress(done)
+            count(done)
         table = pd.DataFrame(cells)
         table.to_csv(folder / "cells.csv", index=False)
         if fields:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -15,6 +16,7 @@ import pandas as pd
 from deeploc_tf.benchmark.standards import Standard, read_standard
 from deeploc_tf.ingest import build_records
 from deeploc_tf.pipeline.splits import with_usual_splits
+from deeploc_tf.progress import Count
 from deeploc_tf.simulation.function import STANDARDS
 from deeploc_tf.simulation.simulate import CHANNELS, Screen, simulate, truth_digest
 from deeploc_tf.sources import TableSource
@@ -23,7 +25,9 @@ from deeploc_tf.study.parts import RecordsData, SimulatedData
 from deeploc_tf.study.steps import Steps
 from tfrecords.manifest import Manifest, read_manifest
 
-ShowProgress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+_log = logging.getLogger(__name__)
+
+ShowCount = Callable[[str, int], AbstractContextManager[Count]]
 """Called with what is going on and how many there are; gives what is called with the count."""
 
 
@@ -54,7 +58,7 @@ class StudyData:
 
 
 def prepare(
-    data: SimulatedData | RecordsData, steps: Steps, workers: int, show: ShowProgress
+    data: SimulatedData | RecordsData, steps: Steps, workers: int, show: ShowCount
 ) -> StudyData:
     """Records and standards of a study, simulated first where they are to be.
 
@@ -70,7 +74,9 @@ def prepare(
         for standard in read:
             for title in ("left_out", "notes"):
                 for reason, count in standard.report[title].items():
-                    steps.say(f"{standard.name}, {title.replace('_', ' ')}: {count} {reason}")
+                    _log.info(
+                        "%s, %s: %d %s", standard.name, title.replace("_", " "), count, reason
+                    )
         return StudyData(
             data.records,
             with_usual_splits(read_manifest(data.records)),
@@ -78,7 +84,7 @@ def prepare(
             {protein: term for term, members in colors.items() for protein in sorted(members)},
         )
     screen = data.settings
-    _check_truth(data.truth, truth_digest(screen), steps.say)
+    _check_truth(data.truth, truth_digest(screen))
     drawn = steps.made(
         "simulate",
         {"truth": truth_digest(screen)},
@@ -100,9 +106,9 @@ def prepare(
     )
 
 
-def _check_truth(frozen: str | None, found: str, say: Callable[[str], None]) -> None:
+def _check_truth(frozen: str | None, found: str) -> None:
     if frozen is None:
-        say(
+        _log.info(
             f"The truth is not frozen. Before methods are compared, write to `data`: truth: {found}"
         )
     elif frozen != found:
@@ -118,18 +124,18 @@ def _source(screen: Path) -> TableSource:
     return TableSource(screen / "cells.csv", {name: name for name in CHANNELS})
 
 
-def _simulate(folder: Path, screen: Screen, workers: int, show: ShowProgress) -> None:
+def _simulate(folder: Path, screen: Screen, workers: int, show: ShowCount) -> None:
     for left in (folder / "screen", *folder.glob("screen.partial-*")):
         shutil.rmtree(left, ignore_errors=True)  # of a call that was killed: quickly drawn again
-    with show("Drawing proteins", screen.num_proteins) as progress:
-        simulate(folder / "screen", screen, workers=workers, progress=progress)
+    with show("Drawing proteins", screen.num_proteins) as count:
+        simulate(folder / "screen", screen, workers=workers, progress=lambda done, _: count(done))
 
 
-def _build(screen_folder: Path, records: Path, screen: Screen, show: ShowProgress) -> None:
+def _build(screen_folder: Path, records: Path, screen: Screen, show: ShowCount) -> None:
     if records.exists():
         return
     source = _source(screen_folder)
-    with show("Reading crops", len(source.index())) as progress:
+    with show("Reading crops", len(source.index())) as count:
         build_records(
             source,
             records,
@@ -138,5 +144,5 @@ def _build(screen_folder: Path, records: Path, screen: Screen, show: ShowProgres
                 "test": [("field", str(screen.num_fields))],
                 "validation": [("field", str(screen.num_fields - 1))],
             },
-            progress=progress,
+            progress=lambda done, _: count(done),
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from deeploc_tf.benchmark.benchmark import StandardScores
@@ -11,6 +11,7 @@ from deeploc_tf.benchmark.compare import compare
 from deeploc_tf.benchmark.scores import Extent
 from deeploc_tf.embedding.embed import embed
 from deeploc_tf.ingest import build_records
+from deeploc_tf.progress import ShowProgress
 from deeploc_tf.serving.export import export
 from deeploc_tf.simulation.function import STANDARDS
 from deeploc_tf.simulation.simulate import (
@@ -26,6 +27,8 @@ from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from tfrecords.publishing import check_untaken, publishing_folder
 
+_log = logging.getLogger(__name__)
+
 CONFIG = FitConfig(
     width=0.25,
     dense_units=(128, 128),
@@ -38,8 +41,6 @@ CONFIG = FitConfig(
 _NUM_SHUFFLES = 20
 _SIGMAS = 3.0
 
-ShowProgress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-
 
 def demo(
     output: str | Path,
@@ -47,8 +48,7 @@ def demo(
     config: FitConfig = CONFIG,
     *,
     workers: int = 2,
-    say: Callable[[str], None] | None = None,
-    show_progress: ShowProgress | None = None,
+    progress: ShowProgress = False,
 ) -> Demo:
     """Simulate, build, fit, embed, export and benchmark, and write a page about it.
 
@@ -60,9 +60,7 @@ def demo(
         screen: what to simulate.
         config: settings of the training.
         workers: processes that draw.
-        say: called with a sentence before each step.
-        show_progress: called with what is going on and how many of it there are; gives a context
-            manager that is called with the count.
+        progress: True to show the progress of each step; or a callable that gets `(done, total)`.
 
     Returns:
         Where everything is.
@@ -73,16 +71,14 @@ def demo(
     """
     here = Demo.below(Path(output))
     screen = screen or Screen()
-    say = say or (lambda _: None)
-    show = show_progress or (lambda *_: nullcontext(lambda _: None))
     check_untaken(here.folder, "screen", [getattr(here, name).name for name in (*PLACES, "page")])
     here.folder.mkdir(parents=True, exist_ok=True)
-    _make_records(here, screen, workers, say, show)
-    _train_and_embed(here, config, say, show)
+    _make_records(here, screen, workers, progress)
+    _train_and_embed(here, config, progress)
     if not here.savedmodel.exists():
-        say(f"export: a SavedModel for any TensorFlow code, in {here.savedmodel}")
+        _log.info("export: a SavedModel for any TensorFlow code, in %s", here.savedmodel)
         export(here.run, here.savedmodel)
-    say(f"benchmark: profiles against the four true standards, in {here.results}")
+    _log.info("benchmark: profiles against the four true standards, in %s", here.results)
     scores = _score(here, screen.seed)
     write_demo_page(here, scores)
     check_beats_chance(scores)
@@ -104,47 +100,34 @@ def check_beats_chance(scores: Sequence[StandardScores]) -> None:
             raise ValueError(msg)
 
 
-def _make_records(
-    here: Demo, screen: Screen, workers: int, say: Callable[[str], None], show: ShowProgress
-) -> None:
+def _make_records(here: Demo, screen: Screen, workers: int, progress: ShowProgress) -> None:
     if here.screen.exists():
         check_same_screen(here.screen, screen)
     else:
-        say(f"simulate: {screen.num_proteins} tagged proteins, in {here.screen}")
-        with show("Drawing proteins", screen.num_proteins) as progress:
-            simulate(here.screen, screen, workers=workers, progress=progress)
+        _log.info("simulate: %d tagged proteins, in %s", screen.num_proteins, here.screen)
+        simulate(here.screen, screen, workers=workers, progress=progress)
     if not here.records.exists():
-        say(f"build-records: the crops as records, in {here.records}")
+        _log.info("build-records: the crops as records, in %s", here.records)
         source = TableSource(here.screen / "cells.csv", {name: name for name in CHANNELS})
-        with show("Reading crops", len(source.index())) as progress:
-            build_records(
-                source,
-                here.records,
-                label="localization",
-                conditions={
-                    "test": [("field", str(screen.num_fields))],
-                    "validation": [("field", str(screen.num_fields - 1))],
-                },
-                progress=progress,
-            )
+        build_records(
+            source,
+            here.records,
+            label="localization",
+            conditions={
+                "test": [("field", str(screen.num_fields))],
+                "validation": [("field", str(screen.num_fields - 1))],
+            },
+            progress=progress,
+        )
 
 
-def _train_and_embed(
-    here: Demo, config: FitConfig, say: Callable[[str], None], show: ShowProgress
-) -> None:
-    from deeploc_tf.pipeline.batches import steps_per_epoch
-    from tfrecords.manifest import read_manifest
-
-    manifest = read_manifest(here.records)
-    say(f"fit: DeepLoc learns the localizations, in {here.run}")
-    crops = steps_per_epoch(manifest, "train", config.batch_size) * config.batch_size
-    with show("Training on crops", config.epochs * crops) as progress:
-        fit(here.records, here.run, config, progress=progress)
+def _train_and_embed(here: Demo, config: FitConfig, progress: ShowProgress) -> None:
+    _log.info("fit: DeepLoc learns the localizations, in %s", here.run)
+    fit(here.records, here.run, config, progress=progress)
     if not here.profiles.exists():
-        say(f"embed: vectors of the test cells and profiles of the proteins, in {here.profiles}")
+        _log.info("embed: vectors of cells and profiles of proteins, in %s", here.profiles)
         here.cells.unlink(missing_ok=True)  # of a call that stopped between the two
-        with show("Embedding crops", manifest.num_crops("test")) as progress:
-            embed(here.run, here.records, here.cells, progress=progress)
+        embed(here.run, here.records, here.cells, progress=progress)
 
 
 def _score(here: Demo, seed: int) -> Sequence[StandardScores]:

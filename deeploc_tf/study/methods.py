@@ -17,7 +17,7 @@ from deeploc_tf.models.heads import head
 from deeploc_tf.pipeline.splits import with_usual_splits
 from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.profiles.tables import VectorTable
-from deeploc_tf.study.data import ShowProgress, StudyData
+from deeploc_tf.study.data import ShowCount, StudyData
 from deeploc_tf.study.function_by_epoch import FunctionByEpoch, read_curve
 from deeploc_tf.study.parts import (
     CombinedMethod,
@@ -63,7 +63,7 @@ class Methods:
         split: str,
         curves: tuple[str, ...],
         workers: int,
-        show: ShowProgress,
+        show: ShowCount,
         should_stop: Callable[[], bool] | None,
     ) -> None:
         self.methods = methods
@@ -146,14 +146,14 @@ class Methods:
     def _fit(self, folder: Path, records: Path, config: FitConfig, *, watched: bool) -> None:
         keras.backend.clear_session()  # what earlier trainings left in memory
         curve = FunctionByEpoch(self.data.records, self.data.standards, folder / CURVE)
-        with self.show("Training, epochs", config.epochs) as progress:
+        with self.show("Training, epochs", config.epochs) as count:
             fit(
                 records,
                 folder / "run",
                 config,
                 callbacks=[curve] if watched else [],
                 should_stop=self.should_stop,
-                report=lambda row: progress(int(row["epoch"])),
+                report=lambda row: count(int(row["epoch"])),
             )
         shutil.rmtree(folder / "run" / "checkpoint", ignore_errors=True)
 
@@ -173,7 +173,7 @@ class Methods:
         def made(layer: str | None) -> Step:
             def make(folder: Path) -> None:
                 total = self.data.manifest.num_crops(self.split)
-                with self.show("Embedding crops", total) as progress:
+                with self.show("Embedding crops", total) as count:
                     embed(
                         run / "run",
                         self.data.records,
@@ -181,7 +181,7 @@ class Methods:
                         splits=[self.split],
                         layer=layer,
                         test_time=test_time,
-                        progress=progress,
+                        progress=lambda done, _: count(done),
                     )
 
             settings = {"split": self.split, "layer": layer, "test_time": test_time}
@@ -192,15 +192,14 @@ class Methods:
     def _measured(self, kind: str) -> Step:
         def make(folder: Path) -> None:
             total = self.data.manifest.num_crops(self.split)
-            with self.show("Measuring crops", total) as progress:
+            with self.show("Measuring crops", total) as count:
                 measure(
                     self.data.records,
                     folder / "cells.parquet",
                     kind,
                     splits=[self.split],
                     workers=self.workers,
-                    progress=progress,
-                    note=self.steps.say,
+                    progress=lambda done, _: count(done),
                 )
 
         settings = {"records": self.data.manifest.digest, "split": self.split}

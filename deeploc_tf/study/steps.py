@@ -6,12 +6,15 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from deeploc_tf.version import __version__
 from tfrecords.publishing import publish_json
+
+_log = logging.getLogger(__name__)
 
 _DONE = "step.json"
 
@@ -44,12 +47,10 @@ class Steps:
 
     Args:
         folder: of the steps; made with its first one.
-        say: called with a sentence for each step that is made, or made again.
     """
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.say = say
         self.used: set[str] = set()
 
     def made(
@@ -85,12 +86,12 @@ class Steps:
             if not damage:
                 return step
             aside = _set_aside(step.folder)
-            self.say(
+            _log.info(
                 f"{name}: {damage} is not as it was written; made again, in {step.folder}. What "
                 f"was there is now in {aside}"
             )
         else:
-            self.say(f"{name}: in {step.folder}")
+            _log.info("%s: in %s", name, step.folder)
         step.folder.mkdir(parents=True, exist_ok=True)
         make(step.folder)
         publish_json(done, identity | {"files": _digests(step.folder)})

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -19,11 +20,12 @@ from deeploc_tf.benchmark.scores import Extent, bars
 from deeploc_tf.benchmark.similarity import unusable_profiles
 from deeploc_tf.features.cellprofiler import cellprofiler_features
 from deeploc_tf.profiles.tables import VectorTable
+from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.report.comparison import SCORES as PAPER
 from deeploc_tf.report.drawing import check_matplotlib
 from deeploc_tf.study.comparison import read_scores, write_scores
 from deeploc_tf.study.config import StudyConfig, StudyConfigError, read_study
-from deeploc_tf.study.data import ShowProgress, StudyData, prepare
+from deeploc_tf.study.data import ShowCount, StudyData, prepare
 from deeploc_tf.study.halves import protein_halves
 from deeploc_tf.study.methods import Methods
 from deeploc_tf.study.parts import FeaturesMethod
@@ -32,6 +34,8 @@ from deeploc_tf.study.study_page import PICTURES, draw_pictures, write_study_pag
 from deeploc_tf.training.interruptions import TrainingStoppedError
 from tfrecords.locking import locked
 from tfrecords.publishing import check_untaken, publish_bytes
+
+_log = logging.getLogger(__name__)
 
 SCORES, SUMMARY, CURVES, PAGE = "scores.csv", "summary.csv", "curves.csv", "index.html"
 HALVES = "halves.csv"
@@ -60,8 +64,7 @@ def study(
     output: str | Path,
     *,
     workers: int = 2,
-    say: Callable[[str], None] | None = None,
-    show_progress: ShowProgress | None = None,
+    progress: ShowProgress = False,
     should_stop: Callable[[], bool] | None = None,
 ) -> Study:
     """Run what is missing of a study, and write its tables, its pictures and its page.
@@ -74,9 +77,7 @@ def study(
         config: YAML file, see `StudyConfig`.
         output: folder to make, or of an earlier call.
         workers: processes that draw and measure.
-        say: called with a sentence for each step.
-        show_progress: called with what is going on and how many of it there are; gives a context
-            manager that is called with the count.
+        progress: True to show the progress of each step; or a callable that gets `(done, total)`.
         should_stop: asked after each training step, and whenever something is counted.
 
     Returns:
@@ -92,14 +93,13 @@ def study(
     """
     settings = read_study(config)
     check_extras(settings)
-    say = say or (lambda _: None)
-    show = _stopping(show_progress or (lambda *_: nullcontext(lambda _: None)), should_stop)
+    show = _stopping(progress, should_stop)
     folder = Path(output)
     files = [f"{name}{form}" for name in PICTURES for form in (".png", ".svg")]
     check_untaken(folder, "steps", [SCORES, SUMMARY, CURVES, HALVES, PAGE, *files])
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", str(folder)):
-        steps = Steps(folder / "steps", say)
+        steps = Steps(folder / "steps")
         data = prepare(settings.data, steps, workers, show)
         for split in (settings.split, *(["validation"] if settings.curves else [])):
             data.manifest.shards(split)  # refused now rather than after the first training
@@ -113,13 +113,13 @@ def study(
             show=show,
             should_stop=should_stop,
         )
-        tables = _profiles(settings, methods, say)
-        proteins = _common_proteins(tables, say)
+        tables = _profiles(settings, methods)
+        proteins = _common_proteins(tables)
         for standard in data.standards:
             members = frozenset().union(*standard.terms.values())
-            say(meet(standard.name, proteins, members).sentence())
+            _log.info("%s", meet(standard.name, proteins, members).sentence())
         if settings.map is not None and data.compartments:
-            say(meet("colors of the map", proteins, data.compartments).sentence())
+            _log.info("%s", meet("colors of the map", proteins, data.compartments).sentence())
         scored = _scored(settings, methods, data, tables, proteins)
         curves = _curves(settings, methods)
         done = Study(folder, scored.table(), _summary(scored, settings.reference), folder / PAGE)
@@ -131,7 +131,7 @@ def study(
         pictures = _shown(folder, _drawn(settings, methods, data, tables, done.scores, curves))
         write_study_page(done.page, settings, data, done.summary, pictures)
         for old in steps.unused():
-            say(f"Not of this study any more, and may be removed: {old}")
+            _log.info("Not of this study any more, and may be removed: %s", old)
     return done
 
 
@@ -143,15 +143,15 @@ def check_extras(config: StudyConfig) -> None:
             cellprofiler_features(["gfp"], [1.0], (16, 16))
 
 
-def _stopping(show: ShowProgress, should_stop: Callable[[], bool] | None) -> ShowProgress:
+def _stopping(progress: ShowProgress, should_stop: Callable[[], bool] | None) -> ShowCount:
     """Progress that ends in `TrainingStoppedError` once it is time to stop."""
 
     @contextmanager
     def shown(what: str, total: int) -> Iterator[Callable[[int], None]]:
-        with show(what, total) as progress:
+        with counting(progress, what, total) as note:
 
             def count(done: int) -> None:
-                progress(done)
+                note(done)
                 if should_stop is not None and should_stop():
                     msg = f"Stopped as asked, after {done} of {total}. The same command goes on."
                     raise TrainingStoppedError(msg)
@@ -164,26 +164,26 @@ def _stopping(show: ShowProgress, should_stop: Callable[[], bool] | None) -> Sho
 Seeded = tuple[str, int | None]
 
 
-def _profiles(
-    config: StudyConfig, methods: Methods, say: Callable[[str], None]
-) -> dict[Seeded, VectorTable]:
+def _profiles(config: StudyConfig, methods: Methods) -> dict[Seeded, VectorTable]:
     """Profiles of each method and seed; those of a method that knows no seed once."""
     tables: dict[Seeded, VectorTable] = {}
     for name in config.methods:
         for seed in config.seeds if methods.knows_seeds(name) else (None,):
-            say(f"{name}{'' if seed is None else f', seed {seed}'}")
+            _log.info("%s%s", name, "" if seed is None else f", seed {seed}")
             tables[name, seed] = methods.profiles(name, seed or 0)
     return tables
 
 
-def _common_proteins(tables: dict[Seeded, VectorTable], say: Callable[[str], None]) -> list[str]:
+def _common_proteins(tables: dict[Seeded, VectorTable]) -> list[str]:
     """The proteins that all tables have."""
     for (name, seed), table in tables.items():
         bad = {why: int(rows.sum()) for why, rows in unusable_profiles(table.features).items()}
         if any(bad.values()):
             counts = ", ".join(f"{n} {why.replace('_', ' ')}" for why, n in bad.items() if n)
             of = name if seed is None else f"{name}, seed {seed}"
-            say(f"{of}: {len(table.features)} profiles; excluded for all methods: {counts}")
+            _log.info(
+                "%s: %d profiles; excluded for all methods: %s", of, len(table.features), counts
+            )
     proteins = common_proteins(tables.values())
     if len(proteins) < _FEWEST_PROTEINS:
         msg = (

@@ -99,11 +99,11 @@ class EndOfEpoch(keras.callbacks.Callback):
             save_arrays(path, {f"weight_{i:04d}": w for i, w in enumerate(weights)})
 
 
-class Progress(keras.callbacks.Callback):
-    """Tell how many crops were trained on, all epochs together.
+class CountCrops(keras.callbacks.Callback):
+    """Count the crops that were trained on, all epochs together.
 
     Args:
-        progress: called with that number after each batch.
+        count: called with that number after each batch.
         state: where the training stands.
         batch_size: crops a batch.
         steps_per_epoch: batches an epoch.
@@ -111,13 +111,13 @@ class Progress(keras.callbacks.Callback):
 
     def __init__(
         self,
-        progress: Callable[[int], None],
+        count: Callable[[int], None],
         state: TrainingState,
         batch_size: int,
         steps_per_epoch: int,
     ) -> None:
         super().__init__()
-        self.progress = progress
+        self.count = count
         self.state = state
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
@@ -128,8 +128,8 @@ class Progress(keras.callbacks.Callback):
         self._before = epoch * self.steps_per_epoch + self.state.step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Report."""
-        self.progress((self._before + batch + 1) * self.batch_size)
+        """Count a batch."""
+        self.count((self._before + batch + 1) * self.batch_size)
 
 
 def best_weights_path(run: Run, epoch: int) -> Path:

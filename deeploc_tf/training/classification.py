@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from deeploc_tf.training.objectives import (
 )
 from tfrecords.manifest import Manifest
 from tfrecords.schema import Schema
+
+_log = logging.getLogger(__name__)
 
 
 class Classification:
@@ -128,24 +131,24 @@ class Classification:
         self,
         model: keras.Model,
         splits: Sequence[str],
-        note: Callable[[str], None],
         device: str | None = None,
     ) -> Evaluator:
-        """Of those of the splits that have crops of a known class; says which classes they lack."""
+        """Of those of the splits that have crops of a known class; logs which classes they lack."""
         known = [s for s in splits if has_known_classes(self.manifest, self.heads[0], s)]
         for split in splits:
             if split in self.manifest.splits and split not in known:
-                note(
-                    f"The {split} split is not evaluated: none of its crops is of a class trained "
-                    "on."
+                _log.warning(
+                    "The %s split is not evaluated: none of its crops is of a class trained on.",
+                    split,
                 )
             for classes in self.heads if split in known else ():
                 counts = self.manifest.counts[split][classes.kind]
                 absent = [name for name in classes.names if not counts.get(name)]
                 if absent and classes.kind == "label":  # of proteins, splits may share a few only
-                    note(
-                        f"The {split} split has no crop of {', '.join(absent)}: averages leave it "
-                        "out."
+                    _log.warning(
+                        "The %s split has no crop of %s: averages leave it out.",
+                        split,
+                        ", ".join(absent),
                     )
         return Evaluator(
             model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from deeploc_tf.models.views import views
 from deeploc_tf.pipeline.classes import class_index
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.pipeline.targets import Kind, kinds
+from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.training.predictions import Question, predict
 from deeploc_tf.training.run_folder import open_run
 from deeploc_tf.training.several_labels import summarize_several
@@ -27,6 +29,8 @@ from tfrecords.manifest import Manifest
 from tfrecords.publishing import publishing_folder
 from tfrecords.schema import Schema
 from tfrecords.verify import verify
+
+_log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 _MOST_NAMED = 30
@@ -44,8 +48,7 @@ def evaluate(
     batch_size: int = 256,
     device: str = "auto",
     draw: Callable[[Path], None] | None = None,
-    progress: Callable[[int], None] | None = None,
-    note: Callable[[str], None] | None = None,
+    progress: ShowProgress = False,
 ) -> dict[str, Any]:
     """Measure the model of a run on the crops of some splits, taken together, each exactly once.
 
@@ -65,8 +68,8 @@ def evaluate(
         batch_size: crops at a time; every crop counts once, whatever it is.
         device: "auto", "cpu", "gpu" or one such as "gpu:1".
         draw: called with the folder of results before it gets its name, to add pictures.
-        progress: called with the number of crops predicted so far.
-        note: called with sentences worth telling.
+        progress: True to show the number of crops predicted; or a callable that gets
+            `(done, total)`.
 
     Returns:
         The content of `metrics.json`: that of `classification_metrics`, or of
@@ -83,7 +86,7 @@ def evaluate(
 
     def measure() -> Summary:
         with computing_on(device):
-            return _measure(run, records, splits, head, test_time, batch_size, progress, note)
+            return _measure(run, records, splits, head, test_time, batch_size, progress)
 
     if results is None:
         return measure().metrics
@@ -102,32 +105,32 @@ def _measure(
     head: Kind | None,
     test_time: str | None,
     batch_size: int,
-    progress: Callable[[int], None] | None,
-    note: Callable[[str], None] | None,
+    progress: ShowProgress,
 ) -> Summary:
-    note = note or (lambda _: None)
     manifest = with_usual_splits(verify(records))
     splits = find_splits(manifest, splits)
     trained, kind = _load_head(run, head)
     for sentence in trained.check_schema(manifest.schema):
-        note(sentence)
-    question = _question(kind, trained, manifest, splits, note)
+        _log.info("%s", sentence)
+    question = _question(kind, trained, manifest, splits)
     averaged = trained.views_to_average(test_time)
     chosen = views(trained.model, averaged)
     if test_time is None and len(chosen) > 1:
-        note(f"Probabilities are averaged over views, as the preset says: {averaged}.")
+        _log.info("Probabilities are averaged over views, as the preset says: %s.", averaged)
     if "train" in splits and manifest.digest == trained.records_digest:
-        note("The model was trained on the split train: it tells nothing about new cells.")
-    found = predict(
-        trained,
-        records,
-        manifest,
-        splits,
-        chosen,
-        question=question,
-        batch_size=batch_size,
-        progress=progress,
-    )
+        _log.warning("The model was trained on the split train: it tells nothing about new cells.")
+    total = sum(manifest.num_crops(split) for split in splits)
+    with counting(progress, "Evaluating crops", total) as count:
+        found = predict(
+            trained,
+            records,
+            manifest,
+            splits,
+            chosen,
+            question=question,
+            batch_size=batch_size,
+            count=count,
+        )
     if not len(found.labels):
         msg = (
             f"Evaluation needs crops of proteins that the model knows. Received: {list(splits)} "
@@ -176,14 +179,13 @@ def _question(
     trained: TrainedModel,
     manifest: Manifest,
     splits: Sequence[str],
-    note: Callable[[str], None],
 ) -> Question:
     """What is asked of the model about these records."""
     if kind == "protein":
         index = class_index(kind, trained.class_names)
-        _tell_unknown_proteins(trained.class_names, manifest, splits, note)
+        _tell_unknown_proteins(trained.class_names, manifest, splits)
         return Question(kind, trained.class_names, False, lambda batch: index(batch).numpy())
-    label_map = _match_classes(manifest.schema, trained, note)
+    label_map = _match_classes(manifest.schema, trained)
     if not trained.multi_label:
         return Question(
             kind, trained.class_names, False, lambda batch: label_map[batch["label"].numpy()]
@@ -200,21 +202,19 @@ def _question(
     return Question(kind, trained.class_names, True, truth)
 
 
-def _tell_unknown_proteins(
-    names: Sequence[str], manifest: Manifest, splits: Sequence[str], note: Callable[[str], None]
-) -> None:
+def _tell_unknown_proteins(names: Sequence[str], manifest: Manifest, splits: Sequence[str]) -> None:
     known, left_out, unnamed = set(names), 0, 0
     for split in splits:
         counts = manifest.counts[split]["protein"]
         left_out += sum(count for name, count in counts.items() if name not in known)
         unnamed += manifest.num_crops(split) - sum(counts.values())
     if left_out + unnamed:
-        note(f"{left_out + unnamed} crops of proteins that the model does not know are left out.")
+        _log.warning(
+            "%d crops of proteins that the model does not know are left out.", left_out + unnamed
+        )
 
 
-def _match_classes(
-    schema: Schema, trained: TrainedModel, note: Callable[[str], None]
-) -> NDArray[np.int64]:
+def _match_classes(schema: Schema, trained: TrainedModel) -> NDArray[np.int64]:
     """The model's class index of each class of the records."""
     ours, theirs = trained.class_names, schema.label_names
     if schema.multi_label and not trained.multi_label:
@@ -236,9 +236,13 @@ def _match_classes(
         raise SchemaError(msg)
     missing = [name for name in ours if name not in theirs]
     if missing:
-        note(f"The records lack {len(missing)} of the model's classes: {_some(missing)}.")
+        _log.warning(
+            "The records lack %d of the model's classes: %s.", len(missing), _some(missing)
+        )
     elif ours != theirs:
-        note("The records have the model's classes in another order; they are matched by name.")
+        _log.info(
+            "The records have the model's classes in another order; they are matched by name."
+        )
     return np.array([ours.index(name) for name in theirs], np.int64)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from deeploc_tf.models.networks import register_network
 from deeploc_tf.models.views import View, views
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.splits import warn_of_unused_splits, with_usual_splits
-from deeploc_tf.training.callbacks import EndOfEpoch, EpochReport, Progress, load_best_weights
+from deeploc_tf.progress import ShowProgress, counting
+from deeploc_tf.training.callbacks import CountCrops, EndOfEpoch, EpochReport, load_best_weights
 from deeploc_tf.training.checkpoints import TrainingState, restore_state
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.devices import choose_strategy, describe_strategy, first_device
@@ -34,6 +36,8 @@ from deeploc_tf.training.workers import folder_of_this_worker, this_worker
 from tfrecords.errors import SchemaError
 from tfrecords.publishing import publish_bytes, publish_json, publishing
 from tfrecords.verify import verify
+
+_log = logging.getLogger(__name__)
 
 _EVALUATED = ("validation", "test")
 
@@ -51,9 +55,8 @@ def fit(
     checkpoint_minutes: float = 10.0,
     allow_changed: bool = False,
     should_stop: Callable[[], bool] | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: ShowProgress = False,
     report: EpochReport | None = None,
-    note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Train a model and measure it; started again after a stop, go on from the last checkpoint.
 
@@ -82,9 +85,9 @@ def fit(
             with.
         should_stop: asked after each step; if it says so, the state is saved and the training ends
             with `TrainingStoppedError`.
-        progress: called with the number of crops trained on, all epochs together.
+        progress: True to show the number of crops trained on, all epochs together; or a callable
+            that gets `(done, total)`.
         report: called with each epoch's row of the history.
-        note: called with sentences worth telling: device, resumption, fallbacks.
 
     Returns:
         The content of `metrics.json`: `validation` and `test` (see `classification_metrics`,
@@ -103,12 +106,11 @@ def fit(
         NotFiniteError: the loss or a weight became NaN or infinite; the checkpoints are finite.
         TrainingStoppedError: `should_stop` said so; the same call goes on.
     """
-    note = note or (lambda _: None)
     config = config or FitConfig()
     if network is not None:
         given = {"network": register_network(network)}
         config = FitConfig(**config.model_dump(exclude_unset=True) | given)
-    config = as_it_began(run, config, note)
+    config = as_it_began(run, config)
     manifest = with_usual_splits(verify(records))
     warn_of_unused_splits(manifest)
     task = TASKS.get(config.method).load()(records, manifest, config)
@@ -116,7 +118,7 @@ def fit(
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy = choose_strategy(config.device, config.batch_size, xla=config.xla)
-    source = None if initial_run is None else load_source(initial_run, manifest.schema, note)
+    source = None if initial_run is None else load_source(initial_run, manifest.schema)
     if source is not None:
         config = config.model_copy(update={"initial_model": source.model_sha256})
     device = first_device(strategy)
@@ -131,25 +133,32 @@ def fit(
     with folder_of_this_worker(run) as path:
         folder = open_for_training(path, config, manifest, allow_changed=allow_changed)
         if folder.is_finished:
-            note(f"{folder.path} is finished; its metrics follow.")
+            _log.info("%s is finished; its metrics follow.", folder.path)
             metrics: dict[str, Any] = json.loads((folder.path / "metrics.json").read_text("utf-8"))
             return metrics
-        note(f"Training on {describe_strategy(strategy)}, in {precision}.")
-        note(describe_network(twin))
+        _log.info("Training on %s, in %s.", describe_strategy(strategy), precision)
+        _log.info("%s", describe_network(twin))
         if len(averaged) > 1:
-            note(
-                f"As the preset says, the finished model is measured over {len(averaged)} views of "
-                f"each crop ({task.test_time}), as it is served; after each epoch over one."
+            _log.info(
+                "As the preset says, the finished model is measured over %d views of each crop "
+                "(%s), as it is served; after each epoch over one.",
+                len(averaged),
+                task.test_time,
             )
-        note(task.describe())
+        _log.info("%s", task.describe())
         check_plan(twin, config, manifest, steps)
-        with folder.alone(), running_on(records, manifest):
+        total = config.epochs * steps * config.batch_size
+        with (
+            folder.alone(),
+            running_on(records, manifest),
+            counting(progress, "Training on crops", total) as count,
+        ):
             with strategy.scope(), computing_in(precision):
                 model = task.build()
                 begin_with(model, config, source)
                 compile_model(model, config, steps, *task.objective())
-            state = _take_up(folder, model, steps, note)
-            evaluator = task.evaluator(twin, _EVALUATED, note, device)
+            state = _take_up(folder, model, steps)
+            evaluator = task.evaluator(twin, _EVALUATED, device)
             validated = evaluator if "validation" in evaluator.splits else None
             observers = [
                 FiniteLoss(state, task.keys_of_batch),
@@ -163,8 +172,8 @@ def fit(
                     together=this_worker().num_workers > 1,
                 ),
                 EndOfEpoch(folder, state, validated, report),
-                *([Progress(progress, state, config.batch_size, steps)] if progress else []),
-                *watchers(folder, twin, lambda: next(iter(_batches(task, state)))[0], note, device),
+                CountCrops(count, state, config.batch_size, steps),
+                *watchers(folder, twin, lambda: next(iter(_batches(task, state)))[0], device),
                 *callbacks,
             ]
             _train(model, task, folder, state, observers)
@@ -189,23 +198,21 @@ def _views(model: keras.Model, test_time: str) -> list[View]:
         raise
 
 
-def _take_up(
-    folder: Run, model: keras.Model, steps: int, note: Callable[[str], None]
-) -> TrainingState:
+def _take_up(folder: Run, model: keras.Model, steps: int) -> TrainingState:
     """Bring a compiled model to where an earlier start stopped, if there was one."""
     with model.distribute_strategy.scope():
         state, damages = restore_state(folder.path / "checkpoint", model)
     for sentence in damages:
-        note(sentence)
+        _log.warning("%s", sentence)
     if folder.changes:
-        note(f"Going on although the run began otherwise: {folder.changes}.")
+        _log.warning("Going on although the run began otherwise: %s.", folder.changes)
         folder.write_config()  # not before: a state that does not fit leaves the folder as it was
         if state.step >= steps:
-            note(f"Epoch {state.epoch + 1} has {steps} steps now, and begins again.")
+            _log.warning("Epoch %d has %d steps now, and begins again.", state.epoch + 1, steps)
             state.step, state.running_metrics = 0, []
     if state.epoch or state.step:
         after = f", step {state.step} of {steps}" if state.step else ""
-        note(f"Going on after epoch {state.epoch} of {folder.config.epochs}{after}.")
+        _log.info("Going on after epoch %d of %d%s.", state.epoch, folder.config.epochs, after)
     return state
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from deeploc_tf.training.config import FitConfig
 from tfrecords.errors import SplitError
 from tfrecords.manifest import Manifest
 from tfrecords.schema import Schema
+
+_log = logging.getLogger(__name__)
 
 _BATCH_SIZE = 64
 _FEWEST = 2  # cells of a group that is evaluated: every cell that has a partner
@@ -115,7 +118,6 @@ class Inpainting:
         self,
         model: keras.Model,
         splits: Sequence[str],
-        note: Callable[[str], None],
         device: str | None = None,
     ) -> PairEvaluator:
         """Of those of the splits that are there and have pairs; says which of them do not."""
@@ -126,7 +128,7 @@ class Inpainting:
             try:
                 pairs[split] = self._pairs_of(split)
             except SplitError as error:
-                note(f"The {split} split is not evaluated. {error}")
+                _log.warning("The %s split is not evaluated. %s", split, error)
         return PairEvaluator(model, self.records, pairs, device)
 
     def _pairs_of(self, split: str) -> Pairs:

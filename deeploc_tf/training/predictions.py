@@ -64,7 +64,7 @@ def predict(
     *,
     question: Question,
     batch_size: int,
-    progress: Callable[[int], None] | None = None,
+    count: Callable[[int], None] = lambda _: None,
 ) -> Predictions:
     """Mean probabilities over views of the crops of some splits, one split after the other.
 
@@ -76,7 +76,7 @@ def predict(
         views: to average over.
         question: what is to be told. Crops of proteins that are no class are left out.
         batch_size: crops at a time.
-        progress: called with the number of crops so far.
+        count: called with the number of crops so far.
 
     Raises:
         DamagedRecordsError: the shards do not hold what the manifest says.
@@ -104,8 +104,7 @@ def predict(
                     )
                 )
                 done += len(labels[-1])
-                if progress is not None:
-                    progress(done)
+                count(done)
     table, truth = pd.concat(crops, ignore_index=True), np.concatenate(labels)
     known = np.ones(len(truth), bool) if question.multi_label else truth >= 0
     return Predictions(

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import platform
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ from tfrecords.locking import locked
 from tfrecords.manifest import Manifest
 from tfrecords.publishing import publish_bytes, publish_json
 from tfrecords.schema import Schema
+
+_log = logging.getLogger(__name__)
 
 ENVIRONMENT_NAME = "environment.json"
 _PACKAGES = ("tensorflow", "keras", "tensorflow-addons", "numpy", "pandas", "scikit-learn", "h5py")
@@ -144,11 +147,11 @@ def open_for_training(
     return run
 
 
-def as_it_began(path: str | Path, config: FitConfig, note: Callable[[str], None]) -> FitConfig:
+def as_it_began(path: str | Path, config: FitConfig) -> FitConfig:
     """The settings with which to go on in a folder; of no run, those given.
 
-    What is not given, and had another default when the run began, is as it was then: `note` says
-    so.
+    What is not given, and had another default when the run began, is as it was then, which is
+    logged.
     """
     path = Path(path)
     if not (path / CONFIG_NAME).exists():
@@ -162,7 +165,7 @@ def as_it_began(path: str | Path, config: FitConfig, note: Callable[[str], None]
     }
     if values:
         told = ", ".join(f"{name}={value}" for name, value in values.items())
-        note(f"Going on with {told}, as the run began.")
+        _log.info("Going on with %s, as the run began.", told)
     return config.model_copy(update=values)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -77,7 +77,6 @@ class Task(Protocol):
         self,
         model: keras.Model,
         splits: Sequence[str],
-        note: Callable[[str], None],
         device: str | None = None,
     ) -> SplitEvaluator:
         """Of those of the splits that can be evaluated; `note` is told of the others."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -16,11 +17,13 @@ from deeploc_tf.training.config import FitConfig
 from tfrecords.errors import SchemaError, did_you_mean
 from tfrecords.schema import Schema
 
+_log = logging.getLogger(__name__)
+
 _HEADS = ("logits_", "protein_logits_")
 _PARTS = ("conv", "dense", "bn")  # of the layer that an address such as conv_1 or fc_1 names
 
 
-def load_source(run: str | Path, schema: Schema, note: Callable[[str], None]) -> TrainedModel:
+def load_source(run: str | Path, schema: Schema) -> TrainedModel:
     """The finished run to begin with; refuses records whose crops are not those it was made for.
 
     Raises:
@@ -29,7 +32,7 @@ def load_source(run: str | Path, schema: Schema, note: Callable[[str], None]) ->
     """
     trained = load_trained(run)
     for sentence in trained.check_schema(schema):
-        note(sentence)
+        _log.info("%s", sentence)
     return trained
 
 

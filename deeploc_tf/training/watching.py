@@ -6,6 +6,7 @@ The embedding projector gets files of our own: those that Keras writes name a ch
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from deeploc_tf.pipeline.batches import batches, running_on
 from deeploc_tf.training.run_folder import Run
 from tfrecords.manifest import Manifest
 from tfrecords.publishing import publish_bytes
+
+_log = logging.getLogger(__name__)
 
 _MOST_IMAGES = 16
 _MOST_VECTORS = 2000  # the projector draws them all in a browser
@@ -39,7 +42,6 @@ def watchers(
     folder: Run,
     twin: keras.Model,
     first_batch: Callable[[], Any],
-    note: Callable[[str], None],
     device: str | None = None,
 ) -> list[keras.callbacks.Callback]:
     """Callbacks that write to RUN/logs; without TensorBoard none, and one note.
@@ -48,11 +50,10 @@ def watchers(
         folder: the run folder.
         twin: a model as the one that is trained; its counters of random numbers are used.
         first_batch: gives the inputs of the batch with which the training begins.
-        note: called with the sentence.
         device: of the twin; None: that which TensorFlow chooses.
     """
     if importlib.util.find_spec("tensorboard") is None:
-        note(_NEEDED)
+        _log.info(_NEEDED)
         return []
     logs = folder.path / "logs"
     images = TrainingImages(logs / "train", twin, first_batch, device)

@@ -1,23 +1,48 @@
-"""How far a command has come, on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""How far long work has come, on stderr: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     import rich.progress
 
+ShowProgress = bool | Callable[[int, int | None], None]
+"""Whether to show progress, or what is called with how many are done, and of how many, if known."""
+
+Count = Callable[[int], None]
+"""Called with how many are done by now."""
+
 SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_UPDATES = 0.1
 
 
+@contextlib.contextmanager
+def counting(progress: ShowProgress, what: str, total: int | None = None) -> Iterator[Count]:
+    """Gives what is to be called with the number of things done.
+
+    Args:
+        progress: whether to show it, or what to call with it.
+        what: what is going on, such as "Reading crops".
+        total: how many things there are; None where nobody knows.
+    """
+    if progress is True:
+        with Progress(what, total) as shown:
+            yield shown
+    elif progress is False:
+        yield lambda _: None
+    else:
+        called = progress
+        yield lambda done: called(done, total)
+
+
 class Progress:
     """Shows a count of things done, its rate and the time that is left; call it with the count.
-
-    What it is called with fits the `progress` argument of the library's functions.
 
     Args:
         what: what is going on, such as "Reading crops".
@@ -26,7 +51,8 @@ class Progress:
 
     Example:
         with Progress("Reading crops", total=1642) as progress:
-            build_records(source, output, progress=progress)
+            for number in range(1642):
+                progress(number + 1)
     """
 
     def __init__(
@@ -89,7 +115,7 @@ class Progress:
         left = ""
         if self.total is not None and rate > 0 and self.done < self.total:
             left = f", {duration((self.total - self.done) / rate)} left"
-        self._stream.write(f"{self.what}: {self.done}{of}, {_short(rate)} a second{left}\n")
+        self._stream.write(f"{self.what}: {self.done}{of}, {_short(rate)} per second{left}\n")
         self._stream.flush()
 
 
