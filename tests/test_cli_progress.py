@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from deeploc_tf.cli import progress as module
-from deeploc_tf.progress import Progress, duration
+from deeploc_tf import progress as module
+from deeploc_tf.progress import Progress, counting, duration
 
 
 class Clock:
@@ -91,3 +91,13 @@ def test_a_terminal_gets_a_bar() -> None:
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_progress_is_shown_or_handed_on(capsys: pytest.CaptureFixture[str]) -> None:
+    got: list[tuple[int, int | None]] = []
+    for progress in (True, False, lambda done, total: got.append((done, total))):
+        with counting(progress, "Reading crops", 3) as count:
+            count(1)
+            count(3)
+    assert capsys.readouterr().err.count("Reading crops: 3 of 3") == 1
+    assert got == [(1, 3), (3, 3)]
