@@ -36,10 +36,10 @@ def test_lines_come_now_and_then_with_rate_and_time_left(clock: Clock) -> None:
             progress(done)
             clock.now += 1 / 64
     assert stream.getvalue().splitlines() == [
-        "Reading crops: 321 of 1000, 64 a second, 0:11 left",
-        "Reading crops: 641 of 1000, 64 a second, 0:06 left",
-        "Reading crops: 961 of 1000, 64 a second, 0:01 left",
-        "Reading crops: 1000 of 1000, 64 a second",
+        "Reading crops: 321 of 1000, 64 per second, 0:11 left",
+        "Reading crops: 641 of 1000, 64 per second, 0:06 left",
+        "Reading crops: 961 of 1000, 64 per second, 0:01 left",
+        "Reading crops: 1000 of 1000, 64 per second",
     ]
 
 
@@ -49,7 +49,7 @@ def test_work_that_was_done_before_counts_for_nothing(clock: Clock) -> None:
         progress(500)
         clock.now += 10
         progress(600)
-    assert stream.getvalue().splitlines()[0] == "Training: 600 of 1000, 10 a second, 0:40 left"
+    assert stream.getvalue().splitlines()[0] == "Training: 600 of 1000, 10 per second, 0:40 left"
 
 
 def test_update_adds_and_an_unknown_total_is_not_shown(clock: Clock) -> None:
@@ -59,7 +59,7 @@ def test_update_adds_and_an_unknown_total_is_not_shown(clock: Clock) -> None:
         clock.now += 6
         progress.update(6)
         assert progress.done == 9
-    assert stream.getvalue().splitlines()[0] == "Reading: 9, 1 a second"
+    assert stream.getvalue().splitlines()[0] == "Reading: 9, 1 per second"
 
 
 def test_nothing_is_said_of_nothing_or_after_an_error(clock: Clock) -> None:
