@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,8 @@ def test_every_format_gives_the_same_numbers_to_the_last_bit(
     monkeypatch.setattr(RowTable.chunks, "__defaults__", (64,))
     found = {}
     for suffix in SUFFIXES:
+        if suffix == ".h5ad" and find_spec("anndata") is None:
+            continue
         folder = tmp_path / suffix[1:]
         folder.mkdir()
         found[suffix] = command(folder, suffix)
