@@ -101,7 +101,7 @@ test-beam: ## records by Apache Beam, in an environment of its own
 
 reliability: $(INSTALLED) $(INSTALLED_ADDONS) ## a training killed twenty times, on each stack; a build stopped at every operation
 	for python in $(BIN)/python $(BIN_ADDONS)/python; do \
-		DEEPLOC_TF_KILLS=20 $$python -m pytest tests/test_training_kills.py tests/test_training_workers.py \
+		DEEPLOC_TF_KILLS=20 $$python -m pytest tests/test_training_kills.py tests/test_training_multi_worker.py \
 			$(PYTEST_ARGS) || exit 1; \
 	done
 	DEEPLOC_TF_RELIABILITY=1 $(BIN)/python -m pytest tests/test_ingest_crash.py --timeout 3600 $(PYTEST_ARGS)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from deeploc_tf.profiles.profile import ProfileSettings, profile
     from deeploc_tf.profiles.tables import VectorTable, read_table, write_table
     from deeploc_tf.serving.export import export
-    from deeploc_tf.serving.opening import open_model
+    from deeploc_tf.serving.open_model import open_model
     from deeploc_tf.serving.predict import predict
     from deeploc_tf.simulation.simulate import Screen, simulate
     from deeploc_tf.sources import (
@@ -112,7 +112,7 @@ MODULES = {
     "deeploc_tf.benchmark.scores": ("Extent",),
     "deeploc_tf.benchmark.results": ("Comparison",),
     "deeploc_tf.serving.export": ("export",),
-    "deeploc_tf.serving.opening": ("open_model",),
+    "deeploc_tf.serving.open_model": ("open_model",),
     "deeploc_tf.serving.predict": ("predict",),
 }
 _MODULE_OF = {name: module for module, names in MODULES.items() for name in names}

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from deeploc_tf.profiles.approximate_index import build_index, recall
 from deeploc_tf.profiles.fitting import TransformSettings
-from deeploc_tf.profiles.index import build_index, recall
 from deeploc_tf.profiles.neighbors import nearest, search_space
 from deeploc_tf.profiles.profile import ProfileSettings, profile
 from deeploc_tf.profiles.tables import read_table, writing_table

@@ -19,10 +19,9 @@ import pytest
 import tensorflow as tf
 
 from deeploc_tf.models.trained import load_trained
-from deeploc_tf.training.checkpoints import NotFiniteError
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
-from deeploc_tf.training.interruptions import TrainingStoppedError
+from deeploc_tf.training.state import NotFiniteError, TrainingStoppedError
 from tfrecords.errors import RecordsError
 from tfrecords.manifest import Manifest
 

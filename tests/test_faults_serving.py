@@ -21,7 +21,7 @@ from click.testing import CliRunner
 
 from deeploc_tf.cli import main
 from deeploc_tf.serving.digests import UntrustedModelError, check_digests, write_digests
-from deeploc_tf.serving.opening import open_model
+from deeploc_tf.serving.open_model import open_model
 
 GOLDEN = Path(__file__).parent / "golden" / "savedmodel_v2" / "keras3_image.zip"
 PROGRAM = Path(__file__).parents[1] / "docs" / "serve_alone.py"

@@ -386,7 +386,7 @@ def test_a_model_knows_its_channels_whatever_their_case() -> None:
 
 
 def test_fields_are_known_to_a_model_whatever_the_case_of_their_channels(tmp_path: Path) -> None:
-    from deeploc_tf.serving.cells import check_source
+    from deeploc_tf.serving.inputs import check_source
 
     def fields(*channels: str) -> FieldSource:
         cells = CellTable(tmp_path / "cells.csv")

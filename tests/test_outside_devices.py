@@ -16,7 +16,7 @@ from tensorflow.python.eager import context
 
 from deeploc_tf.cli import main
 from deeploc_tf.serving.export import export
-from deeploc_tf.serving.opening import open_model
+from deeploc_tf.serving.open_model import open_model
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.evaluate import evaluate
 from deeploc_tf.training.fit import fit

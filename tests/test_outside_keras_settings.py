@@ -49,7 +49,7 @@ import numpy as np
 from deeploc_tf.embedding.embed import embed
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.profiles.tables import read_table
-from deeploc_tf.serving.opening import open_model
+from deeploc_tf.serving.open_model import open_model
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.evaluate import evaluate
 from deeploc_tf.training.fit import fit

@@ -23,7 +23,7 @@ from deeploc_tf.models.normalization import Normalization
 from deeploc_tf.models.trained import load_model
 from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.serving.export import export
-from deeploc_tf.serving.opening import open_model
+from deeploc_tf.serving.open_model import open_model
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.evaluate import evaluate
 from deeploc_tf.training.fit import fit

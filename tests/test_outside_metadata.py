@@ -19,7 +19,7 @@ from deeploc_tf.embedding.columns import column_values, record_features
 from deeploc_tf.features.measure import measure
 from deeploc_tf.ingest import build_records
 from deeploc_tf.pipeline.batches import batches
-from deeploc_tf.pipeline.pairs import Pairs
+from deeploc_tf.pipeline.cell_pairs import Pairs
 from deeploc_tf.profiles.tables import read_table, writing_table
 from deeploc_tf.profiles.tables.columns import column_types
 from deeploc_tf.sources.crop_table import TableSource

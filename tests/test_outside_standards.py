@@ -449,7 +449,7 @@ def test_cells_that_are_left_out_are_printed(files: Path) -> None:
 
 
 def test_halves_of_a_study_keep_terms_together_in_whatever_form_names_are_written() -> None:
-    from deeploc_tf.study.halves import protein_halves
+    from deeploc_tf.study.protein_halves import protein_halves
 
     names = [f"P{i}" for i in range(40)]
     terms = {

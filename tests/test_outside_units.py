@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import tfrecords
 from deeploc_tf.cli import main
-from deeploc_tf.pipeline.pairs import Pairs, pair_columns
+from deeploc_tf.pipeline.cell_pairs import Pairs, pair_columns
 from deeploc_tf.profiles.change import ChangeSettings, change
 from deeploc_tf.profiles.fitting import TransformSettings
 from deeploc_tf.profiles.profile import ProfileSettings, profile

@@ -13,7 +13,7 @@ from deeploc_tf.embedding.embed import embed
 from deeploc_tf.models.presets import PRESETS
 from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.serving.export import export
-from deeploc_tf.serving.opening import open_model
+from deeploc_tf.serving.open_model import open_model
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from tfrecords.manifest import Manifest

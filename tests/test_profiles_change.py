@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from deeploc_tf.cli import main
 from deeploc_tf.profiles.change import ChangeSettings, change
-from deeploc_tf.profiles.moved import discriminants, permuted_pseudo_f, pseudo_f, shifts
+from deeploc_tf.profiles.shift_test import discriminants, permuted_pseudo_f, pseudo_f, shifts
 from deeploc_tf.profiles.tables import VectorTable, read_table, write_table
 
 

@@ -183,7 +183,7 @@ def test_rows_left_out_are_told(tmp_path: Path, monkeypatch: Any) -> None:
 @pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
 def test_an_index_finds_nearly_all_and_scores_exactly(similarity: Any, tmp_path: Path) -> None:
     pytest.importorskip("usearch")
-    from deeploc_tf.profiles.index import build_index, index_exists, load_index, recall
+    from deeploc_tf.profiles.approximate_index import build_index, index_exists, load_index, recall
 
     random = np.random.default_rng(0)
     centers = random.normal(size=(40, 16))
@@ -220,7 +220,7 @@ def test_a_poor_index_has_a_poor_recall() -> None:
     pytest.importorskip("usearch")
     from usearch.index import Index
 
-    from deeploc_tf.profiles.index import ApproximateIndex, recall
+    from deeploc_tf.profiles.approximate_index import ApproximateIndex, recall
 
     names = [str(i) for i in range(400)]
     space = search_space(vectors(400), names, names)

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from deeploc_tf.serving.digests import check_digests, savedmodel_folder
-from deeploc_tf.serving.opening import open_model
+from deeploc_tf.serving.open_model import open_model
 from tfrecords.errors import SchemaError
 
 GOLDEN = Path(__file__).parent / "golden"

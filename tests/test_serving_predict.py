@@ -20,9 +20,9 @@ from click.testing import CliRunner
 from deeploc_tf import read_table
 from deeploc_tf.cli import main
 from deeploc_tf.models.deeploc import DeepLoc
-from deeploc_tf.serving.cells import Columns
 from deeploc_tf.serving.export import export
-from deeploc_tf.serving.opening import OpenModel, open_model
+from deeploc_tf.serving.inputs import Columns
+from deeploc_tf.serving.open_model import OpenModel, open_model
 from deeploc_tf.serving.predict import predict
 from deeploc_tf.sources import CellTable, FieldSource, SourceError
 from deeploc_tf.text_tables import TableError

@@ -19,8 +19,8 @@ from deeploc_tf.benchmark.scores import Extent
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.study.comparison import read_scores, write_scores
-from deeploc_tf.study.parts import Transform
 from deeploc_tf.study.shuffled_labels import shuffle_labels
+from deeploc_tf.study.specification import Transform
 from deeploc_tf.study.transformed import side_by_side, transformed
 from tfrecords.codec import decode
 from tfrecords.manifest import Manifest

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deeploc_tf.study.config import StudyConfigError, read_study
-from deeploc_tf.study.parts import FeaturesMethod, NetworkMethod, RecordsData, SimulatedData
+from deeploc_tf.study.specification import FeaturesMethod, NetworkMethod, RecordsData, SimulatedData
 
 GOOD = """
 data: {kind: simulated, screen: {num_proteins: 68, difficulty: 0.3}}

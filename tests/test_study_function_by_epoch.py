@@ -18,7 +18,7 @@ from deeploc_tf.report.function_curves import function_curves
 from deeploc_tf.study.function_by_epoch import FunctionByEpoch
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
-from deeploc_tf.training.interruptions import TrainingStoppedError
+from deeploc_tf.training.state import TrainingStoppedError
 from tfrecords.manifest import Manifest
 
 CONFIG = FitConfig(

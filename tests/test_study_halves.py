@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deeploc_tf.benchmark.standards import Standard
-from deeploc_tf.study.halves import protein_halves
+from deeploc_tf.study.protein_halves import protein_halves
 
 TERMS = {f"T{t}": frozenset(f"P{10 * t + i}" for i in range(10)) for t in range(40)}
 PROTEINS = sorted({protein for members in TERMS.values() for protein in members} | {"alone"})

@@ -17,7 +17,7 @@ from deeploc_tf.cli import main
 from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.study.config import StudyConfigError
 from deeploc_tf.study.study import Study, study
-from deeploc_tf.training.interruptions import TrainingStoppedError
+from deeploc_tf.training.state import TrainingStoppedError
 from tfrecords.errors import LockedError, SplitError
 from tfrecords.locking import locked
 from tfrecords.manifest import Manifest

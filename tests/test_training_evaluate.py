@@ -25,7 +25,7 @@ from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.evaluate import evaluate
 from deeploc_tf.training.fit import fit
 from deeploc_tf.training.predictions import Predictions, Question, predict
-from deeploc_tf.training.proteins import protein_metrics, protein_table
+from deeploc_tf.training.protein_metrics import protein_metrics, protein_table
 from deeploc_tf.training.summary import summarize
 from tfrecords.errors import (
     DamagedRecordsError,

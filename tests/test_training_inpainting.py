@@ -26,9 +26,9 @@ from deeploc_tf.models.trained import load_model, load_trained
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.serving.export import export
-from deeploc_tf.training.checkpoints import NotFiniteError
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
+from deeploc_tf.training.state import NotFiniteError
 from tfrecords.errors import RecordsError, SchemaError, SplitError
 from tfrecords.schema import Crop, Schema
 

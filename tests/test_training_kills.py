@@ -123,7 +123,7 @@ def test_killed_at_random_points_a_training_ends_with_the_same_bits(
 
 def interrupted(records: Path, run: Path, after: int) -> None:
     """Stop a training after some steps, as `--checkpoint-steps 1` and SIGTERM do."""
-    from deeploc_tf.training.interruptions import TrainingStoppedError
+    from deeploc_tf.training.state import TrainingStoppedError
 
     done: list[int] = []
     with pytest.raises(TrainingStoppedError, match="the same command goes on"):
@@ -196,7 +196,7 @@ def test_a_loss_that_is_no_number_stops_the_training_and_names_the_crops(
     import keras
 
     from deeploc_tf.pipeline.batches import keys_of_training_batch, training_batches
-    from deeploc_tf.training.checkpoints import NotFiniteError
+    from deeploc_tf.training.state import NotFiniteError
     from tfrecords.manifest import read_manifest
 
     class Poison(keras.callbacks.Callback):
@@ -241,7 +241,7 @@ def test_a_loss_that_is_no_number_stops_the_training_and_names_the_crops(
 def test_weights_that_are_no_numbers_are_not_saved(records: Path, tmp_path: Path) -> None:
     import keras
 
-    from deeploc_tf.training.checkpoints import NotFiniteError
+    from deeploc_tf.training.state import NotFiniteError
 
     class Poison(keras.callbacks.Callback):
         """Spoils a weight that the loss does not show: the average that evaluation takes."""

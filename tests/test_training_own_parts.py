@@ -22,7 +22,7 @@ from deeploc_tf.models.trained import load_trained
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.serving.export import export
-from deeploc_tf.serving.opening import open_model
+from deeploc_tf.serving.open_model import open_model
 from deeploc_tf.training.choices import LOSSES, Objective
 from deeploc_tf.training.classification import Classification
 from deeploc_tf.training.config import FitConfig

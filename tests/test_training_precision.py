@@ -15,8 +15,8 @@ from deeploc_tf.models.inpainting import PairedCellInpainting
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
-from deeploc_tf.training.interruptions import TrainingStoppedError
 from deeploc_tf.training.precision import computing_in, resolve_precision
+from deeploc_tf.training.state import TrainingStoppedError
 from tfrecords.manifest import Manifest
 
 CONFIG = FitConfig(

@@ -23,7 +23,7 @@ from deeploc_tf.serving.export import export
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.evaluation import Evaluator
 from deeploc_tf.training.fit import fit
-from deeploc_tf.training.interruptions import TrainingStoppedError
+from deeploc_tf.training.state import TrainingStoppedError
 from tfrecords.errors import SplitError
 from tfrecords.manifest import Manifest, read_manifest
 from tfrecords.schema import Crop, Schema

@@ -17,7 +17,7 @@ from deeploc_tf.models.trained import load_trained
 from deeploc_tf.training.classification import build_model
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
-from deeploc_tf.training.interruptions import TrainingStoppedError
+from deeploc_tf.training.state import TrainingStoppedError
 from deeploc_tf.training.transfer import freeze, take_weights
 from tfrecords.errors import RecordsError, SchemaError
 from tfrecords.manifest import Manifest, read_manifest

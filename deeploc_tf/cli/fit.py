@@ -93,7 +93,7 @@ def fit(
 
     start_tensorflow()
     from deeploc_tf.training.fit import fit as train
-    from deeploc_tf.training.interruptions import TrainingStoppedError
+    from deeploc_tf.training.state import TrainingStoppedError
 
     try:
         with noting_termination() as terminated:

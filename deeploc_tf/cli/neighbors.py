@@ -11,7 +11,7 @@ import click
 from deeploc_tf.cli.parameters import LazyChoice
 
 if TYPE_CHECKING:
-    from deeploc_tf.profiles.index import ApproximateIndex
+    from deeploc_tf.profiles.approximate_index import ApproximateIndex
     from deeploc_tf.profiles.neighbors import Space
 
 EPILOG = """\b
@@ -117,7 +117,12 @@ def neighbors(
 
 
 def _index(space: Space, path: Path) -> ApproximateIndex:
-    from deeploc_tf.profiles.index import WORTH_AN_INDEX, build_index, index_exists, load_index
+    from deeploc_tf.profiles.approximate_index import (
+        WORTH_AN_INDEX,
+        build_index,
+        index_exists,
+        load_index,
+    )
 
     if len(space.names) < WORTH_AN_INDEX:
         click.echo(

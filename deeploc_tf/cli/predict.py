@@ -13,7 +13,7 @@ from deeploc_tf.cli.sources import field_options, source_of
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
-    from deeploc_tf.serving.opening import OpenModel
+    from deeploc_tf.serving.open_model import OpenModel
     from deeploc_tf.sources import Source
 
 EPILOG = """\b
@@ -109,8 +109,8 @@ def predict(
         )
         raise click.UsageError(msg)
     start_tensorflow()
-    from deeploc_tf.serving.cells import Columns
-    from deeploc_tf.serving.opening import open_model
+    from deeploc_tf.serving.inputs import Columns
+    from deeploc_tf.serving.open_model import open_model
     from deeploc_tf.serving.predict import predict as predict_fields
 
     model = open_model(run, layer=layer, test_time=test_time, fast=fast, trust=trust, device=device)

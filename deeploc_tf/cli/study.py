@@ -43,7 +43,7 @@ def study(config: Path, output: Path, workers: int, quiet: bool) -> int:
     start_tensorflow()
     from deeploc_tf.cli.group import RESUMABLE, noting_termination
     from deeploc_tf.study.study import study as run_study
-    from deeploc_tf.training.interruptions import TrainingStoppedError
+    from deeploc_tf.training.state import TrainingStoppedError
 
     try:
         with noting_termination() as terminated:

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deeploc_tf.profiles.moved import Shifts, permuted_pseudo_f, pseudo_f, shifts
-from deeploc_tf.profiles.screens import (
+from deeploc_tf.profiles.discriminant_space import (
     FEWEST_VECTORS,
     Projected,
     Screen,
@@ -22,6 +21,7 @@ from deeploc_tf.profiles.screens import (
     reduced,
     screen,
 )
+from deeploc_tf.profiles.shift_test import Shifts, permuted_pseudo_f, pseudo_f, shifts
 from deeploc_tf.profiles.tables import RowTable, open_rows
 from deeploc_tf.profiles.tables.row_table import check_same_features, origin
 from deeploc_tf.units import columns_of
@@ -50,7 +50,7 @@ class ChangeSettings:
         num_dimensions: of the space in which moves are looked for.
         false_discovery_rate: share of false ones among the proteins called moved, on average.
         num_permutations: of the vectors of each protein.
-        correct_bulk: see `deeploc_tf.profiles.moved.shifts`.
+        correct_bulk: see `deeploc_tf.profiles.shift_test.shifts`.
         drop_undefined: whether to leave out rows that are not finite; otherwise they are refused.
         seed: of the permutations.
     """

@@ -20,11 +20,11 @@ from deeploc_tf.profiles.tables.table_format import kind_of
 from deeploc_tf.profiles.tables.writing import values_of
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.serving.cell_writer import CellWriter
-from deeploc_tf.serving.cells import Columns, check_source, read_crops
 from deeploc_tf.serving.description import Description
-from deeploc_tf.serving.opening import OpenModel
+from deeploc_tf.serving.inputs import Columns, check_source, read_crops
+from deeploc_tf.serving.localization_table import MIN_FRACTION, Tally
+from deeploc_tf.serving.open_model import OpenModel
 from deeploc_tf.serving.plate_map import PlateMap
-from deeploc_tf.serving.tally import MIN_FRACTION, Tally
 from deeploc_tf.sources import Source, SourceError
 from deeploc_tf.sources.rejects import as_lines, check_rejects, counted
 from deeploc_tf.sources.source import Reject

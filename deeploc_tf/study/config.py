@@ -10,7 +10,7 @@ import pydantic
 import yaml
 
 from deeploc_tf.names import USUAL_SPLITS, known_split
-from deeploc_tf.study.parts import (
+from deeploc_tf.study.specification import (
     KINDS,
     CombinedMethod,
     Data,

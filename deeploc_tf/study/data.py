@@ -21,7 +21,7 @@ from deeploc_tf.simulation.function import STANDARDS
 from deeploc_tf.simulation.simulate import CHANNELS, Screen, simulate, truth_digest
 from deeploc_tf.sources import TableSource
 from deeploc_tf.study.config import StudyConfigError
-from deeploc_tf.study.parts import RecordsData, SimulatedData
+from deeploc_tf.study.specification import RecordsData, SimulatedData
 from deeploc_tf.study.steps import Steps
 from tfrecords.manifest import Manifest, read_manifest
 

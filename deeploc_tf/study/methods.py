@@ -19,14 +19,14 @@ from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.study.data import ShowCount, StudyData
 from deeploc_tf.study.function_by_epoch import FunctionByEpoch, read_curve
-from deeploc_tf.study.parts import (
+from deeploc_tf.study.shuffled_labels import shuffle_labels
+from deeploc_tf.study.specification import (
     CombinedMethod,
     FeaturesMethod,
     Method,
     NetworkMethod,
     RandomMethod,
 )
-from deeploc_tf.study.shuffled_labels import shuffle_labels
 from deeploc_tf.study.steps import Step, Steps
 from deeploc_tf.study.transformed import side_by_side, transformed
 from deeploc_tf.training.config import FitConfig

@@ -26,12 +26,12 @@ from deeploc_tf.report.drawing import check_matplotlib
 from deeploc_tf.study.comparison import read_scores, write_scores
 from deeploc_tf.study.config import StudyConfig, StudyConfigError, read_study
 from deeploc_tf.study.data import ShowCount, StudyData, prepare
-from deeploc_tf.study.halves import protein_halves
 from deeploc_tf.study.methods import Methods
-from deeploc_tf.study.parts import FeaturesMethod
+from deeploc_tf.study.protein_halves import protein_halves
+from deeploc_tf.study.specification import FeaturesMethod
 from deeploc_tf.study.steps import Step, Steps
 from deeploc_tf.study.study_page import PICTURES, draw_pictures, write_study_page
-from deeploc_tf.training.interruptions import TrainingStoppedError
+from deeploc_tf.training.state import TrainingStoppedError
 from tfrecords.locking import locked
 from tfrecords.publishing import check_untaken, publish_bytes
 

@@ -15,7 +15,7 @@ from deeploc_tf.profiles.transforms import (
     sphering,
     spread_or_infinity,
 )
-from deeploc_tf.study.parts import Transform
+from deeploc_tf.study.specification import Transform
 
 _REGULARIZATION = 1e-3  # of sphering, against the mean variance
 

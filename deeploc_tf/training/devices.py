@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from deeploc_tf.models.hardware import device_names, share_gpus
-from deeploc_tf.training.workers import this_worker
+from deeploc_tf.training.multi_worker import this_worker
 
 
 def choose_strategy(

@@ -19,9 +19,9 @@ from deeploc_tf.pipeline.classes import class_index
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.pipeline.targets import Kind, kinds
 from deeploc_tf.progress import ShowProgress, counting
+from deeploc_tf.training.multilabel import summarize_several
 from deeploc_tf.training.predictions import Question, predict
 from deeploc_tf.training.run_folder import open_run
-from deeploc_tf.training.several_labels import summarize_several
 from deeploc_tf.training.summary import Summary, summarize
 from deeploc_tf.version import __version__
 from tfrecords.errors import SchemaError, SplitError, did_you_mean

@@ -20,19 +20,24 @@ from deeploc_tf.models.views import View, views
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.splits import warn_of_unused_splits, with_usual_splits
 from deeploc_tf.progress import ShowProgress, counting
-from deeploc_tf.training.callbacks import CountCrops, EndOfEpoch, EpochReport, load_best_weights
-from deeploc_tf.training.checkpoints import TrainingState, restore_state
+from deeploc_tf.training.callbacks import (
+    Checkpoints,
+    CountCrops,
+    EndOfEpoch,
+    EpochReport,
+    FiniteLoss,
+)
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.devices import choose_strategy, describe_strategy, first_device
-from deeploc_tf.training.interruptions import Checkpoints, FiniteLoss
 from deeploc_tf.training.learning import check_batch, check_outcome, check_plan, describe_network
+from deeploc_tf.training.multi_worker import folder_of_this_worker, this_worker
 from deeploc_tf.training.optimization import averaged_weights, make_optimizer, make_variables
 from deeploc_tf.training.precision import computing_in, resolve_precision
 from deeploc_tf.training.run_folder import Run, as_it_began, open_for_training
+from deeploc_tf.training.state import TrainingState, load_best_weights, restore_state
 from deeploc_tf.training.tasks import TASKS, SplitEvaluator, Task
+from deeploc_tf.training.tensorboard import watchers, write_projector
 from deeploc_tf.training.transfer import begin_with, check_transfer, load_source
-from deeploc_tf.training.watching import watchers, write_projector
-from deeploc_tf.training.workers import folder_of_this_worker, this_worker
 from tfrecords.errors import SchemaError
 from tfrecords.publishing import publish_bytes, publish_json, publishing
 from tfrecords.verify import verify

@@ -16,7 +16,7 @@ from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.models.inpainting import PairedCellInpainting
 from deeploc_tf.models.views import View
 from deeploc_tf.pipeline.batches import running_on
-from deeploc_tf.pipeline.pairs import Pairs, evaluation_pairs, training_pairs
+from deeploc_tf.pipeline.cell_pairs import Pairs, evaluation_pairs, training_pairs
 from deeploc_tf.training.config import FitConfig
 from tfrecords.errors import SplitError
 from tfrecords.manifest import Manifest

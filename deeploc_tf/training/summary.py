@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deeploc_tf.training.calibration import NUM_BINS, expected_calibration_error, reliability
 from deeploc_tf.training.metrics import average_precisions, classification_metrics
 from deeploc_tf.training.predictions import Predictions
-from deeploc_tf.training.proteins import protein_metrics, protein_table
+from deeploc_tf.training.protein_metrics import protein_metrics, protein_table
 from tfrecords.publishing import publish_bytes, publish_json, publishing
 
 _TOP = (2, 3, 5)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.training.optimization import optimizer_variables
+from deeploc_tf.training.run_folder import Run
 from tfrecords.publishing import publishing
 
 _STATE_FILE = re.compile(r"epoch-\d{5}-step-\d{7}\.npz")
@@ -47,6 +48,10 @@ class TrainingState:
 
 class NotFiniteError(ValueError):
     """A loss or a weight has become NaN or infinite."""
+
+
+class TrainingStoppedError(RuntimeError):
+    """A training was asked to stop, and has saved its state: started again, it goes on."""
 
 
 def save_state(folder: Path, state: TrainingState, model: keras.Model) -> None:
@@ -141,3 +146,14 @@ def _state_files(folder: Path) -> list[Path]:
 
 def _variables(model: keras.Model) -> list[Any]:
     return [*model.variables, *optimizer_variables(model.optimizer)]
+
+
+def best_weights_path(run: Run, epoch: int) -> Path:
+    """Where the averaged weights of the best epoch lie while the training runs."""
+    return run.path / "checkpoint" / f"best-{epoch:05d}.npz"
+
+
+def load_best_weights(run: Run, epoch: int) -> list[np.ndarray[Any, Any]]:
+    """The averaged weights that `EndOfEpoch` kept for an epoch, in the order of `model.weights`."""
+    arrays = load_arrays(best_weights_path(run, epoch))
+    return [arrays[name] for name in sorted(arrays)]

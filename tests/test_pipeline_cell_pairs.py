@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import tfrecords
-from deeploc_tf.pipeline import pairs as pairs_module
+from deeploc_tf.pipeline import cell_pairs as pairs_module
 from deeploc_tf.pipeline.batches import batches
-from deeploc_tf.pipeline.pairs import Pairs, evaluation_pairs, pair_columns, training_pairs
+from deeploc_tf.pipeline.cell_pairs import Pairs, evaluation_pairs, pair_columns, training_pairs
 from deeploc_tf.pipeline.random_access import RandomAccess
 from tfrecords.errors import DamagedRecordsError, SchemaError, SplitError
 from tfrecords.framing import frame, records

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deeploc_tf.names import same_form
 from deeploc_tf.profiles.moments import Vectors, covariance_of, means_by_group
-from deeploc_tf.profiles.moved import discriminants
+from deeploc_tf.profiles.shift_test import discriminants
 from deeploc_tf.profiles.tables import Groups, RowTable
 from deeploc_tf.profiles.transforms import Projection, principal_components
 

@@ -16,7 +16,7 @@ from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import feature_extractor
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.pipeline.batches import batches
-from deeploc_tf.training import watching
+from deeploc_tf.training import tensorboard
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from tfrecords.manifest import Manifest
@@ -75,7 +75,7 @@ def unwatched(
     run: Path = tmp_path_factory.mktemp("unwatched") / "run"
     with pytest.MonkeyPatch.context() as patch, logged() as notes:
         patch.setattr(
-            watching.importlib.util,
+            tensorboard.importlib.util,
             "find_spec",
             lambda name: None if name == "tensorboard" else found(name),
         )
@@ -177,7 +177,7 @@ def test_the_projector_of_tensorboard_reads_our_files(watched: Any, records: Pat
 def test_crops_of_one_channel_are_gray_and_constant_ones_black() -> None:
     images = np.random.default_rng(0).normal(size=(2, 4, 4, 1)).astype(np.float32)
     images[1] = 3
-    shown = watching.colored(images)
+    shown = tensorboard.colored(images)
     assert shown.shape == (2, 4, 4, 3)
     assert (shown[0].min(), shown[0].max(), np.abs(shown[1]).max()) == (0, 1, 0)
     np.testing.assert_array_equal(shown[..., 0], shown[..., 1])
@@ -196,6 +196,6 @@ def test_what_the_network_sees_is_the_input_of_its_first_convolution(
     inputs: Any = random.integers(0, 4000, (3, 16, 16, 2), np.uint16)
     if mask:
         inputs = {"image": inputs, "mask": random.integers(0, 2, (3, 16, 16), np.uint8)}
-    seen = watching.preprocessing(model)(inputs)
+    seen = tensorboard.preprocessing(model)(inputs)
     first = keras.Model(model.input, model.get_layer("conv_1_conv").output)(inputs)
     np.testing.assert_allclose(model.get_layer("conv_1_conv")(seen), first, atol=1e-5)

@@ -19,7 +19,7 @@ import pytest
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
-from deeploc_tf.training.workers import Worker, folder_of_this_worker, this_worker
+from deeploc_tf.training.multi_worker import Worker, folder_of_this_worker, this_worker
 from tfrecords.manifest import Manifest
 
 ADDONS = keras.__version__.startswith("2.")

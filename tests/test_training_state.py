@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deeploc_tf.models.randomness import Dropout
-from deeploc_tf.training.checkpoints import (
+from deeploc_tf.training.state import (
     TrainingState,
     load_arrays,
     restore_state,
