@@ -86,10 +86,12 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     "standards",
     multiple=True,
     type=NamedFile(),
-    help="Repeatable; then all the other files are PROFILES.",
+    help="Gold standard; can be given several times. All other files are then PROFILES.",
 )
 @reading_options
-@click.option("--random", type=click.IntRange(min=1), help="Add random vectors of so many numbers.")
+@click.option(
+    "--random", type=click.IntRange(min=1), help="Add random vectors of this length as a control."
+)
 @click.option(
     "--similarity",
     type=LazyChoice("deeploc_tf.benchmark.choices:Kind"),
@@ -101,53 +103,61 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     type=click.IntRange(min=2),
     default=2,
     show_default=True,
-    help="Leave out terms of which fewer members have a profile.",
+    help="Ignore terms with fewer profiled members than this.",
 )
-@click.option("--max-size", type=click.IntRange(min=2), help="Leave out terms with more.")
+@click.option(
+    "--max-size",
+    type=click.IntRange(min=2),
+    help="Ignore terms with more profiled members than this.",
+)
 @click.option(
     "--shuffles",
     type=click.IntRange(min=0),
     default=10,
     show_default=True,
-    help="How often proteins are shuffled, to show chance.",
+    help="Number of shuffles of the proteins that estimate chance.",
 )
 @click.option(
     "--permutations",
     type=click.IntRange(min=0),
     default=1000,
     show_default=True,
-    help="Random rankings behind the p-values of queries; 0: none.",
+    help="Number of random rankings for the p-values of queries; 0 for none.",
 )
 @click.option(
     "--resamples",
     type=click.IntRange(min=0),
     default=100,
     show_default=True,
-    help="Draws of proteins behind intervals and differences; 0: none.",
+    help="Number of resamples of proteins for intervals and differences; 0 for none.",
 )
 @click.option(
     "--draws",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Draws of terms for AMI and cluster F1, 10 are usual; 0: none.",
+    help="Number of draws of terms for AMI and cluster F1, usually 10; 0 for none.",
 )
 @click.option(
     "--cells",
     multiple=True,
     type=NamedFile(),
-    help="Embeddings of single cells, scored by their labels. Repeatable.",
+    help=("Embeddings of single cells to score by their labels; can be given several times."),
 )
 @click.option(
     "--group",
     type=Names(),
     default="protein",
     show_default=True,
-    help="Columns of --cells: cells of a group are predicted from other groups only. Columns above "
-    "them, such as the plate of a field, are taken along.",
+    help=(
+        "Columns of --cells that define a group; cells are predicted from other groups "
+        "only. Columns above, such as the plate of a field, are included."
+    ),
 )
-@click.option("--pairs", is_flag=True, help="Write pairs.csv.gz, a row a pair of proteins.")
-@click.option("--memory", type=Bytes(), help="Bound of the ranking of all pairs, such as 1GB.")
+@click.option(
+    "--pairs", is_flag=True, help="Write pairs.csv.gz, with one row per pair of proteins."
+)
+@click.option("--memory", type=Bytes(), help="Memory limit for ranking all pairs, such as 1GB.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def benchmark(
@@ -170,14 +180,15 @@ def benchmark(
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """Score PROFILES, a row a protein, against STANDARDS, one method or several.
+    """Score PROFILES, with one row per protein, against gold STANDARDS.
 
-    PROFILES are tables (.h5, .parquet, .npz, .h5ad, or text with a header and numbers); the other
-    files are STANDARDS, of any form that `standards` reads. Each may be NAME=FILE; profiles of one
-    name are seeds of a method. Several methods are scored on the proteins that all of them have.
+    PROFILES are tables (.h5, .parquet, .npz, .h5ad, or text with a header and numbers). All other
+    files are STANDARDS, in any format that `standards` reads. Use NAME=FILE to name a file;
+    profiles with the same name are seeds of one method. Several methods are scored on the proteins
+    that they have in common.
 
-    Writes scores.json, scores.csv, terms.csv, precision_recall.csv and, with the extra report,
-    pictures into the new folder RESULTS. docs/metrics.md has the formulas.
+    The new folder RESULTS gets scores.json, scores.csv, terms.csv, precision_recall.csv and, with
+    the extra report, plots. docs/metrics.md defines every score.
     """
     from deeploc_tf.benchmark.compare import compare
     from deeploc_tf.benchmark.read_standards import read_standards, told_apart

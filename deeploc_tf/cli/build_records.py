@@ -36,12 +36,13 @@ Examples:
 @source_options
 @records_options
 def build_records(crops: Path, records: Path, **options: Any) -> None:
-    """Write the crops of CROPS as a new data set RECORDS.
+    """Build the data set RECORDS from the images in CROPS.
 
-    CROPS is a folder of crops or of whole fields, or a table (.csv, .tsv, .parquet);
-    docs/inputs.md has all of them. `deeploc-tf convert` reads the files of DeepLoc's publications.
+    CROPS is a folder of crops or of whole fields, or a table (.csv, .tsv, .parquet) that lists
+    image files; docs/inputs.md describes each. Use `deeploc-tf convert` for the files of the
+    DeepLoc publications.
 
-    The folder RECORDS appears when it is whole. The same crops, options and seed give the same
-    bytes. A build that was stopped goes on when the same command is given again.
+    The folder RECORDS appears once it is complete. The same images, options and seed give the same
+    bytes. If a build is interrupted, run the same command to resume it.
     """
     write_records(source_of(crops, options), records, options)

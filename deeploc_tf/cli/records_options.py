@@ -50,30 +50,35 @@ _CONDITION: dict[str, Any] = {
 }
 
 records_options = together(
-    click.option("--label", help="Column or field of the label."),
+    click.option("--label", help="Column or {name} that holds the label."),
     click.option(
         "--label-table",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Table that has the column --label; CSV, TSV or Parquet.",
+        help="Table (CSV, TSV or Parquet) with the column given by --label.",
     ),
     click.option(
         "--label-key",
         default="protein",
         show_default=True,
-        help="Column that joins the label table.",
+        help="Column to join the label table on.",
     ),
     click.option(
-        "--label-separator", help="Text between several labels of a crop; multi-label then."
+        "--label-separator",
+        help=("Text that separates several labels of one crop; makes the data set multi-label."),
     ),
-    click.option("--classes", type=Names(), help="Classes in their order.  [default: all, sorted]"),
+    click.option(
+        "--classes", type=Names(), help="Classes, in order.  [default: all labels, sorted]"
+    ),
     click.option(
         "--unknown",
         type=click.Choice(["refuse", "skip"]),
         default="refuse",
         show_default=True,
-        help="What to do with crops without a label or class.",
+        help="Refuse or skip crops that have no label or no class.",
     ),
-    click.option("--protein", default="protein", show_default=True, help="Column of the protein."),
+    click.option(
+        "--protein", default="protein", show_default=True, help="Column that holds the protein."
+    ),
     click.option(
         "--distinct-case",
         is_flag=True,
@@ -82,30 +87,40 @@ records_options = together(
     click.option(
         "--test",
         **_CONDITION,
-        help="Crops that test. Values of one column are alternatives; several columns must all "
-        "hold.",
+        help=(
+            "Crops of the test split. Several values of a column are alternatives; "
+            "conditions on several columns must all hold."
+        ),
     ),
-    click.option("--validation", **_CONDITION, help="Crops that validate."),
+    click.option("--validation", **_CONDITION, help="Crops of the validation split."),
     click.option(
         "--train",
         **_CONDITION,
-        help="Crops that train; the rest is left out.  [default: all the rest]",
+        help="Crops of the train split; the others are left out.  [default: all other crops]",
     ),
-    click.option("--fractions", type=Fractions(), help="Shares of the crops, in whole groups."),
-    click.option("--split-column", help="Column that names the split.  [default: split, if there]"),
+    click.option(
+        "--fractions", type=Fractions(), help="Fractions of crops per split; groups stay together."
+    ),
+    click.option(
+        "--split-column", help="Column that names the split.  [default: split, if present]"
+    ),
     click.option(
         "--group",
         "group_by",
         type=Names(),
         default=(),
-        help="Columns whose values together must not be in two splits; a field is one of its plate "
-        "and well where there are such columns.",
+        help=(
+            "Columns that define a group; a group never spans two splits. A field is "
+            "identified together with its plate and well, if there are such columns."
+        ),
     ),
-    click.option("--metadata", type=Names(), help="Columns to keep.  [default: all]"),
+    click.option(
+        "--metadata", type=Names(), help="Columns to store with the crops.  [default: all]"
+    ),
     click.option(
         "--pixel-size",
         type=click.FloatRange(min=0, min_open=True),
-        help="Micrometres a pixel, kept with the records.",
+        help="Pixel size in micrometers, stored with the records.",
     ),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
     click.option(
@@ -113,51 +128,56 @@ records_options = together(
         type=click.IntRange(min=0),
         default=0,
         show_default=True,
-        help="How many cells may be unusable; they are listed in rejects.jsonl.",
+        help="Maximum number of unusable cells; they are listed in rejects.jsonl.",
     ),
     click.option(
         "--set-aside",
         type=Names(),
         default=(),
         metavar="ODDITIES",
-        help="Crops to leave out, of zero, constant, saturated, empty, blurred.  [default: none]",
+        help=(
+            "Kinds of crops to leave out: zero, constant, saturated, empty, blurred.  "
+            "[default: none]"
+        ),
     ),
     click.option(
         "--minimum-cells",
         type=click.IntRange(min=0),
         default=0,
-        help="Leave out proteins with fewer cells.",
+        help="Leave out proteins with fewer cells than this.",
     ),
     click.option(
         "--workers",
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
-        help="Processes that read.",
+        help="Number of processes that read images.",
     ),
     click.option(
         "--runner",
         type=click.Choice(["local", "beam"]),
         default="local",
         show_default=True,
-        help="Who reads: processes here, or Apache Beam (extra beam).",
+        help="Read in local processes or with Apache Beam (extra beam).",
     ),
     click.option(
         "--beam-option",
         "beam_options",
         multiple=True,
         metavar="OPTION",
-        help="Of the Beam pipeline, such as --runner=FlinkRunner; repeatable.",
+        help=(
+            "Option of the Beam pipeline, such as --runner=FlinkRunner; can be given several times."
+        ),
     ),
     click.option(
         "--allow-duplicates",
         is_flag=True,
-        help="Let equal crops, and overlapping ones of a field, lie in two splits; count them.",
+        help="Allow identical or overlapping crops in two splits; they are counted.",
     ),
     click.option(
-        "--overwrite", is_flag=True, help="Replace RECORDS when the new data set is whole."
+        "--overwrite", is_flag=True, help="Replace RECORDS once the new data set is complete."
     ),
-    click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing."),
+    click.option("--dry-run", is_flag=True, help="Show what would be written, without writing it."),
     click.option("--quiet", is_flag=True, help="Hide progress."),
 )
 

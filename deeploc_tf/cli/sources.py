@@ -17,23 +17,24 @@ if TYPE_CHECKING:
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 pattern_option = click.option(
-    "--pattern", help="Paths below the folder, with {names} and {channel}."
+    "--pattern",
+    help=("Pattern of file paths inside the folder, with {name} placeholders and {channel}."),
 )
 channels_option = click.option(
-    "--channels", type=Names(), help="Channels in the stored order, as in gfp,rfp."
+    "--channels", type=Names(), help="Channel names in the order to store, such as gfp,rfp."
 )
 dtype_option = click.option(
     "--dtype",
     type=click.Choice(["uint8", "uint16", "float32"]),
-    help="Convert pixels, where no number changes by it.",
+    help="Convert pixels to this type; refused if a value would change.",
 )
 mask_channel_option = click.option(
-    "--mask-channel", help="What {channel} is in the file of the mask."
+    "--mask-channel", help="Value of {channel} in the file names of masks."
 )
 root_option = click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder that listed paths start from.  [default: the list's]",
+    help=("Folder that paths in a table are relative to.  [default: the folder of the table]"),
 )
 
 # Those that describe whole fields, but the size of the crops.
@@ -41,20 +42,32 @@ field_options = together(
     pattern_option,
     channels_option,
     click.option(
-        "--axes", type=click.Choice(["YX", "CYX", "YXC"]), help="Of files that do not say theirs."
+        "--axes",
+        type=click.Choice(["YX", "CYX", "YXC"]),
+        help="Order of axes, for files that do not record it.",
     ),
     dtype_option,
-    click.option("--cells", type=_FILE, help="Whole fields: table with a row a cell."),
-    click.option("--cell-field", help="Its column that names the field.  [default: image]"),
-    click.option("--center", type=Names(), help="Its columns of the center.  [default: x,y]"),
-    click.option("--box", type=Names(), help="Its columns left,top,right,bottom, not a center."),
-    click.option("--number", help="Its column of the number in the label image."),
-    click.option("--key-column", help="Column of unique names.  [default: key, or the first path]"),
-    click.option("--label-image", help="Whole fields: pattern of the label images."),
+    click.option("--cells", type=_FILE, help="Whole fields: table with one row per cell."),
+    click.option("--cell-field", help="Column of --cells that names the field.  [default: image]"),
+    click.option(
+        "--center",
+        type=Names(),
+        help="Columns of --cells with the center of the cell.  [default: x,y]",
+    ),
+    click.option(
+        "--box",
+        type=Names(),
+        help="Columns of --cells with left, top, right and bottom, in place of a center.",
+    ),
+    click.option("--number", help="Column of --cells with the object number in the label image."),
+    click.option(
+        "--key-column", help="Column with a unique key per cell.  [default: key, or the first path]"
+    ),
+    click.option("--label-image", help="Whole fields: pattern of the paths of label images."),
     click.option(
         "--border",
         type=click.Choice(["drop", "pad"]),
-        help="Cells at the edge of a field: left out, or filled up with 0.  [default: drop]",
+        help="Drop cells at the edge of a field, or pad them with zeros.  [default: drop]",
     ),
 )
 
@@ -63,7 +76,7 @@ source_options = together(
         "--source",
         "source_kind",
         type=click.Choice(["folder", "fields", "table"]),
-        help="What CROPS is.  [default: from its name and the options]",
+        help="Kind of input.  [default: derived from the name and the options]",
     ),
     field_options,
     mask_channel_option,
@@ -72,12 +85,18 @@ source_options = together(
         "image_columns",
         multiple=True,
         metavar="CHANNEL=COLUMN",
-        help="Column of the table CROPS with the paths of a channel; once for each channel. COLUMN "
-        "alone: a file holds all channels.",
+        help=(
+            "Column with the file paths of one channel; give it once per channel. Give "
+            "COLUMN alone if each file holds all channels."
+        ),
     ),
-    click.option("--mask-column", help="Column with the paths of the masks."),
+    click.option("--mask-column", help="Column with the file paths of masks."),
     root_option,
-    click.option("--crop-size", type=click.IntRange(min=1), help="Pixels.  [default: 64]"),
+    click.option(
+        "--crop-size",
+        type=click.IntRange(min=1),
+        help="Side of the square crop, in pixels.  [default: 64]",
+    ),
 )
 
 

@@ -14,33 +14,53 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SHOWN_NAMES = 5
 _OPTIONS = (
-    click.option("--format", help="Of all standards; else it is seen from each. docs/standards.md"),
+    click.option(
+        "--format",
+        help=(
+            "Format of all standards, as listed in docs/standards.md.  [default: detected per file]"
+        ),
+    ),
     click.option(
         "--aspect",
         "aspects",
         multiple=True,
         type=click.Choice(["C", "F", "P"], case_sensitive=False),
-        help="Of the Gene Ontology: component, function, process. Repeatable; else each there is.",
+        help=(
+            "Aspect of the Gene Ontology: component, function or process; can be given "
+            "several times.  [default: each in the file]"
+        ),
     ),
-    click.option("--ontology", type=_FILE, help="OBO: GAF's terms are propagated to those above."),
     click.option(
-        "--slim", help="OBO file of a slim, or a subset of --ontology: keep its terms only."
+        "--ontology",
+        type=_FILE,
+        help="OBO file; annotations of GAF files are propagated to ancestor terms.",
+    ),
+    click.option(
+        "--slim", help="OBO file of a slim, or name of a subset of --ontology; keep only its terms."
     ),
     click.option(
         "--exclude-evidence",
         type=Names(),
         default=(),
-        help="Evidence codes of GAF to leave out, such as IEA,RCA; the file must have them.",
+        help=(
+            "Evidence codes of GAF files to exclude, such as IEA,RCA; the file must contain them."
+        ),
     ),
     click.option(
-        "--exclude-term", "exclude_terms", multiple=True, help="Term to leave out. Repeatable."
+        "--exclude-term",
+        "exclude_terms",
+        multiple=True,
+        help="Term to exclude; can be given several times.",
     ),
     click.option(
         "--identifiers",
         multiple=True,
         type=_FILE,
-        help="SGD_features.tab, uniprot and gene_id, or two columns: one name a protein. "
-        "Repeatable: a later table is read through the ones before.",
+        help=(
+            "Table that maps names of proteins to one name each: SGD_features.tab, a table "
+            "with uniprot and gene_id, or two columns. Can be given several times; later "
+            "tables are read through earlier ones."
+        ),
     ),
 )
 
