@@ -27,7 +27,7 @@ from deeploc_tf.models.folding import fast_model, fast_precision
 from deeploc_tf.models.hardware import computing_on
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.trained import TrainedModel, load_trained
-from deeploc_tf.models.views import View, views
+from deeploc_tf.models.views import mean_of_vectors, outputs_of_views, views
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.shards import shard_batches
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
@@ -196,12 +196,8 @@ class _Network:
 
     def __call__(self, batch: dict[str, Any]) -> Any:
         """Float32 tensor `(batch_size, num_features)`: the mean over the views."""
-        vectors = [self._of_view(view, batch) for view in self._views]
-        return vectors[0] if len(vectors) == 1 else tf.add_n(vectors) / len(vectors)
-
-    def _of_view(self, view: View, batch: dict[str, Any]) -> Any:
-        seen = {name: view.of_tensor(batch[name]) for name in self.inputs}
-        return self._vectors_of(seen if "mask" in seen else seen["image"])
+        crops = {name: batch[name] for name in self.inputs}
+        return mean_of_vectors(outputs_of_views(self._vectors_of, crops, self._views))
 
 
 def _compute(

@@ -10,12 +10,14 @@ its layers and its weights are left alone.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from scipy.special import log_expit, log_softmax, logsumexp
 
 from deeploc_tf.models.augmentation import RandomCrop
 from deeploc_tf.models.choices import TestTime
@@ -44,24 +46,14 @@ class View:
     transpose: bool = False
     roll: tuple[int, int] = (0, 0)
 
-    def __call__(self, pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+    def __call__(self, pixels: Any) -> Any:
         """That view of images `(batch_size, height, width, channels)` or masks without the last."""
         if self.flip_rows:
             pixels = pixels[:, ::-1]
         if self.flip_columns:
             pixels = pixels[:, :, ::-1]
         if self.transpose:
-            pixels = pixels.swapaxes(1, 2)
-        return np.roll(pixels, self.roll, axis=(1, 2))
-
-    def of_tensor(self, pixels: Any) -> Any:
-        """The same view in a TensorFlow graph."""
-        if self.flip_rows:
-            pixels = pixels[:, ::-1]
-        if self.flip_columns:
-            pixels = pixels[:, :, ::-1]
-        if self.transpose:
-            pixels = tf.transpose(pixels, (0, 2, 1, *range(3, pixels.shape.rank)))
+            pixels = tf.transpose(pixels, (0, 2, 1, *range(3, len(pixels.shape))))
         return tf.roll(pixels, self.roll, axis=(1, 2)) if any(self.roll) else pixels
 
 
@@ -143,3 +135,63 @@ def _view(
     if transpose:  # only of squares, so that the slack is the same either way
         row, column = column, row
     return View(*orientation, roll=(slack[0] // 2 - row, slack[1] // 2 - column))
+
+
+def outputs_of_views(
+    network: Callable[[Any], Any], crops: Mapping[str, Any], of: Sequence[View]
+) -> list[Any]:
+    """What a network gives for each view of a batch, in a graph or outside.
+
+    Args:
+        network: a function of `image`, or of a dict of `image` and `mask`.
+        crops: these, `(batch_size, height, width, channels)` and `(batch_size, height, width)`.
+        of: the views, one after the other: the memory is that of one.
+    """
+    outputs: list[Any] = []
+    for view in of:
+        with tf.control_dependencies(tf.nest.flatten(outputs[-1:])):
+            seen = {name: view(tf.identity(pixels)) for name, pixels in crops.items()}
+            outputs.append(network(seen if "mask" in seen else seen["image"]))
+    return outputs
+
+
+def mean_of_vectors(vectors: Sequence[Any]) -> Any:
+    """Mean over views of float32 tensors `(batch_size, num_features)`."""
+    return vectors[0] if len(vectors) == 1 else tf.add_n(vectors) / len(vectors)
+
+
+def mean_of_logits(
+    logits: Sequence[NDArray[np.floating]], *, multi_label: bool
+) -> NDArray[np.float32]:
+    """Scores of crops whose logits were computed for several views, finite whatever those are.
+
+    Args:
+        logits: of each view, `(num_crops, num_classes)`.
+        multi_label: a crop may belong to several classes.
+
+    Returns:
+        ``log(mean over views of softmax(logits))``, or, for several labels a crop, the logits of
+        the mean over views of ``sigmoid(logits)``; computed in float64.
+    """
+    views = [np.asarray(values, np.float64) for values in logits]
+    if not multi_label:
+        logs = [log_softmax(values, axis=1) for values in views]
+        return np.asarray(logsumexp(logs, axis=0) - np.log(len(views)), np.float32)
+    present = logsumexp([log_expit(values) for values in views], axis=0)
+    absent = logsumexp([log_expit(-values) for values in views], axis=0)
+    return np.asarray(present - absent, np.float32)
+
+
+def mean_of_logits_in_graph(logits: Sequence[Any], *, multi_label: bool) -> Any:
+    """`mean_of_logits` of float32 tensors for exported models, which have no NumPy; in float32."""
+    stacked = tf.stack(logits)
+    if not multi_label:
+        return _log_mean_exp(tf.nn.log_softmax(stacked))
+    return _log_mean_exp(tf.math.log_sigmoid(stacked)) - _log_mean_exp(
+        tf.math.log_sigmoid(-stacked)
+    )
+
+
+def _log_mean_exp(values: Any) -> Any:
+    """Over the first axis, without ever forming a probability that rounds to 0 or 1."""
+    return tf.reduce_logsumexp(values, axis=0) - tf.math.log(float(values.shape[0]))

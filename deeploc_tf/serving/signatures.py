@@ -11,7 +11,13 @@ import tensorflow as tf
 from deeploc_tf.models.extractors import feature_extractor, input_specs
 from deeploc_tf.models.folding import fast_model
 from deeploc_tf.models.trained import TrainedModel
-from deeploc_tf.models.views import View, views
+from deeploc_tf.models.views import (
+    View,
+    mean_of_logits_in_graph,
+    mean_of_vectors,
+    outputs_of_views,
+    views,
+)
 from deeploc_tf.serving.description import Description
 from tfrecords.codec import decode_batch
 from tfrecords.schema import Schema
@@ -69,44 +75,26 @@ class _MeanOverViews:
     """Probabilities and embeddings of crops, averaged over views of them.
 
     With several views, `logits` are those of the mean probabilities: their logarithms, or for
-    sigmoids their log odds, computed without ever forming a probability that rounds to 0 or 1.
+    sigmoids their log odds.
     """
 
     def __init__(self, network: keras.Model, of: Sequence[View], *, several: bool) -> None:
-        self._takes_dict = len(network.inputs) > 1
         self._views = of
-        self._activation = tf.sigmoid if several else tf.nn.softmax
-        self._mean_logits = _mean_log_odds if several else _mean_log_probabilities
+        self._several = several
         # a function of its own, so that forty views do not write the network forty times
         self._run = tf.function(lambda crops: network(crops, training=False))
 
     def __call__(self, crops: dict[str, Any]) -> dict[str, Any]:
-        seen: list[dict[str, Any]] = []
-        for view in self._views:
-            # one view after the other: the memory is that of one
-            with tf.control_dependencies([seen[-1]["logits"]] if seen else []):
-                turned = {name: view.of_tensor(tf.identity(v)) for name, v in crops.items()}
-                seen.append(self._run(turned if self._takes_dict else turned["image"]))
-        logits, embedding = seen[0]["logits"], seen[0]["embedding"]
+        seen = outputs_of_views(self._run, crops, self._views)
+        logits = seen[0]["logits"]
         if len(seen) > 1:
-            logits = self._mean_logits(tf.stack([output["logits"] for output in seen]))
-            embedding = tf.reduce_mean(tf.stack([output["embedding"] for output in seen]), axis=0)
-        probabilities = self._activation(logits)
-        return {"probabilities": probabilities, "logits": logits, "embedding": embedding}
-
-
-def _mean_log_probabilities(logits: Any) -> Any:
-    """``log(mean(softmax(logits)))`` over the first of the axes `(views, batch_size, classes)`."""
-    return _log_mean_exp(tf.nn.log_softmax(logits))
-
-
-def _mean_log_odds(logits: Any) -> Any:
-    """The logits of ``mean(sigmoid(logits))`` over the first axis."""
-    return _log_mean_exp(tf.math.log_sigmoid(logits)) - _log_mean_exp(tf.math.log_sigmoid(-logits))
-
-
-def _log_mean_exp(values: Any) -> Any:
-    return tf.reduce_logsumexp(values, axis=0) - tf.math.log(float(values.shape[0]))
+            each = [output["logits"] for output in seen]
+            logits = mean_of_logits_in_graph(each, multi_label=self._several)
+        return {
+            "probabilities": (tf.sigmoid if self._several else tf.nn.softmax)(logits),
+            "logits": logits,
+            "embedding": mean_of_vectors([output["embedding"] for output in seen]),
+        }
 
 
 def _endpoints(mean: _MeanOverViews, specs: list[tf.TensorSpec], schema: Schema) -> dict[str, Any]:

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.models.extractors import inference_function
-from deeploc_tf.models.views import View
+from deeploc_tf.models.views import View, mean_of_logits, outputs_of_views
 from deeploc_tf.pipeline.batches import batches, running_on
 from deeploc_tf.pipeline.classes import class_index
 from deeploc_tf.pipeline.targets import Kind, Target, kinds
 from deeploc_tf.training.metrics import classification_metrics, multi_label_metrics
-from deeploc_tf.training.predictions import mean_of_views, outputs_of_views
 from tfrecords.manifest import Manifest
 
 _BATCH_SIZE = 256
@@ -93,7 +92,7 @@ class Evaluator:
 
         In manifest order. What is true is int64 `(num_crops,)`, or 0 and 1
         `(num_crops, num_classes)` where crops have several labels. Crops of a protein that is no
-        class are left out. Of several views there are `mean_of_views` instead of logits.
+        class are left out. Of several views there are `mean_of_logits` instead of logits.
         """
         truths: dict[Kind, list[Any]] = {kind: [] for kind in self.heads}
         outputs: list[list[NDArray[np.float32]]] = []  # of each batch, for each view
@@ -108,8 +107,9 @@ class Evaluator:
             for batch in dataset:
                 for kind in self.heads:
                     truths[kind].append(self._indices[kind](batch).numpy())
-                pixels = {n: batch[n].numpy() for n in ("image", "mask") if n in batch}
-                outputs.append(list(outputs_of_views(self._logits, pixels, views or [View()])))
+                pixels = {n: batch[n] for n in ("image", "mask") if n in batch}
+                seen = outputs_of_views(self._logits, pixels, views or [View()])
+                outputs.append([logits.numpy() for logits in seen])
         answers = [np.concatenate(of_view) for of_view in zip(*outputs, strict=True)]
         start, found = 0, {}
         for kind, names in self.heads.items():
@@ -118,7 +118,7 @@ class Evaluator:
             multi_label = truth.ndim == 2
             scores = logits[0]
             if len(logits) > 1:
-                scores = mean_of_views(logits, multi_label=multi_label)
+                scores = mean_of_logits(logits, multi_label=multi_label)
             known = slice(None) if multi_label else truth >= 0
             found[kind] = truth[known], scores[known]
             start += len(names)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import log_expit, log_softmax, logsumexp
 
 from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.models.trained import TrainedModel
-from deeploc_tf.models.views import View
+from deeploc_tf.models.views import View, mean_of_logits, outputs_of_views
 from deeploc_tf.pipeline.batches import batches, running_on
 from deeploc_tf.pipeline.targets import Kind
 from tfrecords.manifest import Manifest
@@ -93,9 +92,9 @@ def predict(
                 features=[*inputs, "key", *{question.kind, "protein"}],
                 manifest=manifest,
             ):
-                pixels = {name: batch[name].numpy() for name in inputs}
-                seen = list(outputs_of_views(logits_of, pixels, views))
-                scores.append(mean_of_views(seen, multi_label=question.multi_label))
+                pixels = {name: batch[name] for name in inputs}
+                seen = [logits.numpy() for logits in outputs_of_views(logits_of, pixels, views)]
+                scores.append(mean_of_logits(seen, multi_label=question.multi_label))
                 labels.append(question.truth(batch))
                 crops.append(
                     pd.DataFrame(
@@ -110,37 +109,6 @@ def predict(
     return Predictions(
         table[known].reset_index(drop=True), truth[known], np.concatenate(scores)[known]
     )
-
-
-def mean_of_views(
-    logits: Sequence[NDArray[np.floating]], *, multi_label: bool
-) -> NDArray[np.float32]:
-    """Scores of crops whose logits were computed for several views, finite whatever those are.
-
-    Args:
-        logits: of each view, `(num_crops, num_classes)`.
-        multi_label: a crop may belong to several classes.
-
-    Returns:
-        ``log(mean over views of softmax(logits))``, or, for several labels a crop, the logits of
-        the mean over views of ``sigmoid(logits)``.
-    """
-    views = [np.asarray(values, np.float64) for values in logits]
-    if not multi_label:
-        logs = [log_softmax(values, axis=1) for values in views]
-        return np.asarray(logsumexp(logs, axis=0) - np.log(len(views)), np.float32)
-    present = logsumexp([log_expit(values) for values in views], axis=0)
-    absent = logsumexp([log_expit(-values) for values in views], axis=0)
-    return np.asarray(present - absent, np.float32)
-
-
-def outputs_of_views(
-    model: Callable[[Any], Any], pixels: dict[str, NDArray[Any]], views: Sequence[View]
-) -> Iterator[NDArray[np.float32]]:
-    """What a model gives for each view of a batch of `image` and, if it takes it, `mask`."""
-    for view in views:
-        seen = {name: view(values) for name, values in pixels.items()}
-        yield model(seen if "mask" in seen else seen["image"]).numpy()
 
 
 def _texts(values: Any) -> list[str]:
