@@ -9,13 +9,12 @@ import pytest
 import tensorflow as tf
 
 from deeploc_tf.models.deeploc import DeepLoc
+from deeploc_tf.models.keras_compat import make_variables, optimizer_variables
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.optimization import (
     WarmupCosine,
     averaged_weights,
     make_optimizer,
-    make_variables,
-    optimizer_variables,
 )
 
 

@@ -11,15 +11,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from deeploc_tf.models.keras_compat import IS_KERAS_2
 from deeploc_tf.models.triplets import triplet_semihard_loss
 
 
 def is_available() -> bool:
     """Whether this environment is the addons stack."""
-    return (
-        keras.__version__.startswith("2.")
-        and importlib.util.find_spec("tensorflow_addons") is not None
-    )
+    return IS_KERAS_2 and importlib.util.find_spec("tensorflow_addons") is not None
 
 
 def lamb_class() -> type:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deeploc_tf.models.hardware import cpu_has_bfloat16, gpus_have_bfloat16
+from deeploc_tf.models.keras_compat import normalized_axis
 from deeploc_tf.models.keras_settings import our_settings
 
 FAST_PRECISIONS = ("auto", "bfloat16", "float32")
@@ -114,7 +115,7 @@ def _foldable(model: keras.Model) -> list[tuple[keras.layers.Layer, keras.layers
             type(layer) in (keras.layers.Conv2D, keras.layers.Dense)
             and layer.activation is keras.activations.linear
             and readers[id(tensor)] == 1
-            and _axis(norm) in (-1, len(tensor.shape) - 1)
+            and normalized_axis(norm) in (-1, len(tensor.shape) - 1)
         ):
             found.append((layer, norm))
     return found
@@ -149,8 +150,3 @@ def _behind_a_convolution(model: keras.Model) -> set[str]:
 
 def _inputs(layer: keras.layers.Layer) -> list[Any]:
     return list(tf.nest.flatten(layer.input))
-
-
-def _axis(norm: keras.layers.Layer) -> int:
-    """Keras 2 keeps a list."""
-    return int(tf.nest.flatten(norm.axis)[0])

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 
 from deeploc_tf.backend import backend
+from deeploc_tf.models.keras_compat import POLICY, owner_of_setting
 
 _OURS: dict[str, Any] = {
     "floatx": "float32",
@@ -22,7 +23,6 @@ _OURS: dict[str, Any] = {
     "max_epochs": None,
     "max_steps_per_epoch": None,
 }
-_POLICY = "global_policy"
 
 _policy: ContextVar[str] = ContextVar("policy", default="float32")
 _callers: ContextVar[dict[str, Any] | None] = ContextVar("callers", default=None)
@@ -38,7 +38,7 @@ def our_settings(policy: str | None = None) -> Iterator[None]:
     """
     before = _read()
     tokens = _policy.set(policy or _policy.get()), _callers.set(_callers.get() or before)
-    _write({**_OURS, _POLICY: _policy.get()})
+    _write({**_OURS, POLICY: _policy.get()})
     try:
         yield
     finally:
@@ -55,23 +55,20 @@ def keras_settings() -> dict[str, Any]:
         "image_data_format": keras.backend.image_data_format(),
         "floatx": found["floatx"],
         "epsilon": found["epsilon"],
-        "dtype_policy": found[_POLICY].name,
+        "dtype_policy": found[POLICY].name,
     }
 
 
-def _owner(name: str) -> Any:
-    """The module that has the setting; Keras 2 has no limits of epochs and steps."""
-    if name == _POLICY:
-        return keras.mixed_precision
-    return keras.backend if hasattr(keras.backend, name) else getattr(keras, "config", None)
-
-
 def _read() -> dict[str, Any]:
-    names = (*_OURS, _POLICY)
-    return {name: getattr(_owner(name), name)() for name in names if hasattr(_owner(name), name)}
+    names = (*_OURS, POLICY)
+    return {
+        name: getattr(owner_of_setting(name), name)()
+        for name in names
+        if hasattr(owner_of_setting(name), name)
+    }
 
 
 def _write(settings: dict[str, Any]) -> None:
     for name, value in settings.items():
-        if hasattr(_owner(name), name):
-            getattr(_owner(name), f"set_{name}")(value)
+        if hasattr(owner_of_setting(name), name):
+            getattr(owner_of_setting(name), f"set_{name}")(value)

@@ -13,6 +13,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from deeploc_tf.models.keras_compat import ONLY_FIRST_REPLICA
+
 _MAX_REPLICAS = 1 << 16  # room between two steps' seeds for that many replicas
 
 
@@ -32,16 +34,13 @@ class RandomLayer(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         """Make the counter of drawn batches."""
-        only_first: Any = "only_first_replica"
-        if keras.__version__.startswith("2."):
-            only_first = tf.VariableAggregation.ONLY_FIRST_REPLICA
         self.num_draws = self.add_weight(
             name="num_draws",
             shape=(),
             dtype="int64",
             initializer="zeros",
             trainable=False,
-            aggregation=only_first,
+            aggregation=ONLY_FIRST_REPLICA,
         )
         super().build(input_shape)
 

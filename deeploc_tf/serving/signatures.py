@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from deeploc_tf.models.extractors import feature_extractor, input_specs
 from deeploc_tf.models.folding import fast_model
+from deeploc_tf.models.keras_compat import plain_variable
 from deeploc_tf.models.trained import TrainedModel
 from deeploc_tf.models.views import (
     View,
@@ -48,9 +49,7 @@ class Signatures(tf.Module):
         network = _network(trained.model, description)
         if fast:
             network = fast_model(network, description.precision)
-        # Plain tf.Variables: of a Keras object, TensorFlow would save much more than its values.
-        keras_2 = keras.__version__.startswith("2.")
-        self.weights = [weight if keras_2 else weight.value for weight in network.weights]
+        self.weights = [plain_variable(weight) for weight in network.weights]
         mean = _MeanOverViews(
             network,
             views(trained.model, description.test_time),

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from deeploc_tf.models.hardware import device_names, share_gpus
+from deeploc_tf.models.keras_compat import IS_KERAS_2
 from deeploc_tf.training.multi_worker import this_worker
 
 
@@ -99,7 +100,7 @@ def _mirrored(names: tuple[str, ...]) -> tf.distribute.Strategy:
 
 @functools.cache
 def _of_workers(device: str) -> tf.distribute.Strategy:
-    if not keras.__version__.startswith("2."):
+    if not IS_KERAS_2:
         msg = (
             "Several workers need the addons stack: `fit` of Keras 3 does not work with "
             "MultiWorkerMirroredStrategy (keras-team/keras#20585). Received: TF_CONFIG of "

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from deeploc_tf.models.hardware import placed_on
 from deeploc_tf.models.heads import head
+from deeploc_tf.models.keras_compat import make_variables
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.networks import register_network
 from deeploc_tf.models.views import View, views
@@ -31,7 +32,7 @@ from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.devices import choose_strategy, describe_strategy, first_device
 from deeploc_tf.training.learning import check_batch, check_outcome, check_plan, describe_network
 from deeploc_tf.training.multi_worker import folder_of_this_worker, this_worker
-from deeploc_tf.training.optimization import averaged_weights, make_optimizer, make_variables
+from deeploc_tf.training.optimization import averaged_weights, make_optimizer
 from deeploc_tf.training.precision import computing_in, resolve_precision
 from deeploc_tf.training.run_folder import Run, as_it_began, open_for_training
 from deeploc_tf.training.state import TrainingState, load_best_weights, restore_state

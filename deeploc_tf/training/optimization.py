@@ -13,6 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deeploc_tf.models import addons
+from deeploc_tf.models.keras_compat import IS_KERAS_2
 from deeploc_tf.training.choices import OPTIMIZERS, SCHEDULES
 from deeploc_tf.training.config import FitConfig
 
@@ -100,7 +101,7 @@ def make_optimizer(config: FitConfig, steps_per_epoch: int, num_replicas: int = 
     rate = SCHEDULES.get(config.schedule)(config, steps_per_epoch)
     arguments: dict[str, Any] = {}
     if config.clip_norm is not None:
-        if num_replicas > 1 and not keras.__version__.startswith("2."):
+        if num_replicas > 1 and not IS_KERAS_2:
             msg = (
                 "Keras 3 clips each device's gradient by itself. Received: "
                 f"clip_norm={config.clip_norm} with {num_replicas} devices. "
@@ -153,22 +154,6 @@ def warmup_steps(config: FitConfig, steps_per_epoch: int) -> int:
     """Steps in which the rate of the cosine schedule rises: half of the training at most."""
     wanted = round(config.warmup_epochs * steps_per_epoch)
     return min(wanted, config.epochs * steps_per_epoch // 2)
-
-
-def make_variables(optimizer: Any, variables: list[Any]) -> None:
-    """Let an optimizer make its variables now, so that a checkpoint can be put into them."""
-    if hasattr(optimizer, "build"):
-        optimizer.build(variables)
-    else:  # of Keras' old kind, from tensorflow-addons
-        optimizer._create_all_weights(variables)
-
-
-def optimizer_variables(optimizer: Any) -> list[Any]:
-    """All variables of an optimizer: counter of steps, moments, averages, scale of the loss."""
-    variables = optimizer.variables  # a method in optimizers of Keras' old kind
-    found = list(variables() if callable(variables) else variables)
-    scale: Any = getattr(optimizer, "_loss_scale", None)  # Keras 2 leaves it out of `variables`
-    return [*found, *(scale._weights.values() if hasattr(scale, "_weights") else ())]
 
 
 def averaged_weights(model: keras.Model) -> list[NDArray[Any]]:

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.training.optimization import optimizer_variables
+from deeploc_tf.models.keras_compat import optimizer_variables
 from deeploc_tf.training.run_folder import Run
 from tfrecords.publishing import publishing
 
