@@ -147,12 +147,15 @@ def imported(place: str) -> Any:
 
 def _installed(group: str | None) -> dict[str, tuple[str, ...]]:
     """Name -> the places, nearly always one, that installed packages give for it."""
-    return {} if group is None else _all_installed().get(group, {})
+    return {} if group is None else installed_parts().get(group, {})
 
 
 @functools.cache
-def _all_installed() -> dict[str, dict[str, tuple[str, ...]]]:
-    """Of all our groups; looked up once, because it reads a file of each installed package."""
+def installed_parts() -> dict[str, dict[str, tuple[str, ...]]]:
+    """What installed packages add: group -> name -> the places, nearly always one, that give it.
+
+    Looked up once, because it reads a file of each installed package.
+    """
     from importlib.metadata import distributions
 
     offered = {

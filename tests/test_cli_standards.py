@@ -90,7 +90,7 @@ def test_sizes_terms_and_identifiers(files: Path) -> None:
         (["groups.gmt", "groups.gmt", "--aspect", "C"], 1, "read as gmt"),
         (["groups.gmt", "slim.tab", "--gmt", "x.gmt"], 2, "one file, and one aspect, at a time"),
         (["slim.tab", "--gmt", "x.gmt"], 1, "Choose one"),
-        (["slim.tab", "--format", "sgd_slim"], 1, "Did you mean 'sgd-slim'"),
+        (["slim.tab", "--format", "sgd_slim"], 2, "'sgd-slim'"),
         (["slim.tab", "--format", "pairs"], 1, "line 1"),
         (["groups.gmt", "--min-size", "9"], 1, "0 with more"),
         (["groups.gmt", "--exclude-term", "golgi"], 1, "Did you mean 'Golgi'"),

@@ -21,7 +21,7 @@ def shapes() -> Registry[object]:
 def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, ...]]:
     """What packages offer in the group `deeploc_tf.s`."""
     offered: dict[str, tuple[str, ...]] = {}
-    monkeypatch.setattr(registry, "_all_installed", lambda: {"deeploc_tf.s": offered})
+    monkeypatch.setattr(registry, "installed_parts", lambda: {"deeploc_tf.s": offered})
     return offered
 
 

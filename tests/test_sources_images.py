@@ -722,7 +722,7 @@ def test_a_format_that_cannot_be_imported_is_no_fault_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offered = {"deeploc_tf.image_formats": {"JXL": ("no_such_package:JXL",)}}
-    monkeypatch.setattr("deeploc_tf.registry._all_installed", lambda: offered)
+    monkeypatch.setattr("deeploc_tf.registry.installed_parts", lambda: offered)
     (tmp_path / "a.jxl").write_bytes(b"\xff\x0a")
     for read in (read_image, read_stack, describe_image):
         with pytest.raises(PluginError, match="no_such_package"):

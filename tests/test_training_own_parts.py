@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +30,6 @@ from deeploc_tf.training.tasks import CLASSIFICATION, TASKS, Method
 from tfrecords.errors import RecordsError
 from tfrecords.schema import Crop, Schema
 
-ROOT = Path(__file__).resolve().parents[1]
 TINY: dict[str, Any] = {"epochs": 1, "batch_size": 4, "warmup_epochs": 0, "dropout": 0.0}
 SMALL: dict[str, Any] = {**TINY, "width": 0.03, "dense_units": (4, 3), "augmentation": "flips"}
 
@@ -229,26 +225,3 @@ def test_parts_from_outside_make_a_run_that_is_refused_without_them(
         finally:
             for other in others:
                 other[0].unregister(other[1])
-
-
-def test_parts_of_an_installed_package_stand_in_the_help(tmp_path: Path) -> None:
-    folder = tmp_path / "extra-1.0.dist-info"
-    folder.mkdir()
-    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: extra\nVersion: 1.0\n")
-    (folder / "entry_points.txt").write_text(
-        "[deeploc_tf.normalizations]\nhalved = extra:halved\n"
-        "[deeploc_tf.backbones]\nflat = extra:flat\n"
-        "[deeploc_tf.networks]\npooled = extra:pooled\n"
-        "[deeploc_tf.losses]\nsquares = extra:SQUARES\n"
-        "[deeploc_tf.tasks]\ntwice = extra:TWICE\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "deeploc_tf", "fit", "--help"],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for choices in ("standardize|halved]", "xception|flat]", "[pooled]", "triplet|squares]"):
-        assert choices in done.stdout
-    assert "inpainting|twice]" in done.stdout

@@ -20,6 +20,7 @@ from deeploc_tf.backend import (
     odd_settings,
 )
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
+from deeploc_tf.registry import installed_parts
 from deeploc_tf.version import __version__
 
 EPILOG = """\b
@@ -60,7 +61,7 @@ def doctor(as_json: bool) -> int:
 
 
 def examine() -> dict[str, Any]:
-    """Versions, settings, devices and problems of this installation, as plain JSON values."""
+    """Versions, settings, extensions, devices and problems of this installation, as plain JSON."""
     packages = {name: _version(name) for name in PACKAGES}
     problems = [
         f"{name} is not installed: pip install deeploc-tf"
@@ -81,6 +82,11 @@ def examine() -> dict[str, Any]:
         "packages": packages,
         "keras": settings,
         "variables": environment_variables(),
+        "extensions": [
+            f"{group}: {name} = {' and '.join(places)}"
+            for group, names in sorted(installed_parts().items())
+            for name, places in names.items()
+        ],
         "devices": devices,
         "problems": problems + trouble + refusals,
     }
@@ -165,6 +171,8 @@ def _print(report: dict[str, Any]) -> None:
         click.echo(f"  Keras {name:20}{value}")
     for name, value in report["variables"].items():
         click.echo(f"  {name}={value}")
+    for extension in report["extensions"]:
+        click.echo(f"  {extension}")
     for device in report["devices"]:
         click.echo(f"  {device}")
     for problem in report["problems"]:

@@ -102,17 +102,19 @@ def options_of(settings: type[pydantic.BaseModel]) -> dict[str, list[click.Optio
 
 
 def _option(name: str, field: FieldInfo) -> click.Option | None:
-    """The option of a field, or None where it has none, or nothing to choose from."""
+    """The option of a field, or None where it has none; hidden where there are no choices."""
     flag = _flag(name, field)
     kind, choices = _kind_and_choices(field)
-    if flag is None or choices == ():
+    if flag is None:
         return None
     words = _extra(field).get("default")
     text = f"{field.description}  [default: {words}]" if words else field.description
     attributes: dict[str, Any] = {"default": field.default, "help": text}
     shown = words is None and field.default not in (None, ())
-    if choices is not None:
+    if choices:
         attributes["type"] = click.Choice(list(choices))
+    elif choices == ():  # what is chosen is missing, and the settings say so
+        attributes["hidden"] = True
     elif kind is not bool:
         attributes["type"] = _TYPES.get(kind) or Sizes()
     elif not field.default:

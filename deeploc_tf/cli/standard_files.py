@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from deeploc_tf.cli.parameters import Names
+from deeploc_tf.cli.parameters import LazyChoice, Names
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -16,9 +16,8 @@ _SHOWN_NAMES = 5
 _OPTIONS = (
     click.option(
         "--format",
-        help=(
-            "Format of all standards, as listed in docs/standards.md.  [default: detected per file]"
-        ),
+        type=LazyChoice("deeploc_tf.benchmark.formats.registry:FORMATS"),
+        help="Format of all standards, see docs/standards.md.  [default: detected per file]",
     ),
     click.option(
         "--aspect",
