@@ -39,6 +39,7 @@ _SPLITS = {
     "testing": "test",
 }
 USUAL_SPLITS = ("train", "validation", "test")
+EVALUATED_SPLITS = USUAL_SPLITS[1:]  # by `fit` when it ends, where they are there
 _KIND_OF_COLUMN: dict[str, Kind] = {
     name: name for name in ("split", "well", "field", "plate", "label", "protein")
 }

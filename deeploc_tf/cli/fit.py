@@ -11,6 +11,7 @@ import click
 from deeploc_tf.cli.group import RESUMABLE, noting_termination
 from deeploc_tf.cli.settings import SettingsCommand, given_settings
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
+from deeploc_tf.names import EVALUATED_SPLITS
 
 EPILOG = """\b
 Examples:
@@ -144,7 +145,7 @@ def _numbers(scores: dict[str, Any]) -> Iterator[str]:
 
 
 def _print_metrics(run: Path, metrics: dict[str, Any]) -> None:
-    for split in ("validation", "test"):
+    for split in EVALUATED_SPLITS:
         if split not in metrics:
             continue
         scores = metrics[split]

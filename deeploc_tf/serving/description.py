@@ -15,6 +15,7 @@ from deeploc_tf.models.folding import fast_precision
 from deeploc_tf.models.normalization import Normalization
 from deeploc_tf.models.trained import TrainedModel, read_config
 from deeploc_tf.models.views import window_size
+from deeploc_tf.names import EVALUATED_SPLITS
 from deeploc_tf.version import __version__
 from tfrecords.errors import SchemaError
 
@@ -156,7 +157,7 @@ def _training(run: Path) -> dict[str, Any]:
                 for name, value in metrics[split].items()
                 if isinstance(value, int | float | str)
             }
-            for split in ("validation", "test")
+            for split in EVALUATED_SPLITS
             if isinstance(metrics.get(split), dict)
         },
     }

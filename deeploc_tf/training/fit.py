@@ -18,6 +18,7 @@ from deeploc_tf.models.keras_compat import make_variables
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.networks import register_network
 from deeploc_tf.models.views import View, views
+from deeploc_tf.names import EVALUATED_SPLITS
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.splits import warn_of_unused_splits, with_usual_splits
 from deeploc_tf.progress import ShowProgress, counting
@@ -44,8 +45,6 @@ from tfrecords.publishing import publish_bytes, publish_json, publishing
 from tfrecords.verify import verify
 
 _log = logging.getLogger(__name__)
-
-_EVALUATED = ("validation", "test")
 
 
 @our_settings()
@@ -164,7 +163,7 @@ def fit(
                 begin_with(model, config, source)
                 compile_model(model, config, steps, *task.objective())
             state = _take_up(folder, model, steps)
-            evaluator = task.evaluator(twin, _EVALUATED, device)
+            evaluator = task.evaluator(twin, EVALUATED_SPLITS, device)
             validated = evaluator if "validation" in evaluator.splits else None
             observers = [
                 FiniteLoss(state, task.keys_of_batch),
@@ -187,7 +186,9 @@ def fit(
                 twin.set_weights(load_best_weights(folder, state.best_epoch))
             else:
                 twin.set_weights(averaged_weights(model))
-            shown = next(split for split in (*_EVALUATED, "train") if split in manifest.splits)
+            shown = next(
+                split for split in (*EVALUATED_SPLITS, "train") if split in manifest.splits
+            )
             with placed_on(device):
                 write_projector(folder, twin, records, manifest, shown)
             metrics = _finish(folder, evaluator, state, task.test_time, averaged)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from deeploc_tf.names import same_form
+from deeploc_tf.names import USUAL_SPLITS, same_form
 from deeploc_tf.sources.cell_files import CellFiles
 from deeploc_tf.sources.historical.channel_naming import ChannelNaming, find_naming
 from deeploc_tf.sources.historical.pickled_dictionary import read_pickled_dictionary
@@ -21,8 +21,6 @@ from tfrecords.errors import SplitError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_SPLITS = ("train", "validation", "test")
 
 
 class _Listed(NamedTuple):
@@ -253,12 +251,12 @@ def _lists(path: Path) -> Iterator[tuple[str, str, list[Any]]]:
             raise SourceError(msg)
         for split, paths in splits.items():
             known = same_form(split, "split") if isinstance(split, str) else ""
-            if known not in _SPLITS or not isinstance(paths, list):
+            if known not in USUAL_SPLITS or not isinstance(paths, list):
                 msg = (
-                    f"Splits must be {', '.join(_SPLITS)}, each a list of paths. Received: "
+                    f"Splits must be {', '.join(USUAL_SPLITS)}, each a list of paths. Received: "
                     f"{split!r:.80} with {type(paths).__name__}, of {name!r} ({path.name})."
                 )
-                raise SourceError(msg + did_you_mean(str(split)[:80], _SPLITS))
+                raise SourceError(msg + did_you_mean(str(split)[:80], USUAL_SPLITS))
             total += len(paths)
             if total > most:  # one list, many times over
                 msg = (
