@@ -119,8 +119,13 @@ REQUESTS = (
                 "from deeploc_tf.benchmark.formats.sgd_slim": "from "
                 "deeploc_tf.benchmark.formats.sets import read_sets\n"
                 "from deeploc_tf.benchmark.formats.sgd_slim",
-                "_OURS = {\n": '_OURS = {\n    "sets": Format(read_sets, "sets", suffixes=(".sets",)),\n',
-            }
+                "_OURS = {\n": '_OURS = {\n    "sets": Format(read_sets, "term: its members", '
+                'suffixes=(".sets",)),\n',
+            },
+            "deeploc_tf/benchmark/formats/sets.py": {
+                "from deeploc_tf.benchmark.formats.registry import Format\n": "",
+                '\n\nSETS = Format(read_sets, "term: its members", suffixes=(".sets",))\n': "",
+            },
         },
         "from pathlib import Path\nfrom deeploc_tf.benchmark.formats.registry import sniff\n"
         "assert sniff(Path('a.sets')) == 'sets'",
@@ -176,8 +181,8 @@ REQUESTS = (
                 "        if not _is_text(crop.protein):",
             },
             "tfrecords/codec.py": {
-                '    parts += _bytes("protein"': '    parts += _bytes("plate", crop.plate.encode())\n'
-                '    parts += _bytes("protein"',
+                '    parts += _bytes("protein"': "    parts += "
+                '_bytes("plate", crop.plate.encode())\n    parts += _bytes("protein"',
                 '"protein": "text"}\n': '"protein": "text", "plate": "text"}\n',
                 '        protein=text("protein"),\n': '        protein=text("protein"),\n'
                 '        plate=text("plate"),\n',
