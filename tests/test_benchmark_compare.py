@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from shared import run_cli
 
 from deeploc_tf.benchmark.benchmark import benchmark
 from deeploc_tf.benchmark.comparable import comparable
@@ -21,7 +21,6 @@ from deeploc_tf.benchmark.identifiers import read_identifiers
 from deeploc_tf.benchmark.results import Comparison
 from deeploc_tf.benchmark.scores import SCORES, Bar, Extent, Scores, Scoring
 from deeploc_tf.benchmark.standards import Standard, StandardError
-from deeploc_tf.cli import main
 from deeploc_tf.profiles.tables import VectorTable, write_table
 
 NAMES = [f"P{i:02}" for i in range(24)]
@@ -66,7 +65,7 @@ def files(tmp_path: Path) -> Path:
 
 
 def command(*words: object) -> dict[str, Any]:
-    done = CliRunner().invoke(main, ["benchmark", *map(str, words), "--json"])
+    done = run_cli("benchmark", *words, "--json")
     assert done.exit_code == 0, done.output
     values: dict[str, Any] = json.loads(done.stdout)
     return values
@@ -188,7 +187,7 @@ def test_a_score_of_another_package_is_stored_shown_and_drawn(files: Path) -> No
     pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
     words = [f"{name}={files / file}" for name in "ab" for file in ("0.parquet", "1.parquet")]
     words += ["-s", str(files / "groups.gmt"), str(files / "r"), "--shuffles", "0"]
-    done = CliRunner().invoke(main, ["benchmark", *words, "--resamples", "0"])
+    done = run_cli("benchmark", *words, "--resamples", "0")
     assert done.exit_code == 0, done.output
     head, row = done.stdout.splitlines()[:2]
     assert head.split()[-1] == "sprd"

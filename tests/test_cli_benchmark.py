@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from shared import run_cli
 from sklearn.metrics import average_precision_score
 
-from deeploc_tf.cli import main
 from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.profiles.tables import VectorTable, write_table
 
@@ -38,7 +37,7 @@ def files(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(main, ["benchmark", *map(str, arguments)])
+    result = run_cli("benchmark", *arguments)
     return result.exit_code, result.stdout, result.stderr
 
 

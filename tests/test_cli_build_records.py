@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from click.testing import CliRunner, Result
+from click.testing import Result
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.cli.records_options import ODDITIES
 from deeploc_tf.ingest import quality
 from tfrecords.manifest import read_manifest
@@ -26,7 +26,7 @@ def crops(write_crops: Callable[..., Path]) -> Path:
 def run(crops: Path, *options: str) -> Result:
     command = ["build-records", str(crops), str(crops.with_name("records")), "--quiet"]
     command += ["--pattern", PATTERN, "--channels", "gfp,rfp", "--label", "protein"]
-    return CliRunner().invoke(main, [*command, "--test", "field=4", *options])
+    return run_cli(*command, "--test", "field=4", *options)
 
 
 def test_a_dry_run_reports_and_writes_nothing(crops: Path) -> None:

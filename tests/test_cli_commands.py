@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.cli.doctor import clashes, examine
 from deeploc_tf.sources import FolderSource
 
@@ -17,13 +17,9 @@ PATTERN = "{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif"
 WriteCrops = Callable[..., Path]
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
 def build(crops: Path, records: Path, *options: str) -> Result:
     folder = ["--pattern", PATTERN, "--channels", "gfp,rfp"]
-    return run("build-records", crops, records, *folder, "--label", "protein", *options)
+    return run_cli("build-records", crops, records, *folder, "--label", "protein", *options)
 
 
 @pytest.fixture
@@ -60,7 +56,7 @@ def test_build_records_from_a_table_with_fractions(write_crops: WriteCrops, tmp_
     (tmp_path / "tables").mkdir()
     table.to_csv(tmp_path / "tables" / "cells.csv", index=False)
     (tmp_path / "huh.tsv").write_text("protein\tplace\nAAC1\tmitochondrion\nAAH1\tcytoplasm\n")
-    done = run(
+    done = run_cli(
         *("build-records", tmp_path / "tables" / "cells.csv", tmp_path / "records"),
         *("--image-column", "gfp=gfp", "--image-column", "rfp=rfp", "--root", tmp_path),
         *("--label", "place", "--label-table", tmp_path / "huh.tsv"),
@@ -70,7 +66,7 @@ def test_build_records_from_a_table_with_fractions(write_crops: WriteCrops, tmp_
     assert done.exit_code == 0, done.stderr
     assert done.stderr == ""
     assert "mitochondrion 4, cytoplasm 4" in done.stdout
-    shown = json.loads(run("inspect", tmp_path / "records", "--json").stdout)
+    shown = json.loads(run_cli("inspect", tmp_path / "records", "--json").stdout)
     assert shown["group_by"] == ["protein", "field"]
     assert shown["schema"]["label_names"] == ["mitochondrion", "cytoplasm"]
 
@@ -104,15 +100,15 @@ def test_build_records_refuses_in_one_sentence(
 
 
 def test_build_records_says_which_options_a_folder_or_table_needs(tmp_path: Path) -> None:
-    done = run("build-records", tmp_path, tmp_path / "records")
+    done = run_cli("build-records", tmp_path, tmp_path / "records")
     assert (done.exit_code, "needs --pattern" in done.stderr) == (2, True)
     (tmp_path / "cells.csv").write_text("path\na.tif\n")
-    done = run("build-records", tmp_path / "cells.csv", tmp_path / "records")
+    done = run_cli("build-records", tmp_path / "cells.csv", tmp_path / "records")
     assert (done.exit_code, "needs --image-column" in done.stderr) == (2, True)
     twice = ["--image-column", "gfp=a", "--image-column", "gfp=b"]
-    done = run("build-records", tmp_path / "cells.csv", tmp_path / "records", *twice)
+    done = run_cli("build-records", tmp_path / "cells.csv", tmp_path / "records", *twice)
     assert (done.exit_code, "each channel once" in done.stderr) == (2, True)
-    done = run("build-records", tmp_path / "none", tmp_path / "records")
+    done = run_cli("build-records", tmp_path / "none", tmp_path / "records")
     assert (done.exit_code, "does not exist" in done.stderr) == (2, True)
 
 
@@ -123,7 +119,7 @@ def test_existing_output_is_refused(write_crops: WriteCrops, tmp_path: Path) -> 
 
 
 def test_inspect_prints_a_table(records: Path) -> None:
-    done = run("inspect", records)
+    done = run_cli("inspect", records)
     assert done.exit_code == 0
     rows = {tuple(line.split()) for line in done.stdout.splitlines()}
     assert ("crops", "16", "of", "6", "x", "5", "x", "2", "uint16") in rows
@@ -138,10 +134,10 @@ def test_inspect_shows_some_proteins_or_all(write_crops: WriteCrops, tmp_path: P
     names = [f"P{i:02}" for i in range(25)]
     crops = write_crops(proteins=names, fields=(1,), cells=1)
     folder = ["--pattern", PATTERN, "--channels", "gfp,rfp"]
-    assert run("build-records", crops, tmp_path / "records", *folder).exit_code == 0
+    assert run_cli("build-records", crops, tmp_path / "records", *folder).exit_code == 0
     some, everything = (
-        run("inspect", tmp_path / "records"),
-        run("inspect", tmp_path / "records", "--all"),
+        run_cli("inspect", tmp_path / "records"),
+        run_cli("inspect", tmp_path / "records", "--all"),
     )
     assert some.stdout.count("protein P") == 20
     assert some.stdout.splitlines()[-1] == "... and 5 more proteins (--all)"
@@ -149,7 +145,7 @@ def test_inspect_shows_some_proteins_or_all(write_crops: WriteCrops, tmp_path: P
 
 
 def test_inspect_prints_json(records: Path) -> None:
-    done = run("inspect", records, "--json")
+    done = run_cli("inspect", records, "--json")
     shown = json.loads(done.stdout)
     assert shown["num_crops"] == 16
     assert shown["counts"]["train"]["label"] == {"AAC1": 4, "AAH1": 4}
@@ -157,18 +153,18 @@ def test_inspect_prints_json(records: Path) -> None:
 
 def test_verify_says_whole_or_damaged(records: Path) -> None:
     for options in ([], ["--deep"]):
-        done = run("verify", records, *options)
+        done = run_cli("verify", records, *options)
         assert (done.exit_code, "whole, 16 crops" in done.stdout) == (0, True), done.stderr
     shard = records / "deeploc-test.tfrecord-00000-of-00001"
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
-    assert run("verify", records).exit_code == 0
-    deep = run("verify", records, "--deep", "--quiet")
+    assert run_cli("verify", records).exit_code == 0
+    deep = run_cli("verify", records, "--deep", "--quiet")
     assert (deep.exit_code, deep.stdout) == (1, "")
     assert shard.name in deep.stderr
     shard.write_bytes(data[:-1])
-    quick = run("verify", records)
+    quick = run_cli("verify", records)
     assert (quick.exit_code, quick.stdout) == (1, "")
     assert shard.name in quick.stderr
 
@@ -176,17 +172,17 @@ def test_verify_says_whole_or_damaged(records: Path) -> None:
 @pytest.mark.parametrize("command", ["inspect", "verify"])
 def test_what_are_no_records_is_refused(command: str, tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none"):
-        done = run(command, path)
+        done = run_cli(command, path)
         assert done.exit_code == 1
         assert done.stderr.startswith("Error: ")
         assert done.stdout == ""
 
 
 def test_doctor_reports_versions_and_devices() -> None:
-    shown = json.loads(run("doctor", "--json").stdout)
+    shown = json.loads(run_cli("doctor", "--json").stdout)
     assert shown["packages"]["tensorflow"].startswith(("2.15", "2.21"))
     assert any(device.startswith("CPU ") for device in shown["devices"])
-    done = run("doctor")
+    done = run_cli("doctor")
     assert ("Nothing is wrong." in done.stdout) == (shown["problems"] == [])
     assert done.exit_code == (1 if shown["problems"] else 0)
 
@@ -196,7 +192,7 @@ def test_doctor_fails_where_something_is_wrong(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("deeploc_tf.cli.doctor.PACKAGES", ("numpy", missing, "no-such-package"))
     report = examine()
     assert any("no-such-package is not installed" in problem for problem in report["problems"])
-    done = run("doctor")
+    done = run_cli("doctor")
     assert done.exit_code == 1
     assert "Problem: no-such-package" in done.stdout
 
@@ -212,7 +208,7 @@ def test_command_of_the_issue_builds_the_yeast_crops(real_data: Path, tmp_path: 
     crops = real_data / "yeast_crops" / "images"
     done = build(crops, tmp_path / "records", "--test", "field=4", "--validation", "field=3")
     assert done.exit_code == 0, done.stderr
-    shown = json.loads(run("inspect", tmp_path / "records", "--json").stdout)
+    shown = json.loads(run_cli("inspect", tmp_path / "records", "--json").stdout)
     assert shown["num_crops"] == 1642
     assert shown["splits"]["test"]["num_crops"] == 422
     assert shown["schema"]["label_names"] == ["AAC1", "AAC3", "AAH1", "AAP1", "AAR2"]

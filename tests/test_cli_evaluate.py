@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import re
@@ -13,9 +14,8 @@ from typing import Any
 import pandas as pd
 import pytest
 import tensorflow as tf  # noqa: F401 - two logical CPUs must be there before its first use
-from click.testing import CliRunner, Result
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.report.calibration import reliability_diagram
 from tfrecords.manifest import Manifest
 
@@ -25,22 +25,17 @@ TABLES = {
 }
 PICTURES = {f"{name}.{form}" for name in ("confusion", "reliability") for form in ("png", "svg")}
 
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
+run = functools.partial(run_cli, "evaluate")
 
 
 @pytest.fixture(scope="module")
 def trained(write_screen: Callable[..., Manifest], tmp_path_factory: Any) -> Path:
     folder: Path = tmp_path_factory.mktemp("cli_evaluate")
     write_screen(folder / "records", {"train": (4, 4, 4), "test": (3, 2, 2)}, size=10)
-    done = CliRunner().invoke(
-        main,
-        [
-            *("fit", str(folder / "records"), str(folder / "run"), "--width", "0.06"),
-            *("--dense-units", "8,6", "--crop-size", "8", "--batch-size", "4", "--epochs", "1"),
-            *("--warmup-epochs", "0", "--augmentation", "none", "--quiet"),
-        ],
+    done = run_cli(
+        *("fit", folder / "records", folder / "run", "--width", "0.06", "--dense-units", "8,6"),
+        *("--crop-size", "8", "--batch-size", "4", "--epochs", "1"),
+        *("--warmup-epochs", "0", "--augmentation", "none", "--quiet"),
     )
     assert done.exit_code == 0, done.output
     return folder

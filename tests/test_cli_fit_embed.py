@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import tensorflow as tf  # noqa: F401 - two logical CPUs must be there before its first use
-from click.testing import CliRunner, Result
+from click.testing import Result
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.profiles.tables import read_table
 from tfrecords.manifest import Manifest
 
@@ -23,10 +23,6 @@ TINY = [
     "--width", "0.06", "--dense-units", "8,6", "--crop-size", "8", "--batch-size", "4",
     "--epochs", "2", "--warmup-epochs", "1",
 ]  # fmt: skip
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -39,24 +35,24 @@ def records(write_screen: Callable[..., Manifest], tmp_path_factory: Any) -> Pat
 @pytest.fixture(scope="module")
 def trained(records: Path, tmp_path_factory: Any) -> tuple[Path, Result]:
     folder: Path = tmp_path_factory.mktemp("cli") / "run"
-    return folder, run("fit", records, folder, *TINY)
+    return folder, run_cli("fit", records, folder, *TINY)
 
 
 @pytest.mark.slow
 def test_the_story_from_crops_to_vectors(write_crops: Callable[..., Path], tmp_path: Path) -> None:
     crops = write_crops(shape=(10, 10))
     records, folder, table = tmp_path / "records", tmp_path / "run", tmp_path / "cells.parquet"
-    result = run(
+    result = run_cli(
         "build-records", crops, records, "--label", "protein", "--channels", "gfp,rfp",
         "--pattern", "{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif",
         "--test", "field=4", "--validation", "field=3",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    result = run("fit", records, folder, *TINY, "--no-test")
+    result = run_cli("fit", records, folder, *TINY, "--no-test")
     assert result.exit_code == 0, result.output
     assert "validation: 4 crops" in result.stdout
     assert "test: " not in result.stdout
-    result = run("embed", folder, records, table)
+    result = run_cli("embed", folder, records, table)
     assert result.exit_code == 0, result.output
     assert f"{table}: 4 cells, 6 features" in result.stdout
     assert "2 proteins" in result.stdout
@@ -81,7 +77,7 @@ def test_json_is_json_and_a_finished_run_is_not_trained_again(
     trained: tuple[Path, Result], records: Path
 ) -> None:
     folder, _ = trained
-    result = run("fit", records, folder, *TINY, "--json")
+    result = run_cli("fit", records, folder, *TINY, "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout) == json.loads((folder / "metrics.json").read_text())
     assert "is finished" in result.stderr
@@ -90,7 +86,7 @@ def test_json_is_json_and_a_finished_run_is_not_trained_again(
 def test_other_settings_are_refused_with_their_names(
     trained: tuple[Path, Result], records: Path
 ) -> None:
-    result = run("fit", records, trained[0], *TINY, "--dropout", "0.1")
+    result = run_cli("fit", records, trained[0], *TINY, "--dropout", "0.1")
     assert result.exit_code == 1
     assert "dropout=0.1 (was 0.3)" in result.stderr
     assert result.stdout == ""
@@ -103,7 +99,7 @@ def test_an_interrupted_fit_says_that_it_goes_on(
     shutil.copytree(trained[0], folder)
     for name in ("model.keras", "metrics.json", "checkpoint/epoch-00002-step-0000000.npz"):
         (folder / name).unlink()
-    result = run("fit", records, folder, *TINY, "--quiet")
+    result = run_cli("fit", records, folder, *TINY, "--quiet")
     assert result.exit_code == 0, result.output
     assert "Going on after epoch 1 of 2." in result.stderr
     assert "Epoch 2 of 2" not in result.stderr
@@ -123,7 +119,7 @@ def test_an_interrupted_fit_says_that_it_goes_on(
 def test_values_that_cannot_be_are_wrong_usage(
     options: list[str], records: Path, tmp_path: Path
 ) -> None:
-    result = run("fit", records, tmp_path / "run", *options)
+    result = run_cli("fit", records, tmp_path / "run", *options)
     assert result.exit_code == 2, result.output
     assert options[0] in result.stderr
     assert "Traceback" not in result.output
@@ -146,19 +142,19 @@ def test_a_sentence_and_1_for_what_is_not_there(
         ("embed", run_folder, records, output, "--layer", "fc_9"),
         ("embed", run_folder, records, output, "--split", "tset"),
     ):
-        result = run(*arguments)
+        result = run_cli(*arguments)
         assert result.exit_code == 1, (arguments, result.output)
         assert result.stderr.splitlines()[-1].startswith("Error: ")
         assert "Traceback" not in result.output
         assert list(tmp_path.iterdir()) == []
-    result = run("embed", run_folder, records, output, "--batch-size", "0")
+    result = run_cli("embed", run_folder, records, output, "--batch-size", "0")
     assert result.exit_code == 2
 
 
 def test_embed_takes_splits_and_layers(
     trained: tuple[Path, Result], records: Path, tmp_path: Path
 ) -> None:
-    result = run(
+    result = run_cli(
         "embed", trained[0], records, tmp_path / "cells.h5", "--split", "validation",
         "--split", "test", "--layer", "conv_2", "--batch-size", "3", "--quiet",
     )  # fmt: skip
@@ -167,7 +163,7 @@ def test_embed_takes_splits_and_layers(
     assert read_table(tmp_path / "cells.h5").metadata["split"].tolist() == (
         ["validation"] * 6 + ["test"] * 7
     )
-    again = run("embed", trained[0], records, tmp_path / "cells.h5")
+    again = run_cli("embed", trained[0], records, tmp_path / "cells.h5")
     assert again.exit_code == 1
     assert "must not exist yet" in again.stderr
 

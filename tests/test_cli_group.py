@@ -13,8 +13,9 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from shared import run_cli
 
-from deeploc_tf.cli import COMMANDS, main
+from deeploc_tf.cli import COMMANDS
 from deeploc_tf.cli.group import LazyGroup
 from deeploc_tf.version import __version__
 
@@ -60,10 +61,10 @@ def test_three_ways_to_start_are_the_same() -> None:
 
 
 def test_unknown_command_is_wrong_usage_with_a_hint() -> None:
-    done = CliRunner().invoke(main, ["build-recods"])
+    done = run_cli("build-recods")
     assert done.exit_code == 2
     assert "Did you mean 'build-records'?" in done.stderr
-    assert CliRunner().invoke(main, ["inspect", "--no-such-option"]).exit_code == 2
+    assert run_cli("inspect", "--no-such-option").exit_code == 2
 
 
 def group_that(error: BaseException | None, result: object = None) -> LazyGroup:
@@ -119,11 +120,11 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     arguments = ["inspect", str(tmp_path / "none")]
-    plain, debug = (CliRunner().invoke(main, [*f, *arguments]) for f in ([], ["--debug"]))
+    plain, debug = (run_cli(*f, *arguments) for f in ([], ["--debug"]))
     assert (plain.exit_code, debug.exit_code) == (1, 1)
     assert "Traceback" not in plain.stderr
     assert "Traceback" in debug.stderr
-    assert "Traceback" not in CliRunner().invoke(main, arguments).stderr  # not for ever
+    assert "Traceback" not in run_cli(*arguments).stderr  # not for ever
 
 
 def test_reader_that_leaves_sees_no_traceback() -> None:

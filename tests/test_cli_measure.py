@@ -10,15 +10,10 @@ from typing import Any
 
 import pytest
 import tensorflow as tf  # noqa: F401 - two logical CPUs must be there before its first use
-from click.testing import CliRunner, Result
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.profiles.tables import read_table
 from tfrecords.manifest import Manifest
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +35,7 @@ def test_features_of_each_kind(
     records: Path, options: tuple[Any, ...], features: int, tmp_path: Path
 ) -> None:
     output = tmp_path / "cells.parquet"
-    result = run("measure", records, output, *options)
+    result = run_cli("measure", records, output, *options)
     assert result.exit_code == 0, result.output
     cells = 19 if "train" in options else 7
     assert result.stdout.splitlines() == [
@@ -54,7 +49,7 @@ def test_features_of_each_kind(
 
 @pytest.mark.skipif(find_spec("cp_measure") is None, reason="extra cellprofiler not installed")
 def test_cellprofiler_is_the_default(records: Path, tmp_path: Path) -> None:
-    result = run("measure", records, tmp_path / "cells.h5")
+    result = run_cli("measure", records, tmp_path / "cells.h5")
     assert result.exit_code == 0, result.output
     assert "(cellprofiler)" in result.stdout
     assert "undefined in more than 5% of the cells" in result.stderr
@@ -65,7 +60,7 @@ def test_a_missing_extra_is_a_sentence_with_the_install_line(
     records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "cp_measure", None)
-    result = run("measure", records, tmp_path / "cells.h5")
+    result = run_cli("measure", records, tmp_path / "cells.h5")
     assert result.exit_code == 1
     assert "pip install 'deeploc-tf[cellprofiler]'" in result.stderr
     assert not list(tmp_path.iterdir())
@@ -83,7 +78,7 @@ def test_a_missing_extra_is_a_sentence_with_the_install_line(
 def test_errors_are_sentences(
     records: Path, options: tuple[Any, ...], code: int, message: str, tmp_path: Path
 ) -> None:
-    result = run("measure", records, tmp_path / "cells.h5", *options)
+    result = run_cli("measure", records, tmp_path / "cells.h5", *options)
     assert result.exit_code == code
     assert message.replace("--mask-channel", "mask_channel") in result.stderr
     assert "Traceback" not in result.output

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from click.testing import CliRunner, Result
+from click.testing import Result
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.simulation.simulate import Screen, simulate
 from tfrecords.manifest import read_manifest
 
@@ -24,7 +24,7 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(crops: Path, records: Path, *options: str, command: str = "build-records") -> Result:
-    return CliRunner().invoke(main, [command, str(crops), str(records), "--quiet", *options])
+    return run_cli(command, crops, records, "--quiet", *options)
 
 
 def convert(file: Path, records: Path, *options: str) -> Result:

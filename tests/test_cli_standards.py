@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from shared import run_cli
 
 from deeploc_tf.benchmark.standards import read_standard
-from deeploc_tf.cli import main
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def files(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(main, ["standards", *map(str, arguments)])
+    result = run_cli("standards", *arguments)
     return result.exit_code, result.stdout, result.stderr
 
 

@@ -16,9 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from click.testing import CliRunner
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 
@@ -36,7 +35,7 @@ def run_shell(block: str) -> str:
     for line in block.splitlines():
         program, *arguments = shlex.split(line)
         if program == "deeploc-tf":
-            result = CliRunner().invoke(main, arguments)
+            result = run_cli(*arguments)
             assert result.exit_code == 0, result.output
         elif program in PROGRAMS:
             command = [*PROGRAMS[program], *arguments]

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from shared import contents, names
 
 import tfrecords.retrying
 import tfrecords.workspace
@@ -82,14 +83,6 @@ def source_of(root: Path) -> FolderSource:
 def build(root: Path, output: Path, **options: Any) -> Any:
     options = {"label": "protein", "conditions": CONDITIONS, **options}
     return build_records(source_of(root), output, **options)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def refused(error: type[Exception], match: str, run: Callable[[], Any], home: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from shared import contents
 
 from deeploc_tf.embedding import embed as module
 from deeploc_tf.embedding.embed import embed
@@ -76,10 +77,6 @@ def one_model(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loaded once, since here `embed` is called again and again."""
     trained = load_trained(screen.run)
     monkeypatch.setattr(module, "load_trained", lambda _: trained)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.slow

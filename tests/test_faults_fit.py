@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from shared import contents
 
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.training.config import FitConfig
@@ -53,10 +54,6 @@ def run(stopped: Path, tmp_path: Path) -> Path:
     """A copy of it."""
     shutil.copytree(stopped, tmp_path / "run")
     return tmp_path / "run"
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_other_versions_are_refused(notes: list[str], run: Path, records: Path) -> None:

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from click.testing import CliRunner
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.serving.digests import UntrustedModelError, check_digests, write_digests
 from deeploc_tf.serving.open_model import open_model
 
@@ -110,7 +109,7 @@ def test_a_savedmodel_that_is_not_as_it_was_exported_is_refused(change: str, gol
     tamper(golden / "model" / "1")
     with pytest.raises(UntrustedModelError, match=words):
         open_model(golden / "model")
-    result = CliRunner().invoke(main, ["verify", str(golden / "model")])
+    result = run_cli("verify", golden / "model")
     assert result.exit_code == 1
     assert re.fullmatch(f"Error: .*{words}.*\n", result.stderr), result.stderr
 
@@ -129,7 +128,7 @@ def test_predict_refuses_before_it_writes_anything(golden: Path) -> None:
     before = sorted(golden.iterdir())
     arguments = ["predict", "model", "fields", "calls", "--pattern", "{field}-{channel}.tif"]
     arguments = [str(golden / a) if (golden / a).exists() or a == "calls" else a for a in arguments]
-    result = CliRunner().invoke(main, [*arguments, "--label-image", "{field}_labels.tif"])
+    result = run_cli(*arguments, "--label-image", "{field}_labels.tif")
     assert result.exit_code == 1
     assert "differs" in result.stderr
     assert "--trust" in result.stderr
@@ -140,9 +139,9 @@ def test_a_list_written_anew_has_another_digest(golden: Path) -> None:
     folder = golden / "model" / "1"
     told = check_digests(folder)
     verify = ["verify", str(folder), "--digest"]
-    assert CliRunner().invoke(main, [*verify, told]).exit_code == 0
+    assert run_cli(*verify, told).exit_code == 0
     flip_a_bit(folder)
     assert write_digests(folder) == check_digests(folder) != told
-    result = CliRunner().invoke(main, [*verify, told])
+    result = run_cli(*verify, told)
     assert result.exit_code == 1
     assert f"told {told}" in result.stderr

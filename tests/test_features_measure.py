@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from shared import contents, names
 
 import tfrecords
 from deeploc_tf.features import measure as module
@@ -74,14 +75,6 @@ def rewrite(records: Path, output: Path, change: Callable[[int, Crop], Crop]) ->
     changed = [change(i, crop) for i, crop in enumerate(crops(records))]
     entries = [tfrecords.Entry(c.key, "test", c.labels, c.protein) for c in changed]
     tfrecords.write_records(output, manifest.schema, entries, changed)
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".parquet", ".npz", ".h5ad"])

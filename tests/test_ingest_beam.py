@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from click.testing import CliRunner
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.ingest.beam import read_with_beam
 from deeploc_tf.ingest.build_records import build_records
 from deeploc_tf.sources import TableSource
@@ -76,7 +75,7 @@ def test_the_command_runs_on_beam(table: Path, tmp_path: Path) -> None:
     pytest.importorskip("apache_beam", reason="Apache Beam is in the extra beam: make test-beam")
     command = ["build-records", str(table), str(tmp_path / "records"), "--image-column", "gfp=gfp"]
     command += ["--label", "protein", "--runner", "beam", "--quiet"]
-    done = CliRunner().invoke(main, command)
+    done = run_cli(*command)
     assert done.exit_code == 0, done.output
     assert read_manifest(tmp_path / "records").num_crops("train") == 26
 
@@ -100,7 +99,7 @@ def test_a_crop_that_cannot_be_read_fails_the_build(table: Path, tmp_path: Path)
 def run_without_beam(table: Path, *options: str) -> tuple[int, str]:
     command = ["build-records", str(table), str(table.with_name("records"))]
     command += ["--image-column", "gfp=gfp", "--label", "protein", *options]
-    done = CliRunner().invoke(main, command)
+    done = run_cli(*command)
     return done.exit_code, done.output
 
 

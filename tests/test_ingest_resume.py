@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from shared import contents, names
 
 import tfrecords.writer
 from deeploc_tf.ingest import build_records
@@ -52,14 +53,6 @@ def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def build(source: Any, output: Path, **options: Any) -> Any:
     return build_records(source, output, label="protein", conditions=CONDITIONS, **options)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture

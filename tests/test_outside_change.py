@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from change_calibration import null_calls
-from click.testing import CliRunner
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.profiles.change import ChangeSettings, change
 from deeploc_tf.profiles.tables import VectorTable, read_table, write_table
 
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(main, ["change", *map(str, words)])
+run = functools.partial(run_cli, "change")
 
 
 def screens(folder: Path, proteins: int, features: int, vectors: int, seed: int = 0) -> list[Path]:

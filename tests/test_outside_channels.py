@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from click.testing import CliRunner
+from shared import run_cli
 
 from deeploc_tf import build_records, read_table
-from deeploc_tf.cli import main
 from deeploc_tf.features.measure import measure
 from deeploc_tf.sources import (
     CellTable,
@@ -185,9 +184,7 @@ def test_new_names_by_position_are_shown_by_the_command(tmp_path: Path) -> None:
     for number in range(2):
         write_ome(crops / f"P_{number}.tif", [plane(number), plane(9)], ["DAPI", "FITC"])
     options = ["--pattern", PATTERN, "--channels", "gfp,rfp", "--quiet"]
-    done = CliRunner().invoke(
-        main, ["build-records", str(crops), str(tmp_path / "records"), *options]
-    )
+    done = run_cli("build-records", crops, tmp_path / "records", *options)
     assert done.exit_code == 0, done.output
     assert "'DAPI' is 'gfp', 'FITC' is 'rfp'" in done.output
 

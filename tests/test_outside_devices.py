@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from click.testing import CliRunner
+from shared import run_cli
 from tensorflow.python.eager import context
 
-from deeploc_tf.cli import main
 from deeploc_tf.serving.export import export
 from deeploc_tf.serving.open_model import open_model
 from deeploc_tf.training.config import FitConfig
@@ -98,9 +97,7 @@ def test_commands_that_read_a_run_take_the_device_that_was_named(
 ) -> None:
     output = tmp_path / ("results" if command == "evaluate" else "cells.h5")
     with devices_of_convolutions() as found:
-        result = CliRunner().invoke(
-            main, [command, str(run), str(records), str(output), "--device", "cpu:1"]
-        )
+        result = run_cli(command, run, records, output, "--device", "cpu:1")
     assert result.exit_code == 0, result.output
     assert found == {"CPU:1"}
 

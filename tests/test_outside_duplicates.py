@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from click.testing import CliRunner
+from shared import run_cli
 
 import tfrecords.writer
-from deeploc_tf.cli import main
 from deeploc_tf.ingest import build_records, plan_records
 from deeploc_tf.sources import CellTable, FieldSource, TableSource
 from tfrecords.errors import SplitError
@@ -239,14 +238,14 @@ def test_the_command_prints_what_it_counts(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "cells/0.tif", tmp_path / "cells/1.tif")
     command = ["build-records", str(tmp_path / "cells/cells.csv"), str(tmp_path / "records")]
     command += ["--image-column", "gfp=path", "--quiet"]
-    refused = CliRunner().invoke(main, command)
+    refused = run_cli(*command)
     assert refused.exit_code == 1
     assert "--allow-duplicates" in refused.stderr
-    done = CliRunner().invoke(main, [*command, "--allow-duplicates"])
+    done = run_cli(*command, "--allow-duplicates")
     assert done.exit_code == 0, done.output
     assert "1  (pixels of another crop of the same split)" in done.output
     assert "2  (pixels that are in two splits)" in done.output
-    shown = CliRunner().invoke(main, ["inspect", str(tmp_path / "records")]).output
+    shown = run_cli("inspect", tmp_path / "records").output
     assert "twice     2 (pixels that are in two splits)" in shown
 
 

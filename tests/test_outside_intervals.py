@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from shared import run_cli
 
 from deeploc_tf.benchmark.benchmark import Extent, benchmark
 from deeploc_tf.benchmark.compare import compare
 from deeploc_tf.benchmark.standards import Standard
-from deeploc_tf.cli import main
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report.curves import precision_recall
 from deeploc_tf.report.methods import methods_compared
@@ -49,7 +48,7 @@ def results(tmp_path: Path) -> tuple[Path, str, str]:
     (tmp_path / "groups.gmt").write_text("\n".join(lines))
     arguments = [tmp_path / "good.tsv", tmp_path / "bad.tsv", tmp_path / "r"]
     options = ["-s", tmp_path / "groups.gmt", "--draws", 2]
-    found = CliRunner().invoke(main, ["benchmark", *map(str, arguments + options)])
+    found = run_cli("benchmark", *arguments, *options)
     assert found.exit_code == 0, found.stderr
     return tmp_path / "r", found.stdout, found.stderr
 

@@ -11,16 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from click.testing import CliRunner
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.profiles.tables import VectorTable, write_table
 
 GOLDEN = Path(__file__).parent / "golden" / "savedmodel_v2"
-
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +41,7 @@ def write_fields(folder: Path, stems: list[str]) -> Path:
 
 
 def predict(model: Path, *words: object, pattern: str = "{well}_{field}") -> Any:
-    return run(
+    return run_cli(
         "predict", model, *words, "--pattern", pattern + "-{channel}.tif", "--label-image",
         pattern + "_labels.tif", "--quiet",
     )  # fmt: skip
@@ -193,7 +188,7 @@ def write_profiles(path: Path, proteins: list[str]) -> Path:
 def test_a_standard_of_other_names_is_refused(tmp_path: Path) -> None:
     write_profiles(tmp_path / "p.h5", ["SEC61", "ERG6", "ACT1"])
     (tmp_path / "s.gmt").write_text("er\tx\tYLR378C\tYML008C\n")
-    done = run("neighbors", tmp_path / "p.h5", "SEC61", "--standard", tmp_path / "s.gmt")
+    done = run_cli("neighbors", tmp_path / "p.h5", "SEC61", "--standard", tmp_path / "s.gmt")
     assert done.exit_code == 1
     assert "'SEC61'" in done.stderr
     assert "'YLR378C'" in done.stderr
@@ -204,12 +199,12 @@ def test_a_standard_that_few_names_are_in_is_told_with_names_of_both(tmp_path: P
     write_profiles(tmp_path / "p.h5", ["SEC61", "ERG6", "ACT1", "TUB1"])
     (tmp_path / "s.gmt").write_text("er\tx\tSEC61 \tYML008C\n")
     words = ["neighbors", tmp_path / "p.h5", "SEC61", "--standard", tmp_path / "s.gmt"]
-    done = run(*words)
+    done = run_cli(*words)
     assert done.exit_code == 0, done.output
     assert "1 of 4 profiles and 1 of 2 proteins of 's' meet." in done.stderr
     assert "'ACT1'" in done.stderr
     assert "'YML008C'" in done.stderr
-    values = json.loads(run(*words, "--json").stdout)
+    values = json.loads(run_cli(*words, "--json").stdout)
     assert values["standards"] == [
         {
             "name": "s",
@@ -226,14 +221,14 @@ def test_members_that_differ_in_case_alone_are_told(tmp_path: Path) -> None:
     write_profiles(tmp_path / "p.h5", ["SEC61", "ERG6", "act1"])
     (tmp_path / "s.gmt").write_text("er\t\tSEC61\tERG6\tACT1\n")
     words = ["neighbors", tmp_path / "p.h5", "SEC61", "--standard", tmp_path / "s.gmt"]
-    done = run(*words)
+    done = run_cli(*words)
     assert done.exit_code == 0, done.output
     assert "1 do not meet and differ in case" in done.stderr
     assert "'act1' and 'ACT1'" in done.stderr
-    (found,) = json.loads(run(*words, "--json").stdout)["standards"]
+    (found,) = json.loads(run_cli(*words, "--json").stdout)["standards"]
     assert found["members_that_almost_match"] == {"count": 1, "some": ["ACT1 (act1)"]}
     (tmp_path / "lower.gmt").write_text("er\t\tsec61\terg6\tACT1\n")
-    done = run(*words[:-1], tmp_path / "lower.gmt")
+    done = run_cli(*words[:-1], tmp_path / "lower.gmt")
     assert done.exit_code == 1
     assert "'SEC61' and 'sec61'" in done.stderr
 
@@ -252,7 +247,7 @@ def test_proteins_of_a_table_that_differ_in_case_alone_are_told(
         ["neighbors", path, "SEC61"],
         ["benchmark", path, tmp_path / "s.gmt", tmp_path / "r", "--resamples", 0, "--shuffles", 0],
     ):
-        done = run(*words)
+        done = run_cli(*words)
         assert done.exit_code == 0, done.output
         assert done.stderr.count("'SEC61' and 'sec61'") == 1
         assert "different proteins" in done.stderr
@@ -265,7 +260,7 @@ def test_proteins_of_a_table_that_differ_in_nothing_that_is_seen_are_refused(
     path = write_profiles(tmp_path / "p.h5", ["TUB\u00c9", "TUBE\u0301", "ERG6", "ACT1"])
     (tmp_path / "s.gmt").write_text("er\t\tACT1\tERG6\n")
     rest = ["ERG6"] if command == "neighbors" else [tmp_path / "s.gmt", tmp_path / "r"]
-    done = run(command, path, *rest)
+    done = run_cli(command, path, *rest)
     assert done.exit_code == 1
     assert "one row" in done.stderr
     assert "p.h5" in done.stderr
@@ -275,13 +270,13 @@ def test_shared_terms_are_found_whatever_the_form_of_the_names(tmp_path: Path) -
     write_profiles(tmp_path / "p.h5", ["SEC61", "TUB\u00c9"])
     (tmp_path / "s.gmt").write_text("er\t\tSEC61\tTUBE\u0301\n")
     words = ["neighbors", tmp_path / "p.h5", "SEC61", "--standard", tmp_path / "s.gmt", "--json"]
-    (answer,) = json.loads(run(*words).stdout)["queries"]
+    (answer,) = json.loads(run_cli(*words).stdout)["queries"]
     assert answer["neighbors"][0]["shared"] == {"s": ["er"]}
 
 
 def test_rows_that_have_no_similarity_are_in_the_json(tmp_path: Path) -> None:
     (tmp_path / "p.tsv").write_text("protein\tx\ty\na\t1\t2\nb\t0\t0\nc\t2\t1\n")
-    values = json.loads(run("neighbors", tmp_path / "p.tsv", "a", "--json").stdout)
+    values = json.loads(run_cli("neighbors", tmp_path / "p.tsv", "a", "--json").stdout)
     assert values["rows"] == 3
     assert values["left_out"] == ["b"]
 

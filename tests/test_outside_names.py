@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf  # noqa: F401 - two logical CPUs must be there before its first use
-from click.testing import CliRunner, Result
+from click.testing import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.ingest import (
     RecordsPlan,
     build_records,
@@ -265,7 +265,7 @@ def test_verify_finds_a_group_that_older_records_spell_in_two_ways(
     told = r"group=\('4',\) in test \(shard .*\) and as \('04 ',\) in train"
     with pytest.raises(SplitError, match=told):
         verify_deep(tmp_path / "records", same=same_in_column)
-    done = CliRunner().invoke(main, ["verify", str(tmp_path / "records"), "--deep", "--quiet"])
+    done = run_cli("verify", tmp_path / "records", "--deep", "--quiet")
     assert done.exit_code == 1
     assert re.search(told, done.output)
 
@@ -613,10 +613,6 @@ def test_fields_that_only_zeros_tell_apart_are_two_files(tmp_path: Path) -> None
 # The command line
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
 def test_the_commands_say_what_they_match_and_take_alleles_when_told(
     tmp_path: Path, images: Path
 ) -> None:
@@ -626,11 +622,11 @@ def test_the_commands_say_what_they_match_and_take_alleles_when_told(
     )  # fmt: skip
     command = ["build-records", tmp_path / "cells.parquet", tmp_path / "records", "--quiet"]
     command += ["--image-column", "gfp=path", "--root", images, "--label", "loc"]
-    done = run(*command)
+    done = run_cli(*command)
     assert done.exit_code == 1
     assert "'ACT1' and 'act1'" in done.output
     assert "--distinct-case" in done.output
-    done = run(*command, "--distinct-case")
+    done = run_cli(*command, "--distinct-case")
     assert done.exit_code == 0, done.output
     assert "'ABP1 ' is 'ABP1'" in done.stderr
     assert "'val' is 'validation'" in done.stderr
@@ -665,7 +661,7 @@ def screens(write_screen: Callable[..., Manifest], tmp_path_factory: Any) -> dic
 @pytest.fixture(scope="module")
 def trained(screens: dict[str, Path], tmp_path_factory: Any) -> tuple[Path, Result]:
     folder: Path = tmp_path_factory.mktemp("trained") / "run"
-    return folder, run("fit", screens["other"], folder, *TINY, "--patience", "2")
+    return folder, run_cli("fit", screens["other"], folder, *TINY, "--patience", "2")
 
 
 def test_fit_validates_on_a_split_that_is_called_val(trained: tuple[Path, Result]) -> None:
@@ -689,7 +685,7 @@ def test_commands_find_validation_by_any_of_its_names(
         "evaluate": ["evaluate", trained[0], screens[records], tmp_path / "results"],
     }
     for command in commands.values():
-        done = run(*command, "--split", split, "--quiet")
+        done = run_cli(*command, "--split", split, "--quiet")
         assert done.exit_code == 0, done.output
     for table in ("cells.parquet", "m.parquet"):
         found = read_table(tmp_path / table)
@@ -706,7 +702,7 @@ def test_a_split_must_be_named_once_by_all_its_names(
 ) -> None:
     first = [] if command == "measure" else [trained[0]]
     named = ["--split", "val", "--split", "validation"]
-    done = run(command, *first, screens["usual"], tmp_path / "out.parquet", *named)
+    done = run_cli(command, *first, screens["usual"], tmp_path / "out.parquet", *named)
     assert done.exit_code == 1
     assert "each named once" in done.output
 
@@ -716,7 +712,7 @@ def test_records_whose_splits_mean_the_same_are_refused(
 ) -> None:
     sizes = {**SIZES, "val": (1, 1, 1)}
     write_screen(tmp_path / "records", sizes, size=10)
-    done = run("fit", tmp_path / "records", tmp_path / "run", *TINY)
+    done = run_cli("fit", tmp_path / "records", tmp_path / "run", *TINY)
     assert done.exit_code == 1
     assert "'val' and 'validation', which are one" in done.output
 
@@ -736,7 +732,7 @@ def test_a_training_says_which_split_it_does_not_use(
     write_screen: Callable[..., Manifest], tmp_path: Path
 ) -> None:
     write_screen(tmp_path / "records", {"train": (4, 4, 4), "tune": (2, 2, 2)}, size=10)
-    done = run("fit", tmp_path / "records", tmp_path / "run", *TINY)
+    done = run_cli("fit", tmp_path / "records", tmp_path / "run", *TINY)
     assert done.exit_code == 0, done.output
     assert "Warning: No command uses the split 'tune'" in done.stderr
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.profiles.fitting import TransformSettings, fit_transform
 from deeploc_tf.profiles.tables import VectorTable, open_rows, read_table, write_table
 
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(main, ["profile", *map(str, words)])
+run = functools.partial(run_cli, "profile")
 
 
 def plates(

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from shared import contents, run_cli
 
 import tfrecords.manifest as manifest_module
-from deeploc_tf.cli import main
 from deeploc_tf.embedding.embed import embed
 from deeploc_tf.profiles.tables.spill import Spill
 from deeploc_tf.study.demo import demo
@@ -27,14 +26,6 @@ from tfrecords.manifest import Duplicates, read_manifest
 from tfrecords.publishing import publishing_folder
 from tfrecords.reader import read_serialized
 from tfrecords.verify import verify
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def a_file(name: str) -> Callable[[Path], None]:
@@ -324,13 +315,13 @@ def test_a_program_of_version_1_refuses_version_2(
 
 def test_data_sets_of_version_1_are_shown_to_be_without_digests() -> None:
     records = str(Path(__file__).parent / "golden/records_v1/crops")
-    shown = CliRunner().invoke(main, ["inspect", records]).output
+    shown = run_cli("inspect", records).output
     assert "format    1 (without digests" in shown
     assert "nobody looked for equal crops" in shown
-    values = json.loads(CliRunner().invoke(main, ["inspect", records, "--json"]).output)
+    values = json.loads(run_cli("inspect", records, "--json").output)
     assert (values["format_version"], values["duplicates"]) == (1, None)
     for arguments in ([], ["--deep", "--quiet"]):
-        done = CliRunner().invoke(main, ["verify", records, *arguments])
+        done = run_cli("verify", records, *arguments)
         assert done.exit_code == 0
         assert "without digests" in done.output
 
@@ -338,7 +329,7 @@ def test_data_sets_of_version_1_are_shown_to_be_without_digests() -> None:
 def test_data_sets_of_version_2_say_nothing_of_the_kind(tiny_records: Any, tmp_path: Path) -> None:
     tiny_records.write(tmp_path / "records")
     for command in ("inspect", "verify"):
-        shown = CliRunner().invoke(main, [command, str(tmp_path / "records")]).output
+        shown = run_cli(command, tmp_path / "records").output
         assert "without digests" not in shown
     assert "names, sizes and some checksums checked" in shown
     assert read_manifest(tmp_path / "records").duplicates == Duplicates()

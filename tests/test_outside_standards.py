@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from shared import run_cli
 
 from deeploc_tf.benchmark.standards import Standard, StandardError, annotate, read_standard
-from deeploc_tf.cli import main
 
 GAF = "!gaf-version: 2.2\n"
 
@@ -60,10 +59,10 @@ def test_evidence_that_the_file_does_not_have_is_refused(
 
 def test_evidence_is_refused_by_the_command_as_well(tmp_path: Path) -> None:
     path = str(annotations(tmp_path))
-    found = CliRunner().invoke(main, ["standards", path, "--exclude-evidence", "iea"])
+    found = run_cli("standards", path, "--exclude-evidence", "iea")
     assert found.exit_code == 0
     assert "1 evidence IEA" in found.stdout
-    found = CliRunner().invoke(main, ["standards", path, "--exclude-evidence", "IEAA"])
+    found = run_cli("standards", path, "--exclude-evidence", "IEAA")
     assert found.exit_code == 1
     assert "Did you mean 'IEA'?" in found.stderr
 
@@ -348,7 +347,7 @@ def files(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> tuple[str, dict[str, object]]:
-    found = CliRunner().invoke(main, ["benchmark", *map(str, arguments)])
+    found = run_cli("benchmark", *arguments)
     assert found.exit_code == 0, found.stderr
     folder = next(Path(str(a)) for a in arguments if str(a).endswith("results"))
     return found.stdout, json.loads((folder / "scores.json").read_text())

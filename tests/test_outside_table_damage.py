@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.profiles.fitting import TransformSettings
 from deeploc_tf.profiles.profile import ProfileSettings, profile
 from deeploc_tf.profiles.tables import (
@@ -127,7 +126,7 @@ def test_a_hole_of_zeros_in_hdf5_is_refused_by_every_reader(size: int, tmp_path:
     for read in (as_a_whole, by_row_readers):
         with pytest.raises(ValueError, match=r"hole\.h5"):
             read(hole)
-    done = CliRunner().invoke(main, ["profile", str(hole), str(tmp_path / "p.h5")])
+    done = run_cli("profile", hole, tmp_path / "p.h5")
     assert done.exit_code == 1
     assert "hole.h5" in done.output
     assert not (tmp_path / "p.h5").exists()
@@ -281,7 +280,7 @@ def test_every_command_refuses_a_table_with_a_changed_value(
     good, bad = f"good{suffix}", f"bad{suffix}"
     write_table(Path(good), table)
     exchange(Path(good), Path(bad), column)
-    done = CliRunner().invoke(main, [word.format(good=good, bad=bad) for word in words])
+    done = run_cli(*[word.format(good=good, bad=bad) for word in words])
     assert done.exit_code == 1, done.output
     assert bad in done.output
     assert done.output.startswith("Error: A table must be")

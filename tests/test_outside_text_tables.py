@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from shared import run_cli
 
 from deeploc_tf.benchmark.identifiers import read_identifiers
 from deeploc_tf.benchmark.standards import StandardError, read_standard
-from deeploc_tf.cli import main
 from deeploc_tf.ingest.labels import assign_labels
 from deeploc_tf.profiles.neighbors import read_space
 from deeploc_tf.profiles.reading import read_profiles
@@ -347,7 +346,7 @@ def test_a_count_of_crops_does_not_change_the_scores(tmp_path: Path) -> None:
     scores = []
     for name in ("plain", "counted"):
         words = [str(tmp_path / f"{name}.csv"), str(tmp_path / "s.gmt"), str(tmp_path / name)]
-        done = CliRunner().invoke(main, ["benchmark", *words])
+        done = run_cli("benchmark", *words)
         assert done.exit_code == 0, done.output
         scores.append(json.loads((tmp_path / name / "scores.json").read_text())["standards"]["s"])
     assert scores[0]["average_precision"] == scores[1]["average_precision"]

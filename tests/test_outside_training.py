@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf  # noqa: F401 - two logical CPUs must be there before its first use
-from click.testing import CliRunner, Result
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.models.views import window_size
@@ -34,10 +33,6 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 TINY = ("--width", "0.06", "--dense-units", "8,6", "--no-last-block", "--batch-size", "9")
 WriteScreen = Callable[..., Manifest]
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +80,7 @@ def test_fit_prints_what_the_network_sees_and_how_many_parameters_it_has(
 ) -> None:
     write_screen(tmp_path / "records", size=size)
     arguments = ("--width", "0.06", "--epochs", "0", "--batch-size", "4", *options)
-    result = run("fit", tmp_path / "records", tmp_path / "run", *arguments)
+    result = run_cli("fit", tmp_path / "records", tmp_path / "run", *arguments)
     assert result.exit_code == 0, result.output
     weights = load_trained(tmp_path / "run").model.trainable_weights
     parameters = sum(math.prod(weight.shape) for weight in weights)
@@ -284,7 +279,7 @@ def test_the_example_of_the_readme_learns_clearly_on_a_small_screen(tmp_path: Pa
         ("benchmark", profiles, screen / "standards" / "compartments.gmt", results),
     ]
     for command in commands:
-        result = run(*command)
+        result = run_cli(*command)
         assert result.exit_code == 0, result.output
         assert command[0] != "fit" or "Warning" not in result.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from shared import run_cli
 
 from deeploc_tf.benchmark.benchmark import Extent, benchmark
 from deeploc_tf.benchmark.cells import cell_scores
 from deeploc_tf.benchmark.standards import Standard
-from deeploc_tf.cli import main
 
 NAMES = [f"P{i:02}" for i in range(30)]
 FEATURES = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
@@ -109,7 +108,7 @@ def test_the_command_prints_and_draws_nulls(tmp_path: Path) -> None:
     (tmp_path / "hub.gmt").write_text("\n".join(lines))
     words = [tmp_path / "p.tsv", f"q={tmp_path / 'q.tsv'}", f"p={tmp_path / 'q.tsv'}", "-s"]
     words += [tmp_path / "hub.gmt", tmp_path / "r", "--draws", 3, "--shuffles", 1]
-    found = CliRunner().invoke(main, ["benchmark", *map(str, words)])
+    found = run_cli("benchmark", *words)
     assert found.exit_code == 0, found.stderr
     assert "one term" in found.stdout
     values = json.loads((tmp_path / "r" / "scores.json").read_text())

@@ -9,20 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from shared import run_cli
 
 import tfrecords
-from deeploc_tf.cli import main
 from deeploc_tf.pipeline.cell_pairs import Pairs, pair_columns
 from deeploc_tf.profiles.change import ChangeSettings, change
 from deeploc_tf.profiles.fitting import TransformSettings
 from deeploc_tf.profiles.profile import ProfileSettings, profile
 from deeploc_tf.profiles.tables import VectorTable, read_table, write_table
 from tfrecords.schema import Crop, Schema
-
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 def write_cells(path: Path, rows: list[dict[str, Any]], features: list[Any]) -> pd.DataFrame:
@@ -75,7 +70,9 @@ def test_errors_of_a_profile_are_of_the_images(
     cells = images(tmp_path / "cells.parquet", places)
     first, *_, last = places
     given = replicate.replace("plate", first).replace("field", last)
-    done = run("profile", tmp_path / "cells.parquet", tmp_path / "p.parquet", "--replicate", given)
+    done = run_cli(
+        "profile", tmp_path / "cells.parquet", tmp_path / "p.parquet", "--replicate", given
+    )
     assert done.exit_code == 0, done.output
     table = read_table(tmp_path / "p.parquet")
     assert set(table.metadata["num_replicates"]) == {len(cells) // 15}
@@ -113,7 +110,7 @@ def test_cells_without_a_field_are_no_replicate_and_counted(tmp_path: Path) -> N
     rows.loc[50:51, "protein"] = ""
     features = cells.filter(like="fc_2").to_numpy()
     write_cells(tmp_path / "some.h5", rows.to_dict("records"), list(features))
-    done = run("profile", tmp_path / "some.h5", tmp_path / "p.h5", "--replicate", "field")
+    done = run_cli("profile", tmp_path / "some.h5", tmp_path / "p.h5", "--replicate", "field")
     assert done.exit_code == 0, done.output
     assert "3 cells have no value of plate, field and were left out." in done.stderr
     assert "2 cells name no protein and were left out." in done.stderr
@@ -131,7 +128,7 @@ def test_cells_without_a_field_are_no_replicate_and_counted(tmp_path: Path) -> N
 def test_a_column_without_any_value_is_no_place(tmp_path: Path) -> None:
     """`predict` always writes `well`, also where no file has one."""
     cells = images(tmp_path / "cells.h5", {"well": [""], "field": ["1", "2"]})
-    done = run("profile", tmp_path / "cells.h5", tmp_path / "p.h5", "--replicate", "field")
+    done = run_cli("profile", tmp_path / "cells.h5", tmp_path / "p.h5", "--replicate", "field")
     assert done.exit_code == 0, done.output
     assert read_table(tmp_path / "p.h5").metadata["num_crops"].sum() == len(cells)
 
@@ -162,7 +159,7 @@ def screens(folder: Path, *, by_plate: bool) -> list[Path]:
 
 def test_fields_of_one_number_on_three_plates_are_three_replicates(tmp_path: Path) -> None:
     paths = screens(tmp_path, by_plate=True)
-    done = run("change", *paths, tmp_path / "changes.csv", "--replicate", "field")
+    done = run_cli("change", *paths, tmp_path / "changes.csv", "--replicate", "field")
     assert done.exit_code == 0, done.output
     assert "field means plate, field together" in done.stderr
     table = pd.read_csv(tmp_path / "changes.csv")
@@ -198,7 +195,7 @@ def test_values_with_a_slash_do_not_make_two_groups_one(tmp_path: Path) -> None:
         for i, (plate, field) in enumerate([("1/2", "3"), ("1", "2/3"), ("1", "4")])
     ]
     write_cells(tmp_path / "cells.h5", rows, list(np.eye(3)))
-    done = run("profile", tmp_path / "cells.h5", tmp_path / "p.h5", "--replicate", "field")
+    done = run_cli("profile", tmp_path / "cells.h5", tmp_path / "p.h5", "--replicate", "field")
     assert done.exit_code == 1
     assert "1/2/3" in done.stderr
 
@@ -209,7 +206,7 @@ def test_wells_and_fields_in_two_spellings_are_one(tmp_path: Path) -> None:
         for i, (well, field) in enumerate([("A1", "1"), ("A01", "01"), ("b2", "1"), ("B02", "1")])
     ]
     write_cells(tmp_path / "cells.h5", rows, list(np.eye(4)))
-    done = run("profile", tmp_path / "cells.h5", tmp_path / "p.h5", "--replicate", "field")
+    done = run_cli("profile", tmp_path / "cells.h5", tmp_path / "p.h5", "--replicate", "field")
     assert done.exit_code == 0, done.output
     assert read_table(tmp_path / "p.h5").metadata["num_replicates"].tolist() == [2]
     assert "'A1'" in done.stderr
@@ -301,7 +298,9 @@ def test_cells_are_scored_by_whole_fields_of_a_plate(group: str, tmp_path: Path)
     write_table(tmp_path / "p.h5", table, ["x", "y", "z"])
     (tmp_path / "s.gmt").write_text("one\tx\tA\tB\ntwo\tx\tC\tD\n")
     words = [tmp_path / "p.h5", tmp_path / "out", "--standard", tmp_path / "s.gmt"]
-    done = run("benchmark", *words, "--cells", tmp_path / "cells.h5", "--group", group, "--json")
+    done = run_cli(
+        "benchmark", *words, "--cells", tmp_path / "cells.h5", "--group", group, "--json"
+    )
     assert done.exit_code == 0, done.output
     (scores,) = json.loads(done.stdout)["cells"]
     assert scores["groups"] == 4

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from pathlib import Path
@@ -10,9 +11,8 @@ import pandas as pd
 import pytest
 import scipy.stats
 from change_calibration import NAMES, WIDTH, false_and_true, write_screens
-from click.testing import CliRunner
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.profiles.change import ChangeSettings, change
 from deeploc_tf.profiles.shift_test import discriminants, permuted_pseudo_f, pseudo_f, shifts
 from deeploc_tf.profiles.tables import VectorTable, read_table, write_table
@@ -199,8 +199,7 @@ def test_distance_is_the_length_of_the_move_in_cells_spread(tmp_path: Path) -> N
     assert table[table["protein"] >= "P012"]["distance"].median() < 0.5
 
 
-def run(*words: str) -> Any:
-    return CliRunner().invoke(main, ["change", *words])
+run = functools.partial(run_cli, "change")
 
 
 def test_the_command_writes_a_table_and_a_summary(tmp_path: Path, monkeypatch: Any) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.spatial.distance
-from click.testing import CliRunner
+from shared import run_cli
 from sklearn.neighbors import NearestNeighbors
 
-from deeploc_tf.cli import main
 from deeploc_tf.profiles.neighbors import nearest, read_space, search_space
 from deeploc_tf.profiles.tables import VectorTable, write_table
 
@@ -112,8 +112,7 @@ def write_profiles(path: Path) -> Any:
     return features
 
 
-def run(*words: str) -> Any:
-    return CliRunner().invoke(main, ["neighbors", *words])
+run = functools.partial(run_cli, "neighbors")
 
 
 def test_the_command_shows_similarities_and_shared_terms(tmp_path: Path, monkeypatch: Any) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from click.testing import CliRunner
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.profiles.by_protein import vectors_by_protein
 from deeploc_tf.profiles.fitting import TransformSettings
 from deeploc_tf.profiles.profile import ProfileSettings, profile
@@ -196,8 +196,7 @@ def test_a_protein_with_one_cell_is_that_cell_without_an_error(tmp_path: Path) -
     assert np.isnan(read_table(tmp_path / "p.low.h5").features).all()
 
 
-def run(*words: str) -> Any:
-    return CliRunner().invoke(main, ["profile", *words])
+run = functools.partial(run_cli, "profile")
 
 
 def test_the_command_fits_saves_and_applies(tmp_path: Path, monkeypatch: Any) -> None:

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.profiles.tables import (
     RowTable,
     VectorTable,
@@ -72,7 +71,7 @@ def profiles() -> VectorTable:
 
 
 def run(*words: object) -> str:
-    done = CliRunner().invoke(main, [str(word) for word in words])
+    done = run_cli(*words)
     assert done.exit_code == 0, done.output
     return done.stdout
 
@@ -202,7 +201,7 @@ def test_tables_of_cells_and_proteins_with_two_rows_are_no_profiles(
         ("twice", "'P01' and 'P01', which are one name"),
     ):
         words = ["benchmark", tmp_path / f"{name}{suffix}", tmp_path / "s.gmt", tmp_path / "r"]
-        done = CliRunner().invoke(main, [*map(str, words)])
+        done = run_cli(*words)
         assert (done.exit_code, message in done.output) == (1, True), done.output
         assert f"{name}{suffix}" in done.output
 

@@ -18,9 +18,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
-from click.testing import CliRunner
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import feature_extractor, inference_function
 from deeploc_tf.models.folding import fast_precision
@@ -389,7 +388,7 @@ def test_what_cannot_be_exported_is_refused_with_a_sentence_and_leaves_nothing(
     for of, to, layer, error, words in refusals:
         with pytest.raises(error, match=words):
             export(of, to, layer=layer)
-        result = CliRunner().invoke(main, ["export", str(of), str(to), "--layer", layer])
+        result = run_cli("export", of, to, "--layer", layer)
         assert result.exit_code == 1
         assert re.fullmatch(f"Error: .*{words}.*\n", result.stderr), result.stderr
         assert sorted(path.name for path in tmp_path.iterdir()) == there
@@ -398,7 +397,7 @@ def test_what_cannot_be_exported_is_refused_with_a_sentence_and_leaves_nothing(
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a folder that nobody may write")
 def test_an_output_that_cannot_be_written_is_a_sentence_that_names_it(run: Path) -> None:
     # for root as well: folders cannot be made in sysfs
-    result = CliRunner().invoke(main, ["export", str(run), "/sys/kernel/model"])
+    result = run_cli("export", run, "/sys/kernel/model")
     assert result.exit_code == 1
     assert re.fullmatch(r"Error: .+: /sys/kernel/model\.partial-\d+\n", result.stderr)
 
@@ -406,7 +405,7 @@ def test_an_output_that_cannot_be_written_is_a_sentence_that_names_it(run: Path)
 def test_the_command_says_what_it_wrote(run: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     options = ["--layer", "conv_5", "--test-time", "crops"]
-    result = CliRunner().invoke(main, ["export", str(run), str(model), *options])
+    result = run_cli("export", run, model, *options)
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{model}/1: serving_default, classify, embed, serialized, describe\n"
     assert sorted(path.name for path in model.iterdir()) == ["1", "README.md"]

@@ -15,10 +15,9 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 import tifffile
-from click.testing import CliRunner
+from shared import run_cli
 
 from deeploc_tf import read_table
-from deeploc_tf.cli import main
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.serving.export import export
 from deeploc_tf.serving.inputs import Columns
@@ -183,7 +182,7 @@ def test_the_command_takes_several_folders(golden: Path, tmp_path: Path) -> None
     plates = [write_fields(tmp_path / name, ("A01",)) for name in ("plate_1", "plate_2")]
     out = tmp_path / "out"
     arguments = ["predict", str(golden), *map(str, plates), str(out), *OPTIONS, "--embedding"]
-    result = CliRunner().invoke(main, arguments)
+    result = run_cli(*arguments)
     assert result.exit_code == 0, result.output
     assert f"{out}: 16 cells" in result.stdout
     assert "cell is at the border of its field" in result.stdout
@@ -195,10 +194,10 @@ def test_the_command_takes_several_folders(golden: Path, tmp_path: Path) -> None
     assert wells["folder"].tolist() == ["plate_1", "plate_2"]
     np.testing.assert_allclose(cells["confidence"][:8], cells["confidence"][8:], atol=1e-6)
 
-    again = CliRunner().invoke(main, arguments)
+    again = run_cli(*arguments)
     assert again.exit_code == 1
     assert "must not exist yet" in again.stderr
-    no_cells = CliRunner().invoke(main, [*arguments[:3], str(tmp_path / "new"), *OPTIONS[:2]])
+    no_cells = run_cli(*arguments[:3], tmp_path / "new", *OPTIONS[:2])
     assert no_cells.exit_code == 2
     assert "--label-image" in no_cells.stderr
 

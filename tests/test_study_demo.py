@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from shared import run_cli
 
 from deeploc_tf.benchmark.average_precision import PrecisionRecallCurve
 from deeploc_tf.benchmark.benchmark import StandardScores
@@ -107,10 +106,9 @@ def test_chance_is_what_shuffled_proteins_score_and_three_deviations() -> None:
 def test_without_matplotlib_the_command_stops_before_it_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from deeploc_tf.cli import main
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    result = CliRunner().invoke(main, ["demo", os.fspath(tmp_path / "demo")])
+    result = run_cli("demo", tmp_path / "demo")
     assert result.exit_code == 1
     assert "pip install 'deeploc-tf[report]'" in result.output
     assert not list(tmp_path.iterdir())

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.study.config import StudyConfigError
 from deeploc_tf.study.study import Study, study
@@ -231,9 +230,7 @@ def test_a_missing_extra_is_told_with_its_line_before_anything_begins(
 ) -> None:
     text = f"data: {{kind: simulated}}\nmethods: {{one: {method}}}\n"
     monkeypatch.setitem(sys.modules, module, None)
-    result = CliRunner().invoke(
-        main, ["study", str(written(tmp_path, text)), str(tmp_path / "OUT")]
-    )
+    result = run_cli("study", written(tmp_path, text), tmp_path / "OUT")
     assert result.exit_code == 1
     assert line in result.output
     assert not (tmp_path / "OUT").exists()
@@ -241,7 +238,7 @@ def test_a_missing_extra_is_told_with_its_line_before_anything_begins(
 
 def test_a_wrong_file_is_told_by_the_command(tmp_path: Path) -> None:
     path = written(tmp_path, TINY.replace("methods:", "mthods:"))
-    result = CliRunner().invoke(main, ["study", str(path), str(tmp_path / "OUT")])
+    result = run_cli("study", path, tmp_path / "OUT")
     assert result.exit_code == 1
     assert "Did you mean 'methods'?" in result.output
     assert not (tmp_path / "OUT").exists()

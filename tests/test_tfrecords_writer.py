@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from shared import contents, names
 
 import tfrecords.batches
 import tfrecords.plan
@@ -33,14 +34,6 @@ from tfrecords.sharding import order_hash
 from tfrecords.writer import Entry
 
 Change = Callable[[list[Crop]], list[Crop]]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def keys_on_disk(folder: Path, split: str) -> list[str]:

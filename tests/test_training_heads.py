@@ -11,10 +11,9 @@ import pandas as pd
 import pydantic
 import pytest
 import tensorflow as tf
-from click.testing import CliRunner
+from shared import run_cli
 
 import tfrecords
-from deeploc_tf.cli import main
 from deeploc_tf.models import addons
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import inference_function
@@ -305,11 +304,11 @@ def test_crops_of_other_proteins_are_left_out_and_told(
 
 def test_the_command_line_shows_heads(records: Path, both: Path, tmp_path: Path) -> None:
     arguments = ["evaluate", str(both), str(records), "--quiet"]
-    several = CliRunner().invoke(main, arguments)
+    several = run_cli(*arguments)
     assert several.exit_code == 0, several.output
     lines = [line.split() for line in several.stdout.splitlines()]
     assert [line[0] for line in lines if line][1:4] == ["model", "macro-AP", "all"]
-    proteins = CliRunner().invoke(main, [*arguments, str(tmp_path / "r"), "--head", "protein"])
+    proteins = run_cli(*arguments, tmp_path / "r", "--head", "protein")
     assert proteins.exit_code == 0, proteins.output
     assert "always 'P0'" in proteins.stdout
     assert not (tmp_path / "r" / "confusion.png").exists()

@@ -16,10 +16,9 @@ import numpy as np
 import pandas as pd
 import pydantic
 import pytest
-from click.testing import CliRunner, Result
+from shared import run_cli
 
 import tfrecords
-from deeploc_tf.cli import main
 from deeploc_tf.embedding.embed import embed
 from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.models.trained import load_model, load_trained
@@ -73,10 +72,6 @@ def write(
         folder, schema, entries, crops, group_by=("field",), shard_bytes=6 * SIDE * SIDE * 4
     )
     return folder
-
-
-def command(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def digest(run: Path) -> str:
@@ -269,7 +264,7 @@ def test_what_tells_no_classes_is_neither_exported_nor_evaluated(
     with pytest.raises(SchemaError, match=r"tells no classes.*deeploc-tf embed"):
         export(finished.run, tmp_path / "served")
     assert not (tmp_path / "served").exists()
-    result = command("evaluate", finished.run, records, tmp_path / "evaluation")
+    result = run_cli("evaluate", finished.run, records, tmp_path / "evaluation")
     assert result.exit_code == 1
     assert "tells no classes" in result.stderr
 
@@ -383,7 +378,7 @@ def test_other_settings_do_not_go_on(finished: Finished, records: Path) -> None:
 
 def test_the_command_trains_and_prints(records: Path, tmp_path: Path) -> None:
     few = ["--method", "inpainting", "--width", "0.03", "--batch-size", "8", "--epochs", "1"]
-    result = command("fit", records, tmp_path / "run", *few, "--min-cells", "3")
+    result = run_cli("fit", records, tmp_path / "run", *few, "--min-cells", "3")
     assert result.exit_code == 0, result.output
     assert "38 pairs of cells of one protein, field, in 6 groups." in result.stderr
     assert "Epoch 1 of 1: loss" in result.stderr
@@ -391,10 +386,10 @@ def test_the_command_trains_and_prints(records: Path, tmp_path: Path) -> None:
     assert "test: 19 pairs, loss" in result.stdout
     stored = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     assert (stored["learning_rate"], stored["optimizer"]) == (1e-4, "adam")
-    result = command("fit", records, tmp_path / "other", *few)
+    result = run_cli("fit", records, tmp_path / "other", *few)
     assert result.exit_code == 1
     assert "min_cells=30" in result.stderr
-    result = command("fit", records, tmp_path / "other", *few, "--dropout", "0.5")
+    result = run_cli("fit", records, tmp_path / "other", *few, "--dropout", "0.5")
     assert result.exit_code == 2
     assert "dropout=0.5" in result.stderr
     assert not (tmp_path / "other").exists()

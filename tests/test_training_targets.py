@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from click.testing import CliRunner
+from shared import run_cli
 
 import tfrecords
-from deeploc_tf.cli import main
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.models.trained import load_trained
@@ -189,7 +188,7 @@ def test_what_cannot_be_told_is_refused_before_a_folder_is_made(
 
 def test_the_command_line_says_why_it_refuses(screen: Path, tmp_path: Path) -> None:
     arguments = ["fit", str(screen), str(tmp_path / "run"), "--loss", "focal"]
-    result = CliRunner().invoke(main, [*arguments, "--label-smoothing", "0.1"])
+    result = run_cli(*arguments, "--label-smoothing", "0.1")
     assert result.exit_code == 2
     assert "focal loss takes no label smoothing" in result.output
     assert "Received: --" not in result.output
@@ -199,7 +198,7 @@ def test_the_command_line_says_why_it_refuses(screen: Path, tmp_path: Path) -> N
 def test_the_command_line_shows_the_metrics_of_several_labels(bars: Path, tmp_path: Path) -> None:
     arguments = ["--width", "0.1", "--dense-units", "8,6", "--epochs", "1", "--batch-size", "8"]
     arguments += ["--crop-size", "12"]
-    result = CliRunner().invoke(main, ["fit", str(bars), str(tmp_path / "run"), *arguments])
+    result = run_cli("fit", bars, tmp_path / "run", *arguments)
     assert result.exit_code == 0, result.output
     assert "64 crops of 2 labels: lying 48, upright 32." in result.stderr
     assert "validation macro ap" in result.stderr

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from shared import run_cli
 
-from deeploc_tf.cli import main
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.training.classification import build_model
 from deeploc_tf.training.config import FitConfig
@@ -184,7 +183,7 @@ def test_the_command_line_transfers(first: Path, second: Path, tmp_path: Path) -
         *("--width", "0.06", "--dense-units", "8,6", "--crop-size", "12", "--batch-size", "8"),
         *("--epochs", "1", "--quiet"),
     ]  # fmt: skip
-    done = CliRunner().invoke(main, arguments)
+    done = run_cli(*arguments)
     assert done.exit_code == 0, done.output
     before, after = weights_of(first), weights_of(tmp_path / "run")
     assert same(after["conv_8_conv"], before["conv_8_conv"])
