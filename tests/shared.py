@@ -7,15 +7,38 @@ TensorFlow before it is called.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from click.testing import CliRunner, Result
 
 from deeploc_tf.cli import main
+from deeploc_tf.training.config import FitConfig
+
+TINY_OPTIONS = (
+    *("--width", "0.06", "--dense-units", "8,6", "--crop-size", "8", "--batch-size", "4"),
+    *("--epochs", "2", "--warmup-epochs", "1"),
+)
+"""Options of `deeploc-tf fit` for a training of seconds on crops of 10 pixels."""
 
 
 def run_cli(*words: object) -> Result:
     """What `deeploc-tf` with these words prints and returns, run in this process."""
     return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def tiny_fit(**changes: Any) -> FitConfig:
+    """Settings for a training of seconds on crops of 16 to 20 pixels, with these changes."""
+    tiny: dict[str, Any] = {
+        "width": 0.06,
+        "dense_units": (8, 6),
+        "crop_size": 12,
+        "epochs": 2,
+        "batch_size": 9,
+        "warmup_epochs": 1,
+        "learning_rate": 0.02,
+        "ema_momentum": 0.5,
+    }
+    return FitConfig(**{**tiny, **changes})
 
 
 def contents(folder: Path) -> dict[str, bytes]:

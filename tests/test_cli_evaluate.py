@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import tensorflow as tf  # noqa: F401 - two logical CPUs must be there before its first use
-from shared import run_cli
+from shared import TINY_OPTIONS, run_cli
 
 from deeploc_tf.report.calibration import reliability_diagram
 from tfrecords.manifest import Manifest
@@ -33,8 +33,7 @@ def trained(write_screen: Callable[..., Manifest], tmp_path_factory: Any) -> Pat
     folder: Path = tmp_path_factory.mktemp("cli_evaluate")
     write_screen(folder / "records", {"train": (4, 4, 4), "test": (3, 2, 2)}, size=10)
     done = run_cli(
-        *("fit", folder / "records", folder / "run", "--width", "0.06", "--dense-units", "8,6"),
-        *("--crop-size", "8", "--batch-size", "4", "--epochs", "1"),
+        *("fit", folder / "records", folder / "run", *TINY_OPTIONS, "--epochs", "1"),
         *("--warmup-epochs", "0", "--augmentation", "none", "--quiet"),
     )
     assert done.exit_code == 0, done.output

@@ -14,15 +14,10 @@ from typing import Any
 import pytest
 import tensorflow as tf  # noqa: F401 - two logical CPUs must be there before its first use
 from click.testing import Result
-from shared import run_cli
+from shared import TINY_OPTIONS, run_cli
 
 from deeploc_tf.profiles.tables import read_table
 from tfrecords.manifest import Manifest
-
-TINY = [
-    "--width", "0.06", "--dense-units", "8,6", "--crop-size", "8", "--batch-size", "4",
-    "--epochs", "2", "--warmup-epochs", "1",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +30,7 @@ def records(write_screen: Callable[..., Manifest], tmp_path_factory: Any) -> Pat
 @pytest.fixture(scope="module")
 def trained(records: Path, tmp_path_factory: Any) -> tuple[Path, Result]:
     folder: Path = tmp_path_factory.mktemp("cli") / "run"
-    return folder, run_cli("fit", records, folder, *TINY)
+    return folder, run_cli("fit", records, folder, *TINY_OPTIONS)
 
 
 @pytest.mark.slow
@@ -48,7 +43,7 @@ def test_the_story_from_crops_to_vectors(write_crops: Callable[..., Path], tmp_p
         "--test", "field=4", "--validation", "field=3",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    result = run_cli("fit", records, folder, *TINY, "--no-test")
+    result = run_cli("fit", records, folder, *TINY_OPTIONS, "--no-test")
     assert result.exit_code == 0, result.output
     assert "validation: 4 crops" in result.stdout
     assert "test: " not in result.stdout
@@ -77,7 +72,7 @@ def test_json_is_json_and_a_finished_run_is_not_trained_again(
     trained: tuple[Path, Result], records: Path
 ) -> None:
     folder, _ = trained
-    result = run_cli("fit", records, folder, *TINY, "--json")
+    result = run_cli("fit", records, folder, *TINY_OPTIONS, "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout) == json.loads((folder / "metrics.json").read_text())
     assert "is finished" in result.stderr
@@ -86,7 +81,7 @@ def test_json_is_json_and_a_finished_run_is_not_trained_again(
 def test_other_settings_are_refused_with_their_names(
     trained: tuple[Path, Result], records: Path
 ) -> None:
-    result = run_cli("fit", records, trained[0], *TINY, "--dropout", "0.1")
+    result = run_cli("fit", records, trained[0], *TINY_OPTIONS, "--dropout", "0.1")
     assert result.exit_code == 1
     assert "dropout=0.1 (was 0.3)" in result.stderr
     assert result.stdout == ""
@@ -99,7 +94,7 @@ def test_an_interrupted_fit_says_that_it_goes_on(
     shutil.copytree(trained[0], folder)
     for name in ("model.keras", "metrics.json", "checkpoint/epoch-00002-step-0000000.npz"):
         (folder / name).unlink()
-    result = run_cli("fit", records, folder, *TINY, "--quiet")
+    result = run_cli("fit", records, folder, *TINY_OPTIONS, "--quiet")
     assert result.exit_code == 0, result.output
     assert "Going on after epoch 1 of 2." in result.stderr
     assert "Epoch 2 of 2" not in result.stderr
@@ -132,10 +127,10 @@ def test_a_sentence_and_1_for_what_is_not_there(
     run_folder, output = trained[0], tmp_path / "cells.h5"
     for arguments in (
         ("fit", tmp_path / "missing", tmp_path / "run"),
-        ("fit", records, tmp_path / "run", *TINY, "--device", "gpu:7"),
-        ("fit", records, tmp_path / "run", *TINY, "--mask"),
-        ("fit", records, tmp_path / "run", *TINY, "--crop-size", "11"),
-        ("fit", records, tmp_path / "run", *TINY, "--batch-size", "400"),
+        ("fit", records, tmp_path / "run", *TINY_OPTIONS, "--device", "gpu:7"),
+        ("fit", records, tmp_path / "run", *TINY_OPTIONS, "--mask"),
+        ("fit", records, tmp_path / "run", *TINY_OPTIONS, "--crop-size", "11"),
+        ("fit", records, tmp_path / "run", *TINY_OPTIONS, "--batch-size", "400"),
         ("embed", tmp_path / "missing", records, output),
         ("embed", run_folder, tmp_path / "missing", output),
         ("embed", run_folder, records, tmp_path / "cells.txt"),
@@ -172,7 +167,7 @@ def test_a_shell_sees_nothing_but_json_on_stdout(
     trained: tuple[Path, Result], records: Path
 ) -> None:
     process = subprocess.run(
-        [sys.executable, "-m", "deeploc_tf", "fit", str(records), str(trained[0]), *TINY, "--json"],
+        [sys.executable, "-m", "deeploc_tf", "fit", records, trained[0], *TINY_OPTIONS, "--json"],
         capture_output=True,
         text=True,
         check=False,

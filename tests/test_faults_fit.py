@@ -17,19 +17,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from shared import contents
+from shared import contents, tiny_fit
 
 from deeploc_tf.models.trained import load_trained
-from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from deeploc_tf.training.state import NotFiniteError, TrainingStoppedError
 from tfrecords.errors import RecordsError
 from tfrecords.manifest import Manifest
 
-CONFIG = FitConfig(
-    width=0.06, dense_units=(8, 6), last_block=False, crop_size=0, augmentation="orientations",
-    epochs=2, batch_size=9, warmup_epochs=1, ema_momentum=0.5,
-)  # fmt: skip
+CONFIG = tiny_fit(last_block=False, crop_size=0, augmentation="orientations")
 
 
 @pytest.fixture(scope="module")
@@ -166,9 +162,7 @@ def test_a_preempted_job_saves_its_state_and_goes_on(records: Path, tmp_path: Pa
     assert epoch >= 1
     done = epoch * 3 + step
     again: list[int] = []
-    config = FitConfig(
-        width=0.06, dense_units=(8, 6), crop_size=0, epochs=200, batch_size=9, patience=1000
-    )
+    config = tiny_fit(crop_size=0, epochs=200, patience=1000)
     with pytest.raises(TrainingStoppedError):
         fit(
             records,

@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import pytest
+from shared import contents
 
 import tfrecords.publishing
 import tfrecords.workspace
@@ -131,13 +132,6 @@ def in_child(run: Callable[[], None]) -> int:
         traceback.print_exc()
         os._exit(2)
     os._exit(0)
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """Digest-like: every file by name, as text that JSON and `==` take."""
-    if not folder.exists():
-        return {}
-    return {path.name: path.read_bytes().hex() for path in sorted(folder.iterdir())}
 
 
 def count_operations(home: Path, output: Path, overwrite: bool) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from shared import run_cli
+from shared import run_cli, tiny_fit
 from tensorflow.python.eager import context
 
 from deeploc_tf.serving.export import export
@@ -21,9 +21,7 @@ from deeploc_tf.training.evaluate import evaluate
 from deeploc_tf.training.fit import fit
 from tfrecords.manifest import Manifest
 
-CONFIG = FitConfig(
-    width=0.06, dense_units=(8, 6), last_block=False, crop_size=0, epochs=1, batch_size=9
-)
+CONFIG = tiny_fit(last_block=False, crop_size=0, epochs=1)
 INPAINTING = FitConfig(
     method="inpainting", width=0.05, min_cells=2, pair_by=("protein",), epochs=1, batch_size=8
 )

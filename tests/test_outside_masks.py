@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
+from shared import tiny_fit
 
 from deeploc_tf.embedding.embed import embed
 from deeploc_tf.features.crops import CropBatch
@@ -24,7 +25,6 @@ from deeploc_tf.models.trained import load_model
 from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.serving.export import export
 from deeploc_tf.serving.open_model import open_model
-from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.evaluate import evaluate
 from deeploc_tf.training.fit import fit
 from tfrecords.errors import RecordsError
@@ -178,10 +178,7 @@ def screens(tmp_path_factory: pytest.TempPathFactory) -> Screens:
     )
 
 
-CONFIG = FitConfig(
-    epochs=2, batch_size=8, width=0.05, dense_units=(6, 5), crop_size=12, mask=True,
-    normalization="min-max", augmentation="rotations", precision="float32",
-)  # fmt: skip
+CONFIG = tiny_fit(mask=True, normalization="min-max", augmentation="rotations", precision="float32")
 
 
 @pytest.fixture(scope="module")

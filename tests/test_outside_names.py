@@ -19,7 +19,7 @@ import tensorflow as tf  # noqa: F401 - two logical CPUs must be there before it
 from click.testing import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shared import run_cli
+from shared import TINY_OPTIONS, run_cli
 
 from deeploc_tf.ingest import (
     RecordsPlan,
@@ -642,10 +642,7 @@ def test_every_form_is_one_of_its_own_form() -> None:
 
 # Splits of records that were written elsewhere, and of commands
 
-TINY = [
-    "--width", "0.06", "--dense-units", "8,6", "--crop-size", "8", "--batch-size", "4",
-    "--epochs", "2", "--warmup-epochs", "1", "--quiet",
-]  # fmt: skip
+TINY = (*TINY_OPTIONS, "--quiet")
 SIZES = {"train": (4, 4, 4), "validation": (2, 2, 2), "test": (3, 2, 2)}
 
 

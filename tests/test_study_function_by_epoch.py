@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from shared import tiny_fit
 
 from deeploc_tf.benchmark.benchmark import benchmark
 from deeploc_tf.benchmark.standards import Standard
@@ -16,14 +17,11 @@ from deeploc_tf.models.trained import load_trained
 from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.report.function_curves import function_curves
 from deeploc_tf.study.function_by_epoch import FunctionByEpoch
-from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from deeploc_tf.training.state import TrainingStoppedError
 from tfrecords.manifest import Manifest
 
-CONFIG = FitConfig(
-    width=0.1, dense_units=(16, 16), crop_size=12, epochs=3, batch_size=9, warmup_epochs=1
-)
+CONFIG = tiny_fit(width=0.1, dense_units=(16, 16), epochs=3)
 STANDARDS = [
     Standard("pairs", {"even": frozenset({"AAC0", "AAC2"}), "odd": frozenset({"AAC1", "AAC3"})}),
     Standard("others", {"low": frozenset({"AAC0", "AAC1"})} | {"x": frozenset({"AAC1", "AAC2"})}),

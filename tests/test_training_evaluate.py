@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics
+from shared import tiny_fit
 
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.trained import TrainedModel
 from deeploc_tf.models.views import views
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.training.calibration import expected_calibration_error, reliability
-from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.evaluate import evaluate
 from deeploc_tf.training.fit import fit
 from deeploc_tf.training.predictions import Predictions, Question, predict
@@ -46,10 +46,7 @@ def screen(write_screen: WriteScreen, tmp_path_factory: Any) -> tuple[Path, Path
     """Records and a run on them."""
     folder: Path = tmp_path_factory.mktemp("evaluate")
     write_screen(folder / "records")
-    config = FitConfig(
-        **TINY, crop_size=16, epochs=8, batch_size=9, augmentation="none", warmup_epochs=1,
-        learning_rate=1e-2, ema_momentum=0.5, dropout=0,
-    )  # fmt: skip
+    config = tiny_fit(crop_size=16, epochs=8, augmentation="none", learning_rate=0.01, dropout=0)
     fit(folder / "records", folder / "run", config)
     return folder / "records", folder / "run"
 

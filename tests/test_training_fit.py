@@ -14,31 +14,19 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from shared import tiny_fit
 
 from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.training.classification import build_model
-from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from tfrecords.errors import DamagedRecordsError, OutputExistsError, RecordsError, SplitError
 from tfrecords.manifest import Manifest
 
 # All that is random is on: a restart must draw what an uninterrupted training draws.
-CONFIG = FitConfig(
-    width=0.06,
-    dense_units=(8, 6),
-    crop_size=12,
-    augmentation="rotations",
-    dropout=0.3,
-    mask=True,
-    epochs=4,
-    batch_size=9,
-    warmup_epochs=1,
-    ema_momentum=0.5,
-    learning_rate=0.02,
-    label_smoothing=0.1,
-    seed=3,
+CONFIG = tiny_fit(
+    augmentation="rotations", dropout=0.3, mask=True, epochs=4, label_smoothing=0.1, seed=3
 )
 NAMES = ["cytoplasm", "mitochondrion", "nucleus"]
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pydantic
 import pytest
 import tensorflow as tf
-from shared import run_cli
+from shared import run_cli, tiny_fit
 
 import tfrecords
 from deeploc_tf.models import addons
@@ -30,19 +30,7 @@ from deeploc_tf.training.run_folder import open_run
 from tfrecords.errors import SplitError
 from tfrecords.schema import Crop, Schema
 
-CONFIG = FitConfig(
-    width=0.1,
-    dense_units=(8, 6),
-    crop_size=12,
-    augmentation="none",
-    dropout=0.1,
-    epochs=10,
-    batch_size=8,
-    warmup_epochs=1,
-    ema_momentum=0.5,
-    learning_rate=0.02,
-    seed=4,
-)
+CONFIG = tiny_fit(width=0.1, augmentation="none", dropout=0.1, epochs=10, batch_size=8, seed=4)
 LABELS = ("lying", "upright")
 PROTEINS = ("P0", "P1", "P2")
 IMAGES = {"P0": ((0,), 1), "P1": ((0, 1), 1), "P2": ((1,), 1)}  # what a protein's cells look like

@@ -18,27 +18,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from shared import tiny_fit
 
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.training import fit as fit_module
-from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from tfrecords.manifest import Manifest
 
 KILLS = int(os.environ.get("DEEPLOC_TF_KILLS", "3"))
-CONFIG = FitConfig(
-    width=0.06,
-    dense_units=(8, 6),
-    crop_size=12,
-    dropout=0.3,
-    epochs=max(8, 2 * KILLS),
-    batch_size=9,
-    warmup_epochs=1,
-    ema_momentum=0.5,
-    learning_rate=0.02,
-    patience=1000,  # so that the best epoch's weights are kept as well
-    seed=5,
-)
+# with this patience the best epoch's weights are kept as well
+CONFIG = tiny_fit(dropout=0.3, epochs=max(8, 2 * KILLS), patience=1000, seed=5)
 STEPS = CONFIG.epochs * 3
 
 # Killed some milliseconds after a step, or (delay -1) while its checkpoint is written.

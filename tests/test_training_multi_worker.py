@@ -15,26 +15,17 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from shared import tiny_fit
 
 from deeploc_tf.models.trained import load_trained
-from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from deeploc_tf.training.multi_worker import Worker, folder_of_this_worker, this_worker
 from tfrecords.manifest import Manifest
 
 ADDONS = keras.__version__.startswith("2.")
 # Nothing random: each replica draws numbers of its own, which one device cannot repeat.
-CONFIG = FitConfig(
-    width=0.06,
-    dense_units=(8, 6),
-    crop_size=0,
-    augmentation="none",
-    dropout=0.0,
-    epochs=3,
-    batch_size=8,
-    warmup_epochs=1,
-    learning_rate=1e-3,
-    ema_momentum=0.5,
+CONFIG = tiny_fit(
+    crop_size=0, augmentation="none", dropout=0.0, epochs=3, batch_size=8, learning_rate=1e-3
 )
 WORKER = """
 import logging, os, sys, time

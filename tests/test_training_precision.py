@@ -8,21 +8,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from shared import tiny_fit
 
 from deeploc_tf.models import hardware
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.inpainting import PairedCellInpainting
 from deeploc_tf.models.trained import load_trained
-from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from deeploc_tf.training.precision import computing_in, resolve_precision
 from deeploc_tf.training.state import TrainingStoppedError
 from tfrecords.manifest import Manifest
 
-CONFIG = FitConfig(
-    width=0.1, dense_units=(8, 6), crop_size=12, epochs=2, batch_size=9, warmup_epochs=1,
-    ema_momentum=0.5, learning_rate=0.02, precision="bfloat16",
-)  # fmt: skip
+CONFIG = tiny_fit(width=0.1, precision="bfloat16")
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from shared import tiny_fit
 
 from deeploc_tf.models import deeploc
 from deeploc_tf.models.augmentation import RandomCrop
@@ -25,7 +26,7 @@ from tfrecords.manifest import Manifest, read_manifest
 
 # Nothing random: each replica draws numbers of its own, which one device cannot repeat. Not too
 # small either: batch normalization over a few crops makes much of a little.
-CONFIG = FitConfig(
+CONFIG = tiny_fit(
     width=0.12,
     dense_units=(32, 16),
     crop_size=0,
@@ -33,10 +34,8 @@ CONFIG = FitConfig(
     dropout=0.0,
     epochs=21,
     batch_size=24,
-    warmup_epochs=1,
     optimizer="sgd",
     learning_rate=0.005,
-    ema_momentum=0.5,
 )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from shared import run_cli
+from shared import run_cli, tiny_fit
 
 import tfrecords
 from deeploc_tf.models.deeploc import DeepLoc
@@ -27,19 +27,7 @@ from tfrecords.errors import SplitError
 from tfrecords.manifest import Manifest, read_manifest
 from tfrecords.schema import Crop, Schema
 
-CONFIG = FitConfig(
-    width=0.1,
-    dense_units=(8, 6),
-    crop_size=12,
-    augmentation="flips",
-    dropout=0.1,
-    epochs=2,
-    batch_size=8,
-    warmup_epochs=1,
-    ema_momentum=0.5,
-    learning_rate=0.02,
-    seed=4,
-)
+CONFIG = tiny_fit(width=0.1, augmentation="flips", dropout=0.1, batch_size=8, seed=4)
 
 
 @pytest.fixture(scope="module")

@@ -11,29 +11,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from shared import tiny_fit
 
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import feature_extractor
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.training import tensorboard
-from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from tfrecords.manifest import Manifest
 
-CONFIG = FitConfig(
-    width=0.06,
-    dense_units=(8, 6),
-    crop_size=12,
-    augmentation="orientations",
-    dropout=0.3,
-    epochs=2,
-    batch_size=9,
-    warmup_epochs=0,
-    learning_rate=0.02,
-    ema_momentum=0.5,
-    mask=True,
-)
+CONFIG = tiny_fit(augmentation="orientations", dropout=0.3, warmup_epochs=0, mask=True)
 
 
 class Looks(keras.callbacks.Callback):

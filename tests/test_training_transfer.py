@@ -10,29 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from shared import run_cli
+from shared import run_cli, tiny_fit
 
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.training.classification import build_model
-from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from deeploc_tf.training.state import TrainingStoppedError
 from deeploc_tf.training.transfer import freeze, take_weights
 from tfrecords.errors import RecordsError, SchemaError
 from tfrecords.manifest import Manifest, read_manifest
 
-CONFIG = FitConfig(
-    width=0.06,
-    dense_units=(8, 6),
-    crop_size=12,
-    augmentation="orientations",
-    dropout=0.3,
-    epochs=2,
-    batch_size=9,
-    warmup_epochs=0,
-    ema_momentum=0.5,
-    learning_rate=0.02,
-)
+CONFIG = tiny_fit(augmentation="orientations", dropout=0.3, warmup_epochs=0)
 FOUR = ("bud", "cytoplasm", "mitochondrion", "nucleus")
 
 
