@@ -204,9 +204,10 @@ def test_a_resample_is_the_score_with_weights_of_pairs(seed: int, levels: int, c
     shared = shared_of(generator)
     weights = intervals.resampled_weights(COUNT, 3, generator)
     matrix = cast("np.ndarray[Any, Any]", similarities.matrix)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(intervals, "_CHUNK", chunk)  # runs of ties go over the edges of chunks
-        found = intervals.resampled_average_precisions(similarities, shared, weights)
+    # runs of ties go over the edges of chunks
+    found = intervals.resampled_average_precisions(
+        similarities, shared, weights, pairs_at_once=chunk
+    )
     assert found is not None
     rows, columns = np.triu_indices(COUNT, 1)
     for value, weight in zip(found, weights, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import itertools
 import textwrap
@@ -147,12 +148,9 @@ def test_identical_profiles_score_prevalence(kind: Kind, count: int) -> None:
     assert numbers["mean_auroc"] == 0.5
 
 
-def test_equal_profiles_tie_also_where_no_matrix_is_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("deeploc_tf.benchmark.similarity._LARGEST_MATRIX", 10)
+def test_equal_profiles_tie_also_where_no_matrix_is_kept() -> None:
     same = np.repeat(np.random.default_rng(0).normal(size=(1, 512)), 700, axis=0)
-    similarities = similarities_of(same.astype(np.float32))
+    similarities = similarities_of(same.astype(np.float32), largest_matrix=10)
     assert similarities.matrix is None
     assert len(np.unique(similarities.block(slice(0, 300), slice(0, None)))) == 1
 
@@ -212,13 +210,10 @@ def test_ties_are_decided_against_us_and_a_reversed_rule_is_seen(
 # 51: more proteins than a matrix of all pairs would have room for
 
 
-def test_a_bound_of_memory_holds_and_changes_no_number(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("deeploc_tf.benchmark.similarity._LARGEST_MATRIX", 10)
-    monkeypatch.setattr(pooled, "_BLOCK", 32)
+def test_a_bound_of_memory_holds_and_changes_no_number() -> None:
     count, bound = 3600, 16_000_000
-    similarities = similarities_of(vectors(0, count))
+    without_matrix = similarities_of(vectors(0, count), largest_matrix=10)
+    similarities = dataclasses.replace(without_matrix, rows_at_once=32)
     same = scipy.sparse.kron(scipy.sparse.eye(count // 6), np.ones((6, 6)), "csr")
     shared = (same - scipy.sparse.eye(count)).astype(bool).tocsr()
     shared.eliminate_zeros()

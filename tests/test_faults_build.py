@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import functools
 import json
 import os
 import signal
@@ -49,19 +50,16 @@ BAD_KEY = "AAH1/AAH1_2_rfp_1"
 GOOD = "AAH1/AAH1_1_rfp_1_gfp.tif"
 SLOW = """
 import os, sys, time
-import tfrecords.writer
 from deeploc_tf.ingest import build_records
 from deeploc_tf.sources import FolderSource
-
-tfrecords.writer.MEMORY_BYTES = 0
-tfrecords.writer._BATCH_BYTES = (1000, 1000)
 
 class Slow(FolderSource):
     def read(self, position):
         time.sleep(float(sys.argv[3]))
         return super().read(position)
 
-build_records(Slow(sys.argv[1], {PATTERN!r}, ["gfp", "rfp"]), sys.argv[2], label="protein")
+source = Slow(sys.argv[1], {PATTERN!r}, ["gfp", "rfp"])
+build_records(source, sys.argv[2], label="protein", batch_bytes=1000)
 """.replace("{PATTERN!r}", repr(PATTERN))
 
 
@@ -83,6 +81,9 @@ def source_of(root: Path) -> FolderSource:
 def build(root: Path, output: Path, **options: Any) -> Any:
     options = {"label": "protein", "conditions": CONDITIONS, **options}
     return build_records(source_of(root), output, **options)
+
+
+build_on_disk = functools.partial(build, batch_bytes=1 << 20)
 
 
 def refused(error: type[Exception], match: str, run: Callable[[], Any], home: Path) -> None:
@@ -177,9 +178,8 @@ def test_a_full_disk_is_freed_again(
     crops: Path, home: Path, monkeypatch: pytest.MonkeyPatch, number: int, part: str
 ) -> None:
     """At any write: test_ingest_crash.py."""
-    monkeypatch.setattr(tfrecords.writer, "MEMORY_BYTES", 0)
     with Failing(monkeypatch, part, number):
-        refused(OSError, os.strerror(number), lambda: build(crops, home / "records"), home)
+        refused(OSError, os.strerror(number), lambda: build_on_disk(crops, home / "records"), home)
 
 
 @pytest.mark.parametrize("part", ["batch", "shard", "manifest"])
@@ -187,12 +187,11 @@ def test_a_failing_disk_is_told_with_its_file(
     crops: Path, home: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     """At any write, and short writes: test_ingest_crash.py."""
-    monkeypatch.setattr(tfrecords.writer, "MEMORY_BYTES", 0)
     with Failing(monkeypatch, part, errno.EIO), pytest.raises(OSError) as caught:  # noqa: PT011
-        build(crops, home / "records")
+        build_on_disk(crops, home / "records")
     assert part.replace("batch", "frames").replace("shard", ".tfrecord") in caught.value.filename
     assert not (home / "records").exists()
-    build(crops, home / "records")
+    build_on_disk(crops, home / "records")
     assert names(home) == ["records"]
     verify_deep(home / "records")
 

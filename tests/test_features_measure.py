@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import subprocess
@@ -24,7 +25,6 @@ from deeploc_tf.features import measure as module
 from deeploc_tf.features.cellprofiler import cellprofiler_features
 from deeploc_tf.features.intensity import Intensity
 from deeploc_tf.features.masks import otsu_mask
-from deeploc_tf.features.measure import measure
 from deeploc_tf.features.white_levels import white_levels
 from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.profiles.tables import in_memory, read_table
@@ -45,10 +45,7 @@ needs_cp_measure = pytest.mark.skipif(
     find_spec("cp_measure") is None, reason="the extra cellprofiler is not installed"
 )
 
-
-@pytest.fixture(autouse=True)
-def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CROPS_OF_A_PART", 4)
+measure = functools.partial(module.measure, batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -379,10 +376,9 @@ KILLED = """
             os.kill(os.getpid(), signal.SIGKILL)
 
     if __name__ == "__main__":
-        module._CROPS_OF_A_PART = 4
         module.measure(
             sys.argv[1], sys.argv[2], "intensity", splits=("test", "train"), workers=2,
-            progress=progress,
+            batch_size=4, progress=progress,
         )
 """
 

@@ -9,7 +9,6 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from sklearn.decomposition import PCA
 
-from deeploc_tf.features import pixels as module
 from deeploc_tf.features.crops import CropBatch
 from deeploc_tf.features.pixels import fit_components
 from deeploc_tf.features.white_levels import white_levels
@@ -39,13 +38,12 @@ def naive_pixels(images: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
     return np.reshape(shrunken, (len(images), -1))
 
 
-@pytest.mark.parametrize("crops_of_a_step", [512, 20])
-def test_components_are_those_of_an_exact_analysis(
-    images: np.ndarray, crops_of_a_step: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_CROPS_OF_A_STEP", crops_of_a_step)
+@pytest.mark.parametrize("crops_at_once", [512, 20])
+def test_components_are_those_of_an_exact_analysis(images: np.ndarray, crops_at_once: int) -> None:
     levels = (2.0, 3.0)
-    fitted = fit_components(batches(images, 7), levels, num_components=6)
+    fitted = fit_components(
+        batches(images, 7), levels, num_components=6, crops_at_once=crops_at_once
+    )
     exact = PCA(6, svd_solver="full").fit(naive_pixels(images, levels))
     vectors = fitted(images, None)
     expected = exact.transform(naive_pixels(images, levels))

@@ -17,7 +17,6 @@ from deeploc_tf.ingest.beam import read_with_beam
 from deeploc_tf.ingest.build_records import build_records
 from deeploc_tf.sources import TableSource
 from tfrecords import decode, read_manifest
-from tfrecords import writer as writer_module
 
 
 @pytest.fixture
@@ -39,13 +38,10 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
-def test_beam_writes_the_same_bytes(
-    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_beam_writes_the_same_bytes(table: Path, tmp_path: Path) -> None:
     pytest.importorskip("apache_beam", reason="Apache Beam is in the extra beam: make test-beam")
-    monkeypatch.setattr(writer_module, "_BATCH_BYTES", (10_000, 10_000))
     source = TableSource(table, {"gfp": "gfp"})
-    options = {"label": "protein", "split_column": "split"}
+    options = {"label": "protein", "split_column": "split", "batch_bytes": 10_000}
     here = build_records(source, tmp_path / "here", **options)
     seen: list[int] = []
 

@@ -75,7 +75,8 @@ class Memory:
 
 
 def build(output: Path, *, seed: int = 1, **options: Any) -> Any:
-    return build_records(Memory(options.pop("log", None)), output, seed=seed, **options)
+    source = Memory(options.pop("log", None))
+    return build_records(source, output, seed=seed, batch_bytes=4 * 144, **options)
 
 
 class Failpoint:
@@ -151,8 +152,6 @@ def count_operations(home: Path, output: Path, overwrite: bool) -> int:
 def explore(home: Path, scenario: str, action: str, start: int, step: int) -> dict[str, Any]:
     """Fail at every `step`-th operation, and say how many there are and what went wrong."""
     os.fsync = lambda _: None  # it is counted; what it is for, no kill of a process shows
-    tfrecords.writer.MEMORY_BYTES = 0
-    tfrecords.writer._BATCH_BYTES = (4 * 144, 4 * 144)
     if scenario == "overwrite without exchange":
         tfrecords.workspace.exchange = lambda first, second: False
     overwrite = scenario != "new"

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tifffile
 
-import tfrecords.writer
 from deeploc_tf.ingest import Quality, build_records, plan_records
 from deeploc_tf.sources import FolderSource, SourceError
 from tfrecords.errors import SplitError
@@ -54,20 +53,17 @@ SPOILT = ("AAC1/AAC1_1_rfp_1", "AAC1/AAC1_4_rfp_2", "AAH1/AAH1_2_rfp_2")
 def test_the_records_are_those_of_a_source_without_the_bad_cells(
     crops: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     workers: int,
     crops_of_a_shard: int,
 ) -> None:
-    monkeypatch.setattr(tfrecords.writer, "MEMORY_BYTES", 0)
-    monkeypatch.setattr(tfrecords.writer, "_BATCH_BYTES", (5 * 248, 5 * 248))
-    monkeypatch.setattr("deeploc_tf.ingest.plan.SHARD_BYTES", crops_of_a_shard * 248)
+    sizes = {"batch_bytes": 5 * 248, "shard_bytes": crops_of_a_shard * 248}
     spoil(crops, *SPOILT)
-    manifest = build(crops, tmp_path / "records", max_rejects=3, workers=workers)
+    manifest = build(crops, tmp_path / "records", max_rejects=3, workers=workers, **sizes)
     assert manifest.rejects == {"not an image": 3}
     for stem in SPOILT:
         for channel in ("gfp", "rfp"):
             (crops / f"{stem}_{channel}.tif").unlink()
-    build(crops, tmp_path / "without")
+    build(crops, tmp_path / "without", **sizes)
     assert shards(tmp_path / "records") == shards(tmp_path / "without")
     assert manifest.counts == read_manifest(tmp_path / "without").counts
     verify_deep(tmp_path / "records")
@@ -92,15 +88,12 @@ def test_one_more_than_may_be_is_refused(crops: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["crops"]
 
 
-def test_one_more_in_several_batches_is_refused_too(
-    crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tfrecords.writer, "MEMORY_BYTES", 0)
-    monkeypatch.setattr(tfrecords.writer, "_BATCH_BYTES", (5 * 248, 5 * 248))
+def test_one_more_in_several_batches_is_refused_too(crops: Path, tmp_path: Path) -> None:
     spoil(crops, *SPOILT)
     with pytest.raises(SourceError, match="must be a whole"):
-        build(crops, tmp_path / "records", max_rejects=2)
-    build(crops, tmp_path / "records", max_rejects=3)  # goes on, with more of them allowed
+        build(crops, tmp_path / "records", max_rejects=2, batch_bytes=5 * 248)
+    # goes on, with more of them allowed
+    build(crops, tmp_path / "records", max_rejects=3, batch_bytes=5 * 248)
     assert len(lines(tmp_path / "records/rejects.jsonl")) == 3
 
 

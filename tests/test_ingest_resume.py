@@ -16,7 +16,6 @@ import pytest
 import tifffile
 from shared import contents, names
 
-import tfrecords.writer
 from deeploc_tf.ingest import build_records
 from deeploc_tf.sources import CellTable, FieldSource, FolderSource, SourceError
 from deeploc_tf.sources.formats.tiff import TIFF
@@ -24,8 +23,7 @@ from tfrecords.manifest import read_manifest
 
 PATTERN = "{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif"
 CONDITIONS = {"test": [("field", "4")], "validation": [("field", "3")]}
-CROPS_OF_A_BATCH = 5
-BYTES_OF_A_CROP = 6 * 5 * 2 * 2 + 128
+BATCH_BYTES = 5 * (6 * 5 * 2 * 2 + 128)
 
 
 class Counting(FolderSource):
@@ -43,16 +41,10 @@ class Counting(FolderSource):
         return super().read(position)
 
 
-@pytest.fixture(autouse=True)
-def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches of five crops, on disk."""
-    size = CROPS_OF_A_BATCH * BYTES_OF_A_CROP
-    monkeypatch.setattr(tfrecords.writer, "MEMORY_BYTES", 0)
-    monkeypatch.setattr(tfrecords.writer, "_BATCH_BYTES", (size, size))
-
-
 def build(source: Any, output: Path, **options: Any) -> Any:
-    return build_records(source, output, label="protein", conditions=CONDITIONS, **options)
+    """With batches of five crops, on disk."""
+    options = {"conditions": CONDITIONS, "batch_bytes": BATCH_BYTES, **options}
+    return build_records(source, output, label="protein", **options)
 
 
 @pytest.fixture
@@ -298,7 +290,7 @@ def test_a_field_that_changes_while_it_is_open_is_read_again_by_every_batch(
     changing = source()
     changing.changes_at = 2  # in the first batch
     with pytest.raises(SourceError, match=r"another size or time of .*\(12 such crops\)"):
-        build_records(changing, home / "records", label="protein")
-    build_records(source(), home / "records", label="protein")
-    build_records(source(), tmp_path / "anew", label="protein")
+        build_records(changing, home / "records", label="protein", batch_bytes=BATCH_BYTES)
+    build_records(source(), home / "records", label="protein", batch_bytes=BATCH_BYTES)
+    build_records(source(), tmp_path / "anew", label="protein", batch_bytes=BATCH_BYTES)
     assert contents(home / "records") == contents(tmp_path / "anew")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import tracemalloc
@@ -171,24 +172,21 @@ def test_pixels_of_equal_checksum_are_compared(
 # However they are read.
 
 
-@pytest.fixture
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tfrecords.writer, "MEMORY_BYTES", 0)
-    monkeypatch.setattr(tfrecords.writer, "_BATCH_BYTES", (2000, 2000))
+build_in_batches = functools.partial(build_records, batch_bytes=2000)
 
 
-@pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_duplicates_of_two_batches_and_workers_are_found(workers: int, tmp_path: Path) -> None:
     source = cells(tmp_path / "cells", compressed)
     with pytest.raises(SplitError, match="'cell 2' in train"):
-        build_records(source, tmp_path / "records", workers=workers)
-    manifest = build_records(source, tmp_path / "records", workers=workers, allow_duplicates=True)
+        build_in_batches(source, tmp_path / "records", workers=workers)
+    manifest = build_in_batches(
+        source, tmp_path / "records", workers=workers, allow_duplicates=True
+    )
     assert manifest.duplicates == Duplicates(allowed=True, across_splits=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells", "records"]
 
 
-@pytest.mark.usefixtures("small_batches")
 def test_a_build_that_goes_on_finds_duplicates_of_what_it_had_read(tmp_path: Path) -> None:
     source = cells(tmp_path / "cells", by_link)
 
@@ -197,13 +195,15 @@ def test_a_build_that_goes_on_finds_duplicates_of_what_it_had_read(tmp_path: Pat
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_records(source, tmp_path / "records", progress=stop)
+        build_in_batches(source, tmp_path / "records", progress=stop)
     read: list[int] = []
     with pytest.raises(SplitError, match="'cell 2' in train"):
-        build_records(source, tmp_path / "records", progress=lambda count, _: read.append(count))
+        build_in_batches(
+            source, tmp_path / "records", progress=lambda count, _: read.append(count)
+        )
     assert read[0] > 1  # it went on
     read.clear()
-    build_records(
+    build_in_batches(
         source,
         tmp_path / "records",
         progress=lambda count, _: read.append(count),
@@ -250,7 +250,6 @@ def test_the_command_prints_what_it_counts(tmp_path: Path) -> None:
 
 
 def test_memory_of_a_crop_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tfrecords.writer, "MEMORY_BYTES", 0)
     schema = Schema((2, 2, 1), "uint8", ("gfp",))
     count = 20_000
     pixels = np.random.default_rng(0).integers(0, 256, (count, 2, 2, 1), np.uint8)
@@ -271,7 +270,7 @@ def test_memory_of_a_crop_stays_small(tmp_path: Path, monkeypatch: pytest.Monkey
             tracemalloc.stop()
 
     monkeypatch.setattr(tfrecords.writer, "count_duplicates", traced)
-    write_records(tmp_path / "records", schema, entries, crops)
+    write_records(tmp_path / "records", schema, entries, crops, batch_bytes=16 << 20)
     assert peaks[0] < 50
 
 

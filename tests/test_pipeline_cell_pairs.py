@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import tfrecords
-from deeploc_tf.pipeline import cell_pairs as pairs_module
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.pipeline.cell_pairs import Pairs, evaluation_pairs, pair_columns, training_pairs
 from deeploc_tf.pipeline.random_access import RandomAccess
@@ -155,9 +154,8 @@ def test_pairs_are_the_same_on_every_machine_and_stack(pairs: Pairs) -> None:
     assert pairs.batch(6, epoch=2, step=1, seed=8)[0].tolist() != GOLDEN_SOURCES
 
 
-def test_windows_mix_anew_in_every_epoch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs_module, "SHUFFLE_BYTES", 5 * 128)  # 5 crops
-    pairs = Pairs(folder, "train", min_cells=2)
+def test_windows_mix_anew_in_every_epoch(folder: Path) -> None:
+    pairs = Pairs(folder, "train", min_cells=2, window_bytes=5 * 128)  # 5 crops
     blocks = []
     for epoch in range(8):
         sources, _ = pairs.batch(100, epoch=epoch, step=0)

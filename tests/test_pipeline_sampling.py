@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeploc_tf.pipeline import sampling
 from deeploc_tf.pipeline.batches import (
     batches,
     keys_of_training_batch,
@@ -18,6 +17,7 @@ from deeploc_tf.pipeline.batches import (
     training_batches,
 )
 from deeploc_tf.pipeline.classes import class_index, count_classes
+from deeploc_tf.pipeline.sampling import balanced
 from deeploc_tf.training.devices import choose_strategy
 from tfrecords.errors import SplitError
 from tfrecords.manifest import Manifest
@@ -75,13 +75,13 @@ def test_the_epoch_is_a_function_of_seed_and_number_alone(records: Any) -> None:
     assert epoch_of_keys(records, 3, seed=5) != first
 
 
-def repetitions(records: Any, seed: int) -> list[tuple[bytes, int]]:
+def repetitions(records: Any, seed: int, **options: int) -> list[tuple[bytes, int]]:
     """What `balanced` makes of the records in manifest order, as runs."""
     folder, manifest = records
     classes = count_classes(manifest)
     serialized = read_serialized(folder, "train", manifest=manifest)
     index = class_index("label", classes.names)
-    drawn = sampling.balanced(serialized, manifest.schema, classes, index, tf.constant(seed))
+    drawn = balanced(serialized, manifest.schema, classes, index, tf.constant(seed), **options)
     return list(Counter(drawn.as_numpy_iterator()).items())
 
 
@@ -101,13 +101,10 @@ def test_the_kth_crop_of_a_class_comes_as_often_as_the_formula_says(records: Any
     assert repetitions(records, seed) == expected
 
 
-def test_the_size_of_the_blocks_changes_nothing(
-    records: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_size_of_the_blocks_changes_nothing(records: Any) -> None:
     whole = repetitions(records, 4)
     for size in (1, 5):
-        monkeypatch.setattr(sampling, "_BLOCK", size)
-        assert repetitions(records, 4) == whole
+        assert repetitions(records, 4, records_at_once=size) == whole
 
 
 def test_training_batches_are_those_that_are_named_and_resume_in_an_epoch(records: Any) -> None:

@@ -59,12 +59,11 @@ def test_neighbors_are_those_of_scikit_learn() -> None:
     np.testing.assert_array_equal(rows, model.kneighbors(return_distance=False, n_neighbors=3))
 
 
-def test_of_equals_the_first_rows_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_equals_the_first_rows_are_taken() -> None:
     features = np.ones((50, 4), np.float32)
     for block in (1 << 20, 1):
-        monkeypatch.setattr("deeploc_tf.profiles.neighbors._BLOCK_BYTES", block)
         space = search_space(features.copy(), PROTEINS[:50], PROTEINS[:50])
-        rows, _ = nearest(space, np.array([0, 2]), 3)
+        rows, _ = nearest(space, np.array([0, 2]), 3, block_bytes=block)
         assert rows.tolist() == [[1, 2, 3], [0, 1, 3]]
 
 

@@ -90,15 +90,14 @@ def test_modz_is_that_of_pycytominer() -> None:
     np.testing.assert_allclose(weights.sum(), 1)
 
 
-def test_modz_in_blocks_is_modz(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modz_in_blocks_is_modz() -> None:
     vectors = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
     whole = modz_weights(vectors)
     correlations = scipy.stats.spearmanr(vectors, axis=1).statistic
     np.fill_diagonal(correlations, 0)
     naive_weights = np.maximum(np.maximum(correlations, 0).sum(axis=1) / 29, 0.01)
     np.testing.assert_allclose(whole, naive_weights / naive_weights.sum(), rtol=1e-9)
-    monkeypatch.setattr("deeploc_tf.profiles.summaries._BLOCK", 7)
-    np.testing.assert_allclose(modz_weights(vectors), whole)
+    np.testing.assert_allclose(modz_weights(vectors, vectors_at_once=7), whole)
 
 
 def test_modz_of_one_two_and_constant_vectors() -> None:

@@ -101,10 +101,8 @@ def test_batches_on_disk_change_nothing(
     tiny_records: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crops_of_a_batch: int
 ) -> None:
     tiny_records.write(tmp_path / "a")
-    monkeypatch.setattr(tfrecords.writer, "MEMORY_BYTES", 0)
-    monkeypatch.setattr(tfrecords.writer, "_BATCH_BYTES", (crops_of_a_batch * 448,) * 2)
     monkeypatch.setattr(tfrecords.batches, "_CHUNK_BYTES", 1000)
-    tiny_records.write(tmp_path / "b")
+    tiny_records.write(tmp_path / "b", batch_bytes=crops_of_a_batch * 448)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert names(tmp_path) == ["a", "b"]
 

@@ -49,7 +49,7 @@ from tfrecords.schema import Crop, Schema
 from tfrecords.sharding import SHARD_BYTES
 from tfrecords.workspace import Workspace, check_output
 
-MEMORY_BYTES = 256 << 20  # a build by one process that is no larger is held in memory
+_MEMORY_BYTES = 256 << 20  # a build by one process that is no larger is held in memory
 _BATCH_BYTES = 16 << 20, 128 << 20  # at least, at most
 _BATCHES = 64  # of a build between the two
 _NAMED = 3  # keys in a message
@@ -68,6 +68,7 @@ def write_records(
     sources: Sequence[Mapping[str, Any]] = (),
     rejects: Mapping[str, int] | None = None,
     shard_bytes: int = SHARD_BYTES,
+    batch_bytes: int | None = None,
     overwrite: bool = False,
     allow_duplicates: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -88,6 +89,8 @@ def write_records(
         sources: description of each source, in plain JSON values; paths in it should be relative.
         rejects: how many cells were set aside, by reason.
         shard_bytes: about the size of a shard.
+        batch_bytes: crops wait for their shards on disk, in batches of about this size. By default
+            up to 256 MiB wait in memory, and more in batches of 16 to 128 MiB on disk.
         overwrite: `output` may be a data set, which is replaced when the new one is whole.
         allow_duplicates: crops of equal pixels may lie in two splits.
         progress: called after each crop with the number of crops read so far, and of all.
@@ -116,6 +119,7 @@ def write_records(
         overwrite=overwrite,
         allow_duplicates=allow_duplicates,
         resumable=False,
+        batch_bytes=batch_bytes,
     )
     with build.opened():
         store, number = FrameStore(), 0
@@ -147,6 +151,7 @@ class RecordsBuild:
             plan and identity goes on where another one stopped.
         resumable: keep what was read when the build stops.
         workers: how many processes read; they must save their batches in `folder`.
+        batch_bytes: see `write_records`; with several workers all batches are on disk.
 
     Attributes:
         batches: those that are whole, by number. Batch n has the rows from `n * batch_crops`.
@@ -165,15 +170,16 @@ class RecordsBuild:
         identity: str = "",
         resumable: bool = True,
         workers: int = 1,
+        batch_bytes: int | None = None,
     ) -> None:
         _check_columns(plan.schema, group_by)
         self.plan = plan
         self.workers = workers
         self.batches: dict[int, Batch] = {}
         lowest, highest = _BATCH_BYTES
-        wanted = min(max(lowest, plan.num_bytes // _BATCHES), highest)
+        wanted = batch_bytes or min(max(lowest, plan.num_bytes // _BATCHES), highest)
         self.batch_crops = max(1, wanted // plan.bytes_per_crop)
-        self._in_memory = workers == 1 and plan.num_bytes <= MEMORY_BYTES
+        self._in_memory = workers == 1 and batch_bytes is None and plan.num_bytes <= _MEMORY_BYTES
         self._group_by = tuple(group_by)
         self._sources = tuple(json.loads(json.dumps(list(sources), allow_nan=False)))
         self._allow_duplicates = allow_duplicates

@@ -31,7 +31,6 @@ _TOO_NARROW = (
 _FEWEST_RESAMPLES = 40  # of fewer, the outermost one lies within the middle 95 percent
 _MOST_EMPTY = 0.05
 _MOST_PROTEINS = 1 << 15
-_CHUNK = 1 << 16  # pairs; with weights below 256 their sum stays below 2^32
 
 
 def resampled_weights(
@@ -47,6 +46,8 @@ def resampled_average_precisions(
     shared: scipy.sparse.csr_matrix,
     weights: NDArray[np.int64],
     memory: int | None = None,
+    *,
+    pairs_at_once: int = 1 << 16,  # with weights below 256 their sum stays below 2^32
 ) -> NDArray[np.float64] | None:
     """Pooled average precision of each resample; NaN where it holds no positive pair.
 
@@ -57,6 +58,7 @@ def resampled_average_precisions(
         shared: bool, sparse: which proteins share a term.
         weights: as `resampled_weights` gives them.
         memory: bytes that the pairs may take; None has no bound.
+        pairs_at_once: how many are summed at once; it changes no score.
 
     Returns:
         A score a resample, or None where the pairs take more memory, or the proteins are more than
@@ -68,7 +70,8 @@ def resampled_average_precisions(
     ordered = _ordered_pairs(similarities, shared, num_pairs)
     groups = np.array_split(weights.astype(np.uint32), min(num_threads(), len(weights)))
     with ThreadPoolExecutor(len(groups)) as pool:
-        return np.concatenate(list(pool.map(lambda group: _scores(ordered, group), groups)))
+        scores = pool.map(lambda group: _scores(ordered, group, pairs_at_once), groups)
+        return np.concatenate(list(scores))
 
 
 def _ordered_pairs(
@@ -102,15 +105,17 @@ def _ordered_pairs(
     return pairs
 
 
-def _scores(ordered: NDArray[np.uint64], weights: NDArray[np.uint32]) -> NDArray[np.float64]:
-    """Average precision of some resamples, from pairs in order, a chunk after the other."""
+def _scores(
+    ordered: NDArray[np.uint64], weights: NDArray[np.uint32], step: int
+) -> NDArray[np.float64]:
+    """Average precision of some resamples, from pairs in order, `step` after `step`."""
     pairs, true, at_end = (np.zeros(len(weights), np.int64) for _ in range(3))
     sums = np.zeros(len(weights))
     waiting = 0  # positives since the last run of ties that came to its end
-    for start in range(0, len(ordered), _CHUNK):
-        chunk = ordered[start : start + _CHUNK + 1] >> np.uint64(32)
+    for start in range(0, len(ordered), step):
+        chunk = ordered[start : start + step + 1] >> np.uint64(32)
         changes = chunk[1:] != chunk[:-1]
-        low = ordered[start : start + _CHUNK].astype(np.uint32)
+        low = ordered[start : start + step].astype(np.uint32)
         ends = np.flatnonzero(changes if len(chunk) > len(low) else np.append(changes, True))
         rows, columns = (low >> 17).astype(np.intp), (low >> 2 & 0x7FFF).astype(np.intp)
         positive = np.flatnonzero(low & 1)

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from deeploc_tf.benchmark.average_precision import PrecisionRecallCurve
 from deeploc_tf.benchmark.similarity import Similarities
 
-_BLOCK = 256  # rows; the same with a bound and without, as a product's last bit depends on it
 _BYTES_OF_POSITIVE = 40  # while its curve is computed
 _NUM_BINS = 1 << 16  # of the upper half of the bits of a score
 
@@ -138,8 +137,9 @@ def scores_by_rows(
 ) -> Iterator[list[NDArray[np.float32]]]:
     """Scores of pairs, row after row of the upper triangle, and of the positives among them."""
     count = len(similarities)
-    for start in range(0, count - 1, _BLOCK):
-        stop = min(start + _BLOCK, count)
+    step = similarities.rows_at_once
+    for start in range(0, count - 1, step):
+        stop = min(start + step, count)
         # no -0, whose bits are not those of 0
         block = similarities.block(slice(start, stop), slice(start, None)) + np.float32(0)
         rows = np.concatenate([block[i, i + 1 :] for i in range(stop - start)])

@@ -16,7 +16,6 @@ from deeploc_tf.names import same_form
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_LARGEST_MATRIX = 8192  # proteins; 256 MiB
 _BLOCK = 512  # rows
 _COARSE = 1024.0  # added and taken away, it leaves multiples of 2e-13: no noise around zero
 _NOTHING = 1e-12  # of the sum of two squares: what is left of the distance of equal vectors
@@ -31,11 +30,13 @@ class Similarities:
         squares: float64 `(num_proteins,)`, squared lengths of the vectors where distances are
             wanted, else None.
         matrix: float32 `(num_proteins, num_proteins)`, exactly symmetric, or None: too large.
+        rows_at_once: how many rows pooled scores look at; the last bit of a product depends on it.
     """
 
     vectors: NDArray[np.floating]
     squares: NDArray[np.float64] | None
     matrix: NDArray[np.float32] | None
+    rows_at_once: int = 256
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -58,10 +59,11 @@ class Similarities:
 
     def among(self, proteins: NDArray[np.int64]) -> Similarities:
         """The similarities of some of the proteins, by their rows."""
-        return Similarities(
-            self.vectors[proteins],
-            None if self.squares is None else self.squares[proteins],
-            None if self.matrix is None else self.matrix[np.ix_(proteins, proteins)],
+        return dataclasses.replace(
+            self,
+            vectors=self.vectors[proteins],
+            squares=None if self.squares is None else self.squares[proteins],
+            matrix=None if self.matrix is None else self.matrix[np.ix_(proteins, proteins)],
         )
 
 
@@ -113,18 +115,23 @@ def unusable_profiles(
 
 
 def similarities_of(
-    features: NDArray[np.float32], kind: Kind = "cosine", memory: int | None = None
+    features: NDArray[np.float32],
+    kind: Kind = "cosine",
+    memory: int | None = None,
+    *,
+    largest_matrix: int = 8192,
 ) -> Similarities:
     """Similarities of every two rows.
 
     Scores that are equal in theory must tie, or the order of the rows would decide; so products
-    are of float64 and rounded to float32 at last. Only of more than 8,192 different rows, whose
-    products take their time, are they of float32.
+    are of float64 and rounded to float32 at last. Only of more than
+    `largest_matrix` different rows, whose products take their time, are they of float32.
 
     Args:
         features: `(num_proteins, num_features)`, all usable, see `usable_profiles`.
         kind: cosine; Pearson's or Spearman's correlation; or minus the Euclidean distance.
-        memory: bytes that a matrix may take; None keeps one of up to 8,192 proteins.
+        memory: bytes that a matrix may take; None has no bound.
+        largest_matrix: of more proteins no matrix is kept; that of 8,192 takes 256 MiB.
 
     Raises:
         ValueError: the kind is none of these.
@@ -140,12 +147,12 @@ def similarities_of(
     else:
         centered = _centered(features, kind)
         vectors = centered / np.linalg.norm(centered, axis=1, keepdims=True)
-        if count > _LARGEST_MATRIX:
+        if count > largest_matrix:
             short = vectors.astype(np.float32)
             if len({row.tobytes() for row in short}) == count:
                 vectors = short
         made = Similarities(vectors, None, None)
-    if count > _LARGEST_MATRIX or (memory is not None and 4 * count**2 > memory):
+    if count > largest_matrix or (memory is not None and 4 * count**2 > memory):
         return made
     return dataclasses.replace(made, matrix=_matrix(made))
 

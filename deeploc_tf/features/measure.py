@@ -40,7 +40,6 @@ _log = logging.getLogger(__name__)
 
 KINDS: tuple[FeatureKind, ...] = get_args(FeatureKind)
 WHOLE_CROP = "none"
-_CROPS_OF_A_PART = 64
 _FIT_SPLIT = "train"
 
 
@@ -96,6 +95,7 @@ def measure(
     splits: Sequence[str] = ("test",),
     mask_channel: str | None = None,
     num_components: int = 64,
+    batch_size: int = 64,
     workers: int = 1,
     progress: ShowProgress = False,
 ) -> Measured:
@@ -117,6 +117,7 @@ def measure(
             "none": the whole crop is. By default the stored mask is taken, and where none is
             stored the second channel.
         num_components: length of the vectors of "pixels".
+        batch_size: crops that are measured at once, and lost when a measurement is stopped.
         workers: how many processes compute. With more than one, a script that calls this must guard
             its main code by `if __name__ == "__main__":`.
         progress: True to show the number of crops measured; or a callable that gets
@@ -151,7 +152,7 @@ def measure(
     total = sum(manifest.num_crops(split) for split in splits)
     masked = kind != "pixels"
     mask = _mask_rule(manifest.schema, mask_channel) if masked else None
-    features = _features(records, manifest, kind, splits, num_components, mask)
+    features = _features(records, manifest, kind, splits, num_components, mask, batch_size)
     check_table(output, total, len(features.names))
     provenance = {
         "kind": "embeddings",
@@ -163,7 +164,8 @@ def measure(
         **features.provenance,
         "deeploc_tf": __version__,
     }
-    parts = Spill(output, hashlib.sha256(json.dumps(provenance).encode()).hexdigest())
+    identity = json.dumps([provenance, batch_size])
+    parts = Spill(output, hashlib.sha256(identity.encode()).hexdigest())
     profiles_path = output.with_name(f"{output.stem}.profiles{output.suffix}")
     if not parts.started:  # else it may be of the same command, killed before its end
         check_absent(profiles_path)
@@ -175,7 +177,7 @@ def measure(
         writing_table(output, features.names, columns, provenance) as writer,
         counting(progress, "Measuring crops", total) as count,
     ):
-        batches = crop_batches(records, manifest, splits, _CROPS_OF_A_PART)
+        batches = crop_batches(records, manifest, splits, batch_size)
         for batch, vectors in measured(batches, vectors_of, parts, workers):
             writer.append(vectors, batch.columns)
             profiles.add(vectors, batch.columns["protein"])
@@ -297,6 +299,7 @@ def _features(
     splits: Sequence[str],
     num_components: int,
     mask: str | None,
+    batch_size: int,
 ) -> Features:
     """What makes the vectors, with what it has to learn learnt."""
     schema = manifest.schema
@@ -308,7 +311,7 @@ def _features(
     fit_splits = [_FIT_SPLIT] if _FIT_SPLIT in manifest.split_names else splits
 
     def fit_batches() -> Iterator[CropBatch]:
-        return crop_batches(records, manifest, fit_splits, _CROPS_OF_A_PART)
+        return crop_batches(records, manifest, fit_splits, batch_size)
 
     if kind == "cellprofiler":
         cellprofiler_features(schema.channels, [1.0] * len(schema.channels), (height, width))

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from deeploc_tf.features.crops import CropBatch
 
-_CROPS_OF_A_STEP = 512
-
 
 @dataclasses.dataclass(frozen=True)
 class PixelComponents:
@@ -68,8 +66,9 @@ def fit_components(
     *,
     num_components: int,
     shrink: int = 2,
+    crops_at_once: int = 512,
 ) -> PixelComponents:
-    """The principal components of the pixels of some crops, 512 crops at a time.
+    """The principal components of the pixels of some crops, some at a time.
 
     Memory does not grow with the number of crops, and nothing is random.
 
@@ -79,6 +78,7 @@ def fit_components(
         num_components: how many, at most the number of crops and of (shrunken) pixels.
         shrink: side of the squares of pixels that are averaged first; rows and columns that are
             left over at the end are not looked at.
+        crops_at_once: how many are looked at in a step, at least `num_components`.
 
     Raises:
         ValueError: there are too few crops or pixels.
@@ -90,7 +90,7 @@ def fit_components(
 
     model = IncrementalPCA(num_components)
     waiting: list[NDArray[np.float32]] = []
-    step = max(_CROPS_OF_A_STEP, num_components)
+    step = max(crops_at_once, num_components)
     for batch in batches:
         waiting += [_pixels(batch.images, shrink, white_levels)]
         # the last step must not be smaller than `num_components`

@@ -35,6 +35,7 @@ def build_records(
     max_rejects: int = 0,
     overwrite: bool = False,
     workers: int = 1,
+    batch_bytes: int | None = None,
     read_batches: ReadBatches | None = None,
     progress: ShowProgress = False,
     **options: Any,
@@ -58,6 +59,7 @@ def build_records(
         overwrite: `output` may be a data set, which is replaced when the new one is whole.
         workers: how many processes read. With more than one, a script that calls this must guard
             its main code by `if __name__ == "__main__":`.
+        batch_bytes: see `tfrecords.write_records`.
         read_batches: what reads batches instead of this process or its workers, see `ReadBatches`.
         progress: True to show the number of crops read; or a callable that gets
             `(done, total)`.
@@ -89,6 +91,7 @@ def build_records(
         allow_duplicates=plan.allow_duplicates,
         identity=f"{plan.identity} {quality}",
         workers=workers,
+        batch_bytes=batch_bytes,
     )
     with build.opened(), counting(progress, "Reading crops", len(plan.positions)) as count:
         _drop_changed(build, plan)

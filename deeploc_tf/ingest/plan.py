@@ -69,6 +69,7 @@ def plan_records(
     distinct_case: bool = False,
     max_rejects: int = 0,
     allow_duplicates: bool = False,
+    shard_bytes: int = SHARD_BYTES,
 ) -> RecordsPlan:
     """Decide which crop gets which label, split and place; reads the pixels of one crop only.
 
@@ -97,6 +98,7 @@ def plan_records(
         max_rejects: how many cells may be unusable.
         allow_duplicates: crops of equal pixels, or that overlap in their field, may lie in two
             splits; they are counted.
+        shard_bytes: about the size of a shard.
 
     Returns:
         The plan, ready to be written.
@@ -180,7 +182,7 @@ def plan_records(
     entries = [Entry(key, str(name), indices, text) for key, name, indices, text in rows]
     return RecordsPlan(
         source=source,
-        layout=Plan(schema, entries, seed, SHARD_BYTES),
+        layout=Plan(schema, entries, seed, shard_bytes),
         positions=positions[kept],
         metadata=values,
         group_by=tuple(stored.get(column, column) for column in group_by),

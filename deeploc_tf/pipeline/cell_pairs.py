@@ -87,6 +87,7 @@ class Pairs:
         min_cells: groups with fewer cells are left out; at least 2.
         pair_by: see `pair_columns`.
         manifest: of `records`, where the caller has read it already.
+        window_bytes: of neighboring crops that are sources one after the other.
 
     Attributes:
         columns: in which both cells of a pair are equal.
@@ -107,9 +108,10 @@ class Pairs:
         min_cells: int = MIN_CELLS,
         pair_by: Sequence[str] = (),
         manifest: Manifest | None = None,
+        window_bytes: int = SHUFFLE_BYTES,
     ) -> None:
         manifest = manifest or with_usual_splits(verify(records))
-        self.split, self.min_cells = split, min_cells
+        self.split, self.min_cells, self._window_bytes = split, min_cells, window_bytes
         self.columns = pair_columns(manifest, pair_by)
         if min_cells < 2:
             msg = f"A pair needs two cells. Received: min_cells={min_cells}. Let it be 2 or more."
@@ -234,7 +236,7 @@ class Pairs:
         targets = np.roll(sources, -1)
         targets[self._last] = sources[self._first]
         num_crops = self.crops.num_crops
-        length = max(1, SHUFFLE_BYTES // self.crops.schema.num_image_bytes)
+        length = max(1, self._window_bytes // self.crops.schema.num_image_bytes)
         shift = int(bits.random_raw() % num_crops)  # other neighbors in each epoch
         window = (sources + shift) % num_crops // length
         turn = bits.random_raw(num_crops // length + 1)[window]

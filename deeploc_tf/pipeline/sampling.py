@@ -16,8 +16,6 @@ from tfrecords.codec import decode_batch
 from tfrecords.errors import SplitError
 from tfrecords.schema import Schema
 
-_BLOCK = 256  # records whose classes are parsed at once
-
 
 def draws_of_a_class(classes: Classes) -> int:
     """How many crops of each class an epoch gets: together as many as there are, rounded down.
@@ -40,6 +38,8 @@ def balanced(
     classes: Classes,
     index: Callable[[dict[str, Any]], Any],
     epoch_seed: Any,
+    *,
+    records_at_once: int = 256,
 ) -> tf.data.Dataset:
     """Records repeated or left out so that every class comes equally often.
 
@@ -53,6 +53,7 @@ def balanced(
         classes: of the split.
         index: what `class_index` made for them; only the feature it needs is parsed.
         epoch_seed: int64 scalar tensor.
+        records_at_once: whose classes are parsed together; it changes no draw.
 
     Returns:
         `tf.data.Dataset` of scalar strings, `draws_of_a_class` times the number of classes.
@@ -76,7 +77,7 @@ def balanced(
         drawn = times > 0
         return seen, (tf.boolean_mask(records, drawn), tf.boolean_mask(times, drawn))
 
-    blocks = serialized.batch(_BLOCK).map(class_of, num_parallel_calls=tf.data.AUTOTUNE)
+    blocks = serialized.batch(records_at_once).map(class_of, num_parallel_calls=tf.data.AUTOTUNE)
     drawn = blocks.scan(tf.zeros_like(counts), repetitions).unbatch()
     # Not tf.repeat on the block: a crop that stands for a whole class would be copied in memory.
     return drawn.flat_map(lambda record, times: tf.data.Dataset.from_tensors(record).repeat(times))

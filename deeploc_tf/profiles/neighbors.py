@@ -18,7 +18,6 @@ from tfrecords.errors import did_you_mean
 
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
 
-_BLOCK_BYTES = 256 << 20  # of similarities
 _ROWS_AT_ONCE = 8192
 
 
@@ -160,7 +159,7 @@ def search_space(
 
 
 def nearest(
-    space: Space, queries: NDArray[np.int64], k: int
+    space: Space, queries: NDArray[np.int64], k: int, *, block_bytes: int = 256 << 20
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The k rows most like each query, itself left out, the most like first.
 
@@ -170,6 +169,7 @@ def nearest(
         space: to search in.
         queries: rows, `(num_queries,)`.
         k: number of neighbors; fewer where there are not so many rows.
+        block_bytes: memory for similarities, a row of them at least.
 
     Returns:
         Rows and similarities, `(num_queries, k)`.
@@ -178,7 +178,7 @@ def nearest(
     k = min(k, total - 1)
     rows = np.empty((len(queries), k), np.int64)
     likeness = np.empty((len(queries), k), np.float32)
-    step = max(1, _BLOCK_BYTES // (4 * total))
+    step = max(1, block_bytes // (4 * total))
     for start in range(0, len(queries), step):
         part = queries[start : start + step]
         block = space.similarities(part, slice(None))

@@ -60,7 +60,9 @@ def modz(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     return weights @ vectors
 
 
-def modz_weights(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+def modz_weights(
+    vectors: NDArray[np.float32], *, vectors_at_once: int = 1024
+) -> NDArray[np.float64]:
     """Weights of two vectors or more, `(num_vectors,)`, which sum to 1; see `modz`."""
     count = len(vectors)
     ranks = scipy.stats.rankdata(vectors, axis=1)
@@ -68,10 +70,10 @@ def modz_weights(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     lengths = np.linalg.norm(ranks, axis=1, keepdims=True)
     ranks = np.divide(ranks, lengths, out=np.zeros_like(ranks), where=lengths > 0)
     weights = np.empty(count)
-    for start in range(0, count, _BLOCK):  # all correlations at once may not fit
-        block = ranks[start : start + _BLOCK] @ ranks.T
+    for start in range(0, count, vectors_at_once):  # all correlations at once may not fit
+        block = ranks[start : start + vectors_at_once] @ ranks.T
         block[np.arange(len(block)), np.arange(start, start + len(block))] = 0
-        weights[start : start + _BLOCK] = np.maximum(block, 0).sum(axis=1) / (count - 1)
+        weights[start : start + len(block)] = np.maximum(block, 0).sum(axis=1) / (count - 1)
     weights = np.maximum(weights, LEAST_WEIGHT)
     scaled: NDArray[np.float64] = weights / weights.sum()
     return scaled
