@@ -28,7 +28,6 @@ from shared import contents
 
 import tfrecords.publishing
 import tfrecords.workspace
-import tfrecords.writer
 from deeploc_tf.ingest import build_records
 
 OPERATIONS = (

@@ -198,9 +198,7 @@ def test_a_build_that_goes_on_finds_duplicates_of_what_it_had_read(tmp_path: Pat
         build_in_batches(source, tmp_path / "records", progress=stop)
     read: list[int] = []
     with pytest.raises(SplitError, match="'cell 2' in train"):
-        build_in_batches(
-            source, tmp_path / "records", progress=lambda count, _: read.append(count)
-        )
+        build_in_batches(source, tmp_path / "records", progress=lambda count, _: read.append(count))
     assert read[0] > 1  # it went on
     read.clear()
     build_in_batches(
