@@ -242,3 +242,11 @@ def test_tensorflows_own_words_stand_where_the_records_are_whole(records: Any) -
         running_on(*records),
     ):
         tf.debugging.assert_equal(1, 2, message="mine")
+
+
+def test_damage_that_comes_and_goes_is_told_in_a_sentence(records: Any) -> None:
+    with (
+        pytest.raises(DamagedRecordsError, match=r"second reading.*corrupted record at 12"),
+        running_on(*records),
+    ):
+        raise tf.errors.DataLossError(None, None, "corrupted record at 12")

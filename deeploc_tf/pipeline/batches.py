@@ -18,7 +18,7 @@ from deeploc_tf.pipeline.sampling import balanced, draws_of_a_class
 from deeploc_tf.pipeline.splits import with_usual_splits
 from deeploc_tf.pipeline.targets import Kind, Target, kinds
 from tfrecords.codec import decode_batch
-from tfrecords.errors import SplitError
+from tfrecords.errors import DamagedRecordsError, SplitError
 from tfrecords.manifest import Manifest
 from tfrecords.reader import read_crops, read_serialized
 from tfrecords.verify import verify
@@ -238,10 +238,17 @@ def running_on(records: str | Path, manifest: Manifest | None = None) -> Iterato
         tf.errors.DataLossError,  # a checksum
         tf.errors.FailedPreconditionError,  # the number of records
         tf.errors.InvalidArgumentError,  # an example, or a shape
-    ):
+    ) as error:
         for _ in read_crops(records, manifest=manifest):
             pass
-        raise
+        if not isinstance(error, tf.errors.DataLossError):
+            raise
+        msg = (
+            "Records must read the same twice. Received: damage that a second reading of "
+            f"{str(records)!r} did not find ({(error.message or '').splitlines()[0]}). Give the "
+            "same command again; if it comes back, look at the disk, the network or the memory."
+        )
+        raise DamagedRecordsError(msg) from error
     except tf.errors.ResourceExhaustedError as error:
         msg = (
             "A batch and its gradients must fit into the device's memory. Use a smaller batch size."
