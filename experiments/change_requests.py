@@ -21,6 +21,24 @@ ROOT = Path(__file__).resolve().parents[1]
 _PAGE = (ROOT / "docs" / "extending.md").read_text("utf-8")
 PARTS = dict(re.findall(r"```python\n# ourlab/(\w+)\.py\n(.*?)```", _PAGE, re.DOTALL))
 
+PARTS["denoising"] = '''"""Paired Cell Inpainting whose source cells are noisy."""
+
+import tensorflow as tf
+
+from deeploc_tf.training.inpainting import Inpainting
+
+
+class Denoising(Inpainting):
+    def batches(self, **where):
+        return super().batches(**where).map(noisy)
+
+
+def noisy(inputs, targets):
+    image = tf.cast(inputs["image"], tf.float32)
+    noise = tf.random.stateless_uniform(tf.shape(image), (0, 0), 0.9, 1.1)
+    return {**inputs, "image": tf.cast(image * noise, inputs["image"].dtype)}, targets
+'''
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -88,16 +106,17 @@ REQUESTS = (
         "assert type(make_loss(FitConfig(loss='brier'))).__name__ == 'Brier'",
     ),
     Request(
-        "a method of training",
-        {"deeploc_tf/training/halves.py": "training"},
+        "a second self-supervised method",
+        {"deeploc_tf/training/denoising.py": "denoising"},
         {
             "deeploc_tf/training/tasks.py": {
-                '"inpainting": INPAINTING}': '"inpainting": INPAINTING, '
-                '"halves": "deeploc_tf.training.halves:HALVES"}'
+                "_OURS = {": "DENOISING = Method(\n"
+                '    "deeploc_tf.training.denoising:Denoising", INPAINTING.settings, '
+                'INPAINTING.defaults\n)\n_OURS = {"denoising": DENOISING, ',
             }
         },
-        _RUN + "assert FitConfig(method='halves').epochs == 100\n"
-        "from deeploc_tf.training.tasks import TASKS\nTASKS.get('halves').load()",
+        _RUN + "assert FitConfig(method='denoising').epochs == 30\n"
+        "from deeploc_tf.training.tasks import TASKS\nTASKS.get('denoising').load()",
     ),
     Request(
         "a score of the benchmark",
@@ -157,7 +176,7 @@ REQUESTS = (
         "make_optimizer(FitConfig(optimizer='sgd', momentum=0.5, ema_momentum=0.0), 9)",
     ),
     Request(
-        "a fourth split that `fit` evaluates at its end, prints and tells in the model card",
+        "a fourth split that `fit` evaluates at its end, and the model card tells",
         {},
         {
             "deeploc_tf/names.py": {
@@ -169,6 +188,16 @@ REQUESTS = (
         "from deeploc_tf.training.fit import EVALUATED_SPLITS as b\n"
         "from deeploc_tf.serving.description import EVALUATED_SPLITS as c\n"
         "assert a == b == c == ('validation', 'test', 'calibration')",
+    ),
+    Request(
+        "a free column of records",
+        {},
+        {},
+        "import numpy as np\nfrom tfrecords.schema import Crop, Schema\n"
+        "from tfrecords.codec import decode, encode\n"
+        "schema = Schema((2, 2, 1), 'uint8', ('gfp',), metadata={'plate': 'text'})\n"
+        "crop = Crop('a', np.zeros((2, 2, 1), np.uint8), metadata={'plate': 'P7'})\n"
+        "assert decode(encode(crop, schema), schema).metadata == {'plate': 'P7'}",
     ),
     Request(
         "a fixed column of records, from the list of crops to the tables",

@@ -124,10 +124,7 @@ INPAINTING = Method(
         "ema_momentum": 0.0,
     },
 )
-TASKS: Registry[Method] = Registry(
-    "method",
-    {"classification": CLASSIFICATION, "inpainting": INPAINTING},
-    group="deeploc_tf.tasks",
-)
+_OURS = {"classification": CLASSIFICATION, "inpainting": INPAINTING}
+TASKS: Registry[Method] = Registry("method", _OURS, group="deeploc_tf.tasks")
 # What a method has not is refused with it.
-SETTINGS_OF_SOME = frozenset((*CLASSIFICATION.settings, *INPAINTING.settings))
+SETTINGS_OF_SOME = frozenset(name for method in _OURS.values() for name in method.settings)
