@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from change_requests import REQUESTS, Request
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text("utf-8")
@@ -192,3 +193,14 @@ def test_the_page_has_every_group() -> None:
     }
     assert len(groups) == 13
     assert {group for group in groups if f"`{group}`" not in PAGE} == set()
+
+
+@pytest.mark.parametrize("change", REQUESTS, ids=[one.title for one in REQUESTS])
+def test_the_page_counts_the_files_of_a_change_request(change: Request) -> None:
+    files = {*change.files, *change.edits}
+    (row,) = (line for line in PAGE.splitlines() if line.startswith(f"| {change.title} |"))
+    assert row.split(" | ")[2] == (str(len(files)) if files else "none")
+    for name, edits in change.edits.items():
+        if name not in change.files:
+            text = (ROOT / name).read_text("utf-8")
+            assert [text.count(old) for old in edits] == [1] * len(edits), name
