@@ -169,7 +169,6 @@ def test_averages_warm_up_unless_told_otherwise() -> None:
         (200, {"warmup_epochs": 1.0, "schedule": "constant"}, ""),
         (200, {"warmup_epochs": 0.5}, ""),
         (200, {"batch_size": 4}, "Batch normalization over 4 crops"),
-        (200, {"batch_size": 4, "preset": "razdaibiedina2022"}, ""),
         (0, {"epochs": 0, "batch_size": 4, "ema_warmup": False, "patience": 1}, ""),
     ],
 )
@@ -212,7 +211,7 @@ def test_an_epoch_that_is_kept_although_hardly_trained_is_said(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"batch_size": 1}, r"batch_size=1, preset='kraus2017'"),
+        ({"batch_size": 1}, r"batch_size=1"),
         ({"batch_size": 28}, r"batch_size=28, split 'train' of 27 crops"),
         ({"freeze": ("logits",), "initial_model": "0" * 64}, "not the head"),
     ],
