@@ -57,6 +57,7 @@ def computed(
     waiting: collections.deque[_Job[_Task]] = collections.deque()
     try:
         while True:
+            given = []
             while len(busy) < workers and len(waiting) < 2 * workers:
                 job = next(jobs, None)
                 if job is None:
@@ -65,10 +66,13 @@ def computed(
                     connection, process = _start(function)
                     processes[connection] = process
                 connection = next(c for c in processes if c not in busy)
-                with contextlib.suppress(BrokenPipeError):  # then it is dead, which is told below
-                    connection.send(job.task)
                 busy[connection] = job
+                given.append(connection)
                 waiting.append(job)
+            # Not before all have started: a large task has to wait until its process reads.
+            for connection in given:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # told below
+                    connection.send(busy[connection].task)
             if not waiting:
                 return
             if waiting[0].done:
@@ -141,5 +145,8 @@ def _portable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 -- our own
     except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error} (process {os.getpid()})")
+        told = RuntimeError(f"{type(error).__name__}: {error} (process {os.getpid()})")
+        for note in getattr(error, "__notes__", []):
+            told.add_note(note)
+        return told
     return error

@@ -684,6 +684,7 @@ def test_commands_find_validation_by_any_of_its_names(
     for command in commands.values():
         done = run_cli(*command, "--split", split, "--quiet")
         assert done.exit_code == 0, done.output
+        assert done.stderr.count("is taken as 'validation'") == (records == "other")
     for table in ("cells.parquet", "m.parquet"):
         found = read_table(tmp_path / table)
         assert len(found.features) == 6

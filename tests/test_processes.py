@@ -4,7 +4,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +16,31 @@ from deeploc_tf.processes import computed
 def squared(number: int) -> int:
     if number < 0:
         msg = f"{number} is negative"
-        raise Unportable(msg, lock=threading.Lock())
+        error = Unportable(msg, lock=threading.Lock())
+        error.add_note(f"Place: {number}.")
+        raise error
     return number**2
+
+
+def length_once_two_have_started(folder: Path) -> Callable[[bytes], int]:
+    """What a process unpickles: it waits until another one does the same."""
+    (folder / str(os.getpid())).touch()
+    for _ in range(600):
+        if len(list(folder.iterdir())) == 2:
+            return len
+        time.sleep(0.1)
+    raise TimeoutError
+
+
+class Length:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, task: bytes) -> int:
+        return len(task)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return length_once_two_have_started, (self.folder,)
 
 
 class Unportable(ValueError):
@@ -48,6 +73,12 @@ def test_a_slow_task_keeps_its_place_and_others_go_on() -> None:
     assert len({process for _, process in found} - {os.getpid()}) == 2
 
 
+def test_processes_start_side_by_side_whatever_the_size_of_the_tasks(tmp_path: Path) -> None:
+    """A pipe holds less than a task of crops, so whoever sends one waits for its process."""
+    tasks = [bytes(1 << 20)] * 2
+    assert [length for _, length in computed(Length(tmp_path), tasks, 2, str)] == [1 << 20] * 2
+
+
 @pytest.mark.parametrize(("workers", "most"), [(1, 1), (2, 4)])
 def test_tasks_are_taken_as_they_are_needed(workers: int, most: int) -> None:
     taken: list[int] = []
@@ -64,8 +95,9 @@ def test_tasks_are_taken_as_they_are_needed(workers: int, most: int) -> None:
 def test_an_error_that_no_pipe_can_carry_is_told_in_its_words() -> None:
     with pytest.raises(Unportable):
         list(computed(squared, [-1], 1, str))
-    with pytest.raises(RuntimeError, match="Unportable: -1 is negative"):
+    with pytest.raises(RuntimeError, match="Unportable: -1 is negative") as told:
         list(computed(squared, [1, -1], 2, str))
+    assert told.value.__notes__ == ["Place: -1."]
 
 
 def test_a_process_that_dies_is_told_with_its_task() -> None:

@@ -68,10 +68,10 @@ def embed(
     cells, are written next to it as NAME.profiles.SUFFIX. If embed is interrupted, the same command
     continues after the last finished shard.
     """
-    from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
+    from deeploc_tf.pipeline.splits import find_splits
     from tfrecords.manifest import read_manifest
 
-    find_splits(with_usual_splits(read_manifest(records)), splits)  # before TensorFlow starts
+    find_splits(read_manifest(records), splits)  # before TensorFlow starts
 
     start_tensorflow()
     from deeploc_tf.embedding.embed import embed as embed_crops

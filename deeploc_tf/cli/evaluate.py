@@ -67,13 +67,13 @@ def evaluate(
     prediction of every crop and, with the extra report, pictures. docs/evaluation.md has the
     definitions.
     """
-    from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
+    from deeploc_tf.pipeline.splits import find_splits
     from tfrecords.manifest import read_manifest
     from tfrecords.publishing import check_absent
 
     if results is not None:
         check_absent(results)  # before TensorFlow takes its seconds
-    find_splits(with_usual_splits(read_manifest(records)), splits)
+    find_splits(read_manifest(records), splits)
 
     start_tensorflow()
     from deeploc_tf.training.evaluate import evaluate as measure

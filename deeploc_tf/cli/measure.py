@@ -73,10 +73,10 @@ def measure(
     .h5ad. The profiles, one row per protein, go to NAME.profiles.SUFFIX beside it. Stopped and
     started again, it goes on where it was. No network, no labels.
     """
-    from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
+    from deeploc_tf.pipeline.splits import find_splits
     from tfrecords.manifest import read_manifest
 
-    find_splits(with_usual_splits(read_manifest(records)), splits)  # before TensorFlow starts
+    find_splits(read_manifest(records), splits)  # before TensorFlow starts
 
     start_tensorflow()  # records are decoded by it
     from deeploc_tf.features.measure import measure as measure_crops

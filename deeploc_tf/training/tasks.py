@@ -79,7 +79,7 @@ class Task(Protocol):
         splits: Sequence[str],
         device: str | None = None,
     ) -> SplitEvaluator:
-        """Of those of the splits that can be evaluated; `note` is told of the others."""
+        """Of those of the splits that can be evaluated; logs why others cannot."""
 
 
 @dataclasses.dataclass(frozen=True)
