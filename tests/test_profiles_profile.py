@@ -176,8 +176,15 @@ def test_intervals_hold_the_truth_as_often_as_they_say(method: Any, count: int) 
 
 def test_proteins_with_few_cells_are_left_out_and_named(tmp_path: Path) -> None:
     _, metadata = cells(tmp_path / "cells.h5")
-    written = profile(tmp_path / "cells.h5", tmp_path / "p.h5", ProfileSettings(min_cells=20))
+    counts: list[tuple[int, int | None]] = []
+    written = profile(
+        tmp_path / "cells.h5",
+        tmp_path / "p.h5",
+        ProfileSettings(min_cells=20),
+        progress=lambda done, total: counts.append((done, total)),
+    )
     assert written.too_few == ("β-TUB",)
+    assert counts == [(1, 2), (2, 2)]
     assert read_table(tmp_path / "p.h5").metadata["protein"].tolist() == ["AAC1", "AAH1"]
     assert written.num_cells == metadata["protein"].isin(["AAC1", "AAH1"]).sum()
     with pytest.raises(ValueError, match="3 proteins with"):
