@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 
+import click
 import pytest
 
 from deeploc_tf import progress as module
+from deeploc_tf.cli.group import LazyGroup
 from deeploc_tf.progress import Progress, counting, duration
 
 
@@ -101,3 +104,30 @@ def test_progress_is_shown_or_handed_on(capsys: pytest.CaptureFixture[str]) -> N
             count(3)
     assert capsys.readouterr().err.count("Reading crops: 3 of 3") == 1
     assert got == [(1, 3), (3, 3)]
+
+
+class Terminal(io.TextIOWrapper):
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), "utf-8")
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_messages_stand_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+
+    @click.command(cls=LazyGroup, lazy_commands={}, invoke_without_command=True)
+    def command() -> None:
+        with counting(True, "Things", 2) as count:
+            count(1)
+            logging.getLogger("deeploc_tf.things").warning("One is odd.")
+
+    with pytest.raises(SystemExit):
+        command.main([])
+    terminal.flush()
+    shown = terminal.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    clear = "\r\x1b[2K"  # the line of the bar
+    assert f"{clear}Warning: One is odd.\n" in shown

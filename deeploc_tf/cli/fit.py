@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.group import RESUMABLE, noting_termination
+from deeploc_tf.cli.group import RESUMABLE, noting_termination, tell
 from deeploc_tf.cli.settings import SettingsCommand, given_settings
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 from deeploc_tf.names import EVALUATED_SPLITS
@@ -108,9 +108,7 @@ def fit(
                 allow_changed=allow_changed,
                 should_stop=terminated,
                 progress=not quiet,
-                report=None
-                if quiet
-                else lambda row: click.echo(_line(row, config.epochs), err=True),
+                report=None if quiet else lambda row: tell(_line(row, config.epochs)),
             )
     except TrainingStoppedError as stop:
         click.echo(str(stop), err=True)

@@ -121,13 +121,19 @@ def sentence(error: Exception) -> str:
     return " ".join([text, *getattr(error, "__notes__", [])])
 
 
+def tell(message: str) -> None:
+    """Write a line to stderr, above the bar if there is one."""
+    # With `err=True`, click finds the stream behind that of the bar, and writes into its line.
+    click.echo(message, file=sys.stderr)
+
+
 class _Messages(logging.Handler):
     """Shows what the library logs: what a person should know, in sentences."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line on stderr, as it is at this moment."""
         is_warning = record.levelno >= logging.WARNING
-        click.echo(f"{'Warning: ' * is_warning}{record.getMessage()}", err=True)
+        tell(f"{'Warning: ' * is_warning}{record.getMessage()}")
 
 
 @contextlib.contextmanager
