@@ -191,7 +191,7 @@ def profile(
             for kind, path in paths.items()
         ]
         of_cells = replicates if columns else None
-        total = np.count_nonzero(proteins.counts())
+        total = int(np.count_nonzero(proteins.counts()))
         count = stack.enter_context(counting(progress, "Profiling proteins", total))
         blocks = _grouped(table, proteins, of_cells, len(names), fitted, codes, settings.memory)
         for number, vectors in blocks:
