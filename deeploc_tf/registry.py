@@ -65,6 +65,8 @@ class Registry(Generic[Entry]):
         return len(self.names)
 
     def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            return False
         return name in self._entries or name in _installed(self.group)
 
     def check(self, name: str) -> str:

@@ -148,6 +148,14 @@ def test_only_chosen_proteins_take_part() -> None:
     assert (excluded["not_chosen"], excluded["not_in_every_method"]) == (9, 0)
 
 
+def test_what_is_not_there_is_no_standard_and_no_reference(files: Path) -> None:
+    with pytest.raises(ValueError, match=r"must be standards, or their files\. Received: none"):
+        compare([("a", files / "0.parquet")], [])
+    found = compare([("deeploc", files / "0.parquet")], [files / "groups.gmt"])
+    with pytest.raises(ValueError, match=r"reference='deplocc'\. Did you mean 'deeploc'\?"):
+        found.summary("deplocc")
+
+
 def test_the_summary_is_of_what_was_computed() -> None:
     seeds = [
         ("ours", profiles(NAMES)),

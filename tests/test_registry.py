@@ -30,6 +30,7 @@ def test_names_are_known_without_an_import(shapes: Registry[object]) -> None:
     assert list(shapes) == ["sum", "gone"]
     assert len(shapes) == 2
     assert "gone" in shapes
+    assert ["gone"] not in shapes  # as a file of settings may have it
     assert shapes.check("gone") == "gone"
     with pytest.raises(ModuleNotFoundError):
         shapes.get("gone")

@@ -120,6 +120,10 @@ def test_to_go_on_it_needs_its_network(own_run: Path, records: Path, tmp_path: P
 def test_settings_of_deeploc_are_none_of_it() -> None:
     with pytest.raises(ValueError, match=r"network='pooled' with width=0\.5"):
         FitConfig(network="pooled", width=0.5)
+    with pytest.raises(ValueError, match="method='inpainting' with network='pooled'"):
+        FitConfig(network="pooled", method="inpainting")
+    with pytest.raises(ValueError, match="should be a valid string"):
+        FitConfig(method=["inpainting"])  # type: ignore[arg-type]
     assert FitConfig(network="pooled", xla=True).xla  # there are no rotations
 
 

@@ -56,7 +56,8 @@ def compare(
 
     Raises:
         StandardError: a standard cannot be read, or shares no pair with the profiles, or all.
-        ValueError: methods have fewer than two proteins in common, or two standards one name.
+        ValueError: methods have fewer than two proteins in common, there is no standard, or two
+            have one name.
         OSError: a file cannot be read.
 
     Example:
@@ -72,6 +73,9 @@ def compare(
         else:
             (found,) = read_standards([standard], identifiers=identifiers)
             chosen += told_apart(found)
+    if not chosen:
+        msg = "`standards` must be standards, or their files. Received: none. Name one or more."
+        raise ValueError(msg)
     taking_part = comparable(
         methods,
         similarity=similarity,

@@ -21,7 +21,7 @@ from deeploc_tf.benchmark.scores import bars, definitions
 from deeploc_tf.benchmark.seed_means import SeedMean
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.version import __version__
-from tfrecords.errors import OutputExistsError
+from tfrecords.errors import OutputExistsError, did_you_mean
 from tfrecords.publishing import publish_bytes, publish_json
 
 SCHEMA_VERSION = 2
@@ -86,7 +86,17 @@ class Comparison:
             reference: name of a method; None leaves differences out.
             scores: names of numbers; None: those that methods are compared by (AP, mAP, AMI, F1),
                 as far as they were computed.
+
+        Raises:
+            ValueError: there is no method of the reference's name.
         """
+        known = list(self._by_name())
+        if reference is not None and reference not in known:
+            msg = (
+                f"`reference` must be one of {', '.join(known)}. Received: reference={reference!r}."
+                f"{did_you_mean(reference, known)}"
+            )
+            raise ValueError(msg)
         rows = []
         for score in self._computed() if scores is None else scores:
             for standard, means in self._means(score):

@@ -105,8 +105,16 @@ class Method:
 CLASSIFICATION = Method(
     "deeploc_tf.training.classification:Classification",
     settings=(
-        *("preset", "backbone", "dense_units", "last_block", "dropout", "mask", "target"),
-        *("protein_weight", "loss", "triplet_margin", "focal_gamma", "class_weights", "sampling"),
+        *("preset", "backbone", "network", "dense_units", "last_block", "dropout", "mask"),
+        *(
+            "target",
+            "protein_weight",
+            "loss",
+            "triplet_margin",
+            "focal_gamma",
+            "class_weights",
+            "sampling",
+        ),
         "label_smoothing",
     ),
 )
