@@ -94,7 +94,8 @@ def try_elsewhere(path: Path, *places: tuple[str, str]) -> None:
 @functools.lru_cache(maxsize=64)  # what is raised is not kept
 def _try(path: Path, places: tuple[tuple[str, str], ...], size: int, _: int) -> None:
     words = [word for place in places for word in place]
-    command = [sys.executable, "-c", _READ, str(path), *words]
+    # Files in the folder where a person works may be called as modules are: -P does not see them.
+    command = [sys.executable, "-P", "-c", _READ, str(path), *words]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     limit = TIMEOUT + size / _BYTES_PER_SECOND
     try:

@@ -228,6 +228,16 @@ def test_a_process_that_does_not_end_is_ended(
         read_table(tmp_path / "cells.h5")
 
 
+def test_files_beside_the_table_are_no_modules_of_that_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("h5py.py").write_text("raise RuntimeError")
+    write_table(Path("cells.h5"), cells())
+    in_old_structures(Path("cells.h5"))
+    assert len(read_table("cells.h5").features) == 12
+
+
 def test_a_healthy_table_of_ours_needs_no_other_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
