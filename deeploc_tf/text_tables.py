@@ -19,8 +19,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-import numpy as np
-
 from deeploc_tf.names import tidy
 from tfrecords.errors import did_you_mean
 
@@ -169,6 +167,7 @@ def _read_parquet(path: Path) -> pa.Table:
 
 def _parsed(data: bytes, start: int, columns: list[str], delimiter: str, path: Path) -> pa.Table:
     """The rows of `data` from `start` on, which have been looked at."""
+    import numpy as np
     import pyarrow as pa
     from pyarrow import csv
 

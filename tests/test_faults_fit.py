@@ -20,6 +20,7 @@ import tensorflow as tf
 from shared import contents, tiny_fit
 
 from deeploc_tf.models.trained import load_trained
+from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from deeploc_tf.training.state import NotFiniteError, TrainingStoppedError
 from tfrecords.errors import RecordsError
@@ -162,7 +163,9 @@ def test_a_preempted_job_saves_its_state_and_goes_on(records: Path, tmp_path: Pa
     assert epoch >= 1
     done = epoch * 3 + step
     again: list[int] = []
-    config = tiny_fit(crop_size=0, epochs=200, patience=1000)
+    config = FitConfig(
+        width=0.06, dense_units=(8, 6), crop_size=0, epochs=200, batch_size=9, patience=1000
+    )
     with pytest.raises(TrainingStoppedError):
         fit(
             records,

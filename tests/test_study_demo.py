@@ -49,10 +49,8 @@ def test_every_step_leaves_what_its_command_leaves(made: tuple[Path, list[str]])
         "benchmark/scores.json",
     ):
         assert (folder / name).exists(), name
-    steps = [
-        sentence.split(":")[0] for sentence in said if ", in " in sentence and ": " in sentence
-    ]
-    assert steps == ["simulate", "build-records", "fit", "embed", "export", "benchmark"]
+    steps = ["simulate", "build-records", "fit", "embed", "export", "benchmark"]
+    assert [step for step in (text.partition(":")[0] for text in said) if step in steps] == steps
     assert not list(folder.rglob("*partial*"))
 
 
