@@ -37,9 +37,9 @@ run, records, output, place = sys.argv[1:]
 def kill(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 if place == "shards":
-    progress = lambda done: done > 10 and kill()
+    progress = lambda done, _: done > 10 and kill()
 else:
-    progress = None
+    progress = False
     written = module.write_table
     def between(*arguments):
         written(*arguments)
