@@ -237,3 +237,8 @@ def test_a_format_of_another_package_is_read(files: Path) -> None:
     assert values["standard_files"]["groups"]["format"] == "sets"
     with pytest.raises(StandardError, match="`format` must be one of gmt, "):
         FORMATS.get("sets")
+
+
+def test_random_vectors_are_no_seed_of_a_method_of_that_name() -> None:
+    with pytest.raises(ValueError, match="called 'random'"):
+        compare([("random", profiles(NAMES))], [GROUPS], extent=QUICK, num_random=4)

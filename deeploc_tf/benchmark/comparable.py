@@ -80,6 +80,12 @@ def comparable(
         msg = "`methods` must be pairs of a name and profiles. Received: none. Name one or more."
         raise ValueError(msg)
     if num_random is not None:
+        if any(method.name == "random" for method in found):
+            msg = (
+                "No method may be called 'random' where random vectors are added. Received: one "
+                "that is. Give it another name, as in mine=FILE."
+            )
+            raise ValueError(msg)
         of_first = found[0].profiles.metadata["protein"].tolist()
         found.append(Method("random", random_profiles(of_first, num_random, seed)))
     reasons = [unusable_profiles(method.profiles.features, similarity) for method in found]
