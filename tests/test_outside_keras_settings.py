@@ -228,7 +228,7 @@ def test_a_backbone_is_refused_under_another_image_data_format() -> None:
 
 NEEDING_KERAS = (
     "models.deeploc", "models.hardware", "training.fit", "training.evaluate", "embedding.embed",
-    "serving.export", "serving.opening", "serving.cells", "study.methods",
+    "serving.export", "serving.open_model", "serving.inputs", "study.methods",
 )  # fmt: skip
 IMPORTS = """
 import importlib, sys
