@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from shared import tiny_fit
 
-from deeploc_tf.models import deeploc
+from deeploc_tf.models import backbones, heads
 from deeploc_tf.models.augmentation import RandomCrop
 from deeploc_tf.models.randomness import Dropout
 from deeploc_tf.models.trained import load_trained
@@ -109,9 +109,10 @@ def test_without_synchronized_batch_norm_they_do_not(
     records: Path, one_device: Any, two_cpus: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The control: the test above would not pass whatever happened.
-    monkeypatch.setattr(
-        deeploc, "_batch_norm", lambda name, *_, **__: keras.layers.BatchNormalization(name=name)
-    )
+    for module in (backbones, heads):
+        monkeypatch.setattr(
+            module, "batch_norm", lambda name, *_, **__: keras.layers.BatchNormalization(name=name)
+        )
     losses, weights = train(records, ",".join(two_cpus))
     assert np.abs(losses - one_device[0]).max() > 1e-3
     assert largest_difference(weights, one_device[1]) > 5e-3
@@ -121,9 +122,12 @@ def test_without_synchronized_batch_norm_they_do_not(
 def test_without_batch_norm_they_differ_by_rounding_alone(
     records: Path, two_cpus: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        deeploc, "_batch_norm", lambda name, *_, **__: keras.layers.Activation("linear", name=name)
-    )
+    for module in (backbones, heads):
+        monkeypatch.setattr(
+            module,
+            "batch_norm",
+            lambda name, *_, **__: keras.layers.Activation("linear", name=name),
+        )
     (losses, weights), (found, others) = (
         train(records, device) for device in ("cpu:0", ",".join(two_cpus))
     )
