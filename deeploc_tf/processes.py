@@ -57,22 +57,25 @@ def computed(
     waiting: collections.deque[_Job[_Task]] = collections.deque()
     try:
         while True:
-            given = []
+            given, started = [], []
             while len(busy) < workers and len(waiting) < 2 * workers:
                 job = next(jobs, None)
                 if job is None:
                     break
                 if len(processes) == len(busy):
-                    connection, process = _start(function)
+                    connection, process = _start()
                     processes[connection] = process
+                    started.append(connection)
                 connection = next(c for c in processes if c not in busy)
                 busy[connection] = job
                 given.append(connection)
                 waiting.append(job)
-            # Not before all have started: a large task has to wait until its process reads.
-            for connection in given:
+            # Not before all have started, and functions before tasks: what is large has to wait
+            # until its process reads, and what a function imports takes seconds.
+            sent = [(c, function) for c in started] + [(c, busy[c].task) for c in given]
+            for connection, message in sent:
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # told below
-                    connection.send(busy[connection].task)
+                    connection.send(message)
             if not waiting:
                 return
             if waiting[0].done:
@@ -91,10 +94,11 @@ def computed(
             process.join()
 
 
-def _start(function: Callable[[Any], Any]) -> tuple[Connection, SpawnProcess]:
+def _start() -> tuple[Connection, SpawnProcess]:
+    """A process that waits for a function, and then for its tasks."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, function), daemon=True)
+    process = context.Process(target=_work, args=(theirs,), daemon=True)
     process.start()
     theirs.close()  # so that its death is an end of file here
     return ours, process
@@ -116,12 +120,13 @@ def _received(connection: Connection, process: SpawnProcess, task: str) -> Any:
     return result
 
 
-def _work(connection: Connection, function: Callable[[Any], Any]) -> None:
-    """Do tasks until nobody asks for one any more."""
+def _work(connection: Connection) -> None:
+    """Receive a function and do its tasks until nobody asks for one any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; ours ends us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, BrokenPipeError):
+        function = connection.recv()
         while True:
             task = connection.recv()
             try:
