@@ -163,28 +163,30 @@ def test_pixels_of_another_type_than_ome_xml_says_are_refused(tmp_path: Path, pl
 LABELS = [["c:1/2 - GFP", "c:2/2 - RFP"], ["P1_gfp_1.tif", "P1_rfp_1.tif"], ["GFP", "P1 rfp"]]
 
 
+def written_and_read(folder: Path, labels: Sequence[str]) -> tuple[Any, Any]:
+    """The planes of an ImageJ file with these labels, and those read as rfp and gfp."""
+    image = plane(1, (2, 8, 9))
+    metadata = {"axes": "CYX", "Labels": list(labels)}
+    tifffile.imwrite(folder / "P_1.tif", image, imagej=True, metadata=metadata)
+    source = FolderSource(folder, ONE_FILE, ["rfp", "gfp"])
+    source.index()
+    return image, np.moveaxis(source.read(0)[0], -1, 0)
+
+
 @pytest.mark.parametrize("labels", LABELS)
 def test_slices_whose_labels_hold_a_channel_are_that_channel(
     tmp_path: Path, labels: Sequence[str]
 ) -> None:
-    image = plane(1, (2, 8, 9))
-    metadata = {"axes": "CYX", "Labels": list(labels)}
-    tifffile.imwrite(tmp_path / "P_1.tif", image, imagej=True, metadata=metadata)
-    source = FolderSource(tmp_path, ONE_FILE, ["rfp", "gfp"])
-    source.index()
-    np.testing.assert_array_equal(np.moveaxis(source.read(0)[0], -1, 0), image[::-1])
+    image, read = written_and_read(tmp_path, labels)
+    np.testing.assert_array_equal(read, image[::-1])
 
 
 @pytest.mark.parametrize("labels", [["gfp-rfp 1", "gfp-rfp 2"], ["a gfp", "b gfp"], ["A", "B"]])
 def test_labels_that_do_not_tell_channels_apart_leave_their_order(
     tmp_path: Path, labels: Sequence[str]
 ) -> None:
-    image = plane(1, (2, 8, 9))
-    metadata = {"axes": "CYX", "Labels": list(labels)}
-    tifffile.imwrite(tmp_path / "P_1.tif", image, imagej=True, metadata=metadata)
-    source = FolderSource(tmp_path, ONE_FILE, ["rfp", "gfp"])
-    source.index()
-    np.testing.assert_array_equal(np.moveaxis(source.read(0)[0], -1, 0), image)
+    image, read = written_and_read(tmp_path, labels)
+    np.testing.assert_array_equal(read, image)
 
 
 def oriented(number: int) -> dict[str, Any]:
