@@ -277,8 +277,8 @@ class RecordsBuild:
         places = np.sort(np.concatenate([batch.places for batch in batches]))
         shards = list(self.plan.shards(places))
         splits: dict[str, list[ShardInfo]] = {}
-        # Of saved batches, each thread holds a shard in memory.
-        threads = ThreadPoolExecutor(2 if self._in_memory else self.workers)
+        # Two at least: one shard is read while another one is written. Each is held in memory.
+        threads = ThreadPoolExecutor(max(2, self.workers))
         try:
             written = threads.map(lambda shard: _write_shard(ready, batches, shard), shards)
             for shard, info in zip(shards, written, strict=True):
