@@ -228,10 +228,10 @@ def test_empty_and_missing_folders_are_refused(tmp_path: Path) -> None:
         FolderSource(tmp_path / "nowhere", PATTERN, CHANNELS).index()
 
 
-def test_ambiguous_pattern_is_refused_not_guessed(tmp_path: Path) -> None:
-    (tmp_path / "a_b_c_gfp.tif").touch()
-    source = FolderSource(tmp_path, "{protein}_{cell}_{channel}.tif", ["gfp"])
-    with pytest.raises(SourceError, match="one way to read a path"):
+def test_path_that_leaves_its_channel_open_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "abcd.tif").touch()
+    source = FolderSource(tmp_path, "{plate}{channel}{cell}.tif", ["b", "c"])
+    with pytest.raises(SourceError, match="leave one channel for a path"):
         source.index()
 
 
@@ -239,6 +239,7 @@ def test_ambiguous_pattern_is_refused_not_guessed(tmp_path: Path) -> None:
     ("pattern", "channels", "options"),
     [
         ("/abs/{cell}_{channel}.tif", ["gfp"], {}),
+        ("{*}_{channel*}.tif", ["gfp"], {}),
         ("{cell_{channel}.tif", ["gfp"], {}),
         ("{1cell}_{channel}.tif", ["gfp"], {}),
         ("{key}_{channel}.tif", ["gfp"], {}),

@@ -18,7 +18,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 pattern_option = click.option(
     "--pattern",
-    help=("Pattern of file paths inside the folder, with {name} placeholders and {channel}."),
+    help="Pattern of file paths inside the folder, with {name} placeholders, {channel} and {*}.",
 )
 channels_option = click.option(
     "--channels", type=Names(), help="Channel names in the order to store, such as gfp,rfp."
@@ -64,6 +64,12 @@ field_options = together(
         "--key-column", help="Column with a unique key per cell.  [default: key, or the first path]"
     ),
     click.option("--label-image", help="Whole fields: pattern of the paths of label images."),
+    click.option(
+        "--follow-links",
+        is_flag=True,
+        default=None,
+        help="Follow links that lead out of the folder; they are refused otherwise.",
+    ),
     click.option(
         "--border",
         type=click.Choice(["drop", "pad"]),
@@ -204,21 +210,24 @@ def _table(crops: Path, own: dict[str, Any]) -> Source:
 
 _KINDS = {
     "folder": Kind(
-        "folder of crops", ("pattern",), ("channels", "mask_channel", "axes", "dtype"), _folder
+        "folder of crops",
+        ("pattern",),
+        ("channels", "mask_channel", "axes", "dtype", "follow_links"),
+        _folder,
     ),
     "fields": Kind(
         "folder of fields",
         ("pattern",),
         (
             *("channels", "axes", "dtype", "cells", "cell_field", "center", "box", "number"),
-            *("key_column", "label_image", "crop_size", "border"),
+            *("key_column", "label_image", "crop_size", "border", "follow_links"),
         ),
         _fields,
     ),
     "table": Kind(
         "table of crops",
         ("image_columns",),
-        ("channels", "axes", "dtype", "mask_column", "key_column", "root"),
+        ("channels", "axes", "dtype", "mask_column", "key_column", "root", "follow_links"),
         _table,
     ),
 }

@@ -32,10 +32,11 @@ class TableSource(ListedSource):
         axes: where the channels lie in such files, where they do not say.
         mask_column: column that holds the path of the mask.
         root: the folder that paths are relative to, by default the table's own. No path may leave
-            it.
+            it, and no link but with `follow_links`.
         key_column: column of unique names. By default `key` where the table has it, else the path
             of the first channel.
         dtype: type to convert pixels to, if every number fits; see `as_dtype`.
+        follow_links: take what links lead to, wherever it lies.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class TableSource(ListedSource):
         root: str | os.PathLike[str] | None = None,
         key_column: str | None = None,
         dtype: str | None = None,
+        follow_links: bool = False,
     ) -> None:
         in_one_file = isinstance(image_columns, str)
         super().__init__(channels if in_one_file else tuple(image_columns), dtype)
@@ -56,7 +58,7 @@ class TableSource(ListedSource):
         self._columns = [*columns, *([mask_column] if mask_column is not None else [])]
         _check_columns(columns, self._columns, None if in_one_file else (*channels, *(axes or ())))
         self.path = Path(path)
-        self._root = Root(self.path.parent if root is None else root)
+        self._root = Root(self.path.parent if root is None else root, follow_links=follow_links)
         self.root = self._root.path
         self.mask_column = mask_column
         self.key_column = key_column

@@ -124,7 +124,10 @@ class _Search:
         """Field -> its rows in the table."""
         known = self._images.names() if table.by_name else self._images.values()
         kinds = [kind_of_column(n) for n in ([""] if table.by_name else self._images.columns)]
-        numbers = _numbers_of(set(table.fields), known, kinds)
+        given = set(table.fields)
+        below = {name: (self._images.below(name[0]),) if table.by_name else name for name in given}
+        numbers = _numbers_of({*below.values()}, known, kinds)
+        numbers = {name: numbers[there] for name, there in below.items() if there in numbers}
         found: dict[int, list[int]] = {}
         for row, name in enumerate(table.fields):
             if name in numbers:

@@ -17,12 +17,13 @@ from deeploc_tf.sources.channel_layout import Axes
 from deeploc_tf.sources.formats.ngff import is_damaged_group, is_ngff
 from deeploc_tf.sources.images import image_files, read_stack
 from deeploc_tf.sources.masks import as_labels
-from deeploc_tf.sources.pattern_folder import PatternFolder
+from deeploc_tf.sources.pattern_folder import PatternFolder, is_of_macos
+from deeploc_tf.sources.patterns import ANYTHING, FolderPattern, described
 from deeploc_tf.sources.root import Root
 from deeploc_tf.sources.source import Reject, RejectedCrop, SourceError
 from tfrecords.errors import did_you_mean
 
-_NAME = re.compile(r"\{([^{}]*)\}")
+_NAME = re.compile(r"\{([^{}]*)\}")  # as in a pattern, or misspelt
 _SAMPLE_BYTES = 64 << 10
 
 
@@ -30,12 +31,13 @@ class FieldImages:
     """Fields whose paths match a pattern, numbered in the order of their paths.
 
     Args:
-        root: the folder. Links that lead out of it are refused.
+        root: the folder. Links that lead out of it are refused, but with `follow_links`.
         pattern: see `FolderPattern`; an OME-Zarr folder counts as a file.
         channels: values of `{channel}`; without it see `ChannelLayout.of`.
         label_image: pattern of the label image of each field, with the fields of `pattern`.
         axes: where the channels lie in a file that holds several, where it does not say.
         dtype: type to convert pixels to; see `as_dtype`.
+        follow_links: take what links lead to, wherever it lies.
 
     Attributes:
         keys: of each field: its path without channel and suffix.
@@ -55,12 +57,16 @@ class FieldImages:
         label_image: str | None,
         axes: Axes | None,
         dtype: str | None,
+        follow_links: bool = False,
     ) -> None:
-        self._folder = PatternFolder(Root(root), pattern, channels, item="field")
+        self._folder = PatternFolder(
+            Root(root, follow_links=follow_links), pattern, channels, item="field"
+        )
         self.pattern = self._folder.pattern
-        self.label_image = label_image
+        self.label_image = None if label_image is None else self.below(label_image)
+        self._label_names: dict[tuple[str, ...], str] = {}  # where only a listing tells them
         for name in _NAME.findall(label_image or ""):
-            if name not in self.pattern.fields:
+            if name not in (*self.pattern.fields, ANYTHING):
                 msg = (
                     "A label image must be named by fields of the pattern, "
                     f"{', '.join(self.pattern.fields)}. Received: {name!r} in {label_image!r}."
@@ -84,11 +90,14 @@ class FieldImages:
 
     def list(self) -> None:
         """Find the fields; no pixels are read."""
-        listing = self._folder.list(self._is_image)
+        labels = None if self.label_image is None else FolderPattern(self.label_image, ())
+        listing = self._folder.list(self._is_image, labels)
         self._stems, self.columns = listing.stems, listing.fields
-        labels = {self._label_name(number) for number in range(len(self))}
+        if f"{{{ANYTHING}}}" in (self.label_image or ""):
+            self._label_names = self._listed_labels()
+        names = {self._label_name(number) for number in range(len(self))}
         # label images may match the pattern of the fields too
-        kept = [i for i, stem in enumerate(self._stems) if not labels & {*self._folder.files(stem)}]
+        kept = [i for i, stem in enumerate(self._stems) if not names & {*self._folder.files(stem)}]
         self._stems = [listing.stems[i] for i in kept]
         self.columns = {name: [texts[i] for i in kept] for name, texts in self.columns.items()}
         self.keys = [self._folder.key(stem) for stem in self._stems]
@@ -102,6 +111,10 @@ class FieldImages:
         for number, stem in enumerate(self._stems):
             found |= {(name,): number for name in self._folder.files(stem)}
         return found
+
+    def below(self, name: str) -> str:
+        """What a table calls a field, if it is a path then from the root and with `/`."""
+        return self._folder.root.relative(name) or name
 
     def values(self) -> dict[tuple[str, ...], int]:
         """The fields by the texts of the pattern's fields."""
@@ -194,7 +207,34 @@ class FieldImages:
     def _label_name(self, number: int) -> str | None:
         if self.label_image is None:
             return None
-        return _NAME.sub(lambda match: self.columns[match[1]][number], self.label_image)
+        values = {name: texts[number] for name, texts in self.columns.items()}
+        if ANYTHING not in _NAME.findall(self.label_image):
+            return _NAME.sub(lambda match: values[match[1]], self.label_image)
+        names = FolderPattern(self.label_image, ()).fields
+        found = self._label_names.get(tuple(values[name] for name in names))
+        return found or _NAME.sub(lambda match: values.get(match[1], ANYTHING), self.label_image)
+
+    def _listed_labels(self) -> dict[tuple[str, ...], str]:
+        """Texts of the fields of the pattern of label images -> the one that has them.
+
+        Raises:
+            SourceError: two have the same.
+        """
+        pattern = FolderPattern(self.label_image or "", ())
+        found: dict[tuple[str, ...], str] = {}
+        for path in self._folder.root.walk():
+            match = pattern.match(path)
+            if match is None or is_of_macos(path):
+                continue
+            first = found.setdefault(tuple(match[2].values()), path)
+            if first != path:
+                msg = (
+                    "Every field must have one label image. Received: "
+                    f"{first} and {path} for {described(match[2])}. Put more fixed text into the "
+                    "pattern of the label images."
+                )
+                raise SourceError(msg)
+        return found
 
 
 def _samples(path: Path, size: int) -> bytes:

@@ -36,7 +36,8 @@ class FieldSource(ListedSource):
     are no fields, fields without cells, and cells that `border` drops are passed over.
 
     Args:
-        root: the folder of the fields. Links that lead out of it are refused.
+        root: the folder of the fields. Links that lead out of it are refused, but with
+            `follow_links`.
         pattern: see `FolderPattern`. Each field but `{channel}` becomes a column of the index.
         channels: names of the channels in their stored order; as of a `FolderSource`.
         cells: the table; without it, every object of the label images is a cell.
@@ -47,6 +48,7 @@ class FieldSource(ListedSource):
             them with zeros.
         axes: where the channels lie in a file that holds several, where it does not say.
         dtype: type to convert pixels to, if every number fits; see `as_dtype`.
+        follow_links: take what links lead to, wherever it lies.
     """
 
     _left_behind = ("_open", "_failed")  # no pixels
@@ -63,6 +65,7 @@ class FieldSource(ListedSource):
         border: Border = "drop",
         axes: Axes | None = None,
         dtype: str | None = None,
+        follow_links: bool = False,
     ) -> None:
         super().__init__(channels, dtype)
         if crop_size < 1 or border not in ("drop", "pad"):
@@ -78,7 +81,13 @@ class FieldSource(ListedSource):
             )
             raise SourceError(msg)
         self._images = FieldImages(
-            root, pattern, channels, label_image=label_image, axes=axes, dtype=dtype
+            root,
+            pattern,
+            channels,
+            label_image=label_image,
+            axes=axes,
+            dtype=dtype,
+            follow_links=follow_links,
         )
         self.cells = cells
         self.crop_size = crop_size

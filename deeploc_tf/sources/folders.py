@@ -26,7 +26,7 @@ class FolderSource(ListedSource):
     channel are rejects; files that do not match the pattern are passed over.
 
     Args:
-        root: the folder. Links that lead out of it are refused.
+        root: the folder. Links that lead out of it are refused, but with `follow_links`.
         pattern: see `FolderPattern`. Each field but `{channel}` becomes a column of the index.
         channels: names of the channels in the order in which they are stored. With `{channel}` in
             the pattern they are its values, and a cell must have all of them; without it see
@@ -35,6 +35,7 @@ class FolderSource(ListedSource):
         axes: where the channels lie in a file that holds several, "CYX" or "YXC"; needed where the
             files do not say.
         dtype: type to convert pixels to, if every number fits; see `as_dtype`.
+        follow_links: take what links lead to, wherever it lies.
 
     Example:
         >>> source = FolderSource(".", "{protein}/{protein}_{cell}_{channel}.tif", ["gfp"])
@@ -51,10 +52,11 @@ class FolderSource(ListedSource):
         mask_channel: str | None = None,
         axes: Axes | None = None,
         dtype: str | None = None,
+        follow_links: bool = False,
     ) -> None:
         super().__init__(channels, dtype)
         names = self.channels + ((mask_channel,) if mask_channel is not None else ())
-        self._folder = PatternFolder(Root(root), pattern, names)
+        self._folder = PatternFolder(Root(root, follow_links=follow_links), pattern, names)
         self.pattern = self._folder.pattern
         _check_channels(names, self.pattern.has_channel, mask_channel, axes, pattern)
         self.root = self._folder.root.path

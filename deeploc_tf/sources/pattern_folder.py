@@ -6,15 +6,18 @@ import dataclasses
 import logging
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from deeploc_tf.names import same_form
-from deeploc_tf.sources.patterns import GAP, FolderPattern
+from deeploc_tf.sources.patterns import GAP, REST, FolderPattern, described
 from deeploc_tf.sources.root import IsItem, Root
 from deeploc_tf.sources.source import Reject, SourceError
 
 _logger = logging.getLogger(__name__)
 _CHANNEL_IN_STEM = re.compile(rf"(?<=[^/])[-_. ]{GAP}|/{GAP}(?=/)|(?:^|(?<=/)){GAP}[-_ /]|{GAP}")
+_THUMBNAIL = "_thumb"  # which MetaXpress writes beside each image
+_LOOKED_AT = 200  # files that do not match, of which the nearest is shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +42,7 @@ class PatternFolder:
 
     Args:
         root: the folder.
-        pattern: over relative paths; see `FolderPattern`.
+        pattern: over paths below the root; see `FolderPattern`.
         channels: values of `{channel}` that an item must all have.
         item: what an item is called in messages.
     """
@@ -49,7 +52,7 @@ class PatternFolder:
     ) -> None:
         self.root = root
         self.channels = tuple(channels)
-        self.pattern = FolderPattern(pattern, self.channels)
+        self.pattern = FolderPattern(root.relative(pattern) or pattern, self.channels)
         self.item = item
         self._forms = [same_form(channel, "channel") for channel in self.channels]
         self._spelled = list(self.channels)  # as the first path of each spells it
@@ -58,22 +61,29 @@ class PatternFolder:
     def files(self, stem: str) -> tuple[str, ...]:
         """Relative paths of an item's files, one a channel, or the one that it is."""
         if not self.pattern.has_channel:
-            return (stem,)
+            return (self._odd.get((stem, 0)) or stem,)
         return tuple(
-            self._odd.get((stem, i)) or stem.replace(GAP, spelled)
+            self._odd.get((stem, i)) or self._shown(stem, spelled)
             for i, spelled in enumerate(self._spelled)
         )
 
+    def _shown(self, stem: str, channel: str) -> str:
+        return stem.replace(GAP, channel).replace(REST, "*")
+
     def key(self, stem: str) -> str:
-        """The path without the channel, one separator beside it, and the suffix."""
-        key = _CHANNEL_IN_STEM.sub("", stem)
+        """The path without the channel, one separator beside it, `{*}`, and the suffix."""
+        key = _CHANNEL_IN_STEM.sub("", stem).replace(REST, "")
         suffix = self.pattern.text.rsplit("}", 1)[-1]
         if "." in suffix:
             key = key.removesuffix(suffix[suffix.rfind(".") :])
         return key.rstrip("/")
 
-    def list(self, is_item: IsItem | None = None) -> Listing:
-        """The items; `is_item` as in `Root.walk`.
+    def list(self, is_item: IsItem | None = None, labels: FolderPattern | None = None) -> Listing:
+        """The items.
+
+        Args:
+            is_item: as in `Root.walk`.
+            labels: what matches it is no item, if the pattern has `{*}`, which matches anything.
 
         Raises:
             SourceError: nothing matches, no item has all channels, or a link leads out.
@@ -84,11 +94,21 @@ class PatternFolder:
         others: dict[str, int] = {}  # another channel -> its files
         unmatched: list[str] = []
         twice: dict[str, list[str]] = {}  # stem -> further files of a channel that it has
+        ignored: Counter[str] = Counter()
         for path in self.root.walk(is_item):
+            if is_of_macos(path):
+                ignored["file of macOS (._ before its name)"] += 1
+                continue
             match = self.pattern.match(path)
+            if match is not None and self.pattern.has_rest:
+                if labels is not None and labels.match(path):
+                    continue
+                if _THUMBNAIL in path.rpartition("/")[2]:
+                    ignored["thumbnail"] += 1
+                    continue
             if match is not None:
                 stem, channel, values = match
-                bit = self._note_spelling(path, stem, channel, seen) if channel else 1
+                bit = self._note_spelling(path, stem, channel, seen)
                 if found.get(stem, 0) & bit:
                     twice.setdefault(stem, []).append(path)
                 found[stem] = found.get(stem, 0) | bit
@@ -101,12 +121,14 @@ class PatternFolder:
         if not found:
             raise SourceError(self._nothing(unmatched, others))
         self._say_spellings()
+        self._check_split(fields)
         rejects = (*self._lacking(found), *self._ambiguous(twice))
         stems = sorted(found.keys() - {reject.key for reject in rejects})
         columns = list(zip(*(fields[stem] for stem in stems), strict=True))
         passed = {
             "file does not match the pattern": len(unmatched),
             "file of another channel": sum(others.values()),
+            **ignored,
         }
         return Listing(
             stems,
@@ -115,8 +137,26 @@ class PatternFolder:
             {reason: count for reason, count in passed.items() if count},
         )
 
+    def _check_split(self, fields: Mapping[str, tuple[str, ...]]) -> None:
+        """Say how paths were split that can be split in several ways; refuse a mixture."""
+        if self.pattern.split is None:
+            return
+        names = self.pattern.fields
+        self.pattern.check_split(dict(zip(names, row, strict=True)) for row in fields.values())
+        path, reading = self.pattern.split
+        _logger.warning(
+            "Paths that the pattern can split in several ways are split as early as can be: %r is "
+            "%s. If this is wrong, name every part of the path.",
+            path,
+            described(reading),
+        )
+
     def _note_spelling(self, path: str, stem: str, channel: str, seen: dict[str, int]) -> int:
         """The bit of a channel; notes how paths spell it."""
+        if not self.pattern.has_channel:
+            if stem != path:
+                self._odd.setdefault((stem, 0), path)
+            return 1
         number = seen.get(channel)
         if number is None:
             number = self._forms.index(same_form(channel, "channel"))
@@ -147,7 +187,8 @@ class PatternFolder:
                 stem,
                 (*self.files(stem), *paths),
                 f"Every {self.item} must have one file a channel. Received: {paths[0]} beside "
-                f"{', '.join(self.files(stem))}, which differ in case only. Remove or rename one.",
+                f"{', '.join(self.files(stem))}, which the pattern does not tell apart. Remove or "
+                "rename one, or name what tells them apart in the pattern.",
             )
             for stem, paths in sorted(twice.items())
         )
@@ -162,7 +203,7 @@ class PatternFolder:
             detail = (
                 f"Every {self.item} must have all of the channels {', '.join(self.channels)}. "
                 f"Received: {self.item} {self.key(stem)!r} without channel {', '.join(missing)} "
-                f"({stem.replace(GAP, missing[0])} is missing); {len(lacking)} of {len(found)} "
+                f"({self._shown(stem, missing[0])} is missing); {len(lacking)} of {len(found)} "
                 f"{self.item}s lack a channel. Add the files, or name other channels."
             )
             rejects.append(Reject("channel is missing", stem, self.files(stem), detail))
@@ -178,7 +219,17 @@ class PatternFolder:
             f"Some file must match the pattern. Received: pattern={self.pattern.text!r}, "
             f"channels={list(self.channels)}, and {count} files"
         )
-        msg += f" such as {unmatched[0]!r}." if unmatched else "."
+        if unmatched:
+            path, part = self.pattern.nearest(unmatched[:_LOOKED_AT])
+            rest = self.pattern.text[len(part) :]
+            msg += f" such as {path!r}, "
+            msg += f"which fits up to {part!r}" if part else "which fits nowhere"
+            msg += f", but not {rest!r} behind it." if part and rest else ", and goes on."
         if others:
             msg += f" With channels {', '.join(sorted(others)[:10])} it would match: name these."
         return msg
+
+
+def is_of_macos(path: str) -> bool:
+    """Whether a file is one that macOS writes beside each other one on disks of other systems."""
+    return path.startswith("._") or "/._" in path
