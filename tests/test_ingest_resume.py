@@ -199,6 +199,18 @@ def test_a_worker_that_dies_ends_the_build(
     assert contents(home / "records") == whole
 
 
+def test_workers_end_with_a_build_that_fails(crops: Path, home: Path) -> None:
+    """At once, not when somebody lets go of the error."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError) as caught:
+        build(Endless(crops, PATTERN, ["gfp", "rfp"]), home / "records", workers=2, progress=fail)
+    assert caught.value.__traceback__ is not None
+    assert multiprocessing.active_children() == []
+
+
 def test_remains_without_a_reader_are_no_data_set(crops: Path, home: Path) -> None:
     stopped(crops, home, after=12)
     (partial,) = home.iterdir()

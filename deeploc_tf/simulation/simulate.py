@@ -122,8 +122,10 @@ def simulate(
             (folder, index, protein, plate, screen, fields)
             for index, (protein, plate) in enumerate(zip(proteins, plates, strict=True))
         ]
-        imaged = computed(_image_protein, tasks, workers, _named)
-        for done, (_, (its_cells, its_centers)) in enumerate(imaged, 1):
+        # Not kept by a name: over an error, workers would go on as long as it is held.
+        for done, (_, (its_cells, its_centers)) in enumerate(
+            computed(_image_protein, tasks, workers, _named), 1
+        ):
             cells += its_cells
             centers += its_centers
             count(done)
