@@ -197,7 +197,7 @@ def largest_memory(folder: Path, num_crops: int) -> float:
     records = folder / f"records-{num_crops}"
     write_records(records, schema, entries, crops, shard_bytes=2 << 20)
     model = DeepLoc(
-        schema.image_shape, 3, image_dtype="uint8", width=0.05, crop_size=0, dense_units=(64, 128)
+        schema.image_shape, 3, image_dtype="uint8", width=0.05, window=0, dense_units=(64, 128)
     )
     run = make_run(folder / f"run-{num_crops}", records, model)
     code = (

@@ -15,7 +15,7 @@ from deeploc_tf.cli import main
 from deeploc_tf.training.config import FitConfig
 
 TINY_OPTIONS = (
-    *("--width", "0.06", "--dense-units", "8,6", "--crop-size", "8", "--batch-size", "4"),
+    *("--width", "0.06", "--dense-units", "8,6", "--window", "8", "--batch-size", "4"),
     *("--epochs", "2", "--warmup-epochs", "1"),
 )
 """Options of `deeploc-tf fit` for a training of seconds on crops of 10 pixels."""
@@ -31,7 +31,7 @@ def tiny_fit(**changes: Any) -> FitConfig:
     tiny: dict[str, Any] = {
         "width": 0.06,
         "dense_units": (8, 6),
-        "crop_size": 12,
+        "window": 12,
         "epochs": 2,
         "batch_size": 9,
         "warmup_epochs": 1,

@@ -108,7 +108,7 @@ def test_an_interrupted_fit_says_that_it_goes_on(
         ["--width", "nan"], ["--dense-units", "8"], ["--dense-units", "8,x"],
         ["--dense-units", "0,8"], ["--dropout", "1"], ["--preset", "vgg16"], ["--patience", "0"],
         ["--seed", "-1"], ["--seed", "4294967296"], ["--label-smoothing", "2"],
-        ["--crop-size", "-3"], ["--normalization", "none"], ["--nonsense"],
+        ["--window", "-3"], ["--normalization", "none"], ["--nonsense"],
     ],
 )  # fmt: skip
 def test_values_that_cannot_be_are_wrong_usage(
@@ -129,7 +129,7 @@ def test_a_sentence_and_1_for_what_is_not_there(
         ("fit", tmp_path / "missing", tmp_path / "run"),
         ("fit", records, tmp_path / "run", *TINY_OPTIONS, "--device", "gpu:7"),
         ("fit", records, tmp_path / "run", *TINY_OPTIONS, "--mask"),
-        ("fit", records, tmp_path / "run", *TINY_OPTIONS, "--crop-size", "11"),
+        ("fit", records, tmp_path / "run", *TINY_OPTIONS, "--window", "11"),
         ("fit", records, tmp_path / "run", *TINY_OPTIONS, "--batch-size", "400"),
         ("embed", tmp_path / "missing", records, output),
         ("embed", run_folder, tmp_path / "missing", output),

@@ -68,7 +68,7 @@ def test_only_what_is_given_is_set() -> None:
         (["--sampling", "protein"], "sampling", "protein"),
         (["--normalization", "min-max"], "normalization", "min-max"),
         (["--clip-norm", "0.5"], "clip_norm", 0.5),
-        (["--crop-size", "0"], "crop_size", 0),
+        (["--window", "0"], "window", 0),
     ],
 )
 def test_options_have_the_types_of_their_fields(
@@ -80,7 +80,7 @@ def test_options_have_the_types_of_their_fields(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--crop-size", "-1"], "Received: --crop-size -1."),
+        (["--window", "-1"], "Received: --window -1."),
         (["--dense-units", "8"], "'8' must be two numbers, as in 512,512."),
         (["--loss", "focal", "--label-smoothing", "0.1"], "takes no label smoothing"),
         (["--method", "inpainting", "--mask"], "method='inpainting' with mask=True"),

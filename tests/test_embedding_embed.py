@@ -43,7 +43,7 @@ def make_screen(folder: Path, manifest: Manifest, *, mask: bool) -> Screen:
     run = folder / "run"
     run.mkdir()
     model = DeepLoc(
-        manifest.schema.image_shape, 3, crop_size=12, mask=mask, width=0.06, dense_units=(8, 12)
+        manifest.schema.image_shape, 3, window=12, mask=mask, width=0.06, dense_units=(8, 12)
     )
     random = np.random.default_rng(0)  # the values must not all be those of a fresh batch norm
     model.set_weights(

@@ -145,7 +145,7 @@ def test_the_table_has_the_columns_that_embed_writes(
         manifest = write_screen(records, {"test": (2, 1, 1)}, size=14, **options)
         if not number:
             (tmp_path / "run").mkdir()
-            model = DeepLoc((14, 14, 2), 3, crop_size=12, width=0.06, dense_units=(8, 12))
+            model = DeepLoc((14, 14, 2), 3, window=12, width=0.06, dense_units=(8, 12))
             model.save(tmp_path / "run" / "model.keras")
             config = {
                 "schema": manifest.schema.to_json(),

@@ -19,7 +19,7 @@ def test_an_optimizer_of_tensorflow_addons_trains_deeploc() -> None:
     addons = pytest.importorskip(
         "tensorflow_addons", reason="tensorflow-addons is on the addons stack only"
     )
-    model = DeepLoc((16, 16, 1), 2, width=0.05, dense_units=(4, 4), crop_size=0)
+    model = DeepLoc((16, 16, 1), 2, width=0.05, dense_units=(4, 4), window=0)
     before = [weight.copy() for weight in model.get_weights()]
     model.compile(
         addons.optimizers.LAMB(1e-2), keras.losses.CategoricalCrossentropy(from_logits=True)

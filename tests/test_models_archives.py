@@ -25,7 +25,7 @@ def members(tmp_path_factory: Any) -> dict[str, bytes]:
     """Of a model as `fit` saves it."""
     path = tmp_path_factory.mktemp("archives") / "model.keras"
     model = DeepLoc(
-        (16, 16, 2), 3, crop_size=12, mask=True, width=0.05, dense_units=(4, 3),
+        (16, 16, 2), 3, window=12, mask=True, width=0.05, dense_units=(4, 3),
         augmentation="rotations", dropout=0.5, num_proteins=2,
     )  # fmt: skip
     model.compile("adam", "mse")

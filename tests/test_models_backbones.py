@@ -37,14 +37,14 @@ LAST = {
     "resnet152": "conv5_block3_out",
     "xception": "block14_sepconv2_act",
 }
-TINY: dict[str, Any] = {"crop_size": 0, "augmentation": "orientations", "dense_units": (8, 6)}
+TINY: dict[str, Any] = {"window": 0, "augmentation": "orientations", "dense_units": (8, 6)}
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.SeparableConv2D)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_each_backbone_is_the_network_of_its_name(name: str) -> None:
-    model = DeepLoc((64, 64, 3), 4, backbone=name, **{**TINY, "crop_size": 60})
+    model = DeepLoc((64, 64, 3), 4, backbone=name, **{**TINY, "window": 60})
     ours = {"fc_1_dense", "fc_1_bn", "fc_2_dense", "fc_2_bn", "logits_dense", "logits_bn"}
     ours |= {"random_crop", "random_orientation"}
     trunk = [layer for layer in model.layers if layer.name not in ours and layer.weights]

@@ -158,7 +158,7 @@ def test_the_last_block_can_be_left_out() -> None:
     ("width", "filters"), [(0.5, [32, 64, 128]), (0.25, [16, 32, 64]), (0.001, [1, 1, 1])]
 )
 def test_width_scales_the_filters_and_dense_units_are_free(width: float, filters: Any) -> None:
-    model = DeepLoc((24, 24, 2), 4, crop_size=0, width=width, dense_units=(10, 7))
+    model = DeepLoc((24, 24, 2), 4, window=0, width=width, dense_units=(10, 7))
     assert [shape_of(model, f"conv_{i}")[-1] for i in (1, 3, 8)] == filters
     assert [shape_of(model, name) for name in ("fc_1", "fc_2", "logits")] == [(10,), (7,), (4,)]
 
@@ -170,7 +170,7 @@ TINY: dict[str, Any] = {"width": 0.06, "dense_units": (8, 6)}
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (17, 33), (40, 24)])
 def test_any_size_and_number_of_channels(height: int, width: int, channels: int) -> None:
     shape = (height, width, channels)
-    model = DeepLoc(shape, 3, crop_size=0, augmentation="flips", **TINY)
+    model = DeepLoc(shape, 3, window=0, augmentation="flips", **TINY)
     images = np.random.default_rng(0).integers(0, 999, (2, *shape)).astype("uint16")
     assert model(images, training=True).shape == (2, 3)
     assert model(images).shape == (2, 3)
@@ -181,13 +181,13 @@ def test_each_augmentation_has_its_layers() -> None:
         model = DeepLoc((24, 24, 1), 3, augmentation=augmentation, **{**TINY, **arguments})
         return [layer.name for layer in model.layers if layer.name.startswith("random")]
 
-    assert layers("none", crop_size=0) == []
-    assert layers("none", crop_size=20) == ["random_crop"]
-    assert layers("flips", crop_size=0) == ["random_orientation"]
+    assert layers("none", window=0) == []
+    assert layers("none", window=20) == ["random_crop"]
+    assert layers("flips", window=0) == ["random_orientation"]
     # Turned before the window is cut, whose margin hides the mirrored border.
     expected = ["random_rotation", "random_crop", "random_orientation"]
-    assert layers("rotations", crop_size=20) == expected
-    assert layers(None, crop_size=20) == ["random_crop", "random_orientation"]
+    assert layers("rotations", window=20) == expected
+    assert layers(None, window=20) == ["random_crop", "random_orientation"]
     model = DeepLoc((36, 36, 1), 3, preset="razdaibiedina2022", last_block=False, **TINY)
     assert not model.get_layer("random_orientation").quarter_turns
 
@@ -274,7 +274,7 @@ def test_whole_life(preset: str, mask: bool, normalization: str, tmp_path: Path)
         mask=mask,
         normalization=normalization,
         augmentation=AUGMENTATIONS.names[(number + mask) % 4],
-        crop_size=36 if valid else 16,
+        window=36 if valid else 16,
         last_block=not valid,
         dropout=0.3 if number % 2 else 0.0,
         **TINY,
@@ -283,13 +283,13 @@ def test_whole_life(preset: str, mask: bool, normalization: str, tmp_path: Path)
 
 
 def test_whole_life_with_a_convolution_as_features(tmp_path: Path) -> None:
-    model = DeepLoc((20, 20, 2), 3, crop_size=16, **TINY)
+    model = DeepLoc((20, 20, 2), 3, window=16, **TINY)
     assert feature_extractor(model, "conv_5").output.shape[1:] == (4 * 4 * 15,)
     whole_life(model, batch_of((20, 20, 2), False), tmp_path, layer="conv_5", eager=False)
 
 
 def test_the_background_makes_no_difference_under_a_mask() -> None:
-    model = DeepLoc((20, 20, 2), 3, mask=True, crop_size=16, normalization="min-max", **TINY)
+    model = DeepLoc((20, 20, 2), 3, mask=True, window=16, normalization="min-max", **TINY)
     inputs = batch_of((20, 20, 2), True)
     inside = inputs["mask"][..., None] > 0
     changed = {**inputs, "image": np.where(inside, inputs["image"], 60000).astype("uint16")}
@@ -302,7 +302,7 @@ def test_the_background_makes_no_difference_under_a_mask() -> None:
 
 def test_logits_and_features_are_float32_under_mixed_precision(tmp_path: Path) -> None:
     with our_settings("mixed_bfloat16"):
-        model = DeepLoc((20, 20, 2), 3, crop_size=16, dropout=0.2, **TINY)
+        model = DeepLoc((20, 20, 2), 3, window=16, dropout=0.2, **TINY)
     assert model.get_layer("conv_2_conv").compute_dtype == "bfloat16"
     assert model.get_layer("normalization").compute_dtype == "float32"
     images = batch_of((20, 20, 2), False)
@@ -315,7 +315,7 @@ def test_logits_and_features_are_float32_under_mixed_precision(tmp_path: Path) -
 
 
 def test_the_feature_layer_is_penultimate_after_relu_and_before_dropout() -> None:
-    model = DeepLoc((20, 20, 2), 3, crop_size=16, dropout=0.5, **TINY)
+    model = DeepLoc((20, 20, 2), 3, window=16, dropout=0.5, **TINY)
     images = batch_of((20, 20, 2), False)
     features = feature_extractor(model)(images).numpy()
     assert features.shape == (6, 6)
@@ -325,7 +325,7 @@ def test_the_feature_layer_is_penultimate_after_relu_and_before_dropout() -> Non
 
 
 def test_one_trace_serves_every_batch_size() -> None:
-    model = DeepLoc((20, 20, 2), 3, crop_size=16, **TINY)
+    model = DeepLoc((20, 20, 2), 3, window=16, **TINY)
     function: Any = inference_function(model)
     images = batch_of((20, 20, 2), False)
     whole = function(images).numpy()
@@ -342,13 +342,13 @@ def test_one_trace_serves_every_batch_size() -> None:
         ({"preset": "kraus"}, r"pifia2024, map2026\. Received: preset='kraus'"),
         ({"normalization": "max"}, "Received: normalization='max'"),
         ({"augmentation": "flip"}, "Received: augmentation='flip'"),
-        ({"crop_size": 21}, r"crop_size=\(21, 21\), stored \(20, 20\)"),
+        ({"window": 21}, r"window=\(21, 21\), stored \(20, 20\)"),
         ({"preset": "razdaibiedina2022"}, "large enough .* pixels left at conv_5"),
-        ({"preset": "razdaibiedina2022", "crop_size": 12}, "2x2 pixels left at conv_4"),
+        ({"preset": "razdaibiedina2022", "window": 12}, "2x2 pixels left at conv_4"),
         ({"num_classes": 0}, "num_classes=0"),
         ({"width": 0}, "width=0"),
         ({"dense_units": (8,)}, r"dense_units=\(8,\)"),
-        ({"crop_size": 16, "dropout": 1.0}, r"must lie in \[0, 1\)\. Received: dropout=1.0"),
+        ({"window": 16, "dropout": 1.0}, r"must lie in \[0, 1\)\. Received: dropout=1.0"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused(arguments: dict[str, Any], message: str) -> None:
@@ -359,11 +359,11 @@ def test_arguments_that_cannot_be_are_refused(arguments: dict[str, Any], message
 
 def test_quarter_turns_of_crops_that_are_not_square_are_refused() -> None:
     with pytest.raises(ValueError, match="Quarter turns need square crops"):
-        DeepLoc((20, 24, 2), 3, crop_size=0, **TINY)
+        DeepLoc((20, 24, 2), 3, window=0, **TINY)
 
 
 def test_an_unknown_layer_is_refused_with_the_names_there_are() -> None:
-    model = DeepLoc((20, 20, 2), 3, crop_size=16, **TINY)
+    model = DeepLoc((20, 20, 2), 3, window=16, **TINY)
     with pytest.raises(ValueError, match=r"layer='fc_3'; the model has .*conv_1.*fc_2"):
         feature_extractor(model, "fc_3")
 
@@ -375,7 +375,7 @@ SCHEMA = Schema((20, 20, 2), "uint16", ("gfp", "rfp"), label_names=("a", "b"), p
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run folder, as `fit` leaves it, as far as other stations need it."""
     folder = tmp_path_factory.mktemp("trained")
-    DeepLoc((20, 20, 2), 2, crop_size=16, **TINY).save(folder / "model.keras")
+    DeepLoc((20, 20, 2), 2, window=16, **TINY).save(folder / "model.keras")
     config = {"schema": SCHEMA.to_json(), "records_digest": "d" * 64, "config": {}}
     (folder / "config.json").write_text(json.dumps(config))
     return folder
@@ -414,7 +414,7 @@ def test_other_pixels_are_told_and_other_labels_are_nobodys_business(run: Path) 
 
 
 def test_a_model_that_takes_masks_needs_them() -> None:
-    model = DeepLoc((20, 20, 2), 2, crop_size=16, mask=True, **TINY)
+    model = DeepLoc((20, 20, 2), 2, window=16, mask=True, **TINY)
     trained = TrainedModel(model, SCHEMA, "", "")
     assert trained.takes_mask
     with pytest.raises(SchemaError, match="needs masks"):

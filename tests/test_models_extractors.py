@@ -16,7 +16,7 @@ from deeploc_tf.models.keras_settings import our_settings
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
-    return DeepLoc((14, 14, 2), 3, crop_size=12, width=0.06, dense_units=(8, 6))
+    return DeepLoc((14, 14, 2), 3, window=12, width=0.06, dense_units=(8, 6))
 
 
 def crops() -> Any:
@@ -51,7 +51,7 @@ def test_predict_and_fast_take_several_as_well(model: keras.Model) -> None:
 
 def test_pooling_is_float32_under_every_policy() -> None:
     with our_settings("mixed_bfloat16"):
-        half = DeepLoc((14, 14, 2), 3, crop_size=12, width=0.06, dense_units=(8, 6))
+        half = DeepLoc((14, 14, 2), 3, window=12, width=0.06, dense_units=(8, 6))
     vectors = feature_extractor(half, "conv_2:mean")(crops(), training=False)
     places = keras.Model(half.input, half.get_layer("conv_2").output)(crops(), training=False)
     assert tf.as_dtype(places.dtype) == tf.bfloat16

@@ -44,7 +44,7 @@ def norms(model: keras.Model) -> int:
 )
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 3e-6), ("bfloat16", 2e-2)])
 def test_the_function_stays(arguments: dict[str, Any], precision: str, tolerance: float) -> None:
-    model = unsettled(DeepLoc((SIZE, SIZE, 2), 3, width=0.1, crop_size=32, **arguments))
+    model = unsettled(DeepLoc((SIZE, SIZE, 2), 3, width=0.1, window=32, **arguments))
     fast = fast_model(model, precision)
     assert norms(model) > 0
     assert norms(fast) == 0
@@ -58,7 +58,7 @@ def test_the_function_stays(arguments: dict[str, Any], precision: str, tolerance
 
 
 def test_bfloat16_is_for_images_behind_the_first_convolution() -> None:
-    model = DeepLoc((SIZE, SIZE, 2), 3, width=0.1, crop_size=32, mask=True)
+    model = DeepLoc((SIZE, SIZE, 2), 3, width=0.1, window=32, mask=True)
     fast = fast_model(model, "bfloat16")
     computed = {layer.name: layer.compute_dtype for layer in fast.layers}
     assert computed["conv_1_conv"] == "float32"  # or pixels would have 8 bits
@@ -73,7 +73,7 @@ def test_bfloat16_is_for_images_behind_the_first_convolution() -> None:
 
 
 def test_what_somebody_takes_is_not_folded() -> None:
-    model = unsettled(DeepLoc((SIZE, SIZE, 2), 3, width=0.1, crop_size=32))
+    model = unsettled(DeepLoc((SIZE, SIZE, 2), 3, width=0.1, window=32))
     both = keras.Model(
         model.input, [model.get_layer("conv_2_conv").output, model.get_layer("conv_3").output]
     )
@@ -93,7 +93,7 @@ def test_norms_after_an_activation_stay() -> None:
 
 
 def test_other_networks_are_folded_where_they_can_be() -> None:
-    whole = unsettled(DeepLoc((SIZE, SIZE, 2), 3, backbone="densenet121", crop_size=32))
+    whole = unsettled(DeepLoc((SIZE, SIZE, 2), 3, backbone="densenet121", window=32))
     model = keras.Model(whole.input, whole.get_layer("conv3_block1_concat").output)
     fast = fast_model(model, "float32")
     assert 0 < norms(fast) < norms(model)  # some stand before the convolution
@@ -103,7 +103,7 @@ def test_other_networks_are_folded_where_they_can_be() -> None:
 
 
 def test_later_weights_of_the_model_are_not_followed() -> None:
-    model = unsettled(DeepLoc((SIZE, SIZE, 2), 3, width=0.1, crop_size=32))
+    model = unsettled(DeepLoc((SIZE, SIZE, 2), 3, width=0.1, window=32))
     fast = fast_model(model, "float32")
     before = fast(crops(), training=False).numpy()
     model.set_weights([weight * 0 for weight in model.get_weights()])

@@ -158,7 +158,7 @@ def test_source_and_target_are_flipped_independently_but_each_as_a_whole() -> No
 
 def test_orientations_and_windows_are_chosen_by_name() -> None:
     model = PairedCellInpainting(
-        (10, 9, 2), width=0.03, crop_size=8, augmentation="orientations", normalization="percentile"
+        (10, 9, 2), width=0.03, window=8, augmentation="orientations", normalization="percentile"
     )
     assert model.get_layer("source_orientation").quarter_turns
     assert model.get_layer("target_normalization").method == "percentile"
@@ -192,8 +192,8 @@ def test_a_saved_model_is_the_same_model(tiny: keras.Model, tmp_path: Path) -> N
     [
         ((8, 8, 1), {}, "structure"),
         ((8, 10, 2), {}, "multiples of 4.*8x10"),
-        ((8, 8, 2), {"crop_size": 6}, "multiples of 4.*6x6"),
-        ((8, 8, 2), {"crop_size": 12}, "must not exceed"),
+        ((8, 8, 2), {"window": 6}, "multiples of 4.*6x6"),
+        ((8, 8, 2), {"window": 12}, "must not exceed"),
         ((8, 8, 2), {"normalization": "standardize"}, "one of min-max.*'standardize'"),
         ((8, 8, 2), {"augmentation": "rotations"}, "one of none.*'rotations'"),
         ((8, 8, 2), {"width": 0.0}, "width=0.0"),

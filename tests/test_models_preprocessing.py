@@ -180,7 +180,7 @@ def test_the_window_is_the_center_at_inference(stored: int, top: int) -> None:
 
 
 def test_a_window_larger_than_the_crop_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"crop_size=\(9, 8\), stored \(8, 8\)"):
+    with pytest.raises(ValueError, match=r"window=\(9, 8\), stored \(8, 8\)"):
         RandomCrop(9, 8)(np.zeros((1, 8, 8, 1), np.float32))
 
 

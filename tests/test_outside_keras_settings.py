@@ -57,7 +57,7 @@ from deeploc_tf.training.fit import fit
 records, folder, trained_before = map(Path, sys.argv[1:])
 folder.mkdir()
 config = FitConfig(
-    epochs=2, batch_size=8, width=0.05, dense_units=(6, 5), crop_size=16, precision="float32"
+    epochs=2, batch_size=8, width=0.05, dense_units=(6, 5), window=16, precision="float32"
 )
 metrics = fit(records, folder / "run", config)
 numbers = {"loss": np.array([metrics["test"]["loss"], metrics["epochs"]])}
@@ -133,12 +133,12 @@ def networks() -> dict[str, keras.Model]:
     keras.utils.set_random_seed(1)
     small: dict[str, Any] = {"width": 0.05, "dense_units": (6, 5)}
     models = {
-        "kraus2017": DeepLoc((20, 20, 2), 3, crop_size=16, mask=True, dropout=0.3, **small),
+        "kraus2017": DeepLoc((20, 20, 2), 3, window=16, mask=True, dropout=0.3, **small),
         "razdaibiedina2022": DeepLoc(
             (48, 48, 2), 3, preset="razdaibiedina2022", triplets=True, image_dtype="float32",
             augmentation="rotations", last_block=False, **small,
         ),
-        "inpainting": PairedCellInpainting((20, 20, 2), width=0.05, crop_size=16),
+        "inpainting": PairedCellInpainting((20, 20, 2), width=0.05, window=16),
     }  # fmt: skip
     for name, layer in (("kraus2017", "conv_3"), ("inpainting", "source_conv_3")):
         addresses = [f"{layer}:max", f"{layer}:mean", f"{layer}:flatten"]
@@ -223,7 +223,7 @@ def test_a_backbone_is_refused_under_another_image_data_format() -> None:
         changed("image_data_format", "channels_first"),
         pytest.raises(ValueError, match=r"Received: image_data_format='channels_first'"),
     ):
-        DeepLoc((32, 32, 2), 3, backbone="vgg16", crop_size=0)
+        DeepLoc((32, 32, 2), 3, backbone="vgg16", window=0)
 
 
 NEEDING_KERAS = (
@@ -401,7 +401,7 @@ def test_settings_that_cannot_be_read_are_told_in_one_sentence(
 
 def fitted(records: Path, run: Path) -> tuple[list[NDArray[Any]], dict[str, Any]]:
     config = FitConfig(
-        epochs=2, batch_size=8, width=0.05, dense_units=(6, 5), crop_size=16, precision="float32"
+        epochs=2, batch_size=8, width=0.05, dense_units=(6, 5), window=16, precision="float32"
     )
     metrics = fit(records, run, config)
     return load_model(run / "model.keras").get_weights(), metrics

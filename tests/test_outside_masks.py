@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from deeploc_tf.serving.export import export
 from deeploc_tf.serving.open_model import open_model
 from deeploc_tf.training.evaluate import evaluate
 from deeploc_tf.training.fit import fit
-from tfrecords.errors import RecordsError
 from tfrecords.schema import Crop, Schema
 from tfrecords.writer import Entry, write_records
 
@@ -127,7 +125,7 @@ def test_turned_cells_hold_nothing_of_what_was_around_them() -> None:
 
 def test_a_cell_at_the_border_is_turned_as_if_there_were_only_background_outside() -> None:
     model = DeepLoc(
-        (16, 16, 1), 2, mask=True, augmentation="rotations", crop_size=0, normalization="min-max",
+        (16, 16, 1), 2, mask=True, augmentation="rotations", window=0, normalization="min-max",
         width=0.05, dense_units=(6, 5),
     )  # fmt: skip
     cells = np.zeros((50, 16, 16, 1), np.float32)
@@ -238,18 +236,6 @@ def test_a_model_that_was_scaled_by_the_whole_crop_is_refused(name: str) -> None
         pytest.skip("a .keras file is of one Keras")
     with pytest.raises(ValueError, match=r"scaled by .* whole crop.* Train it again"):
         load_model(GOLDEN / f"{name}.keras")
-
-
-def test_a_training_does_not_go_on_with_another_scale(screens: Screens, tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"epochs": 1})
-    fit(screens.plain, tmp_path / "run", config)
-    (tmp_path / "run" / "model.keras").unlink()  # as one that was stopped
-    path = tmp_path / "run" / "config.json"
-    values = json.loads(path.read_text())
-    assert values["resolved"].pop("scaled_by") == "cell"
-    path.write_text(json.dumps(values))
-    with pytest.raises(RecordsError, match=r"scaled_by='cell' \(was 'crop'\)"):
-        fit(screens.plain, tmp_path / "run", config)
 
 
 def test_the_level_of_white_is_that_of_cells() -> None:

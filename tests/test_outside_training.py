@@ -63,8 +63,8 @@ def test_crops_of_64_keep_the_window_of_60_and_what_is_given_wins() -> None:
         return window_size(DeepLoc((64, 64, 2), 3, width=0.02, dense_units=(4, 4), **arguments))
 
     assert side() == (60, 60)
-    assert side(crop_size=0) == side(crop_size=64) == (64, 64)
-    assert side(crop_size=20) == (20, 20)
+    assert side(window=0) == side(window=64) == (64, 64)
+    assert side(window=20) == (20, 20)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_window_of_less_than_half_of_the_crop_is_warned_of(
     records: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for side in (0, 12, 11):  # all, 56 % and 47 % of the pixels
-        model = DeepLoc((16, 16, 2), 3, width=0.02, dense_units=(4, 4), crop_size=side)
+        model = DeepLoc((16, 16, 2), 3, width=0.02, dense_units=(4, 4), window=side)
         check_plan(model, FitConfig(epochs=0), read_manifest(records), 9)
     found = warnings_of(caplog)
     assert len(found) == 1
@@ -110,39 +110,12 @@ def test_crops_that_are_not_square_train_by_flips_and_are_refused_otherwise() ->
 
 
 def test_a_whole_crop_whose_dense_layer_would_be_huge_is_refused_unless_asked_for() -> None:
-    with pytest.raises(ValueError, match=r"536,870,912 weights.*crop_size.*backbone"):
+    with pytest.raises(ValueError, match=r"536,870,912 weights.*window.*backbone"):
         DeepLoc((512, 512, 1), 3)
-    with pytest.raises(MemoryError, match=r"crop_size"):
-        DeepLoc((60_000, 60_000, 1), 3, crop_size=0)
+    with pytest.raises(MemoryError, match=r"window"):
+        DeepLoc((60_000, 60_000, 1), 3, window=0)
     small = DeepLoc((512, 512, 1), 3, width=0.02, dense_units=(4, 4), augmentation="none")
     assert window_size(small) == (512, 512)
-
-
-def test_a_run_of_before_goes_on_with_its_own_window_and_averages(
-    write_screen: WriteScreen, tmp_path: Path
-) -> None:
-    write_screen(tmp_path / "records", size=68)
-    folder, steps = tmp_path / "run", []
-
-    def stops_after_two() -> bool:
-        steps.append(1)
-        return len(steps) > 2
-
-    old = FitConfig(**SMALL, crop_size=60, ema_warmup=False)
-    with pytest.raises(Exception, match="goes on"):
-        fit(tmp_path / "records", folder, old, should_stop=stops_after_two)
-    path = folder / "config.json"
-    content = json.loads(path.read_text())
-    content["config"]["crop_size"] = None  # as it was written when the preset's window was meant
-    assert content["resolved"]["crop_size"] == 60
-    path.write_text(json.dumps(content))
-
-    fit(tmp_path / "records", folder, FitConfig(**SMALL))
-    assert window_size(load_trained(folder).model) == (60, 60)
-    whole = fit(tmp_path / "records", tmp_path / "whole", old)
-    again = json.loads((folder / "metrics.json").read_text())
-    assert again == whole  # the averages as well
-    fit(tmp_path / "records", folder, FitConfig(**SMALL))  # finished, and still the same run
 
 
 def test_averages_warm_up_unless_told_otherwise() -> None:
@@ -272,7 +245,7 @@ def test_the_example_of_the_readme_learns_clearly_on_a_small_screen(tmp_path: Pa
         ),
         (
             *("fit", tmp_path / "records", tmp_path / "run", "--width", 0.1, "--epochs", 9),
-            *("--dense-units", "64,64", "--batch-size", 32, "--crop-size", 48),
+            *("--dense-units", "64,64", "--batch-size", 32, "--window", 48),
         ),
         ("embed", tmp_path / "run", tmp_path / "records", tmp_path / "cells.parquet"),
         ("benchmark", profiles, screen / "standards" / "compartments.gmt", results),

@@ -34,7 +34,7 @@ def records(
     settings = {
         "width": 0.06,
         "dense_units": (8, 12),
-        "crop_size": 12,
+        "window": 12,
         "epochs": 1,
         "batch_size": 9,
     }

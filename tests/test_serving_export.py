@@ -48,7 +48,7 @@ def run(request: Any, write_screen: Callable[..., Any], tmp_path_factory: Any) -
     config = FitConfig(
         width=0.06,
         dense_units=(8, 12),
-        crop_size=12,
+        window=12,
         epochs=30,
         batch_size=8,
         learning_rate=1e-2,
@@ -340,7 +340,7 @@ def test_pixels_that_are_not_finite_are_refused(tmp_path: Path, run: Path) -> No
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
     network = DeepLoc(
-        (14, 14, 2), 3, image_dtype="float32", crop_size=12, width=0.02, dense_units=(4, 4)
+        (14, 14, 2), 3, image_dtype="float32", window=12, width=0.02, dense_units=(4, 4)
     )
     network.save(folder / "model.keras")
     loaded = tf.saved_model.load(str(export(folder, tmp_path / "model")))

@@ -208,7 +208,7 @@ def test_a_run_and_its_export_say_the_same(tmp_path: Path) -> None:
     run.mkdir()
     config = {"schema": schema.to_json(), "records_digest": "0", "config": {}}
     (run / "config.json").write_text(json.dumps(config))
-    DeepLoc((14, 14, 2), 2, crop_size=12, width=0.03, dense_units=(4, 6)).save(run / "model.keras")
+    DeepLoc((14, 14, 2), 2, window=12, width=0.03, dense_units=(4, 6)).save(run / "model.keras")
     export(run, tmp_path / "model", layer="conv_3:max", test_time="crops")
     source = source_of(write_fields(tmp_path / "fields", ("A01",)))
     for name, how in (("run", {"layer": "conv_3:max", "test_time": "crops"}), ("model", {})):

@@ -46,7 +46,7 @@ def screen(write_screen: WriteScreen, tmp_path_factory: Any) -> tuple[Path, Path
     """Records and a run on them."""
     folder: Path = tmp_path_factory.mktemp("evaluate")
     write_screen(folder / "records")
-    config = tiny_fit(crop_size=16, epochs=8, augmentation="none", learning_rate=0.01, dropout=0)
+    config = tiny_fit(window=16, epochs=8, augmentation="none", learning_rate=0.01, dropout=0)
     fit(folder / "records", folder / "run", config)
     return folder / "records", folder / "run"
 
@@ -93,7 +93,7 @@ def test_a_view_shows_the_network_its_window_of_the_normalized_crop(
     test_time: str, shape: tuple[int, int], side: int, normalization: str, mask: bool
 ) -> None:
     model = DeepLoc(
-        (*shape, 2), 3, **TINY, crop_size=side, normalization=normalization, mask=mask,
+        (*shape, 2), 3, **TINY, window=side, normalization=normalization, mask=mask,
         augmentation="rotations",
     )  # fmt: skip
     random = np.random.default_rng(0)
@@ -123,7 +123,7 @@ def test_predictions_are_the_mean_softmax_of_the_views(
     write_screen: WriteScreen, tmp_path: Path, test_time: str, mask: bool
 ) -> None:
     manifest = write_screen(tmp_path / "records", {"test": (3, 2, 2)}, has_mask=mask)
-    model = DeepLoc((20, 20, 2), 3, **TINY, crop_size=16, mask=mask)
+    model = DeepLoc((20, 20, 2), 3, **TINY, window=16, mask=mask)
     trained = TrainedModel(model, manifest.schema, manifest.digest, "", NAMES, multi_label=False)
     found = predict(
         trained, tmp_path / "records", manifest, ["test"], views(model, test_time),
@@ -143,11 +143,11 @@ def test_predictions_are_the_mean_softmax_of_the_views(
 
 
 def test_averaging_that_has_no_meaning_is_refused() -> None:
-    whole = DeepLoc((20, 20, 2), 3, **TINY, crop_size=0)
+    whole = DeepLoc((20, 20, 2), 3, **TINY, window=0)
     with pytest.raises(ValueError, match="test_time='crops' for a model that sees all of it"):
         views(whole, "crops")
     assert len(views(whole, "orientations")) == 8
-    oblong = DeepLoc((20, 24, 2), 3, **TINY, crop_size=16)
+    oblong = DeepLoc((20, 24, 2), 3, **TINY, window=16)
     with pytest.raises(ValueError, match="'both' for crops of 20x24 pixels"):
         views(oblong, "both")
     with pytest.raises(ValueError, match="must be one of none, crops, orientations, both"):

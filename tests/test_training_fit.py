@@ -310,7 +310,7 @@ def test_a_train_split_alone_is_enough(
     write_screen: Callable[..., Manifest], tmp_path: Path
 ) -> None:
     write_screen(tmp_path / "records", {"train": (4, 4, 4)}, size=12)
-    config = CONFIG.model_copy(update={"epochs": 1, "batch_size": 4, "mask": False, "crop_size": 0})
+    config = CONFIG.model_copy(update={"epochs": 1, "batch_size": 4, "mask": False, "window": 0})
     assert fit(tmp_path / "records", tmp_path / "run", config) == {"epochs": 1}
     assert (tmp_path / "run" / "model.keras").exists()
     with pytest.raises(SplitError, match=r"`patience` needs a split `validation`.*splits train"):
@@ -325,7 +325,7 @@ def test_a_train_split_alone_is_enough(
         ({"splits": {"test": (4, 4, 4)}}, SplitError, "train"),
         ({"splits": {"train": (2, 2, 2)}}, SplitError, "batch_size=9, split 'train' of 6 crops"),
         ({"has_mask": False}, ValueError, "masks"),
-        ({"size": 10}, ValueError, r"crop_size=\(12, 12\), stored \(10, 10\)"),
+        ({"size": 10}, ValueError, r"window=\(12, 12\), stored \(10, 10\)"),
     ],
 )
 def test_unfit_records_are_refused_before_a_folder_is_made(

@@ -133,7 +133,7 @@ def test_batches_without_a_triplet_cost_nothing(labels: list[int]) -> None:
 
 @pytest.mark.addons
 def test_the_features_learn_from_triplets_alone_and_the_head_from_the_features() -> None:
-    model = DeepLoc((14, 14, 1), 3, width=0.1, dense_units=(8, 6), crop_size=12, triplets=True)
+    model = DeepLoc((14, 14, 1), 3, width=0.1, dense_units=(8, 6), window=12, triplets=True)
     random = np.random.default_rng(0)
     images = random.integers(0, 4000, (12, 14, 14, 1), np.uint16)
     targets = tf.one_hot(np.arange(12) % 3, 3)

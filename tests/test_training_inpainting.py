@@ -112,7 +112,7 @@ def test_the_defaults_are_the_published_settings() -> None:
     assert (config.optimizer, config.learning_rate, config.beta_1) == ("adam", 1e-4, 0.5)
     assert (config.schedule, config.ema_momentum) == ("constant", 0.0)
     assert (config.batch_size, config.epochs, config.min_cells) == (64, 30, 30)
-    assert (config.augmentation, config.crop_size) == ("flips", None)
+    assert (config.augmentation, config.window) == ("flips", None)
     again = FitConfig.model_validate_json(config.model_dump_json())
     assert again == config
     assert FitConfig().beta_1 == 0.9
@@ -308,7 +308,7 @@ def test_records_that_cannot_be_paired_are_refused_before_there_is_a_run(
     for settings, message in (
         ({"normalization": "standardize"}, r"min-max.*'standardize'"),
         ({"augmentation": "rotations"}, r"flips.*'rotations'"),
-        ({"crop_size": 10}, "multiples of 4"),
+        ({"window": 10}, "multiples of 4"),
     ):
         with pytest.raises(ValueError, match=message):
             fit(records, run, CONFIG.model_copy(update=settings))

@@ -25,7 +25,7 @@ from tfrecords.manifest import Manifest
 ADDONS = keras.__version__.startswith("2.")
 # Nothing random: each replica draws numbers of its own, which one device cannot repeat.
 CONFIG = tiny_fit(
-    crop_size=0, augmentation="none", dropout=0.0, epochs=3, batch_size=8, learning_rate=1e-3
+    window=0, augmentation="none", dropout=0.0, epochs=3, batch_size=8, learning_rate=1e-3
 )
 WORKER = """
 import logging, os, sys, time

@@ -113,9 +113,7 @@ def test_what_an_environment_cannot_do_is_refused() -> None:
 def trained(config: FitConfig, steps: int) -> tuple[keras.Model, list[list[np.ndarray]]]:
     """A model after some steps, and its trainable weights after each of them."""
     keras.utils.set_random_seed(1)
-    model = DeepLoc(
-        (16, 16, 1), 2, crop_size=0, augmentation="none", width=0.05, dense_units=(4, 4)
-    )
+    model = DeepLoc((16, 16, 1), 2, window=0, augmentation="none", width=0.05, dense_units=(4, 4))
     optimizer = make_optimizer(config, steps)
     model.compile(
         optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), run_eagerly=True

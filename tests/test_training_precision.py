@@ -26,7 +26,7 @@ CONFIG = tiny_fit(width=0.1, precision="bfloat16")
 def test_weights_head_and_preprocessing_are_float32(precision: str) -> None:
     with computing_in(precision):
         model = DeepLoc(
-            (16, 16, 2), 3, crop_size=12, augmentation="rotations", dropout=0.5, mask=True,
+            (16, 16, 2), 3, window=12, augmentation="rotations", dropout=0.5, mask=True,
             width=0.1, dense_units=(8, 6),
         )  # fmt: skip
     assert keras.mixed_precision.global_policy().name == "float32"

@@ -113,7 +113,7 @@ def test_settings_that_this_version_does_not_know_are_refused(
 @pytest.mark.parametrize(
     "values",
     [
-        {"epochs": -1}, {"batch_size": 0}, {"width": 0}, {"dense_units": (8,)}, {"crop_size": -1},
+        {"epochs": -1}, {"batch_size": 0}, {"width": 0}, {"dense_units": (8,)}, {"window": -1},
         {"dropout": 1.0}, {"ema_momentum": 1.0}, {"label_smoothing": 1.0}, {"learning_rate": 0},
         {"weight_decay": -1}, {"patience": 0}, {"seed": -1}, {"seed": 2**31}, {"preset": "vgg16"},
         {"normalization": "none"}, {"augmentation": "all"}, {"optimizer": "sag"}, {"epoch": 3},

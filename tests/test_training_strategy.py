@@ -29,7 +29,7 @@ from tfrecords.manifest import Manifest, read_manifest
 CONFIG = tiny_fit(
     width=0.12,
     dense_units=(32, 16),
-    crop_size=0,
+    window=0,
     augmentation="none",
     dropout=0.0,
     epochs=21,
@@ -173,7 +173,7 @@ def on_two(
     """An uninterrupted `fit` on two devices, with everything random on."""
     config = CONFIG.model_copy(
         update={
-            "device": ",".join(two_cpus), "epochs": 2, "dropout": 0.3, "crop_size": 8,
+            "device": ",".join(two_cpus), "epochs": 2, "dropout": 0.3, "window": 8,
             "augmentation": "rotations",
         }
     )  # fmt: skip

@@ -185,7 +185,7 @@ def test_the_command_line_says_why_it_refuses(screen: Path, tmp_path: Path) -> N
 @pytest.mark.slow
 def test_the_command_line_shows_the_metrics_of_several_labels(bars: Path, tmp_path: Path) -> None:
     arguments = ["--width", "0.1", "--dense-units", "8,6", "--epochs", "1", "--batch-size", "8"]
-    arguments += ["--crop-size", "12"]
+    arguments += ["--window", "12"]
     result = run_cli("fit", bars, tmp_path / "run", *arguments)
     assert result.exit_code == 0, result.output
     assert "64 crops of 2 labels: lying 48, upright 32." in result.stderr
@@ -198,7 +198,7 @@ def test_the_command_line_shows_the_metrics_of_several_labels(bars: Path, tmp_pa
 
 def test_crops_of_proteins_that_are_no_class_are_left_out(screen: Path) -> None:
     manifest = read_manifest(screen)
-    model = DeepLoc((14, 14, 2), 2, crop_size=12, width=0.1, dense_units=(8, 6))
+    model = DeepLoc((14, 14, 2), 2, window=12, width=0.1, dense_units=(8, 6))
     names = ("AAC1", "AAC3")
     evaluator = Evaluator(model, screen, manifest, mask=False, target="protein", class_names=names)
     truth, logits = evaluator.predict("test")["protein"]

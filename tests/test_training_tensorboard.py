@@ -177,7 +177,7 @@ def test_what_the_network_sees_is_the_input_of_its_first_convolution(
     augmentation: str, mask: bool
 ) -> None:
     model = DeepLoc(
-        (16, 16, 2), 3, width=0.06, dense_units=(8, 6), crop_size=12, mask=mask,
+        (16, 16, 2), 3, width=0.06, dense_units=(8, 6), window=12, mask=mask,
         augmentation=augmentation,
     )  # fmt: skip
     random = np.random.default_rng(0)

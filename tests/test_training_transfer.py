@@ -122,8 +122,8 @@ def test_a_transfer_that_was_stopped_ends_with_the_same_bits(
         ({}, {"width": 0.12}, r"conv_1_conv .*\(there .*preset, backbone, width"),
         ({}, {"dense_units": (8, 7)}, r"fc_2_dense \[\(8, 7\), \(7,\)\] \(there \[\(8, 6\), \(6,"),
         ({}, {"last_block": False}, r"conv_6_conv missing.*and 5 more"),
-        ({}, {"crop_size": 14}, r"window 14x14 \(there 12x12\).*crop size"),  # of equal shapes
-        ({}, {"crop_size": 0}, r"window 16x16 \(there 12x12\)"),
+        ({}, {"window": 14}, r"window 14x14 \(there 12x12\).*preset"),  # of equal shapes
+        ({}, {"window": 0}, r"window 16x16 \(there 12x12\)"),
         ({}, {"normalization": "min-max"}, r"normalization min-max \(there percentile\)"),
         ({"has_mask": True}, {"mask": True}, "mask"),
     ],
@@ -168,7 +168,7 @@ def test_the_command_line_transfers(first: Path, second: Path, tmp_path: Path) -
     arguments = [
         *("fit", str(second), str(tmp_path / "run"), "--from", str(first)),
         *("--freeze", "conv_*,fc_1"),
-        *("--width", "0.06", "--dense-units", "8,6", "--crop-size", "12", "--batch-size", "8"),
+        *("--width", "0.06", "--dense-units", "8,6", "--window", "12", "--batch-size", "8"),
         *("--epochs", "1", "--quiet"),
     ]  # fmt: skip
     done = run_cli(*arguments)

@@ -114,8 +114,8 @@ class RandomCrop(RandomLayer):
         if input_shape[1] < self.height or input_shape[2] < self.width:
             msg = (
                 "The window must not exceed the stored crop. Received: "
-                f"crop_size={(self.height, self.width)}, stored {tuple(input_shape[1:3])}. "
-                "Choose a smaller crop size or rebuild the records with larger crops."
+                f"window={(self.height, self.width)}, stored {tuple(input_shape[1:3])}. "
+                "Choose a smaller window or rebuild the records with larger crops."
             )
             raise ValueError(msg)
         super().build(input_shape)
@@ -179,7 +179,7 @@ class RandomOrientation(RandomLayer):
             msg = (
                 "Quarter turns need square crops. Received: "
                 f"{input_shape[1]}x{input_shape[2]} pixels. Use augmentation='flips' or a square "
-                "crop size."
+                "window."
             )
             raise ValueError(msg)
         super().build(input_shape)
@@ -214,27 +214,27 @@ def _orientations(height: int, width: int) -> NDArray[np.int32]:
     return np.stack(views)
 
 
-def none(x: Any, *, crop_size: int | None, seed: int, masked: bool) -> Any:  # noqa: ARG001
+def none(x: Any, *, window: int | None, seed: int, masked: bool) -> Any:  # noqa: ARG001
     """The window alone, at a random place while training."""
-    if not crop_size:
+    if not window:
         return x
-    return RandomCrop(crop_size, crop_size, seed=seed, name="random_crop")(x)
+    return RandomCrop(window, window, seed=seed, name="random_crop")(x)
 
 
-def flips(x: Any, *, crop_size: int | None, seed: int, masked: bool) -> Any:
+def flips(x: Any, *, window: int | None, seed: int, masked: bool) -> Any:
     """The window in one of four views: as it is, mirrored either way, or both."""
-    x = none(x, crop_size=crop_size, seed=seed, masked=masked)
+    x = none(x, window=window, seed=seed, masked=masked)
     return RandomOrientation(False, seed=seed, name="random_orientation")(x)
 
 
-def orientations(x: Any, *, crop_size: int | None, seed: int, masked: bool) -> Any:
+def orientations(x: Any, *, window: int | None, seed: int, masked: bool) -> Any:
     """The window in one of all eight flips and quarter turns."""
-    x = none(x, crop_size=crop_size, seed=seed, masked=masked)
+    x = none(x, window=window, seed=seed, masked=masked)
     return RandomOrientation(True, seed=seed, name="random_orientation")(x)
 
 
-def rotations(x: Any, *, crop_size: int | None, seed: int, masked: bool) -> Any:
+def rotations(x: Any, *, window: int | None, seed: int, masked: bool) -> Any:
     """The window of a crop that is turned by any angle, then flipped and turned as well."""
     # Turned before the window is cut: its margin hides the mirrored border.
     x = RandomRotation(45.0, masked=masked, seed=seed, name="random_rotation")(x)
-    return orientations(x, crop_size=crop_size, seed=seed, masked=masked)
+    return orientations(x, window=window, seed=seed, masked=masked)

@@ -48,8 +48,8 @@ AUGMENTATIONS: Registry[Callable[..., Any]] = Registry(
     },
     group="deeploc_tf.augmentations",
 )
-"""`(x, *, crop_size, seed, masked)` -> images as the network sees them, by random layers that do
-nothing at inference but cut the window of `crop_size` pixels (None or 0: the whole crop); `masked`:
+"""`(x, *, window, seed, masked)` -> images as the network sees them, by random layers that do
+nothing at inference but cut the window of `window` pixels (None or 0: the whole crop); `masked`:
 what is outside the cell is 0 and stays so."""
 
 # "standardize" mixes channels: the structure of the target would tell of its protein.

@@ -28,7 +28,7 @@ def DeepLoc(
     backbone: str = "deeploc",
     image_dtype: str = "uint16",
     mask: bool = False,
-    crop_size: int | None = None,
+    window: int | None = None,
     normalization: str | None = None,
     augmentation: str | None = None,
     width: float = 1.0,
@@ -56,7 +56,7 @@ def DeepLoc(
         image_dtype: dtype of the raw pixels: "uint8", "uint16" or "float32".
         mask: take a second input `mask` `(batch_size, height, width)`, not 0 inside the cell:
             a crop is normalized by the pixels of its cell alone, and its background becomes 0.
-        crop_size: side in pixels of the square window that the network sees: at a random place in
+        window: side in pixels of the square window that the network sees: at a random place in
             training, at the center otherwise; 0: the whole crop. None: the preset's of crops of
             64x64 pixels, the whole crop of others.
         normalization: "percentile", "kraus", "min-max" or "standardize"; see `Normalization`.
@@ -97,7 +97,7 @@ def DeepLoc(
         preset,
         image_shape,
         mask=mask,
-        crop_size=crop_size,
+        window=window,
         normalization=normalization,
         augmentation=augmentation,
         dense_units=dense_units,
@@ -118,14 +118,14 @@ def DeepLoc(
         inputs = {"image": image, "mask": cell}
     normalize = Normalization(base.normalization, masked=mask, name="normalization")
     x = normalize([image, cell] if mask else image)
-    x = AUGMENTATIONS.get(base.augmentation)(x, crop_size=base.crop_size, seed=seed, masked=mask)
+    x = AUGMENTATIONS.get(base.augmentation)(x, window=base.window, seed=seed, masked=mask)
 
     own: dict[str, Any] = {}
     if backbone == "deeploc":
         own = {"padding": base.padding, "width": width, "last_block": last_block}
     x = BACKBONES.get(backbone)(x, batch_norm_momentum=batch_norm_momentum, **own)
     if len(x.shape) > 2:
-        _check_size(x, base.dense_units[0], asked_for=crop_size is not None)
+        _check_size(x, base.dense_units[0], asked_for=window is not None)
         x = keras.layers.Flatten(data_format="channels_last", name="flatten")(x)
     momentum = batch_norm_momentum if base.dense_batch_norm else None
     for i, units in enumerate(base.dense_units, start=1):
@@ -157,7 +157,7 @@ def _check_size(x: Any, units: int, *, asked_for: bool) -> None:
     height, width, channels = x.shape[1:]
     weights = height * width * channels * units
     remedy = (
-        f"Name a smaller window of the crop by `crop_size`{' (0: all of it)' * (not asked_for)}, "
+        f"Name a smaller window of the crop by `window`{' (0: all of it)' * (not asked_for)}, "
         "smaller `dense_units` or `width`, or a backbone, which averages over the image."
     )
     if weights * _COPIES * 4 > memory_bytes():

@@ -64,7 +64,7 @@ def PairedCellInpainting(
     image_shape: Sequence[int],
     *,
     image_dtype: str = "uint16",
-    crop_size: int | None = None,
+    window: int | None = None,
     normalization: str | None = None,
     augmentation: str | None = None,
     width: float = 1.0,
@@ -86,7 +86,7 @@ def PairedCellInpainting(
     Args:
         image_shape: `(height, width, channels)` of the stored crops.
         image_dtype: dtype of the raw pixels: "uint8", "uint16" or "float32".
-        crop_size: side in pixels of the square window that the network sees: at a random place in
+        window: side in pixels of the square window that the network sees: at a random place in
             training, at the center otherwise; None or 0: the whole crop.
         normalization: "min-max" (None: that one), "percentile" or "kraus"; see `Normalization`.
             "standardize" mixes channels: the target's structure would tell of its protein.
@@ -116,12 +116,12 @@ def PairedCellInpainting(
     normalization, augmentation = normalization or "min-max", augmentation or "flips"
     _check_choice("normalization", normalization, INPAINTING_NORMALIZATIONS)
     _check_choice("augmentation", augmentation, INPAINTING_AUGMENTATIONS)
-    _check_shape(image_shape, crop_size, width)
+    _check_shape(image_shape, window, width)
     view = functools.partial(
         _view,
         normalization=normalization,
         augmentation=augmentation,
-        crop_size=crop_size,
+        window=window,
         seed=seed,
     )
     encode = functools.partial(_encoder, width=width, momentum=batch_norm_momentum)
@@ -163,13 +163,13 @@ def _view(
     *,
     normalization: str,
     augmentation: str,
-    crop_size: int | None,
+    window: int | None,
     seed: int,
 ) -> Any:
     """The crop as the network sees it, by layers of its own: they draw their own numbers."""
     x = Normalization(normalization, name=f"{name}_normalization")(x)
-    if crop_size:
-        x = RandomCrop(crop_size, crop_size, seed=seed, name=f"{name}_crop")(x)
+    if window:
+        x = RandomCrop(window, window, seed=seed, name=f"{name}_crop")(x)
     if augmentation != "none":
         turns = augmentation == "orientations"
         x = RandomOrientation(turns, seed=seed, name=f"{name}_orientation")(x)
@@ -209,7 +209,7 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
         raise ValueError(msg)
 
 
-def _check_shape(image_shape: Sequence[int], crop_size: int | None, width: float) -> None:
+def _check_shape(image_shape: Sequence[int], window: int | None, width: float) -> None:
     if len(image_shape) != 3 or image_shape[2] < 2 or width <= 0:
         msg = (
             "Inpainting needs crops with the protein's channel and at least one of the cell's "
@@ -218,11 +218,11 @@ def _check_shape(image_shape: Sequence[int], crop_size: int | None, width: float
             "channel."
         )
         raise ValueError(msg)
-    sides = (crop_size, crop_size) if crop_size else tuple(image_shape[:2])
+    sides = (window, window) if window else tuple(image_shape[:2])
     if any(side % 2**_POOLS for side in sides):
         msg = (
             "Both sides of what the network sees must be multiples of 4, to be halved and doubled "
-            f"twice. Received: {sides[0]}x{sides[1]} pixels. Choose such a `crop_size`, "
+            f"twice. Received: {sides[0]}x{sides[1]} pixels. Choose such a `window`, "
             f"{min(image_shape[:2]) // 4 * 4} at most."
         )
         raise ValueError(msg)

@@ -18,7 +18,7 @@ class Preset:
     normalization) is no part of it: that is our recipe, see docs/training.md.
 
     Attributes:
-        crop_size: pixels of the square window of 64x64 crops that the network sees, 0 or None: the
+        window: pixels of the square window of 64x64 crops that the network sees, 0 or None: the
             whole crop, as of crops of any other size.
         normalization: see `deeploc_tf.models.normalization.Normalization`.
         augmentation: see `deeploc_tf.models.deeploc.DeepLoc`.
@@ -29,7 +29,7 @@ class Preset:
             `deeploc_tf.models.views.views`; no matter of training.
     """
 
-    crop_size: int | None
+    window: int | None
     normalization: str
     augmentation: str
     padding: str
@@ -64,7 +64,7 @@ def resolve_preset(
     image_shape: Sequence[int],
     *,
     mask: bool = False,
-    crop_size: int | None = None,
+    window: int | None = None,
     normalization: str | None = None,
     augmentation: str | None = None,
     dense_units: Sequence[int] | None = None,
@@ -80,11 +80,11 @@ def resolve_preset(
     if normalization is None:
         standardized = preset.normalization == "standardize"
         normalization = "min-max" if mask and standardized else preset.normalization
-    if crop_size is None and tuple(image_shape[:2]) == _WINDOWED:
-        crop_size = preset.crop_size
+    if window is None and tuple(image_shape[:2]) == _WINDOWED:
+        window = preset.window
     return dataclasses.replace(
         preset,
-        crop_size=crop_size,
+        window=window,
         normalization=normalization,
         augmentation=augmentation or preset.augmentation,
         dense_units=tuple(dense_units or preset.dense_units),

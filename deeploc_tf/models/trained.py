@@ -20,6 +20,7 @@ from tfrecords.errors import RecordsError, SchemaError
 from tfrecords.schema import Schema
 
 CONFIG_NAME = "config.json"
+RECIPE_VERSION = 2  # of what a training computes; 1: runs in which presets were networks alone
 MODEL_NAME = "model.keras"
 
 
@@ -163,7 +164,7 @@ def load_model(path: Path) -> keras.Model:
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """Content of a run's `config.json`.
+    """Content of a run's `config.json`, in today's words.
 
     Raises:
         RecordsError: there is none, or it is not what `fit` wrote.
@@ -186,4 +187,13 @@ def read_config(run: Path) -> dict[str, Any]:
             f"{str(path)!r}. Restore it, or train in another folder."
         )
         raise RecordsError(msg) from error
-    return values
+    return values if "recipe_version" in values else _in_todays_words(values)
+
+
+def _in_todays_words(values: dict[str, Any]) -> dict[str, Any]:
+    """What a run of recipe version 1 stored, with the settings that have other names now."""
+    config, resolved = dict(values["config"]), dict(values.get("resolved", {}))
+    config["window"] = config.pop("crop_size", None)
+    if "crop_size" in resolved:
+        config["window"] = resolved["window"] = resolved.pop("crop_size") or 0
+    return {**values, "config": config, "resolved": resolved}

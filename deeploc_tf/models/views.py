@@ -88,7 +88,7 @@ def views(model: keras.Model, test_time: str) -> list[View]:
             msg = (
                 "Windows can be averaged where the model sees a part of the crop. Received: "
                 f"test_time={test_time!r} for a model that sees all of it. Use 'orientations', or "
-                "train with a smaller crop size."
+                "train with a smaller window."
             )
             raise SchemaError(msg)
         windows += [(0, 0), (0, columns), (rows, 0), (rows, columns)]

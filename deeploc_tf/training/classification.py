@@ -73,12 +73,12 @@ class Classification:
             config.preset,
             schema.image_shape,
             mask=config.mask,
-            crop_size=config.crop_size,
+            window=config.window,
             normalization=config.normalization,
             augmentation=config.augmentation,
             dense_units=config.dense_units,
         )
-        return {**dataclasses.asdict(preset), "scaled_by": "cell" if config.mask else "crop"}
+        return dataclasses.asdict(preset)
 
     def describe(self) -> str:
         """Sentences about the classes, and what sampling makes of them."""
@@ -192,7 +192,7 @@ _ARCHITECTURE = (
     "width",
     "dense_units",
     "last_block",
-    "crop_size",
+    "window",
     "normalization",
     "augmentation",
     "batch_norm_momentum",

@@ -17,7 +17,7 @@ from deeploc_tf.training.choices import LOSSES, OPTIMIZERS, SCHEDULES, Precision
 from deeploc_tf.training.tasks import INPAINTING, SETTINGS_OF_SOME, TASKS
 
 _OF_DEEPLOC = (  # and of no other network
-    *("preset", "backbone", "width", "dense_units", "last_block", "crop_size", "normalization"),
+    *("preset", "backbone", "width", "dense_units", "last_block", "window", "normalization"),
     *("augmentation", "mask"),
 )
 
@@ -102,7 +102,7 @@ class FitConfig(pydantic.BaseModel):
     last_block: bool = pydantic.Field(
         default=True, description="Keep the last convolutional block (conv_6 to conv_8)."
     )
-    crop_size: int | None = pydantic.Field(
+    window: int | None = pydantic.Field(
         default=None,
         ge=0,
         description="Side of the square window that the network sees, in pixels; 0: the whole "

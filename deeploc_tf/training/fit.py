@@ -35,7 +35,7 @@ from deeploc_tf.training.learning import check_batch, check_outcome, check_plan,
 from deeploc_tf.training.multi_worker import folder_of_this_worker, this_worker
 from deeploc_tf.training.optimization import averaged_weights, make_optimizer
 from deeploc_tf.training.precision import computing_in, resolve_precision
-from deeploc_tf.training.run_folder import Run, as_it_began, open_for_training
+from deeploc_tf.training.run_folder import Run, open_for_training
 from deeploc_tf.training.state import TrainingState, load_best_weights, restore_state
 from deeploc_tf.training.tasks import TASKS, SplitEvaluator, Task
 from deeploc_tf.training.tensorboard import watchers, write_projector
@@ -115,7 +115,6 @@ def fit(
     if network is not None:
         given = {"network": register_network(network)}
         config = FitConfig(**config.model_dump(exclude_unset=True) | given)
-    config = as_it_began(run, config)
     manifest = with_usual_splits(verify(records))
     warn_of_unused_splits(manifest)
     task = TASKS.get(config.method).load()(records, manifest, config)

@@ -89,7 +89,7 @@ class Inpainting:
         return PairedCellInpainting(
             self.manifest.schema.image_shape,
             image_dtype=self.manifest.schema.dtype,
-            crop_size=self.config.crop_size,
+            window=self.config.window,
             normalization=self.config.normalization,
             augmentation=self.config.augmentation,
             width=self.config.width,

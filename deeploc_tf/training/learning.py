@@ -125,14 +125,14 @@ def _check_size(model: keras.Model) -> None:
     if 2 * window[0] * window[1] < height * width:
         _logger.warning(
             "The network sees %dx%d of %dx%d pixels, less than half of each crop; what is around "
-            "them is not used. --crop-size 0 takes the whole crop.",
+            "them is not used. --window 0 takes the whole crop.",
             *window,
             height,
             width,
         )
     if (parameters := num_parameters(model)) > _MANY_PARAMETERS:
         _logger.warning(
-            "%s parameters take about %.1f GB in training. A smaller --crop-size, --width or "
+            "%s parameters take about %.1f GB in training. A smaller --window, --width or "
             "--dense-units has fewer, as has a --backbone, which averages over the image.",
             f"{parameters:,}",
             parameters * _BYTES_OF_A_PARAMETER / 1e9,

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import platform
 import re
 import sys
@@ -31,7 +30,7 @@ import pydantic
 
 from deeploc_tf.backend import environment_variables
 from deeploc_tf.models.keras_settings import keras_settings
-from deeploc_tf.models.trained import CONFIG_NAME, MODEL_NAME, read_config
+from deeploc_tf.models.trained import CONFIG_NAME, MODEL_NAME, RECIPE_VERSION, read_config
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.tasks import TASKS
 from deeploc_tf.version import __version__
@@ -40,8 +39,6 @@ from tfrecords.locking import locked
 from tfrecords.manifest import Manifest
 from tfrecords.publishing import publish_bytes, publish_json
 from tfrecords.schema import Schema
-
-_log = logging.getLogger(__name__)
 
 ENVIRONMENT_NAME = "environment.json"
 _PACKAGES = ("tensorflow", "keras", "tensorflow-addons", "numpy", "pandas", "scikit-learn", "h5py")
@@ -147,28 +144,6 @@ def open_for_training(
     return run
 
 
-def as_it_began(path: str | Path, config: FitConfig) -> FitConfig:
-    """The settings with which to go on in a folder; of no run, those given.
-
-    What is not given, and had another default when the run began, is as it was then, which is
-    logged.
-    """
-    path = Path(path)
-    if not (path / CONFIG_NAME).exists():
-        return config
-    began, stored = open_run(path).config, read_config(path)["config"]
-    changed = ["ema_warmup", *(["crop_size"] if stored.get("crop_size") is None else [])]
-    values = {
-        name: getattr(began, name)
-        for name in changed
-        if name not in config.model_fields_set and getattr(began, name) != getattr(config, name)
-    }
-    if values:
-        told = ", ".join(f"{name}={value}" for name, value in values.items())
-        _log.info("Going on with %s, as the run began.", told)
-    return config.model_copy(update=values)
-
-
 def _check_unchanged(existing: Run, run: Run, *, allow_changed: bool) -> None:
     """Refuse to go on otherwise than a run began; with `allow_changed`, say so in `run.changes`."""
     changes = []
@@ -180,9 +155,6 @@ def _check_unchanged(existing: Run, run: Run, *, allow_changed: bool) -> None:
     versions = "" if existing.is_finished else _other_versions(existing.path)
     if versions:
         changes.append(("versions", versions))
-    scale = "" if existing.is_finished else _other_scale(existing)
-    if scale:
-        changes.append(("scale of crops", scale))
     if not changes:
         return
     what, found = (", ".join(parts) for parts in zip(*changes, strict=True))
@@ -204,16 +176,19 @@ def _check_unchanged(existing: Run, run: Run, *, allow_changed: bool) -> None:
     raise RecordsError(msg)
 
 
-def _other_scale(existing: Run) -> str:
-    """Whether another version began with crops that are scaled by more than their cells."""
-    before = read_config(existing.path).get("resolved", {}).get("scaled_by", "crop")
-    return "scaled_by='cell' (was 'crop')" if existing.config.mask and before != "cell" else ""
-
-
 def _other_versions(path: Path) -> str:
     """Versions that are no more those of the start, in words."""
-    before = {"deeploc-tf": read_config(path).get("deeploc_tf")}
-    now = {"deeploc-tf": __version__, **{name: _version(name) for name in _COMPUTING}}
+    config = read_config(path)
+    before = {
+        "deeploc-tf": config.get("deeploc_tf"),
+        # Of one version of deeploc-tf, but of other numbers: see "Numbers changed" in CHANGELOG.md.
+        "recipe": config.get("recipe_version", 1),
+    }
+    now = {
+        "deeploc-tf": __version__,
+        "recipe": RECIPE_VERSION,
+        **{name: _version(name) for name in _COMPUTING},
+    }
     with contextlib.suppress(OSError, ValueError):  # it is for people to read, and may be gone
         packages = json.loads((path / ENVIRONMENT_NAME).read_text("utf-8")).get("packages", {})
         before |= {name: packages.get(name) for name in _COMPUTING}
@@ -245,9 +220,6 @@ def open_run(path: str | Path) -> Run:
         )
         raise RecordsError(msg) from error
     schema = Schema.from_json(values["schema"])
-    before, now = values.get("resolved", {}), _resolved(config, schema)
-    if "crop_size" in before and before["crop_size"] != now["crop_size"]:  # another default then
-        config = config.model_copy(update={"crop_size": before["crop_size"] or 0})
     names = tuple(values.get("class_names", schema.label_names))
     proteins = tuple(values.get("protein_names", ()))
     return Run(path, config, schema, str(values["records_digest"]), names, proteins)
@@ -258,6 +230,7 @@ def _write_config(run: Run) -> None:
         run.path / CONFIG_NAME,
         {
             "deeploc_tf": __version__,
+            "recipe_version": RECIPE_VERSION,
             "config": run.config.model_dump(mode="json"),
             "resolved": _resolved(run.config, run.schema),
             "class_names": list(run.class_names),

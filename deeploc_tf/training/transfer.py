@@ -90,7 +90,7 @@ def _check_same_network(model: keras.Model, source: keras.Model) -> None:
         msg = (
             "A training must have the network that it begins with, but for the head. Received: "
             f"{differing[0]}{f' and {len(differing) - 1} more' if len(differing) > 1 else ''}. "
-            "Name the same preset, backbone, width, dense units, crop size, normalization and mask."
+            "Name the same preset, backbone, width, dense units, window, normalization and mask."
         )
         raise SchemaError(msg)
 

@@ -56,7 +56,7 @@ def train(folder: Path, *, masked: bool) -> Path:
     settings = FitConfig(
         width=0.02,
         dense_units=(4, 6),
-        crop_size=12,
+        window=12,
         augmentation="none",
         epochs=60,
         batch_size=8,
