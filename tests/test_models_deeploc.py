@@ -133,9 +133,6 @@ def test_the_presets_are_the_published_networks(
     assert table(model) == expected
     assert num_trainable(model.trainable_weights) == parameters
     assert [model.get_layer(f"conv_{i}_conv").strides for i in range(1, 9)] == [(1, 1)] * 8
-    for layer in model.layers:
-        if layer.name.endswith("_bn"):
-            assert layer.synchronized
 
 
 def test_kraus_counts_are_those_at_60_pixels_stored() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from deeploc_tf.models.batch_normalization import batch_norm, batch_norm_class
+
 _SMALLEST = 32  # pixels: the networks halve their input five times
 
 
@@ -48,13 +50,6 @@ def deeploc(
             2, padding=padding, data_format="channels_last", name=f"pool_{i}"
         )(x)
     return x
-
-
-def batch_norm(name: str, momentum: float, dtype: str | None = None) -> keras.layers.Layer:
-    """Batch normalization over the global batch: else replicas are not like one device."""
-    return keras.layers.BatchNormalization(
-        momentum=momentum, synchronized=True, dtype=dtype, name=name
-    )
 
 
 def _convolution(x: Any, filters: int, name: str, padding: str, momentum: float) -> Any:
@@ -114,8 +109,8 @@ def _published(x: Any, *, application: str, batch_norm_momentum: float) -> Any:
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = batch_norm_momentum
-            layer.synchronized = True  # as in our own layers: replicas are then like one device
-            layer.fused = False  # Keras 2's fused kernel knows nothing of replicas
+            layer.fused = False  # of Keras 2, as in our own layers
+            layer.__class__ = batch_norm_class()  # Keras takes none for the layers of its networks
     return keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="pool")(
         network.output
     )

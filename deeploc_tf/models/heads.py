@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from deeploc_tf.models.backbones import batch_norm
+from deeploc_tf.models.batch_normalization import batch_norm
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.randomness import Dropout
 

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from deeploc_tf.models.augmentation import RandomCrop, RandomOrientation
+from deeploc_tf.models.batch_normalization import batch_norm
 from deeploc_tf.models.choices import INPAINTING_AUGMENTATIONS, INPAINTING_NORMALIZATIONS
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.normalization import Normalization
@@ -181,10 +182,7 @@ def _encoder(x: Any, blocks: Sequence[int], name: str, *, width: float, momentum
         # The first one is float32 under every policy: bfloat16 would round pixels to 8 bits.
         dtype = "float32" if i == 1 else None
         x = _convolution(x, filters, f"{name}_conv_{i}", width, dtype)
-        # Statistics over the global batch, as in DeepLoc: replicas then train like one device.
-        x = keras.layers.BatchNormalization(
-            momentum=momentum, synchronized=True, name=f"{name}_conv_{i}_bn"
-        )(x)
+        x = batch_norm(f"{name}_conv_{i}_bn", momentum)(x)
         if i <= _POOLS:
             x = keras.layers.MaxPooling2D(2, data_format="channels_last", name=f"{name}_pool_{i}")(
                 x
