@@ -14,25 +14,31 @@ well               matched                                matched         matche
 field              matched                                refused         matched
 plate, label,      matched                                refused         refused
 protein, group
+key                matched                                two names       two names
 =================  =====================================  ==============  =====================
 
 Splits have further spellings: `val`, `valid` and `dev` are `validation`. Wells `A1`, `A01` and
 `r01c01` are one. Proteins that differ in case alone may be alleles: `distinct_case` lets them be.
 Letters of another alphabet that look like Latin ones, and whole numbers with and without a sign or
-a decimal point (`1`, `+1`, `1.0`), are refused for every kind beside those.
+a decimal point (`1`, `+1`, `1.0`), are refused for every kind beside those but keys, which name
+files as often as not.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-Kind = Literal["channel", "split", "well", "field", "plate", "label", "protein", "group"]
+logger = logging.getLogger(__name__)
+
+Kind = Literal["channel", "split", "well", "field", "plate", "label", "protein", "group", "key"]
 
 _MATCHES_CASE = frozenset({"channel", "split", "well"})
 _MATCHES_ZEROS = frozenset({"well", "field"})
+_TELLS_APART = frozenset({"key"})  # whatever can be seen makes another name
 _SPLITS = {
     **dict.fromkeys(("val", "valid", "dev"), "validation"),
     "training": "train",
@@ -41,7 +47,7 @@ _SPLITS = {
 USUAL_SPLITS = ("train", "validation", "test")
 EVALUATED_SPLITS = USUAL_SPLITS[1:]  # by `fit` when it ends, where they are there
 _KIND_OF_COLUMN: dict[str, Kind] = {
-    name: name for name in ("split", "well", "field", "plate", "label", "protein")
+    name: name for name in ("split", "well", "field", "plate", "label", "protein", "key")
 }
 _TYPOGRAPHIC = {
     **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-"),
@@ -61,12 +67,21 @@ _LOOKALIKES = str.maketrans(
 # A zero that begins a whole number; those of 1.05 are behind a decimal point and mean something.
 _LEADING_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
 _WHOLE = re.compile(r"\+?([0-9]+)(?:\.0*)?")
+# As spreadsheets in English write the dates that they made of SEPT1, MARCH1 or OCT1.
+_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+_DATE = re.compile(
+    rf"(?i:\d{{1,2}}[-/. ]{_MONTH}[a-z]*(?:[-/. ]\d{{2,4}})?)|(?i:{_MONTH}[a-z]*)-(?:\d\d){{1,2}}"
+    r"|\d{4}[-/]\d{1,2}[-/]\d{1,2}(?:[T ].*)?|\d{1,2}[/.]\d{1,2}[/.](?:\d\d){1,2}"
+)
 _WELL = re.compile(r"([A-Za-z]{1,2})0*([0-9]{1,2})")
 _ROW_AND_COLUMN = re.compile(r"[Rr]0*([0-9]{1,2})[Cc]0*([0-9]{1,2})")
 _WELL_ROWS, _WELL_COLUMNS = 32, 48  # of a plate of 1,536 wells, the largest
 _NAMED = 3  # pairs in a message
 _DRAWN_OTHERWISE = ("<super>", "<sub>", "<fraction>", "<circle>", "<square>")
 _NOT_DRAWN = ("Cf", "Cc")  # formats and controls
+
+
+ALLELES = "Where case tells alleles apart, pass distinct_case=True (--distinct-case)."
 
 
 class NameConflictError(ValueError):
@@ -104,12 +119,30 @@ def loose_form(name: str, kind: Kind, *, distinct_case: bool = False) -> str:
     >>> loose_form("Act01", "protein"), loose_form("Act01", "protein", distinct_case=True)
     ('act1', 'Act1')
     """
+    if kind in _TELLS_APART:
+        return same_form(name, kind)
     if not name.isascii():
         name = unicodedata.normalize("NFKC", tidy(name)).translate(_LOOKALIKES)
     form = same_form(name, kind)
     form = _LEADING_ZEROS.sub("", form if distinct_case else form.casefold())
     whole = _WHOLE.fullmatch(form)  # programs write 1 as 1.0 where a number is missing elsewhere
     return whole[1] if whole else form
+
+
+def date_hint(names: Iterable[str]) -> str:
+    """A sentence about names of proteins that look like dates, or "".
+
+    >>> date_hint(["SEC61", "1-Sep"])
+    "'1-Sep' looks like a date, which spreadsheets make of names such as SEP1: restore the name."
+    """
+    dates = [name for name in names if _DATE.fullmatch(name)]
+    if not dates:
+        return ""
+    more = f" (and {len(dates) - 1} more)" if len(dates) > 1 else ""
+    return (
+        f"{dates[0]!r}{more} looks like a date, which spreadsheets make of names such as SEP1: "
+        "restore the name."
+    )
 
 
 def kind_of_column(name: str) -> Kind:
@@ -228,7 +261,7 @@ def unified(
         if (first := by_loose.setdefault(loose, form)) != form:
             conflicts.append((spellings[first], spelling))
     if conflicts:
-        pairs = ", ".join(" and ".join(_told_apart(*pair)) for pair in conflicts[:_NAMED])
+        pairs = ", ".join(" and ".join(told_apart(*pair)) for pair in conflicts[:_NAMED])
         more = f" ({len(conflicts)} such pairs)" if len(conflicts) > 1 else ""
         msg = (
             f"{what} must differ in more than case, leading zeros, a decimal .0 and letters that "
@@ -236,8 +269,22 @@ def unified(
             f"Received: {pairs}{more}. Spell what is one name in one way, and name what are two "
             "names clearly."
         )
+        if kind == "protein" and any(one.casefold() == two.casefold() for one, two in conflicts):
+            msg += f" {ALLELES}"
         raise NameConflictError(msg)
     return {name: spellings[form] for name, form in zip(different, forms, strict=True)}
+
+
+def matched(
+    names: Iterable[str], kind: Kind, what: str, *, distinct_case: bool = False
+) -> dict[str, str]:
+    """As `unified`; logs what is matched, and proteins that look like dates."""
+    spelling = unified(names, kind, what, distinct_case=distinct_case)
+    if sentence := respelled(spelling, what):
+        logger.info("%s", sentence)
+    if kind == "protein" and (hint := date_hint(spelling)):
+        logger.warning("%s: %s", what, hint)
+    return spelling
 
 
 def respelled(spelling: Mapping[str, str], what: str) -> str:
@@ -249,12 +296,12 @@ def respelled(spelling: Mapping[str, str], what: str) -> str:
     changed = [(name, to) for name, to in spelling.items() if name != to]
     if not changed:
         return ""
-    pairs = ", ".join(" is ".join(_told_apart(*pair)) for pair in changed[:_NAMED])
+    pairs = ", ".join(" is ".join(told_apart(*pair)) for pair in changed[:_NAMED])
     more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
     return f"{what} that are spelled in several ways are matched: {pairs}{more}."
 
 
-def _told_apart(one: str, other: str) -> tuple[str, str]:
+def told_apart(one: str, other: str) -> tuple[str, str]:
     """Both names in quotation marks, spelled out in ASCII where they would look alike."""
     look_alike = one.isascii() != other.isascii() or _one_form(one) == _one_form(other)
     return (ascii(one), ascii(other)) if look_alike else (repr(one), repr(other))

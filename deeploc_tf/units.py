@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from deeploc_tf import names
-from deeploc_tf.names import Kind, NameConflictError, respelled, same_form, tidy, unified
+from deeploc_tf.names import Kind, matched, same_form
 
 logger = logging.getLogger(__name__)
 
@@ -123,46 +123,25 @@ def told_path(columns: Iterable[str], known: Iterable[str], what: str) -> tuple[
     return path
 
 
-def spelled(values: Iterable[str], column: str) -> dict[str, str]:
+def spelled(values: Iterable[str], column: str, *, distinct_case: bool = True) -> dict[str, str]:
     """One spelling for each name in a column, the same in all tables; logs which are matched.
 
     Wells and fields are written in one way (`a1` is `A01`, `007` is `7`), so that groups of two
     tables have the same names.
 
-    Raises:
-        NameConflictError: see `unified_in_column`.
-    """
-    spelling = unified_in_column(values, column)
-    if (kind := kind_of_column(column)) in ("well", "field"):
-        return {name: same_form(name, kind) for name in spelling}
-    return spelling
-
-
-def unified_in_column(values: Iterable[str], column: str, table: str = "") -> dict[str, str]:
-    """One spelling, of those that occur, for each name in a column; logs which are matched.
-
     Args:
         values: of the column.
         column: its name, which tells the kind of its values.
-        table: name of the column's table, for messages.
+        distinct_case: let proteins that differ in case be two.
 
     Raises:
-        NameConflictError: two names may or may not be one, see `deeploc_tf.names`; proteins that
-            differ in case alone are two, with a warning.
+        NameConflictError: two names may or may not be one, see `deeploc_tf.names`.
     """
-    different = sorted(set(values))
     kind = kind_of_column(column)
-    what = f"Values of column {column!r}" + (f" of {table}" if table else "")
-    try:
-        spelling = unified(different, kind, what)
-    except NameConflictError as error:
-        if kind != "protein":
-            raise
-        logger.warning("%s They are taken to be different proteins.", error)
-        first: dict[str, str] = {}
-        spelling = {name: first.setdefault(same_form(name, kind), tidy(name)) for name in different}
-    if sentence := respelled(spelling, what):
-        logger.info("%s", sentence)
+    distinct = distinct_case and kind == "protein"
+    spelling = matched(values, kind, f"Values of column {column!r}", distinct_case=distinct)
+    if kind in ("well", "field"):
+        return {name: same_form(name, kind) for name in spelling}
     return spelling
 
 

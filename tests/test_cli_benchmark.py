@@ -119,7 +119,7 @@ def test_profiles_of_one_protein(files: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["ER\t\tYAL001C\tYAL002W"], "'bad' must have profiles. Received: 0 proteins in common"),
+        (["ER\t\tYAL001C\tYAL002W"], "none of 24, such as 'P00', 'P01', 'P02' and 21 more; the"),
         (["ER\t\t" + "\t".join(f"P{i:02}" for i in range(24))], "every one of 276 pairs"),
         (["ER\t\tP00", "Golgi\t\tP01"], "2 proteins in common, 2 terms with fewer"),
         (["ER\t\tP00\tP01", "Golgi"], "bad.gmt, line 2: 'Golgi'"),

@@ -72,8 +72,24 @@ def test_conflicting_rows_of_the_second_table_are_refused(tmp_path: Path) -> Non
 def test_protein_that_the_table_lacks_is_refused_or_skipped(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("protein,place\nA,ER\nB,\n")
     cells = index(protein=["A", "B", "C", "C"])
-    with pytest.raises(SourceError, match=r"none for protein 'B', 'C' \(3 crops of 4\)"):
-        assign_labels(cells, "place", label_table=tmp_path / "t.csv")
+    table: Any = {"label_table": tmp_path / "t.csv"}
+    with pytest.raises(SourceError, match=r"'C' \(1 of 3\) without a partner"):
+        assign_labels(cells, "place", **table)
+    with pytest.raises(SourceError, match=r"none for protein 'B' \(1 crop of 4\)"):
+        assign_labels(cells, "place", **table, allow_unmatched=1)
+    labels = assign_labels(index(protein=["A", "C"]), "place", **table, allow_unmatched=1)
+    assert labels.unknown.tolist() == [False, True]
+    assert labels.join is not None
+    assert labels.join.counts() == {
+        "joined": ["names of 'protein' of the crops", "names of t.csv"],
+        "data": 2,
+        "data_matched": 1,
+        "data_unmatched": {"count": 1, "some": ["C"]},
+        "reference": 2,
+        "reference_matched": 1,
+        "reference_unmatched": {"count": 1, "some": ["B"]},
+        "respelled": 0,
+    }
     labels = assign_labels(cells, "place", label_table=tmp_path / "t.csv", unknown="skip")
     assert labels.unknown.tolist() == [False, True, True, True]
     assert labels.indices == [(0,), (), (), ()]

@@ -51,7 +51,11 @@ def test_wells_of_a_plate_map_are_matched_in_any_spelling(model: Path, tmp_path:
     fields = write_fields(tmp_path / "fields", ["A1_1", "a2_1", "r01c03_1", "A10_1", "B1_1"])
     rows = "Well,protein\nA01,P1\nA02,P2\nA03,P3\nA10,P10\nH12,Q\n"
     (tmp_path / "wells.csv").write_text(rows)
-    done = predict(model, fields, tmp_path / "out", "--plate-map", tmp_path / "wells.csv")
+    words = (model, fields, tmp_path / "out", "--plate-map", tmp_path / "wells.csv")
+    done = predict(*words)
+    assert done.exit_code == 1
+    assert "'B1' (1 of 5) without a partner" in done.stderr
+    done = predict(*words, "--allow-unmatched", 1)
     assert done.exit_code == 0, done.output
     cells = pd.read_parquet(tmp_path / "out" / "cells.parquet")
     found = dict(zip(cells["well"], cells["protein"], strict=True))
@@ -90,7 +94,7 @@ def test_a_plate_map_of_several_plates_is_matched_by_plate_and_well(
 def test_folders_are_the_plates_of_a_plate_map(model: Path, tmp_path: Path) -> None:
     plates = [write_fields(tmp_path / name, ["A1_1"]) for name in ("p1", "p2", "p3")]
     (tmp_path / "wells.csv").write_text("plate,well,protein\np1,A01,one\np2,A01,two\n")
-    words = ["--plate-map", tmp_path / "wells.csv"]
+    words = ["--plate-map", tmp_path / "wells.csv", "--allow-unmatched", 1]
     done = predict(model, *plates, tmp_path / "out", *words)
     assert done.exit_code == 0, done.output
     cells = pd.read_parquet(tmp_path / "out" / "cells.parquet")
@@ -101,11 +105,11 @@ def test_folders_are_the_plates_of_a_plate_map(model: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("well,protein\nH11,SEC61\n", "none of them"),
+        ("well,protein\nH11,SEC61\n", "none of 2, such as 'A1', 'A2'"),
         ("well,protein,plate\nA01,SEC61,1\nA02,ERG6,2\n", "several plates"),
         ("well,protein\nA1,SEC61\nA01,ERG6\n", "once"),
         ("well,Well,protein\nA1,A1,SEC61\n", "'well', 'Well'"),
-        ("well,field,protein\nA1,7,SEC61\n", "none of them"),
+        ("well,field,protein\nA1,7,SEC61\n", "none of 2, such as 'A1/1', 'A2/1'"),
     ],
     ids=["no well", "plates unknown", "two spellings", "columns", "no field"],
 )
@@ -212,29 +216,33 @@ def test_a_standard_that_few_names_are_in_is_told_with_names_of_both(tmp_path: P
             "proteins_matched": 1,
             "proteins_without_term": {"count": 3, "some": ["ACT1", "ERG6", "TUB1"]},
             "members_without_protein": {"count": 1, "some": ["YML008C"]},
-            "members_that_almost_match": {"count": 0, "some": []},
         }
     ]
 
 
-def test_members_that_differ_in_case_alone_are_told(tmp_path: Path) -> None:
+def test_members_that_differ_in_case_alone_are_refused_unless_they_are_alleles(
+    tmp_path: Path,
+) -> None:
     write_profiles(tmp_path / "p.h5", ["SEC61", "ERG6", "act1"])
     (tmp_path / "s.gmt").write_text("er\t\tSEC61\tERG6\tACT1\n")
     words = ["neighbors", tmp_path / "p.h5", "SEC61", "--standard", tmp_path / "s.gmt"]
     done = run_cli(*words)
-    assert done.exit_code == 0, done.output
-    assert "1 do not meet and differ in case" in done.stderr
-    assert "'act1' and 'ACT1'" in done.stderr
-    (found,) = json.loads(run_cli(*words, "--json").stdout)["standards"]
-    assert found["members_that_almost_match"] == {"count": 1, "some": ["ACT1 (act1)"]}
-    (tmp_path / "lower.gmt").write_text("er\t\tsec61\terg6\tACT1\n")
-    done = run_cli(*words[:-1], tmp_path / "lower.gmt")
     assert done.exit_code == 1
-    assert "'SEC61' and 'sec61'" in done.stderr
+    assert "'act1' and 'ACT1'" in done.stderr
+    assert "--distinct-case" in done.stderr
+    done = run_cli(*words, "--distinct-case", "--json")
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads(done.stdout)["standards"]
+    assert found["proteins_without_term"] == {"count": 1, "some": ["act1"]}
+    assert found["members_without_protein"] == {"count": 1, "some": ["ACT1"]}
+    (tmp_path / "zero.gmt").write_text("er\t\tSEC061\tERG6\tACT1\n")
+    done = run_cli(*words[:-1], tmp_path / "zero.gmt", "--distinct-case")
+    assert done.exit_code == 1
+    assert "'SEC61' and 'SEC061'" in done.stderr
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".tsv"])
-def test_proteins_of_a_table_that_differ_in_case_alone_are_told(
+def test_proteins_of_a_table_that_differ_in_case_alone_are_refused_unless_they_are_alleles(
     tmp_path: Path, suffix: str
 ) -> None:
     path = tmp_path / f"p{suffix}"
@@ -248,9 +256,11 @@ def test_proteins_of_a_table_that_differ_in_case_alone_are_told(
         ["benchmark", path, tmp_path / "s.gmt", tmp_path / "r", "--resamples", 0, "--shuffles", 0],
     ):
         done = run_cli(*words)
+        assert done.exit_code == 1
+        assert "'SEC61' and 'sec61'" in done.stderr
+        assert "--distinct-case" in done.stderr
+        done = run_cli(*words, "--distinct-case")
         assert done.exit_code == 0, done.output
-        assert done.stderr.count("'SEC61' and 'sec61'") == 1
-        assert "different proteins" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["neighbors", "benchmark"])

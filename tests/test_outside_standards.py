@@ -310,14 +310,17 @@ def test_profiles_and_standard_meet_in_whatever_form_names_are_written() -> None
     assert annotation.coverage["proteins_matched_by_form"] == 2
 
 
-def test_names_that_differ_in_case_are_counted_and_not_matched() -> None:
+def test_names_that_differ_in_case_are_refused_unless_they_are_alleles() -> None:
     standard = Standard("s", {"ER": frozenset(["A1", "B2", "C3", "D4"])})
-    annotation = annotate(standard, ["A1", "B2", "c3", "d4"])
+    with pytest.raises(StandardError, match=r"case.*'c3' and 'C3'.*--distinct-case"):
+        annotate(standard, ["A1", "B2", "c3", "d4"])
+    annotation = annotate(standard, ["A1", "B2", "c3", "d4"], distinct_case=True)
     assert annotation.coverage["proteins_in_both"] == 2
-    assert annotation.coverage["proteins_that_almost_meet"] == 2
-    assert "'c3' and 'C3'" in annotation.meeting.sentence()
-    with pytest.raises(StandardError, match=r"4 .*case.*'a1' and 'A1'"):
+    assert "2 of 4 profiles and 2 of 4 proteins of 's' meet." in annotation.meeting.sentence()
+    with pytest.raises(StandardError, match=r"case.*'a1' and 'A1'"):
         annotate(standard, ["a1", "b2", "c3", "d4"])
+    with pytest.raises(StandardError, match=r"none of 4, such as 'a1', 'b2', 'c3' and 1 more"):
+        annotate(standard, ["a1", "b2", "c3", "d4"], distinct_case=True)
 
 
 def test_two_profiles_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -390,7 +393,9 @@ def test_proteins_that_meet_and_proteins_that_are_scored_are_told_apart(files: P
     lines += [gaf_line("P09", "GO:0000009"), gaf_line("X1", "GO:0000009")]
     path = written(files, "a.gaf", GAF + "".join(lines))
     out, _ = run(files / "p.tsv", path, files / "results", *CHEAP)
-    assert "  9 of 24 profiles and 9 of 10 proteins of 'a' meet." in out.splitlines()
+    (line,) = (line for line in out.splitlines() if " meet." in line)
+    assert line.startswith("  9 of 24 profiles and 9 of 10 proteins of 'a' meet. Only among")
+    assert line.endswith("only among the proteins of 'a': 'X1'.")
     assert "  Scored: 8 proteins, in 2 of 3 terms." in out.splitlines()
     assert "coverage" not in out
 

@@ -242,7 +242,7 @@ def test_rows_without_place_or_field_are_set_aside(tmp_path: Path) -> None:
         ("image,x,z\np/1,1,1\n", "one of the columns image, x, z. Received: 'y'"),
         ("file,x,y\np/1,1,1\n", "The column of the field must be one of .*'plate'"),
         ("image,x,y\np/1,1,1a\n", r"'1a' in column 'y' \(cells\.csv, line 2\)"),
-        ("image,x,y\nq/1,1,1\n", r"'q/1' \(cells\.csv, line 2\)"),
+        ("image,x,y\nq/1,1,1\n", r"none of 1, such as 'q/1'; the .* are 'p/1', 'p/2'\."),
         ("image,x,y,plate\np/1,20,20,p\n", r"must not be called .*Received: \['plate'\]"),
     ],
 )

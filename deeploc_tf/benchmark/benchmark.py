@@ -17,11 +17,11 @@ from deeploc_tf.benchmark.average_precision import (
     shared_terms,
 )
 from deeploc_tf.benchmark.choices import Kind
-from deeploc_tf.benchmark.meeting import Meeting
 from deeploc_tf.benchmark.scores import SCORES, Extent, Scoring
 from deeploc_tf.benchmark.similarity import similarities_of, usable_profiles
 from deeploc_tf.benchmark.standards import Standard, annotate
 from deeploc_tf.benchmark.terms import term_table
+from deeploc_tf.joins import Joined
 
 __all__ = ["Extent", "StandardScores", "benchmark"]
 
@@ -46,7 +46,7 @@ class StandardScores:
     terms: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
     resampled: Mapping[str, NDArray[np.float64]] = dataclasses.field(default_factory=dict)
     notes: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    meeting: Meeting | None = None
+    meeting: Joined[str] | None = None
 
 
 def benchmark(
@@ -59,6 +59,8 @@ def benchmark(
     min_size: int = 2,
     max_size: int | None = None,
     extent: Extent | None = None,
+    distinct_case: bool = False,
+    allow_unmatched: int | None = None,
 ) -> list[StandardScores]:
     """Score profiles against standards.
 
@@ -73,6 +75,8 @@ def benchmark(
         min_size: terms with fewer members that have a profile are left out.
         max_size: terms with more are left out; None keeps all.
         extent: of the costly parts; None: a few shuffles and nothing else.
+        distinct_case: let names of profiles and of standards differ in case and be two proteins.
+        allow_unmatched: how many profiles may be in no term of a standard; None: any number.
 
     Returns:
         One result a standard, in their order.
@@ -92,7 +96,17 @@ def benchmark(
     features = features[usable]
     kept = [protein for protein, good in zip(proteins, usable, strict=True) if good]
     # What is wrong with the last standard is told before the first is scored.
-    annotations = [annotate(s, kept, min_size=min_size, max_size=max_size) for s in standards]
+    annotations = [
+        annotate(
+            standard,
+            kept,
+            min_size=min_size,
+            max_size=max_size,
+            distinct_case=distinct_case,
+            allow_unmatched=allow_unmatched,
+        )
+        for standard in standards
+    ]
     shared = [shared_terms(annotation) for annotation in annotations]
     similarities = similarities_of(features, similarity, extent.memory)
     results = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from deeploc_tf.benchmark.benchmark import StandardScores
 from deeploc_tf.benchmark.choices import Kind
 from deeploc_tf.benchmark.identifiers import IdentifierMap
 from deeploc_tf.benchmark.similarity import unusable_profiles, usable_profiles
+from deeploc_tf.joins import joined
 from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.profiles.tables import VectorTable
 
+_log = logging.getLogger(__name__)
 _SHOWN_NAMES = 5
 
 
@@ -53,6 +56,8 @@ def comparable(
     proteins: Collection[str] | None = None,
     num_random: int | None = None,
     seed: int = 0,
+    distinct_case: bool = False,
+    allow_unmatched: int | None = None,
 ) -> list[Method]:
     """Profiles of methods, of several those of the proteins that all have usable ones of.
 
@@ -65,20 +70,28 @@ def comparable(
         num_random: add a method `random`, vectors of so many random numbers for the proteins of the
             first method.
         seed: of these.
+        distinct_case: let names of two methods differ in case and be two proteins.
+        allow_unmatched: how many profiles of a method may have none in another; None: any number.
 
     Returns:
-        The methods in their order. The proteins of several, or chosen ones, are in alphabetical
+        The methods in their order, with the names of the first one where they are spelled
+        otherwise. The proteins of several, or chosen ones, are in alphabetical
         order; those of one table in its own.
 
     Raises:
-        ValueError: methods have fewer than two proteins in common, a chosen protein has no profile
-            in one, or a table is not of profiles.
+        ValueError: methods have fewer than two proteins in common, a protein may or may not be one
+            of another method (see `deeploc_tf.names`), more have no profile in another method than
+            are allowed, a chosen protein has none in one, or a table is not of profiles.
         OSError: a file cannot be read.
     """
-    found = [_renamed(_read(name, profiles), identifiers) for name, profiles in methods]
+    found = [
+        _renamed(_read(name, profiles, distinct_case=distinct_case), identifiers)
+        for name, profiles in methods
+    ]
     if not found:
         msg = "`methods` must be pairs of a name and profiles. Received: none. Name one or more."
         raise ValueError(msg)
+    found = _named_alike(found, distinct_case=distinct_case)
     if num_random is not None:
         if any(method.name == "random" for method in found):
             msg = (
@@ -110,6 +123,7 @@ def comparable(
         if len(found) > 1:
             missing = ~names.isin(common).to_numpy()
             bad["not_in_every_method"] = missing & ~np.any([*bad.values()], axis=0)
+            _check_few(method, bad["not_in_every_method"], allow_unmatched)
         order = names.reset_index(drop=True).sort_values()
         kept = _rows_of(method.profiles, order.index[order.isin(common)].tolist())
         excluded = _excluded(method, bad)
@@ -135,9 +149,10 @@ def random_profiles(proteins: Sequence[str], num_features: int, seed: int = 0) -
     return VectorTable(vectors.astype(np.float32), metadata, {"kind": "random", "seed": seed})
 
 
-def _read(name: str, profiles: VectorTable | str | Path) -> Method:
+def _read(name: str, profiles: VectorTable | str | Path, *, distinct_case: bool) -> Method:
     if not isinstance(profiles, VectorTable):
-        return Method(name, read_profiles(profiles), Path(profiles))
+        read = read_profiles(profiles, distinct_case=distinct_case)
+        return Method(name, read, Path(profiles))
     if "protein" not in profiles.metadata:
         msg = (
             "Profiles must have a column `protein`. Received: those of "
@@ -145,6 +160,37 @@ def _read(name: str, profiles: VectorTable | str | Path) -> Method:
         )
         raise ValueError(msg)
     return Method(name, profiles)
+
+
+def _named_alike(methods: Sequence[Method], *, distinct_case: bool) -> list[Method]:
+    """The methods with the names of the first one, where they are spelled otherwise."""
+    first = methods[0]
+    known = first.profiles.metadata["protein"].tolist()
+    same = [first]
+    for method in methods[1:]:
+        names = method.profiles.metadata["protein"].tolist()
+        words = f"profiles of {method.name!r}", f"profiles of {first.name!r}"
+        found = joined(names, known, "protein", words, distinct_case=distinct_case)
+        found.check(None)
+        if found.respelled:
+            _log.info("%s", found.sentence())
+        metadata = method.profiles.metadata.assign(
+            protein=[found.partners.get(name, name) for name in names]
+        )
+        profiles = dataclasses.replace(method.profiles, metadata=metadata)
+        same.append(dataclasses.replace(method, profiles=profiles))
+    return same
+
+
+def _check_few(method: Method, missing: NDArray[np.bool_], allowed: int | None) -> None:
+    if allowed is not None and (count := int(missing.sum())) > allowed:
+        names = method.profiles.metadata["protein"][missing].tolist()[:_SHOWN_NAMES]
+        msg = (
+            f"Every protein must have a profile in every method. Received: {', '.join(names)} "
+            f"({count} of {len(missing)} of {method.name!r}) without one in another. Allow so many "
+            f"(allow_unmatched={count}, --allow-unmatched {count})."
+        )
+        raise ValueError(msg)
 
 
 def _check_have(methods: Iterable[Method], proteins: Collection[str]) -> None:

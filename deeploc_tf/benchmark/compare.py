@@ -34,6 +34,8 @@ def compare(
     num_random: int | None = None,
     cells: Iterable[tuple[str | None, VectorTable | str | Path]] = (),
     group: Sequence[str] = ("protein",),
+    distinct_case: bool = False,
+    allow_unmatched: int | None = None,
 ) -> Comparison:
     """Score profiles of one method or several against standards, as `deeploc-tf benchmark` does.
 
@@ -53,6 +55,9 @@ def compare(
         num_random: add a method `random`, vectors of so many random numbers.
         cells: name (None: the file's) and embeddings of single cells, to be scored by their labels.
         group: columns of `cells`: cells of a group are predicted from other groups only.
+        distinct_case: let names of proteins differ in case and be two.
+        allow_unmatched: how many proteins of a method may be missing in another one, or in all
+            terms of a standard; None: any number. They are counted.
 
     Raises:
         StandardError: a standard cannot be read, or shares no pair with the profiles, or all.
@@ -83,6 +88,8 @@ def compare(
         proteins=proteins,
         num_random=num_random,
         seed=extent.seed,
+        distinct_case=distinct_case,
+        allow_unmatched=allow_unmatched,
     )
     options: dict[str, Any] = {
         "similarity": similarity,
@@ -97,6 +104,8 @@ def compare(
                 method.profiles.metadata["protein"].tolist(),
                 chosen,
                 extent=extent,
+                distinct_case=distinct_case,
+                allow_unmatched=allow_unmatched,
                 **options,
             ),
         )

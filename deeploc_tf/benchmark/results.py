@@ -28,8 +28,7 @@ SCHEMA_VERSION = 2
 
 _FIRST_DEFINITIONS = {
     "proteins_in_both": "proteins of the standard that have a profile; names that differ in spaces "
-    "or Unicode form are one (proteins_matched_by_form), those that differ in case, leading "
-    "zeros or look-alike letters are not (proteins_that_almost_meet)",
+    "or Unicode form are one (proteins_matched_by_form)",
     "excluded": "profiles that take no part, by reason",
 }
 _LAST_DEFINITIONS = {

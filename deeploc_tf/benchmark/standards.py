@@ -17,7 +17,7 @@ from deeploc_tf.benchmark.formats.entries import Protein, Reading
 from deeploc_tf.benchmark.formats.registry import FORMATS, format_of
 from deeploc_tf.benchmark.formats.text import StandardError
 from deeploc_tf.benchmark.identifiers import IdentifierMap
-from deeploc_tf.benchmark.meeting import Meeting, meet
+from deeploc_tf.joins import Joined, joined
 from deeploc_tf.names import same_form
 from tfrecords.errors import did_you_mean
 
@@ -67,7 +67,7 @@ class Annotation:
         terms: names of the kept terms.
         coverage: how many proteins and terms there were, and how many take part.
         descriptions: of the standard's terms.
-        meeting: which names of the two sides are one.
+        meeting: which names of profiles (the data) and of the standard are one.
     """
 
     standard: str
@@ -76,7 +76,7 @@ class Annotation:
     terms: tuple[str, ...]
     coverage: Mapping[str, int]
     descriptions: Mapping[str, str]
-    meeting: Meeting
+    meeting: Joined[str]
 
 
 def read_standard(
@@ -190,6 +190,8 @@ def annotate(
     *,
     min_size: int = 2,
     max_size: int | None = None,
+    distinct_case: bool = False,
+    allow_unmatched: int | None = None,
 ) -> Annotation:
     """What `standard` says of `proteins`, see `Annotation`.
 
@@ -198,10 +200,14 @@ def annotate(
         proteins: names of the profiles.
         min_size: terms with fewer members among `proteins` are left out; at least 2.
         max_size: terms with more of them are left out; None keeps all.
+        distinct_case: let names of profiles and of the standard differ in case and be two proteins.
+        allow_unmatched: how many proteins may be in no term; None: any number, since standards know
+            a part of the proteins only.
 
     Raises:
-        StandardError: no protein is in it, or no term has members enough, or the sizes make no
-            sense.
+        StandardError: no protein is in it, or more are not than is allowed; a protein may or may
+            not be one of it (see `deeploc_tf.names`); no term has members enough, or the sizes make
+            no sense.
     """
     if min_size < 2 or (max_size is not None and max_size < min_size):
         msg = (
@@ -210,8 +216,10 @@ def annotate(
         )
         raise StandardError(msg)
     known = frozenset().union(*standard.terms.values())
-    meeting = meet(standard.name, proteins, known)
-    position = meeting.rows
+    meeting = met(standard, proteins, distinct_case=distinct_case)
+    meeting.check(allow_unmatched, error=StandardError)
+    row_of = {protein: row for row, protein in enumerate(proteins)}
+    position = {member: row_of[name] for member, name in meeting.data_of.items()}
     rows: list[int] = []
     columns: list[int] = []
     kept: list[str] = []
@@ -227,14 +235,6 @@ def annotate(
             columns += [len(kept)] * len(present)
             kept.append(term)
     overlap = len(set(position.values()))
-    if not overlap:
-        msg = (
-            f"Proteins of {standard.name!r} must have profiles. Received: 0 proteins in common, "
-            f"such as {sorted(known)[:3]} there and {sorted(proteins)[:3]} here. "
-            f"{meeting.sentence() if meeting.almost else ''} Use the same kind "
-            "of name in both, or a table of identifiers."
-        )
-        raise StandardError(" ".join(msg.split()))
     if not kept:
         sizes = f"{min_size} or more" if max_size is None else f"{min_size} to {max_size}"
         msg = (
@@ -251,8 +251,7 @@ def annotate(
         "proteins_with_profile": len(proteins),
         "proteins_in_standard": len(known),
         "proteins_in_both": overlap,
-        "proteins_matched_by_form": len(meeting.by_form),
-        "proteins_that_almost_meet": len(meeting.almost),
+        "proteins_matched_by_form": len(meeting.respelled),
         "proteins_scored": len(taking_part),
         "terms_in_standard": len(standard.terms),
         "terms_too_small": too_small,
@@ -268,6 +267,13 @@ def annotate(
         standard.descriptions,
         meeting,
     )
+
+
+def met(standard: Standard, proteins: Sequence[str], *, distinct_case: bool = False) -> Joined[str]:
+    """Which proteins that have a profile are members of a standard, unchecked."""
+    members = frozenset().union(*standard.terms.values())
+    words = "profiles", f"proteins of {standard.name!r}"
+    return joined(proteins, members, "protein", words, distinct_case=distinct_case)
 
 
 def _check_options(path: Path, chosen: str, given: Mapping[str, Any]) -> None:

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import LazyChoice, Names
+from deeploc_tf.cli.parameters import (
+    LazyChoice,
+    Names,
+    allow_unmatched_option,
+    distinct_case_option,
+)
 from deeploc_tf.cli.standard_files import reading_keywords, reading_options, told
 
 if TYPE_CHECKING:
@@ -154,6 +159,8 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         "only. Columns above, such as the plate of a field, are included."
     ),
 )
+@distinct_case_option
+@allow_unmatched_option("proteins that another method or a standard lacks", None)
 @click.option(
     "--pairs", is_flag=True, help="Write pairs.csv.gz, with one row per pair of proteins."
 )
@@ -174,6 +181,8 @@ def benchmark(
     draws: int,
     cells: tuple[tuple[str | None, Path], ...],
     group: tuple[str, ...],
+    distinct_case: bool,
+    allow_unmatched: int | None,
     pairs: bool,
     memory: int | None,
     seed: int,
@@ -210,6 +219,8 @@ def benchmark(
             num_random=random,
             cells=cells,
             group=group,
+            distinct_case=distinct_case,
+            allow_unmatched=allow_unmatched,
         )
         values = comparison.write(folder, pairs=pairs)
         _draw(folder)

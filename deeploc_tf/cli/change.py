@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import Names
+from deeploc_tf.cli.parameters import Names, allow_unmatched_option, distinct_case_option
 
 if TYPE_CHECKING:
     from deeploc_tf.profiles.change import Changes
@@ -76,6 +76,8 @@ _SHOWN = 10
     "differ in more.",
 )
 @click.option("--drop-undefined", is_flag=True, help="Leave out rows with NaN or infinity.")
+@distinct_case_option
+@allow_unmatched_option("proteins that are in one screen only", None)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def change(untreated: Path, treated: Path, output: Path, as_json: bool, **given: Any) -> None:
@@ -98,6 +100,8 @@ def change(untreated: Path, treated: Path, output: Path, as_json: bool, **given:
         correct_bulk=not given["no_bulk"],
         drop_undefined=given["drop_undefined"],
         seed=given["seed"],
+        distinct_case=given["distinct_case"],
+        allow_unmatched=given["allow_unmatched"],
     )
     found = compare(untreated, treated, output, settings)
     for sentence in _notes(found):

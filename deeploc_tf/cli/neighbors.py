@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import LazyChoice
+from deeploc_tf.cli.parameters import LazyChoice, allow_unmatched_option, distinct_case_option
 
 if TYPE_CHECKING:
     from deeploc_tf.profiles.approximate_index import ApproximateIndex
@@ -43,6 +43,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     type=_FILE,
     help="Show the terms that both are in. Of any form that `standards` reads. Repeatable.",
 )
+@distinct_case_option
+@allow_unmatched_option("proteins that a standard lacks", None)
 @click.option(
     "--index",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -57,6 +59,8 @@ def neighbors(
     similarity: Any,
     center: bool,
     standards: tuple[Path, ...],
+    distinct_case: bool,
+    allow_unmatched: int | None,
     index: Path | None,
     as_json: bool,
 ) -> None:
@@ -70,7 +74,7 @@ def neighbors(
     from deeploc_tf.profiles.neighbors import nearest, read_space
 
     read = [read_standard(path) for path in standards]
-    space = read_space(profiles, similarity, center=center)
+    space = read_space(profiles, similarity, center=center, distinct_case=distinct_case)
     queries = space.rows_of(proteins)
     if space.left_out:
         shown = ", ".join(space.left_out[:3]) + (" ..." if len(space.left_out) > 3 else "")
@@ -79,7 +83,9 @@ def neighbors(
             f"{shown}.",
             err=True,
         )
-    shared = SharedTerms(read, space.proteins)
+    shared = SharedTerms(
+        read, space.proteins, distinct_case=distinct_case, allow_unmatched=allow_unmatched
+    )
     approximate = None if index is None else _index(space, index)
     if approximate is None:
         rows, likeness = nearest(space, queries, number)

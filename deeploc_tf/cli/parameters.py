@@ -49,6 +49,30 @@ device_option = click.option(
 )
 
 
+distinct_case_option = click.option(
+    "--distinct-case",
+    is_flag=True,
+    help="Treat proteins whose names differ only in case, such as alleles, as different.",
+)
+
+
+def allow_unmatched_option(what: str, default: int | None = 0) -> _Decorator:
+    """How many names of the data may have no partner where tables are joined.
+
+    Args:
+        what: these names, in words.
+        default: where nothing is given; None allows any number.
+    """
+    shown = "any number" if default is None else str(default)
+    return click.option(
+        "--allow-unmatched",
+        type=click.IntRange(min=0),
+        default=default,
+        metavar="N",
+        help=f"Allow as many {what}; they are counted.  [default: {shown}]",
+    )
+
+
 def together(*options: _Decorator) -> _Decorator:
     """Several options as one decorator, in this order in the help."""
 

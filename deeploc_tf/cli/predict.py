@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import device_option, test_time_option
+from deeploc_tf.cli.parameters import (
+    allow_unmatched_option,
+    device_option,
+    distinct_case_option,
+    test_time_option,
+)
 from deeploc_tf.cli.sources import field_options, source_of
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
@@ -48,6 +53,8 @@ Examples:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Table of what is in each well; columns that it shares with the cells join it.",
 )
+@distinct_case_option
+@allow_unmatched_option("wells without a row in the plate map")
 @click.option("--embedding", is_flag=True, help="Write the vector of each cell too.")
 @click.option("--layer", help="Of a run: layer of the vectors.  [default: fc_2]")
 @test_time_option
@@ -82,6 +89,8 @@ def predict(
     well: str | None,
     plate: str | None,
     plate_map: Path | None,
+    distinct_case: bool,
+    allow_unmatched: int,
     embedding: bool,
     layer: str | None,
     test_time: str | None,
@@ -114,13 +123,13 @@ def predict(
     from deeploc_tf.serving.predict import predict as predict_fields
 
     model = open_model(run, layer=layer, test_time=test_time, fast=fast, trust=trust, device=device)
-    sources = _sources(fields, options, model)
+    sources = _sources(fields, {**options, "allow_unmatched": allow_unmatched}, model)
     single = next(sources)[1] if len(fields) == 1 else None
     done = predict_fields(
         model,
         single or sources,
         output,
-        columns=Columns(protein, well, plate, plate_map),
+        columns=Columns(protein, well, plate, plate_map, allow_unmatched, distinct_case),
         embedding=embedding,
         min_fraction=min_fraction,
         max_rejects=max_rejects,

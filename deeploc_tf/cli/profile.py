@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeploc_tf.cli.benchmark import Bytes
-from deeploc_tf.cli.parameters import LazyChoice, Names, Pair
+from deeploc_tf.cli.parameters import LazyChoice, Names, Pair, distinct_case_option
 
 if TYPE_CHECKING:
     from deeploc_tf.profiles.profile import Profiled
@@ -83,6 +83,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--drop-undefined", is_flag=True, help="Leave out cells with NaN or infinity.")
 @click.option("--memory", type=Bytes(), default="4GB", show_default=True, help="For vectors.")
+@distinct_case_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--quiet", is_flag=True, help="Hide progress.")
 def profile(cells: Path, output: Path, quiet: bool, **given: Any) -> None:
@@ -106,6 +107,7 @@ def profile(cells: Path, output: Path, quiet: bool, **given: Any) -> None:
         fit_new_groups=given["fit_new_groups"],
         memory=given["memory"],
         seed=given["seed"],
+        distinct_case=given["distinct_case"],
     )
     fit = TransformSettings(
         normalize=given["normalize"],

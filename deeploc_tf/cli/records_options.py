@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import Fractions, Names, Pair, together
+from deeploc_tf.cli.parameters import (
+    Fractions,
+    Names,
+    Pair,
+    allow_unmatched_option,
+    distinct_case_option,
+    together,
+)
 
 if TYPE_CHECKING:
     from deeploc_tf.sources import Source
@@ -39,6 +46,7 @@ _PLANNED = (
     "seed",
     "minimum_cells",
     "distinct_case",
+    "allow_unmatched",
     "max_rejects",
     "allow_duplicates",
 )
@@ -79,11 +87,8 @@ records_options = together(
     click.option(
         "--protein", default="protein", show_default=True, help="Column that holds the protein."
     ),
-    click.option(
-        "--distinct-case",
-        is_flag=True,
-        help="Treat proteins whose names differ only in case, such as alleles, as different.",
-    ),
+    distinct_case_option,
+    allow_unmatched_option("names without a row in the label table"),
     click.option(
         "--test",
         **_CONDITION,

@@ -138,6 +138,7 @@ def make_source(
     """The source of kind `name`; options that belong to another one of `kinds` are wrong usage."""
     kind = kinds[name]
     known = {option for kind in kinds.values() for option in (*kind.needed, *kind.optional)}
+    known -= {"allow_unmatched"}  # which belongs to all joins
     given = {option for option in known if options.get(option) not in (None, ())}
     for option in kind.needed:
         if option not in given:
@@ -147,7 +148,10 @@ def make_source(
     if foreign:
         msg = f"{_flag(foreign[0])} does not go with a {kind.title}, and {crops} is one."
         raise click.UsageError(msg)
-    return kind.make(crops, {option: options[option] for option in given})
+    own = {option: options[option] for option in given}
+    if "allow_unmatched" in kind.optional:
+        own["allow_unmatched"] = options["allow_unmatched"]
+    return kind.make(crops, own)
 
 
 def _detect(crops: Path, options: dict[str, Any]) -> str:
@@ -221,6 +225,7 @@ _KINDS = {
         (
             *("channels", "axes", "dtype", "cells", "cell_field", "center", "box", "number"),
             *("key_column", "label_image", "crop_size", "border", "follow_links"),
+            "allow_unmatched",
         ),
         _fields,
     ),

@@ -86,7 +86,7 @@ def build_records(
         Path(output),
         plan.layout,
         group_by=plan.group_by,
-        sources=[source.description],
+        sources=[plan.origin],
         overwrite=overwrite,
         allow_duplicates=plan.allow_duplicates,
         identity=f"{plan.identity} {quality}",

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from deeploc_tf import names
 from deeploc_tf.ingest.metadata import as_text, texts_of
 from deeploc_tf.names import (
     Kind,
     NameConflictError,
-    respelled,
+    matched,
     same_form,
     tidy,
-    unified,
     unused_splits,
 )
 from deeploc_tf.sources.source import SourceError
@@ -57,7 +55,7 @@ def unify_columns(
         SourceError: two names differ only in what may or may not mean another one.
     """
     kinds: dict[str, Kind] = {str(c): kind_of_column(str(c)) for c in index.columns}
-    wanted = {column for column in kinds if names.kind_of_column(column) in _ALWAYS}
+    wanted = {column for column, kind in kinds.items() if kind in _ALWAYS}
     kinds |= {protein: "protein", **({} if split_column is None else {split_column: "split"})}
     wanted |= {str(column) for column in (protein, split_column, *columns) if column is not None}
     index = index.copy(deep=False)
@@ -71,21 +69,15 @@ def unify_columns(
 def unified_names(
     spellings: Collection[str], kind: Kind, what: str, *, distinct_case: bool = False
 ) -> dict[str, str]:
-    """As `unified`; says through logging what it matches, and how alleles are told apart.
+    """As `deeploc_tf.names.matched`.
 
     Raises:
         SourceError: two names may or may not be one.
     """
     try:
-        spelling = unified(spellings, kind, what, distinct_case=distinct_case)
+        return matched(spellings, kind, what, distinct_case=distinct_case)
     except NameConflictError as error:
-        msg = str(error)
-        if kind == "protein" and not distinct_case:
-            msg += " Where case tells alleles apart, pass distinct_case=True (--distinct-case)."
-        raise SourceError(msg) from error
-    if sentence := respelled(spelling, what):
-        _log.info(sentence)
-    return spelling
+        raise SourceError(str(error)) from error
 
 
 def find_column(columns: Iterable[str], name: str) -> str | None:

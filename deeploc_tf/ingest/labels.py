@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from deeploc_tf.ingest.identity import unified_names
 from deeploc_tf.ingest.metadata import texts_of
+from deeploc_tf.joins import Joined, joined
 from deeploc_tf.names import loose_form, same_form, tidy
 from deeploc_tf.sources.source import SourceError
 from deeploc_tf.text_tables import place, read_table, require_column
@@ -40,12 +41,14 @@ class Labels:
         indices: of each crop its classes, ascending; empty for a crop that is left out.
         multi_label: a crop may have several.
         unknown: bool `(num_crops,)`, crops without a known class, to be left out.
+        join: names of the crops and of the label table, where there is one.
     """
 
     names: tuple[str, ...]
     indices: Sequence[tuple[int, ...]]
     multi_label: bool
     unknown: NDArray[np.bool_]
+    join: Joined[str] | None = None
 
 
 def assign_labels(
@@ -59,6 +62,7 @@ def assign_labels(
     unknown: Unknown = "refuse",
     protein: str = "protein",
     distinct_case: bool = False,
+    allow_unmatched: int = 0,
 ) -> Labels:
     """Classes of each crop of an index.
 
@@ -76,11 +80,14 @@ def assign_labels(
         unknown: "refuse" crops that have no label or one that is not in `classes`, or "skip" them.
         protein: column of the proteins, as `label` or `label_key` may be.
         distinct_case: let proteins differ in case.
+        allow_unmatched: how many values of `label_key` may have no row in `label_table`; their
+            crops are left out. With `unknown="skip"` any number may.
 
     Raises:
         TableError: the table cannot be read, or a column is missing.
         SourceError: a label is empty, unknown or no line of text, two labels may or may not be one,
-            or a name in `label_table` may or may not be that of a crop.
+            a name in `label_table` may or may not be that of a crop, or more names than are allowed
+            have no row there.
     """
     if label is None:
         if label_table is not None or classes is not None or separator is not None:
@@ -90,6 +97,8 @@ def assign_labels(
             )
             raise SourceError(msg)
         return Labels((), [()] * len(index), False, np.zeros(len(index), bool))
+    join = None
+    may_lack = np.zeros(len(index), np.bool_)
     if label_table is None:
         require_column(index.columns, label, "`label`")
         texts = texts_of(index[label])
@@ -97,7 +106,11 @@ def assign_labels(
         require_column(index.columns, label_key, "`label_key`")
         keys = texts_of(index[label_key])
         distinct = distinct_case and label_key == protein
-        table = _read_label_table(label_table, label_key, label, set(keys), distinct_case=distinct)
+        table, join = _read_label_table(
+            label_table, label_key, label, set(keys), distinct_case=distinct
+        )
+        join.checked(None if unknown == "skip" else allow_unmatched, error=SourceError)
+        may_lack = np.isin(keys, join.unmatched)
         texts = [table.get(key, "") for key in keys]
     known = sorted(set(texts))  # crops are many, different labels few
     found = {text: _split(text, separator) for text in known}
@@ -109,10 +122,10 @@ def assign_labels(
         t: tuple(sorted(number[n] for n in s)) for t, s in sets.items() if s and s <= set(number)
     }
     is_unknown = np.array([text not in valid for text in texts])
-    if unknown == "refuse" and is_unknown.any():
+    if unknown == "refuse" and (refused := is_unknown & ~may_lack).any():
         where = label_key if label_table is not None else "key"
-        raise SourceError(_unknown(index, texts, is_unknown, sets, names, where))
-    return Labels(names, [valid.get(t, ()) for t in texts], separator is not None, is_unknown)
+        raise SourceError(_unknown(index, texts, refused, sets, names, where))
+    return Labels(names, [valid.get(t, ()) for t in texts], separator is not None, is_unknown, join)
 
 
 def _read_label_table(
@@ -122,8 +135,8 @@ def _read_label_table(
     wanted: Set[str],
     *,
     distinct_case: bool,
-) -> Mapping[str, str]:
-    """The labels of the names `wanted`, those of the crops; rows of other names are left alone."""
+) -> tuple[Mapping[str, str], Joined[str]]:
+    """The labels of the names `wanted`, those of the crops, and how these meet the table's."""
     frame = read_table(path)
     require_column(frame.columns, label_key, f"The key column of {os.fspath(path)}")
     require_column(frame.columns, label, f"The label column of {os.fspath(path)}")
@@ -133,6 +146,7 @@ def _read_label_table(
         return loose_form(name, kind, distinct_case=distinct_case)
 
     names = texts_of(frame[label_key])
+    wanted = wanted - {""}
     near = set(map(loose, wanted))
     spelling = unified_names(
         wanted | {name for name in names if loose(name) in near},
@@ -151,7 +165,9 @@ def _read_label_table(
                 "row."
             )
             raise SourceError(msg)
-    return {name: table[spelling[name]] for name in wanted if spelling[name] in table}
+    words = f"names of {label_key!r} of the crops", f"names of {Path(path).name}"
+    join = joined(wanted, set(names) - {""}, kind, words, distinct_case=distinct_case)
+    return {name: table[spelling[name]] for name in join.partners}, join
 
 
 def _text(value: Any) -> str:

@@ -67,6 +67,7 @@ def plan_records(
     seed: int = 0,
     minimum_cells: int = 0,
     distinct_case: bool = False,
+    allow_unmatched: int = 0,
     max_rejects: int = 0,
     allow_duplicates: bool = False,
     shard_bytes: int = SHARD_BYTES,
@@ -95,6 +96,8 @@ def plan_records(
         seed: of the order of the crops, and of the choice of groups.
         minimum_cells: set the cells of proteins aside that have fewer than this in the source.
         distinct_case: let proteins be two whose names differ in case alone, such as alleles.
+        allow_unmatched: how many names of the crops may have no row in the label table; their crops
+            are left out.
         max_rejects: how many cells may be unusable.
         allow_duplicates: crops of equal pixels, or that overlap in their field, may lie in two
             splits; they are counted.
@@ -137,7 +140,9 @@ def plan_records(
         unknown=unknown,
         protein=protein,
         distinct_case=distinct_case,
+        allow_unmatched=allow_unmatched,
     )
+    joins = () if labels.join is None else (labels.join.counts(),)
     wanted = _Splitting(conditions, fractions, split_column, group_by, seed)
     split, group_by = wanted.apply(index, labels)
     warn_of_unused_splits(split)
@@ -191,6 +196,7 @@ def plan_records(
         set_aside=_few_cells(source, full, ~enough),
         overlapping=overlapping,
         allow_duplicates=allow_duplicates,
+        joins=joins,
     )
 
 
@@ -209,6 +215,7 @@ class RecordsPlan:
         set_aside: cells of proteins that have too few.
         overlapping: how many crops share pixels of their field with one of another split.
         allow_duplicates: such crops, and those of equal pixels, may lie in two splits.
+        joins: tables that were joined to the crops, and the counts of each, JSON-ready.
     """
 
     source: Source
@@ -221,6 +228,7 @@ class RecordsPlan:
     set_aside: tuple[Reject, ...]
     overlapping: int = 0
     allow_duplicates: bool = False
+    joins: tuple[Mapping[str, Any], ...] = ()
 
     def rows(self, start: int, stop: int) -> Rows:
         """The crops from `start` up to `stop`, in the order of the source."""
@@ -245,6 +253,12 @@ class RecordsPlan:
         split = np.array([entry.split for entry in entries], dtype=object)
         names = self.layout.schema.label_names
         check_splits(split, self.expected, [entry.labels for entry in entries], names)
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """The source and what was joined to it, as the manifest has it, JSON-ready."""
+        joins = [*self.source.description.get("joins", ()), *self.joins]
+        return {**self.source.description, **({"joins": joins} if joins else {})}
 
     @property
     def identity(self) -> str:
@@ -277,6 +291,7 @@ class RecordsPlan:
             "num_crops": len(entries),
             "num_bytes": self.layout.num_bytes,
             "group_by": list(self.group_by),
+            "joins": self.origin.get("joins", []),
             "splits": {
                 split: {
                     "num_crops": crops[split],

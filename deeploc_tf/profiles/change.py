@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deeploc_tf.joins import Joined, JoinError, joined
 from deeploc_tf.profiles.discriminant_space import (
     FEWEST_VECTORS,
     Projected,
@@ -24,7 +25,7 @@ from deeploc_tf.profiles.discriminant_space import (
 from deeploc_tf.profiles.shift_test import Shifts, permuted_pseudo_f, pseudo_f, shifts
 from deeploc_tf.profiles.tables import RowTable, open_rows
 from deeploc_tf.profiles.tables.row_table import check_same_features, origin
-from deeploc_tf.units import columns_of
+from deeploc_tf.units import columns_of, some
 from deeploc_tf.version import __version__
 from tfrecords.publishing import check_absent, publish_bytes, publish_json
 
@@ -53,6 +54,9 @@ class ChangeSettings:
         correct_bulk: see `deeploc_tf.profiles.shift_test.shifts`.
         drop_undefined: whether to leave out rows that are not finite; otherwise they are refused.
         seed: of the permutations.
+        distinct_case: let proteins whose names differ in case alone be two.
+        allow_unmatched: how many proteins of either screen may be missing in the other one; None:
+            any number. They are counted.
     """
 
     replicate: str | Sequence[str] | None = None
@@ -64,6 +68,8 @@ class ChangeSettings:
     correct_bulk: bool = True
     drop_undefined: bool = False
     seed: int = 0
+    distinct_case: bool = False
+    allow_unmatched: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -133,7 +139,8 @@ def change(
     must = "Both screens must have the same features."
     check_same_features(origin(tables[0]), origin(tables[1]), must)
     first, second = (_screen(table, settings) for table in tables)
-    second = named_alike(first, second)
+    join = _joined(first, second, settings)
+    second = named_alike(second, join)
     names, left_out = _in_both(first, second, settings)
     _check_degrees(first, second, names, settings)
     if settings.num_components is not None:
@@ -144,11 +151,37 @@ def change(
     table = _table(names, (first, second), space, found, settings)
     screens = first, second
     summary = _summary(tables, screens, table, left_out, found, settings, len(set(groups.tolist())))
+    summary["join"] = join.counts()
     if paths is not None:
         separator = "\t" if paths[0].suffix == ".tsv" else ","
         publish_json(paths[1], summary)
         publish_bytes(paths[0], table.to_csv(index=False, sep=separator).encode())
     return Changes(table, summary)
+
+
+def _joined(first: Screen, second: Screen, settings: ChangeSettings) -> Joined[str]:
+    """Which proteins of the treated screen, the data, are in the untreated one."""
+    words = f"proteins of {second.path.name}", f"proteins of {first.path.name}"
+    found = joined(
+        _with_vectors(second),
+        _with_vectors(first),
+        "protein",
+        words,
+        distinct_case=settings.distinct_case,
+    )
+    found.checked(settings.allow_unmatched)
+    if settings.allow_unmatched is not None and len(found.unused) > settings.allow_unmatched:
+        msg = (
+            f"Every one of the {words[1]} must be among the {words[0]}. Received: "
+            f"{some(found.unused)} without a partner. Allow so many "
+            f"(allow_unmatched={len(found.unused)}, --allow-unmatched {len(found.unused)})."
+        )
+        raise JoinError(msg)
+    return found
+
+
+def _with_vectors(one: Screen) -> list[str]:
+    return [n for n, count in zip(one.proteins.names, one.proteins.counts(), strict=True) if count]
 
 
 def _paths(output: Path) -> tuple[Path, Path]:
@@ -166,7 +199,13 @@ def _paths(output: Path) -> tuple[Path, Path]:
 
 def _screen(table: RowTable, settings: ChangeSettings) -> Screen:
     used = table.defined() if settings.drop_undefined else np.ones(table.num_rows, np.bool_)
-    return screen(table, used, settings.replicate_columns, settings.by)
+    return screen(
+        table,
+        used,
+        settings.replicate_columns,
+        settings.by,
+        distinct_case=settings.distinct_case,
+    )
 
 
 def _check_degrees(

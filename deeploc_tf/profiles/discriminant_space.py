@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.names import same_form
+from deeploc_tf.joins import Joined
 from deeploc_tf.profiles.moments import Vectors, covariance_of, means_by_group
 from deeploc_tf.profiles.shift_test import discriminants
 from deeploc_tf.profiles.tables import Groups, RowTable
@@ -116,7 +116,12 @@ class Projected:
 
 
 def screen(
-    table: RowTable, used: NDArray[np.bool_], replicate: Sequence[str], by: Sequence[str]
+    table: RowTable,
+    used: NDArray[np.bool_],
+    replicate: Sequence[str],
+    by: Sequence[str],
+    *,
+    distinct_case: bool = False,
 ) -> Screen:
     """The screen in a table; cells of one replicate are averaged.
 
@@ -126,11 +131,12 @@ def screen(
         replicate: columns whose cells, of one protein, are one vector; none: cells are. Columns
             above them, such as `plate`, are taken along.
         by: columns by which shifts are taken, and likewise those above.
+        distinct_case: let proteins whose names differ in case alone be two.
 
     Raises:
-        ValueError: a column is missing.
+        ValueError: a column is missing, or two names may or may not be one.
     """
-    proteins = table.groups("protein")
+    proteins = table.groups("protein", distinct_case=distinct_case)
     codes = np.where(used, proteins.codes, np.int32(-1))
     left_out = {
         "undefined": int((~used).sum()),
@@ -161,11 +167,10 @@ def screen(
     return Screen(table.path, Held(means), of_units, counted, places, columns, left_out)
 
 
-def named_alike(one: Screen, other: Screen) -> Screen:
-    """The other screen with the names of the one, where they differ in nothing that can be seen."""
-    names = {same_form(name, "protein"): name for name in one.proteins.names}
-    spelled = [names.get(same_form(name, "protein"), name) for name in other.proteins.names]
-    return dataclasses.replace(other, proteins=Groups(tuple(spelled), other.proteins.codes))
+def named_alike(screen: Screen, join: Joined[str]) -> Screen:
+    """The screen, the data of the join, with the names of the other one."""
+    spelled = tuple(join.partners.get(name, name) for name in screen.proteins.names)
+    return dataclasses.replace(screen, proteins=Groups(spelled, screen.proteins.codes))
 
 
 def reduced(

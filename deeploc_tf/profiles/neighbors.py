@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -11,12 +12,16 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.joins import joined
+from deeploc_tf.names import respelled
 from deeploc_tf.profiles.choices import Similarity
 from deeploc_tf.profiles.reading import check_proteins
 from deeploc_tf.profiles.tables import open_rows
 from tfrecords.errors import did_you_mean
 
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
+
+logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 8192
 
@@ -33,6 +38,7 @@ class Space:
         similarity: "cosine"; "pearson", the correlation over the features; or "euclidean", minus
             the distance.
         left_out: names of rows that have no similarity: not finite, or without length.
+        are_keys: rows are cells, and their names keys.
     """
 
     names: tuple[str, ...]
@@ -40,14 +46,22 @@ class Space:
     vectors: NDArray[np.float32]
     similarity: Similarity
     left_out: tuple[str, ...]
+    are_keys: bool = False
 
     def rows_of(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """The row of each name.
+        """The row of each name, in whatever spelling; see `deeploc_tf.names`.
 
         Raises:
             ValueError: a name is not among them; the nearest one is told.
         """
         place = {name: row for row, name in enumerate(self.names)}
+        if unknown := [name for name in names if name not in place]:
+            words = "names that were asked for", "names of the table"
+            known = (*self.names, *self.left_out)
+            found = joined(unknown, known, "key" if self.are_keys else "protein", words)
+            if found.respelled:
+                logger.info("%s", respelled(found.respelled, "Names"))
+            names = [found.partners.get(name, name) for name in names]
         for name in names:
             if name in self.left_out:
                 msg = (
@@ -81,7 +95,11 @@ class Space:
 
 
 def read_space(
-    path: str | Path, similarity: Similarity = "cosine", *, center: bool = False
+    path: str | Path,
+    similarity: Similarity = "cosine",
+    *,
+    center: bool = False,
+    distinct_case: bool = False,
 ) -> Space:
     """A table to search in, of any format: profiles, or cells; held in memory once.
 
@@ -90,6 +108,7 @@ def read_space(
         similarity: see `Space`.
         center: whether to take the mean of all rows off first: vectors after a ReLU all point into
             one corner, and their cosines are all near 1.
+        distinct_case: let proteins of profiles whose names differ in case alone be two.
 
     Raises:
         ValueError: the table is none, has two rows of one name, or fewer than two rows that can be
@@ -101,8 +120,9 @@ def read_space(
     if "key" in table.columns:
         names = table.column("key").tolist()
     else:
-        check_proteins(proteins, path)
-    return search_space(table.read_features(), names, proteins, similarity, center=center)
+        check_proteins(proteins, path, distinct_case=distinct_case)
+    space = search_space(table.read_features(), names, proteins, similarity, center=center)
+    return dataclasses.replace(space, are_keys="key" in table.columns)
 
 
 def search_space(

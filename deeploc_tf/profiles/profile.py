@@ -57,6 +57,7 @@ class ProfileSettings:
         fit_new_groups: see `group_codes`; for a transform that was fitted before.
         memory: bytes of vectors that are held at once.
         seed: of everything drawn.
+        distinct_case: let proteins whose names differ in case alone be two.
     """
 
     method: Method = "mean"
@@ -68,6 +69,7 @@ class ProfileSettings:
     fit_new_groups: bool = False
     memory: int = MEMORY
     seed: int = 0
+    distinct_case: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
@@ -168,7 +170,7 @@ def profile(
     used = table.defined() if settings.drop_undefined else np.ones(table.num_rows, np.bool_)
     columns = table.unit_columns(settings.replicate_columns, "`replicate`")
     replicates = table.groups(*columns)
-    proteins = table.groups("protein")
+    proteins = table.groups("protein", distinct_case=settings.distinct_case)
     named = proteins.codes >= 0
     left_out = {
         "cells_undefined": int((~used).sum()),

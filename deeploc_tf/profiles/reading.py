@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from deeploc_tf.names import matched
 from deeploc_tf.profiles.tables import VectorTable, open_rows
 from deeploc_tf.text_tables import DELIMITERS, suffix_of
-from deeploc_tf.units import unified_in_column
 
 
-def read_profiles(path: str | Path) -> VectorTable:
+def read_profiles(path: str | Path, *, distinct_case: bool = False) -> VectorTable:
     """A table of any format with a row a protein; see `deeploc_tf.profiles.tables`.
+
+    Args:
+        path: of the file.
+        distinct_case: let proteins whose names differ in case alone be two.
 
     Returns:
         The table; its metadata has the column `protein`.
 
     Raises:
-        ValueError: the file is no table, holds cells, or has two rows of one protein.
+        ValueError: the file is no table, holds cells, or has two rows of what is or may be one
+            protein.
         OSError: the file cannot be read.
     """
     path = Path(path)
@@ -29,18 +34,19 @@ def read_profiles(path: str | Path) -> VectorTable:
             "Take NAME.profiles.SUFFIX, which `embed` writes beside it."
         )
         raise ValueError(msg)
-    check_proteins(table.column("protein"), path)
+    check_proteins(table.column("protein"), path, distinct_case=distinct_case)
     return table.read()
 
 
-def check_proteins(proteins: Iterable[str], path: Path) -> None:
-    """Refuse two rows of one protein; warn where names may be one protein's (`ACT1`, `act1`).
+def check_proteins(proteins: Iterable[str], path: Path, *, distinct_case: bool = False) -> None:
+    """Refuse two rows of one protein, or of what may be one (`ACT1`, `act1`).
 
     Raises:
-        ValueError: two names are one, see `deeploc_tf.names`.
+        ValueError: two names are or may be one, see `deeploc_tf.names`.
     """
     names = list(proteins)
-    spelling = unified_in_column(names, "protein", path.name)
+    told = f"Proteins of {path.name}"
+    spelling = matched(names, "protein", told, distinct_case=distinct_case)
     what, at = ("lines", 2) if suffix_of(path) in DELIMITERS else ("rows", 0)
     rows: dict[str, int] = {}
     for row, name in enumerate(names):

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deeploc_tf.names import respelled_channels, same_channels
+from deeploc_tf.names import matched, respelled_channels, same_channels
 from deeploc_tf.serving.description import Description
 from deeploc_tf.serving.plate_map import PlateMap, as_texts, with_wells
 from deeploc_tf.sources import Source, SourceError
 from deeploc_tf.sources.source import UNREADABLE, Pixels, Reject, RejectedCrop
 from deeploc_tf.text_tables import require_column
-from deeploc_tf.units import kind_of_column, unified_in_column, whole_path
+from deeploc_tf.units import kind_of_column, whole_path
 from tfrecords.errors import SchemaError
 
 logger = logging.getLogger(__name__)
@@ -37,12 +37,16 @@ class Columns:
         plate: column of the plate; None: what names one (`plate`, `barcode`, ...), and what stands
             before the well in the pattern.
         plate_map: table of what is in each well, see `PlateMap`.
+        allow_unmatched: how many wells may have no row in it.
+        distinct_case: let proteins that differ in case be two.
     """
 
     protein: str | None = None
     well: str | None = None
     plate: str | None = None
     plate_map: Path | None = None
+    allow_unmatched: int = 0
+    distinct_case: bool = False
 
     def table(
         self, source: Source, folder: str, plate_map: PlateMap | None = None
@@ -81,7 +85,11 @@ class Columns:
             frame = plate_map.join(frame, above)
         for name, given in (("well", self.well), ("protein", self.protein)):
             frame = _with_column(frame, given, name)
-            frame[name] = _one_spelling(frame[name], name) if name in frame else ""
+            frame[name] = (
+                _one_spelling(frame[name], name, distinct_case=self.distinct_case)
+                if name in frame
+                else ""
+            )
         path = whole_path([*above, "well"], [str(name) for name in frame])
         _say_what_wells_pool(frame, path, source)
         first = ["key", *(["folder"] if folder else []), "protein", "well"]
@@ -162,10 +170,16 @@ def _say_what_wells_pool(frame: pd.DataFrame, path: Sequence[str], source: Sourc
             )
 
 
-def _one_spelling(values: pd.Series[Any], column: str) -> list[str]:
+def _one_spelling(values: pd.Series[Any], column: str, *, distinct_case: bool = False) -> list[str]:
     """The texts of a column, each name in one spelling; "" where there is none."""
     texts = as_texts(values.to_frame())[values.name].tolist()
-    spelling = unified_in_column(texts, column)
+    kind = kind_of_column(column)
+    spelling = matched(
+        texts,
+        kind,
+        f"Values of column {column!r}",
+        distinct_case=distinct_case and kind == "protein",
+    )
     return [spelling[text] for text in texts]
 
 

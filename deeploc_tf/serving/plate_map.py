@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from deeploc_tf.joins import Joined, joined, listed
 from deeploc_tf.names import Kind, same_form, tidy, unified, well_name
 from deeploc_tf.sources import SourceError
-from deeploc_tf.text_tables import read_table
-from deeploc_tf.units import is_plate, kind_of_column, row_and_column, some
+from deeploc_tf.text_tables import place, read_table
+from deeploc_tf.units import is_plate, kind_of_column, row_and_column
 
 logger = logging.getLogger(__name__)
 
@@ -26,13 +27,15 @@ class PlateMap:
     Args:
         path: of the table: columns that it shares with the cells (well, and perhaps plate) join
             it, the others are added to the cells.
+        allow_unmatched: how many wells of the cells may have no row.
 
     Raises:
         SourceError: the table cannot be read, or two of its columns may be one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, allow_unmatched: int = 0) -> None:
         self.path = path
+        self._allow_unmatched = allow_unmatched
         self.wells = read_table(path).pipe(as_texts)
         with_well = with_wells(self.wells)
         if with_well is not self.wells:  # what the well was made of joins nothing by itself
@@ -47,9 +50,8 @@ class PlateMap:
             )
             raise SourceError(msg)
         self._columns: tuple[str, ...] = ()
-        self._matched_rows: set[int] = set()
+        self._found: Joined[tuple[str, ...]] | None = None
         self._cells = self._cells_matched = 0
-        self._without_row: set[str] = set()
 
     def join(self, cells: pd.DataFrame, plates: Sequence[str]) -> pd.DataFrame:
         """The cells with the columns of the map; those without a row have "" in them.
@@ -59,45 +61,58 @@ class PlateMap:
             plates: columns of the cells that name their plate, such as `plate` or `folder`.
 
         Raises:
-            SourceError: no column is shared, a well has two rows, no cell has a row, or nobody can
-                tell which plate the cells are of.
+            SourceError: no column is shared, a well has two rows, more wells than are allowed have
+                none, or nobody can tell which plate the cells are of.
         """
         shared = self._shared(cells, plates)
         ours, theirs = list(shared.values()), list(shared)
-        pairs = zip(theirs, ours, strict=True)
-        forms = [_forms(cells[our], self.wells[their], our) for their, our in pairs]
-        wells = pd.MultiIndex.from_arrays([form[1] for form in forms])
-        self._check_unique(wells, theirs)
-        at = wells.get_indexer(pd.MultiIndex.from_arrays([form[0] for form in forms]))
+        kinds = [kind_of_column(column) for column in ours]
+        of_cells = as_texts(cells[ours])
+        for our, their, kind in zip(ours, theirs, kinds, strict=True):
+            if kind != "protein":
+                both = {*of_cells[our], *self.wells[their]}
+                unified(both, kind, f"Names of {our!r} in the cells and the plate map")
+        rows = [tuple(row) for row in self.wells[theirs].to_numpy().tolist()]
+        self._check_unique(rows, kinds)
+        codes, wells = pd.MultiIndex.from_frame(of_cells).factorize()
+        words = "wells of the cells", f"rows of {self.path.name}"
+        found = joined([tuple(well) for well in wells], rows, kinds, words)
         self._columns = tuple(ours)
-        self._count(cells[ours], at)
+        self._found = found if self._found is None else self._found.merged(found)
+        if self._found.almost or len(self._found.unmatched) > self._allow_unmatched:
+            self._found.checked(self._allow_unmatched, error=SourceError)
+        row_of = {row: number for number, row in enumerate(rows)}
+        partners = [found.partners.get(tuple(well)) for well in wells]
+        at = np.array([-1 if row is None else row_of[row] for row in partners], np.int64)[codes]
+        self._cells += len(at)
+        self._cells_matched += int((at >= 0).sum())
         for name in self.wells.columns.difference(theirs, sort=False):
             cells[name] = np.where(at >= 0, self.wells[name].to_numpy()[at], "")
         return cells
 
     def report(self) -> dict[str, Any]:
-        """What matched and what did not, JSON-ready; it is logged, too."""
-        rows = self.wells[[name for name in self.wells if name in self._theirs]]
-        unused = rows.drop(index=sorted(self._matched_rows)).drop_duplicates()
-        names = ["/".join(row) for row in unused.to_numpy().tolist()]
-        level = logging.WARNING if self._without_row else logging.INFO
-        logger.log(
-            level,
-            "%s has a row for %d of %d cells, by %s.%s%s",
+        """What matched and what did not, JSON-ready; it is logged, too.
+
+        Raises:
+            SourceError: no cell has a row.
+        """
+        if self._found is None:
+            return {"file": self.path.name}
+        found = self._found.checked(self._allow_unmatched, error=SourceError)
+        logger.info(
+            "%s has a row for %d of %d cells, by %s.",
             self.path.name,
             self._cells_matched,
             self._cells,
             ", ".join(self._columns),
-            f" Cells without a row: those of {some(self._without_row)}." * bool(self._without_row),
-            f" Rows without cells: {some(names)}." * bool(names),
         )
         return {
             "file": self.path.name,
             "columns": list(self._columns),
             "cells": self._cells,
             "cells_matched": self._cells_matched,
-            "cells_without_row": _described(self._without_row),
-            "rows_without_cells": _described(names),
+            "cells_without_row": listed(found.unmatched),
+            "rows_without_cells": listed(found.unused),
         }
 
     def _shared(self, cells: pd.DataFrame, plates: Sequence[str]) -> dict[str, str]:
@@ -154,30 +169,19 @@ class PlateMap:
                 "%s names no plate: the wells of every plate get its values.", self.path.name
             )
 
-    def _check_unique(self, wells: pd.MultiIndex, columns: Sequence[str]) -> None:
-        if not (twice := wells.duplicated(keep=False)).any():
-            return
-        first = int(np.argmax(twice))
-        rows = np.flatnonzero(wells == wells[first])[:2]
-        names = [", ".join(self.wells[list(columns)].iloc[row]) for row in rows]
-        received = f"{names[0]!r} twice" if names[0] == names[1] else " and ".join(map(repr, names))
-        msg = f"A plate map must name each well once. Received: {received} in {self.path.name}."
-        raise SourceError(msg)
-
-    def _count(self, places: pd.DataFrame, at: Any) -> None:
-        found = at >= 0
-        if not found.any() and not self._matched_rows:
-            msg = (
-                "A plate map must have the wells of the cells. Received: none of them in "
-                f"{self.path.name}, such as {', '.join(map(str, places.iloc[0]))!r}; the map has "
-                f"{', '.join(self.wells[list(self._theirs)].iloc[0])!r}."
-            )
-            raise SourceError(msg)
-        self._cells += len(at)
-        self._cells_matched += int(found.sum())
-        self._matched_rows |= set(at[found].tolist())
-        missing = places[~found].pipe(as_texts).drop_duplicates()
-        self._without_row |= {"/".join(row) for row in missing.to_numpy().tolist()}
+    def _check_unique(self, rows: Sequence[tuple[str, ...]], kinds: Sequence[Kind]) -> None:
+        first: dict[tuple[str, ...], tuple[str, ...]] = {}
+        for number, row in enumerate(rows):
+            form = tuple(map(same_form, row, kinds))
+            if form in first:
+                one, other = ", ".join(first[form]), ", ".join(row)
+                received = f"{one!r} twice" if one == other else f"{one!r} and {other!r}"
+                msg = (
+                    f"A plate map must name each well once. Received: {received} "
+                    f"({place(self.path, number)})."
+                )
+                raise SourceError(msg)
+            first[form] = row
 
 
 def as_texts(frame: pd.DataFrame) -> pd.DataFrame:
@@ -207,20 +211,3 @@ def with_wells(frame: pd.DataFrame) -> pd.DataFrame:
     wells = [well_name(f"{r}{c}") or well_name(f"r{r}c{c}") for r, c in texts]
     known = [well for well in wells if well is not None]
     return frame.assign(well=known) if len(known) == len(frame) else frame
-
-
-def _forms(
-    cells: pd.Series[Any], wells: pd.Series[Any], column: str
-) -> tuple[list[str], list[str]]:
-    """What names of both sides are compared by; refuses those that may or may not be one."""
-    ours = as_texts(cells.to_frame())[cells.name].tolist()
-    theirs = wells.tolist()
-    kind = kind_of_column(column)
-    if kind != "protein":
-        unified({*ours, *theirs}, kind, f"Names of {column!r} in the cells and the plate map")
-    return [same_form(name, kind) for name in ours], [same_form(name, kind) for name in theirs]
-
-
-def _described(names: set[str] | Sequence[str]) -> dict[str, Any]:
-    listed = sorted(set(names))
-    return {"count": len(listed), "some": listed[:10]}

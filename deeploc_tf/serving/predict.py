@@ -141,7 +141,11 @@ class _Screen:
     ) -> None:
         self._model, self._folder, self._stack = model, folder, stack
         self._columns, self._max_rejects = columns, max_rejects
-        self._plate_map = None if columns.plate_map is None else PlateMap(columns.plate_map)
+        self._plate_map = (
+            None
+            if columns.plate_map is None
+            else PlateMap(columns.plate_map, columns.allow_unmatched)
+        )
         self._embedding = embedding
         self._names = model.description.class_names
         self._wells: Tally | None = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.joins import Joined, joined, text
 from deeploc_tf.names import Kind, respelled, same_form
 from deeploc_tf.sources.cell_table import CellRows, CellTable
 from deeploc_tf.sources.field_images import FieldImages
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _log = logging.getLogger(__name__)
+_WHAT = "Fields of the table of cells"
 Names = tuple[str, ...]
 """What names a field: its path or key, or the texts of the fields of the pattern."""
 
@@ -43,6 +45,7 @@ class FieldCells:
         sizes: field -> its height and width.
         rejects: cells and fields that cannot be used.
         passed_over: reason -> fields without cells, and cells at the border.
+        join: names of the fields in the table and of the images; None without a table.
     """
 
     fields: NDArray[np.int32]
@@ -53,6 +56,7 @@ class FieldCells:
     sizes: dict[int, tuple[int, int]]
     rejects: tuple[Reject, ...]
     passed_over: dict[str, int]
+    join: Joined[Names] | None = None
 
     def place(self, position: int) -> tuple[str, ...]:
         """Where a cell stands in the table; () without one."""
@@ -81,7 +85,12 @@ class _Field:
 
 
 def find_cells(
-    images: FieldImages, table: CellTable | None, crop_size: int, *, drop: bool
+    images: FieldImages,
+    table: CellTable | None,
+    crop_size: int,
+    *,
+    drop: bool,
+    allow_unmatched: int = 0,
 ) -> tuple[FieldCells, pd.DataFrame]:
     """The cells, and the index of them.
 
@@ -90,12 +99,14 @@ def find_cells(
         table: where the cells are; None for all objects of the label images.
         crop_size: of the windows.
         drop: leave out cells whose window reaches out of the field.
+        allow_unmatched: how many fields of the table may have no image; their cells are passed
+            over, and else rejects.
 
     Raises:
         SourceError: the table does not fit to the fields.
     """
     rows = None if table is None else table.read(images.pattern.fields)
-    search = _Search(images, rows, crop_size, drop=drop)
+    search = _Search(images, rows, crop_size, drop=drop, allow_unmatched=allow_unmatched)
     if rows is None:
         for number in range(len(images)):
             search.look(number, None)
@@ -109,12 +120,20 @@ class _Search:
     """Looks through one field after another."""
 
     def __init__(
-        self, images: FieldImages, rows: CellRows | None, crop_size: int, *, drop: bool
+        self,
+        images: FieldImages,
+        rows: CellRows | None,
+        crop_size: int,
+        *,
+        drop: bool,
+        allow_unmatched: int,
     ) -> None:
         self._images = images
         self._table = rows
         self._crop_size = crop_size
         self._drop = drop
+        self._allow_unmatched = allow_unmatched
+        self._join: Joined[Names] | None = None
         self._sizes: dict[int, tuple[int, int]] = {}
         self._cells: list[_Cell] = []
         self._rejects: list[Reject] = []
@@ -123,15 +142,32 @@ class _Search:
     def rows_of_fields(self, table: CellRows) -> dict[int, list[int]]:
         """Field -> its rows in the table."""
         known = self._images.names() if table.by_name else self._images.values()
-        kinds = [kind_of_column(n) for n in ([""] if table.by_name else self._images.columns)]
-        given = set(table.fields)
-        below = {name: (self._images.below(name[0]),) if table.by_name else name for name in given}
-        numbers = _numbers_of({*below.values()}, known, kinds)
+        kinds: list[Kind] = (
+            ["key"] if table.by_name else [kind_of_column(name) for name in self._images.columns]
+        )
+        below = {
+            name: (self._images.below(name[0]),) if table.by_name else name
+            for name in set(table.fields)
+        }
+        join = _meeting({*below.values()}, known, kinds)
+        numbers = {ours: known[theirs] for ours, theirs in join.partners.items()}
+        if table.by_name:  # a field has the names of all its files, and is one all the same
+            data_of: dict[Names, Names]
+            data_of = {(self._images.keys[n],): ours for ours, n in numbers.items()}
+            unused = tuple((key,) for key in self._images.keys if (key,) not in data_of)
+            join = dataclasses.replace(join, data_of=data_of, unused=unused)
+        join.check(None, error=SourceError)
+        if join.respelled:
+            _log.info("%s", respelled({text(a): text(b) for a, b in join.respelled.items()}, _WHAT))
         numbers = {name: numbers[there] for name, there in below.items() if there in numbers}
+        may_lack = len(join.unmatched) <= self._allow_unmatched
         found: dict[int, list[int]] = {}
         for row, name in enumerate(table.fields):
             if name in numbers:
                 found.setdefault(numbers[name], []).append(row)
+                continue
+            if may_lack:
+                self._passed_over["cell of a field without image"] += 1
                 continue
             text = ", ".join(name)
             first = not self._rejects and len(known) < 10_000  # likenesses take long to find
@@ -143,8 +179,7 @@ class _Search:
             )
             key = table.key(row, text)
             self._rejects.append(Reject("field is missing", key, (table.place(row),), detail))
-        if not found:
-            raise SourceError(self._rejects[0].detail)
+        self._join = join
         if empty := len(self._images) - len(found):
             self._passed_over["field has no cells in the table"] = empty
         return found
@@ -176,6 +211,7 @@ class _Search:
             sizes=self._sizes,
             rejects=tuple(self._rejects),
             passed_over=dict(self._passed_over),
+            join=self._join,
         )
 
     def frame(self) -> pd.DataFrame:
@@ -252,31 +288,16 @@ class _Search:
         return window
 
 
-def _numbers_of(
-    names: Set[Names], known: Mapping[Names, int], kinds: Sequence[Kind]
-) -> dict[Names, int]:
-    """The number of the field that each name of the table means, for those that mean one."""
+def _meeting(names: Set[Names], known: Mapping[Names, int], kinds: Sequence[Kind]) -> Joined[Names]:
+    """The field that each name of the table means, of those that mean one."""
 
     def form(name: Names) -> Names:
         return tuple(map(same_form, name, kinds))
 
-    numbers = {name: known[name] for name in names if name in known}
-    others = sorted(names - numbers.keys())
-    if not others:
-        return numbers
-    of_form: dict[Names, set[int]] = {}
-    for name, number in known.items():
-        of_form.setdefault(form(name), set()).add(number)
-    spelled = {number: name for name, number in known.items()}
-    matched = {}
-    for name in others:
-        meant = of_form.get(form(name), set())
-        if len(meant) == 1:  # of two files that only zeros tell apart, neither is meant
-            (numbers[name],) = meant
-            matched[", ".join(name)] = ", ".join(spelled[numbers[name]])
-    if sentence := respelled(matched, "Fields of the table of cells"):
-        _log.info(sentence)
-    return numbers
+    alike = Counter(map(form, known))
+    # of two files that only zeros tell apart, neither is meant unless it is named letter by letter
+    meant = [name for name in known if name in names or alike[form(name)] == 1]
+    return joined(names, meant, kinds, ("fields of the table of cells", "fields of the images"))
 
 
 def _fault(error: RejectedCrop | OSError, files: Sequence[str]) -> tuple[str, str]:

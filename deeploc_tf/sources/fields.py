@@ -49,6 +49,8 @@ class FieldSource(ListedSource):
         axes: where the channels lie in a file that holds several, where it does not say.
         dtype: type to convert pixels to, if every number fits; see `as_dtype`.
         follow_links: take what links lead to, wherever it lies.
+        allow_unmatched: how many fields of the table may have no image; their cells are passed
+            over, and else rejects.
     """
 
     _left_behind = ("_open", "_failed")  # no pixels
@@ -66,6 +68,7 @@ class FieldSource(ListedSource):
         axes: Axes | None = None,
         dtype: str | None = None,
         follow_links: bool = False,
+        allow_unmatched: int = 0,
     ) -> None:
         super().__init__(channels, dtype)
         if crop_size < 1 or border not in ("drop", "pad"):
@@ -93,6 +96,7 @@ class FieldSource(ListedSource):
         self.crop_size = crop_size
         self.border = border
         self.axes = axes
+        self._allow_unmatched = allow_unmatched
         self._found: FieldCells | None = None
         self._open: tuple[int, NDArray[Any], NDArray[Any] | None] | None = None
         self._failed: tuple[int, RejectedCrop] | None = None
@@ -100,8 +104,9 @@ class FieldSource(ListedSource):
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """Kind, pattern, channels and options, for the manifest."""
+        """Kind, pattern, channels and options, and who met in the table, for the manifest."""
         table = self.cells
+        join = None if self._found is None else self._found.join
         return {
             "kind": "field",
             "pattern": self._images.pattern.text,
@@ -114,6 +119,7 @@ class FieldSource(ListedSource):
             "border": self.border,
             "axes": self.axes,
             "dtype": self.dtype,
+            **({"joins": [join.counts()]} if join is not None else {}),
         }
 
     def files(self, position: int) -> tuple[str, ...]:
@@ -158,7 +164,11 @@ class FieldSource(ListedSource):
         images.list()
         self.channels, self.pixel_size = images.channels, images.pixel_size
         self._found, index = find_cells(
-            images, self.cells, self.crop_size, drop=self.border == "drop"
+            images,
+            self.cells,
+            self.crop_size,
+            drop=self.border == "drop",
+            allow_unmatched=self._allow_unmatched,
         )
         self._rejects = [*images.rejects, *self._found.rejects]
         self._passed_over = {**images.passed_over, **self._found.passed_over}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from deeploc_tf.benchmark.meeting import meet
-from deeploc_tf.benchmark.standards import Standard
+from deeploc_tf.benchmark.standards import Standard, met
 
 HALVES = ("choose", "judge")
 
@@ -26,12 +25,12 @@ def protein_halves(proteins: Sequence[str], standard: Standard) -> dict[str, lis
         Half -> its proteins, in the given order.
     """
     order = sorted(standard.terms, key=_hash)
-    rows = meet(standard.name, proteins, frozenset().union(*standard.terms.values())).rows
+    profile_of = met(standard, proteins).data_of
     of: dict[str, str] = {}
     for term in order:
         for protein in standard.terms[term]:
-            if protein in rows:
-                of.setdefault(proteins[rows[protein]], term)
+            if protein in profile_of:
+                of.setdefault(profile_of[protein], term)
     groups = sorted({of.get(protein, protein) for protein in proteins}, key=_hash)
     half_of = {group: HALVES[number % 2] for number, group in enumerate(groups)}
     return {

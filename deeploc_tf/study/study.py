@@ -14,11 +14,12 @@ import pandas as pd
 
 from deeploc_tf.benchmark.comparable import Method, common_proteins
 from deeploc_tf.benchmark.compare import compare
-from deeploc_tf.benchmark.meeting import meet
 from deeploc_tf.benchmark.results import Comparison
 from deeploc_tf.benchmark.scores import Extent, bars
 from deeploc_tf.benchmark.similarity import unusable_profiles
+from deeploc_tf.benchmark.standards import met
 from deeploc_tf.features.cellprofiler import cellprofiler_features
+from deeploc_tf.joins import joined
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.report.comparison import SCORES as PAPER
@@ -116,10 +117,10 @@ def study(
         tables = _profiles(settings, methods)
         proteins = _common_proteins(tables)
         for standard in data.standards:
-            members = frozenset().union(*standard.terms.values())
-            _log.info("%s", meet(standard.name, proteins, members).sentence())
+            _log.info("%s", met(standard, proteins).sentence())
         if settings.map is not None and data.compartments:
-            _log.info("%s", meet("colors of the map", proteins, data.compartments).sentence())
+            words = "profiles", "proteins of the colors of the map"
+            _log.info("%s", joined(proteins, data.compartments, "protein", words).sentence())
         scored = _scored(settings, methods, data, tables, proteins)
         curves = _curves(settings, methods)
         done = Study(folder, scored.table(), _summary(scored, settings.reference), folder / PAGE)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from deeploc_tf.benchmark.meeting import meet
 from deeploc_tf.benchmark.scores import bars
+from deeploc_tf.joins import joined
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report.comparison import comparison
 from deeploc_tf.report.densities import density_map
@@ -66,7 +66,7 @@ def draw_pictures(
 def _as_in(profiles: VectorTable, members: Collection[str]) -> dict[str, str]:
     """The name that the profiles have for each of these proteins that has one."""
     proteins = profiles.metadata["protein"].tolist()
-    return {name: proteins[row] for name, row in meet("", proteins, members).rows.items()}
+    return dict(joined(proteins, members, "protein", ("profiles", "members")).data_of)
 
 
 def write_study_page(

@@ -187,20 +187,24 @@ class RowTable:
                 raise KeyError(msg)
             return values
 
-    def groups(self, *names: str) -> Groups:
+    def groups(self, *names: str, distinct_case: bool = True) -> Groups:
         """The groups of rows that agree in some columns; those of several are `first/second`.
 
         Values that are spelled in several ways are one where `deeploc_tf.names` says so.
 
+        Args:
+            *names: of the columns.
+            distinct_case: let proteins that differ in case be two.
+
         Raises:
-            ValueError: there is no such column; or values of several columns, put together, cannot
-                be told apart.
+            ValueError: there is no such column; two values may or may not be one; or values of
+                several columns, put together, cannot be told apart.
         """
         if not names:
             return Groups(("",), np.zeros(self.num_rows, np.int32))
-        groups = self._groups_of(names[0])
+        groups = self._groups_of(names[0], distinct_case)
         for name in names[1:]:
-            further = self._groups_of(name)
+            further = self._groups_of(name, distinct_case)
             both = groups.codes.astype(np.int64) * len(further.names) + further.codes
             both[(groups.codes < 0) | (further.codes < 0)] = -1
             codes, found = pd.factorize(np.where(both < 0, np.nan, both), use_na_sentinel=True)
@@ -237,10 +241,10 @@ class RowTable:
         known = [name for name in self.columns if name not in empty]
         return whole_path(columns, known) if what is None else told_path(columns, known, what)
 
-    def _groups_of(self, name: str) -> Groups:
+    def _groups_of(self, name: str, distinct_case: bool) -> Groups:
         codes, found = pd.factorize(self.column(name))
         texts = [str(value) for value in found]
-        spelling = spelled(texts, name)
+        spelling = spelled(texts, name, distinct_case=distinct_case)
         return _sorted_groups(codes, [spelling[text] for text in texts])
 
     def _has_value(self, name: str) -> bool:
