@@ -10,25 +10,42 @@ from __future__ import annotations
 import functools
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from deeploc_tf import names
-from deeploc_tf.names import Kind, matched, same_form
+from deeploc_tf.names import Kind, matched, same_form, tidy, well_name
 
 logger = logging.getLogger(__name__)
+
+
+class UnitError(ValueError):
+    """Columns that do not name units of images."""
+
 
 _TOP, _PLATE, _WELL, _FIELD = range(4)
 _LEVELS = {
     **dict.fromkeys(("folder", "screen", "experiment", "batch", "run", "replicate"), _TOP),
     **dict.fromkeys(
-        ("plate", "platebarcode", "barcode", "assayplate", "assayplatebarcode"), _PLATE
+        ("plate", "platebarcode", "barcode", "assayplate", "assayplatebarcode", "slide", "dish"),
+        _PLATE,
     ),
     "well": _WELL,
     "wellposition": _WELL,
-    **dict.fromkeys(("field", "fieldofview", "fov", "site", "image", "position"), _FIELD),
+    **dict.fromkeys(("field", "fieldofview", "fov", "site", "image", "position", "tile"), _FIELD),
 }
 _ROWS, _COLUMNS = frozenset({"row"}), frozenset({"column", "col"})
 _WORDS_AROUND = re.compile(r"^metadata|(?<=.)(?:id|name|number|no|index)$")
+# Columns whose values come again on several plates because they mean the same there.
+_CROSSING = frozenset(
+    (
+        *("donor", "patient", "animal", "mouse", "subject", "strain", "clone", "allele", "gene"),
+        *("orf", "protein", "treatment", "drug", "compound", "dose", "concentration", "condition"),
+        *("day", "time", "timepoint", "passage", "class", "label", "set", "split", "channel"),
+        *("cell", "object", "number", "key", "x", "y"),
+    )
+)
+_NUMBERED = re.compile(r"[A-Za-z]{0,6}[-_ ]?\d{1,4}")
+_RECURRING = 0.5  # of the values of a column
 _KINDS: dict[int, Kind] = {_PLATE: "plate", _WELL: "well", _FIELD: "field"}
 _SOME = 3  # names in a message
 
@@ -82,17 +99,22 @@ def whole_path(columns: Sequence[str], known: Iterable[str]) -> tuple[str, ...]:
     >>> whole_path(["field"], ["key", "plate", "well", "field", "x"])
     ('plate', 'well', 'field')
     """
-    known = list(known)
-    levels = {name: level for name in known if (level := _level(name)) is not None}
-    if _WELL not in levels.values() and (well := row_and_column(known)) is not None:
-        levels |= dict.fromkeys(well, _WELL)
+    levels = _levels(known)
     path: dict[str, None] = {}
     for name in columns:
         if (level := levels.get(name)) is not None:
-            above = [other for other in levels if levels[other] < level]
-            path |= dict.fromkeys(sorted(above, key=levels.__getitem__))
+            path |= dict.fromkeys(other for other in levels if levels[other] < level)
         path[name] = None
     return tuple(path)
+
+
+def places_of(known: Iterable[str]) -> tuple[str, ...]:
+    """The columns that say where a cell was imaged, from the top down.
+
+    >>> places_of(["key", "field", "plate", "well", "x"])
+    ('plate', 'well', 'field')
+    """
+    return tuple(_levels(known))
 
 
 def row_and_column(known: Iterable[str]) -> tuple[str, str] | None:
@@ -101,6 +123,81 @@ def row_and_column(known: Iterable[str]) -> tuple[str, str] | None:
     rows = [name for name in known if _plain(name) in _ROWS]
     columns = [name for name in known if _plain(name) in _COLUMNS]
     return (rows[0], columns[0]) if len(rows) == len(columns) == 1 else None
+
+
+def check_unit(
+    path: Sequence[str],
+    values: Callable[[str], Sequence[str]],
+    known: Iterable[str],
+    what: str,
+    *,
+    folders: Collection[str] = (),
+    protein: str = "protein",
+) -> None:
+    """Refuse a unit that is numbered anew under a column that is no part of it.
+
+    Scans 1 and 2 of each box are not two scans: without the box, cells of several images would be
+    one unit. What is known to lie above is taken along by `whole_path`; this finds a column that
+    nobody recognized, in the path or above it.
+
+    Args:
+        path: columns of the unit, as `whole_path` gives them.
+        values: gives the texts of a column, one a row.
+        known: columns of the table, in their order.
+        what: that the unit was given for, such as "`replicate`".
+        folders: columns that stand for folders in which the images lie.
+        protein: column of the protein; what each protein has one value of is no place.
+
+    Raises:
+        UnitError: half of the unit's values or more come again under another column.
+    """
+    known = list(known)
+    own = [name for name in path if _plain(name) not in _CROSSING]
+    levels = {name: _level(name) for name in known}
+    if not own or any(levels.get(name) in (_TOP, _PLATE) for name in own):
+        return
+    columns = [[same_in_column(name, text) for text in values(name)] for name in own]
+    units = list(zip(*columns, strict=True))
+    different = sorted({unit for unit in units if all(unit)})
+    if not all(well_name(part) or _NUMBERED.fullmatch(tidy(part)) for u in different for part in u):
+        return
+    last = max(map(known.index, own))
+    for place, name in enumerate(known):
+        level = levels[name]
+        if name in path or _plain(name) in _CROSSING or (level is not None and level >= _FIELD):
+            continue
+        texts = values(name) if level is not None or name in folders or place < last else ()
+        named = {text for text in texts if tidy(text)}
+        if level is None and name not in folders and all(map(_is_number, named)):
+            continue  # of a measurement, perhaps
+        if len(named) < 2 or 2 * len(named) > len(units):
+            continue
+        if level is None and name not in folders and protein in known:
+            of_protein = {pair for pair in zip(values(protein), texts, strict=True) if pair[0]}
+            if len(of_protein) == len({one for one, _ in of_protein}):
+                continue
+        under: dict[tuple[str, ...], set[str]] = {unit: set() for unit in different}
+        for unit, text in zip(units, texts, strict=True):
+            if unit in under and text in named:
+                under[unit].add(text)
+        again = [unit for unit in different if len(under[unit]) > 1]
+        if again and len(again) >= _RECURRING * len(different):
+            msg = (
+                f"{what} must name units that are not numbered anew under another column, or "
+                f"several images are one. Received: {', '.join(own)} {'/'.join(again[0])!r} under "
+                f"{name} {some(under[again[0]])} ({len(again)} of {len(different)} come again). "
+                f"Name both, as in {name},{','.join(path)}, or say which column is the plate, the "
+                "well or the field (--plate, --well, --field)."
+            )
+            raise UnitError(msg)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def told_path(columns: Iterable[str], known: Iterable[str], what: str) -> tuple[str, ...]:
@@ -167,6 +264,15 @@ def some(listed: Iterable[str]) -> str:
     listed = sorted(set(listed))
     more = f" and {len(listed) - _SOME} more" if len(listed) > _SOME else ""
     return ", ".join(map(repr, listed[:_SOME])) + more
+
+
+def _levels(known: Iterable[str]) -> dict[str, int]:
+    """The columns that name places, from the top down, and how far down each stands."""
+    known = list(known)
+    levels = {name: level for name in known if (level := _level(name)) is not None}
+    if _WELL not in levels.values() and (well := row_and_column(known)) is not None:
+        levels |= dict.fromkeys(well, _WELL)
+    return {name: levels[name] for name in sorted(levels, key=levels.__getitem__)}
 
 
 def _plain(column: str) -> str:

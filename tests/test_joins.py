@@ -158,7 +158,9 @@ def test_alleles_join_if_somebody_says_so() -> None:
         joined(["ACT1", "ACT01"], ["ACT1"], "protein", WORDS, distinct_case=True).check(None)
 
 
-@pytest.mark.parametrize("date", ["1-Sep", "01-Mar", "Sep-01", "2023-10-01", "10/1/2023", "1-Dec-23"])
+@pytest.mark.parametrize(
+    "date", ["1-Sep", "01-Mar", "Sep-01", "2023-10-01", "10/1/2023", "1-Dec-23"]
+)
 def test_names_that_spreadsheets_made_dates_are_told(date: str) -> None:
     assert f"'{date}' looks like a date" in date_hint(["SEC61", date])
     with pytest.raises(JoinError, match="looks like a date"):

@@ -594,8 +594,21 @@ def test_a_table_of_cells_knows_wells_and_fields_without_their_zeros(tmp_path: P
     source = FieldSource(
         tmp_path, "{plate}/{well}_{field}_{channel}.npy", ("gfp",), cells=cells, crop_size=8
     )
+    with pytest.raises(SourceError, match="'p/B2/2' and 'P/B02/2'"):
+        source.index()
+    (tmp_path / "cells.csv").write_text("plate,well,field,x,y\nP,A1,1,15,15\nQ,B2,2,15,15\n")
+    arguments: Any = {"cells": CellTable(tmp_path / "cells.csv"), "crop_size": 8}
+    words = (tmp_path, "{plate}/{well}_{field}_{channel}.npy", ("gfp",))
+    source = FieldSource(*words, **arguments)
     assert source.index()["well"].tolist() == ["A01"]
     assert [reject.reason for reject in source.rejects] == ["field is missing"]
+    source = FieldSource(*words, **arguments, allow_unmatched=1)
+    assert source.index()["well"].tolist() == ["A01"]
+    assert not source.rejects
+    assert source.passed_over["cell of a field without image"] == 1
+    (join,) = source.description["joins"]
+    assert join["data_unmatched"] == {"count": 1, "some": ["Q/B2/2"]}
+    assert join["reference_unmatched"] == {"count": 1, "some": ["P/B02/2"]}
 
 
 def test_fields_that_only_zeros_tell_apart_are_two_files(tmp_path: Path) -> None:

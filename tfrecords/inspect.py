@@ -36,6 +36,7 @@ class Summary:
         counts: by split, how many crops each label and each protein has.
         seed: of the permutation of the crops.
         group_by: columns that were kept together by the splits.
+        units: columns of plate, well and field, from the top down.
         rejects: how many cells were set aside, by reason.
         digest: identity of the data set.
         duplicates: crops that are there twice; None where nobody looked.
@@ -48,6 +49,7 @@ class Summary:
     counts: Counts
     seed: int
     group_by: tuple[str, ...]
+    units: tuple[str, ...]
     rejects: Mapping[str, int]
     digest: str
     duplicates: Duplicates | None
@@ -71,6 +73,7 @@ class Summary:
             "schema": self.schema.to_json(),
             "splits": {name: dataclasses.asdict(split) for name, split in self.splits.items()},
             "group_by": list(self.group_by),
+            "units": list(self.units),
             "duplicates": self.duplicates and dataclasses.asdict(self.duplicates),
             "num_crops": self.num_crops,
             "num_bytes": self.num_bytes,
@@ -93,6 +96,7 @@ def summarize(records: str | Path) -> Summary:
         counts=manifest.counts,
         seed=manifest.seed,
         group_by=manifest.group_by,
+        units=manifest.units,
         rejects=manifest.rejects,
         digest=manifest.digest,
         duplicates=manifest.duplicates,

@@ -101,6 +101,9 @@ class Manifest:
         splits: the shards of each split, in reading order.
         seed: of the permutation of the crops.
         group_by: the columns whose values, taken together, never occur in two splits.
+        units: the columns that say where a cell was imaged, from the top down: plate, well, field.
+            What they name is numbered anew in whatever lies above it, so that an image has all of
+            them as its name.
         sources: description of each source; paths in it are relative.
         rejects: how many cells were set aside, by reason.
         flagged: how many crops were kept although something is odd about them, by reason.
@@ -114,6 +117,7 @@ class Manifest:
     splits: Mapping[str, tuple[ShardInfo, ...]]
     seed: int = 0
     group_by: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
     sources: tuple[Mapping[str, Any], ...] = ()
     rejects: Mapping[str, int] = dataclasses.field(default_factory=dict)
     counts: Counts = dataclasses.field(default_factory=dict)
@@ -319,6 +323,7 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
         **({"duplicates": duplicates} if manifest.format_version > 1 else {}),
         "seed": manifest.seed,
         "group_by": list(manifest.group_by),
+        **({"units": list(manifest.units)} if manifest.units else {}),
         "sources": list(manifest.sources),
         "rejects": manifest.rejects,
         **({"flagged": manifest.flagged} if manifest.flagged else {}),
@@ -359,6 +364,7 @@ def _from_json(values: dict[str, Any]) -> Manifest:
         },
         seed=values["seed"],
         group_by=tuple(values["group_by"]),
+        units=tuple(values.get("units", ())),
         sources=tuple(values["sources"]),
         rejects=values["rejects"],
         counts=values["counts"],

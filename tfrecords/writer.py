@@ -144,6 +144,7 @@ class RecordsBuild:
         output: folder to make; its parent must exist.
         plan: the place of each crop.
         group_by: see `write_records`.
+        units: metadata columns of plate, well and field, from the top down.
         sources: see `write_records`.
         overwrite: see `write_records`.
         allow_duplicates: see `write_records`. A build that was refused for them goes on with it.
@@ -164,6 +165,7 @@ class RecordsBuild:
         plan: Plan,
         *,
         group_by: Sequence[str] = (),
+        units: Sequence[str] = (),
         sources: Sequence[Mapping[str, Any]] = (),
         overwrite: bool = False,
         allow_duplicates: bool = False,
@@ -180,7 +182,7 @@ class RecordsBuild:
         wanted = batch_bytes or min(max(lowest, plan.num_bytes // _BATCHES), highest)
         self.batch_crops = max(1, wanted // plan.bytes_per_crop)
         self._in_memory = workers == 1 and batch_bytes is None and plan.num_bytes <= _MEMORY_BYTES
-        self._group_by = tuple(group_by)
+        self._group_by, self._units = tuple(group_by), tuple(units)
         self._sources = tuple(json.loads(json.dumps(list(sources), allow_nan=False)))
         self._allow_duplicates = allow_duplicates
         parts = [
@@ -290,6 +292,7 @@ class RecordsBuild:
             splits={split: tuple(infos) for split, infos in splits.items()},
             seed=self.plan.seed,
             group_by=self._group_by,
+            units=self._units,
             sources=self._sources,
             rejects=dict(sorted(rejects.items())),
             counts=self.plan.counts(places),

@@ -23,7 +23,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from deeploc_tf.profiles.tables import VectorTable, read_table
-from deeploc_tf.units import names_of_units, told_path
+from deeploc_tf.units import check_unit, names_of_units, told_path
 
 NUM_NEIGHBORS = 10
 PROBE_STEPS = 300
@@ -68,7 +68,9 @@ def table_scores(
         )
         raise ValueError(msg)
     texts = table.metadata.astype(str)
-    columns = told_path(group, [str(n) for n in texts if n in group or texts[n].any()], "`--group`")
+    known = [str(n) for n in texts if n in group or texts[n].any()]
+    columns = told_path(group, known, "`--group`")
+    check_unit(columns, lambda name: texts[name].tolist(), known, "`--group`")
     units = names_of_units({column: texts[column].tolist() for column in columns})
     named = np.flatnonzero([bool(unit) for unit in units])
     if len(named) < len(units):

@@ -54,6 +54,8 @@ def _lines(records: Path, summary: Summary, shown: int | None) -> Iterator[str]:
     columns = ", ".join(f"{name} ({kind})" for name, kind in schema.metadata.items())
     yield f"metadata  {columns or 'none'}"
     yield f"groups    {', '.join(summary.group_by) or 'none'}"
+    if summary.units:
+        yield f"units     {' > '.join(summary.units)} > cell"
     yield f"size      {summary.num_bytes / 1e6:.1f} MB"
     for reason, count in summary.rejects.items():
         yield f"left out  {count} ({reason})"

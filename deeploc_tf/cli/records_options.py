@@ -41,6 +41,9 @@ _PLANNED = (
     "fractions",
     "split_column",
     "group_by",
+    "plate",
+    "well",
+    "field",
     "metadata",
     "pixel_size",
     "seed",
@@ -119,6 +122,9 @@ records_options = together(
             "identified together with its plate and well, if there are such columns."
         ),
     ),
+    click.option("--plate", help="Column of the plate.  [default: plate, barcode, ...]"),
+    click.option("--well", help="Column of the well.  [default: well, or row and column]"),
+    click.option("--field", help="Column of the field.  [default: field, site, fov, ...]"),
     click.option(
         "--metadata", type=Names(), help="Columns to store with the crops.  [default: all]"
     ),

@@ -86,6 +86,7 @@ def build_records(
         Path(output),
         plan.layout,
         group_by=plan.group_by,
+        units=plan.units,
         sources=[plan.origin],
         overwrite=overwrite,
         allow_duplicates=plan.allow_duplicates,

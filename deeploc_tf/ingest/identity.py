@@ -15,11 +15,13 @@ from deeploc_tf.names import (
     matched,
     same_form,
     tidy,
+    told_apart,
     unused_splits,
 )
 from deeploc_tf.sources.source import SourceError
+from deeploc_tf.text_tables import require_column
 from deeploc_tf.units import kind_of_column
-from tfrecords.errors import SplitError
+from tfrecords.errors import DuplicateKeyError, SplitError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +82,39 @@ def unified_names(
         raise SourceError(str(error)) from error
 
 
+def with_places(
+    index: pd.DataFrame, places: Mapping[str, str | None]
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The index with the columns of plate, well and field under these names, and what was renamed.
+
+    Args:
+        index: one row a crop.
+        places: "plate", "well" and "field" -> the column that a person named, or None.
+
+    Raises:
+        TableError: there is no such column.
+        SourceError: another column has the name already, or one column is given for two.
+    """
+    renamed: dict[str, str] = {}
+    for place, column in places.items():
+        if column is None:
+            continue
+        column = find_column(index.columns, column) or column
+        require_column(index.columns, column, f"The column of the {place}")
+        taken = column in renamed or (column != place and place in index.columns)
+        if taken:
+            msg = (
+                f"The column of the {place} must be another one than all others, and is called "
+                f"{place!r} in the records. Received: {column!r} beside "
+                f"{renamed.get(column, place)!r}. Rename or drop a column."
+            )
+            raise SourceError(msg)
+        renamed[column] = place
+        if column != place:
+            _log.info(f"Column {column!r} is taken as {place!r}.")
+    return index.rename(columns=renamed), renamed
+
+
 def find_column(columns: Iterable[str], name: str) -> str | None:
     """The column that a person would call so, or None.
 
@@ -100,6 +135,24 @@ def find_column(columns: Iterable[str], name: str) -> str | None:
         return None
     _log.info(f"Column {alike[0]!r} is taken as {name!r}.")
     return alike[0]
+
+
+def check_keys(keys: Iterable[str]) -> None:
+    """Refuse keys that differ in nothing a person could see: they would be one crop twice.
+
+    Raises:
+        DuplicateKeyError: two such keys.
+    """
+    first: dict[str, str] = {}
+    for key in keys:
+        other = first.setdefault(same_form(key, "key"), key)
+        if other != key:
+            one, two = told_apart(*sorted((other, key)))
+            msg = (
+                f"Every crop must have a key of its own. Received: {one} and {two}, which differ "
+                "in nothing that can be seen. Rename one."
+            )
+            raise DuplicateKeyError(msg)
 
 
 def by_split(values: Mapping[str, _Value]) -> dict[str, _Value]:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.ingest.identity import by_split, find_column, unify_columns, warn_of_unused_splits
+from deeploc_tf.ingest.identity import (
+    by_split,
+    check_keys,
+    find_column,
+    unify_columns,
+    warn_of_unused_splits,
+    with_places,
+)
 from deeploc_tf.ingest.labels import Labels, Unknown, assign_labels
 from deeploc_tf.ingest.metadata import metadata_columns, stored_names
 from deeploc_tf.ingest.reading import Rows
@@ -24,6 +32,7 @@ from deeploc_tf.ingest.splits import (
     check_splits,
     split_by_conditions,
     split_by_fractions,
+    units_of,
     whole_groups,
 )
 from deeploc_tf.ingest.windows import check_windows
@@ -62,6 +71,9 @@ def plan_records(
     fractions: Mapping[str, float] | None = None,
     split_column: str | None = None,
     group_by: Sequence[str] = (),
+    plate: str | None = None,
+    well: str | None = None,
+    field: str | None = None,
     metadata: Sequence[str] | None = None,
     pixel_size: float | None = None,
     seed: int = 0,
@@ -91,6 +103,9 @@ def plan_records(
         group_by: columns whose values, taken together, must not occur in two splits; columns above
             one of them, such as plate and well above field, are taken along. With `conditions`
             alone, the columns of the conditions.
+        plate: column of the plate, where it is called otherwise; the records call it `plate`.
+        well: likewise of the well.
+        field: likewise of the field.
         metadata: columns to keep with each crop; by default all that are left.
         pixel_size: micrometres a pixel; by default what the files say, if they do.
         seed: of the order of the crops, and of the choice of groups.
@@ -116,10 +131,22 @@ def plan_records(
     index = source.index()
     check_rejects(source.rejects, max_rejects)
     conditions, fractions = by_split(conditions or {}), by_split(fractions or {})
+    index, renamed = with_places(index, {"plate": plate, "well": well, "field": field})
+    conditions = {
+        split: [(renamed.get(column, column), value) for column, value in pairs]
+        for split, pairs in conditions.items()
+    }
+    group_by = [renamed.get(column, column) for column in group_by]
+    metadata = metadata and [renamed.get(column, column) for column in metadata]
     protein = find_column(index.columns, protein) or protein
     if split_column is None and not (conditions or fractions):
         split_column = find_column(index.columns, "split")
-    group_by = whole_groups(index, group_by)
+    group_by = whole_groups(
+        index.drop(columns=[c for c in (label, split_column) if c in index.columns]),
+        group_by,
+        folders=_folders(source),
+        protein=protein,
+    )
     index = unify_columns(
         index,
         [*group_by, *(column for pairs in conditions.values() for column, _ in pairs)],
@@ -131,7 +158,8 @@ def plan_records(
     full, positions = index, np.flatnonzero(enough)
     index = _rows_of(full, positions)
     labels = assign_labels(
-        index,
+        # a label table may know a place by the name that it had
+        index.assign(**{old: index[new] for old, new in renamed.items()}),
         label,
         label_table=label_table,
         label_key=label_key,
@@ -170,6 +198,7 @@ def plan_records(
     if not len(kept):
         msg = "A data set must have crops. Received: none, all were left out."
         raise SplitError(msg)
+    check_keys(keys)
     stored = stored_names(columns)
     types, values = metadata_columns(table, stored)
     image, mask = _first_pixels(source, keys, positions[kept], max_rejects)
@@ -191,6 +220,7 @@ def plan_records(
         positions=positions[kept],
         metadata=values,
         group_by=tuple(stored.get(column, column) for column in group_by),
+        units=tuple(stored[column] for column in units_of(table) if column in stored),
         expected=wanted.names,
         left_out={reason: count for reason, count in left_out.items() if count},
         set_aside=_few_cells(source, full, ~enough),
@@ -210,6 +240,7 @@ class RecordsPlan:
         positions: of each crop in the index of the source.
         metadata: column -> values, one a crop.
         group_by: columns whose values, taken together, are in one split only.
+        units: columns of plate, well and field, from the top down.
         expected: splits that must have crops.
         left_out: how many items are no crops of this data set, by reason.
         set_aside: cells of proteins that have too few.
@@ -223,6 +254,7 @@ class RecordsPlan:
     positions: NDArray[np.intp]
     metadata: Mapping[str, Sequence[str | int | float]]
     group_by: tuple[str, ...]
+    units: tuple[str, ...]
     expected: tuple[str, ...]
     left_out: Mapping[str, int]
     set_aside: tuple[Reject, ...]
@@ -291,6 +323,7 @@ class RecordsPlan:
             "num_crops": len(entries),
             "num_bytes": self.layout.num_bytes,
             "group_by": list(self.group_by),
+            "units": list(self.units),
             "joins": self.origin.get("joins", []),
             "splits": {
                 split: {
@@ -355,6 +388,12 @@ class _Splitting:
         columns = dict.fromkeys(c for pairs in self.conditions.values() for c, _ in pairs)
         split = split_by_conditions(index, self.conditions, rest)
         return split, self.group_by or tuple(c for c in columns if c != "key")
+
+
+def _folders(source: Source) -> set[str]:
+    """The fields of a pattern that stand for folders."""
+    above = str(source.description.get("pattern") or "").rpartition("/")[0]
+    return set(re.findall(r"\{(\w+)\}", above))
 
 
 def _rows_of(index: pd.DataFrame, rows: NDArray[np.intp]) -> pd.DataFrame:

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.ingest.metadata import texts_of
+from deeploc_tf.ingest.metadata import as_text, texts_of
 from deeploc_tf.names import same_form, tidy, well_name
 from deeploc_tf.text_tables import require_column
-from deeploc_tf.units import kind_of_column, row_and_column, told_path, whole_path
+from deeploc_tf.units import (
+    check_unit,
+    kind_of_column,
+    places_of,
+    row_and_column,
+    told_path,
+)
 from tfrecords.errors import SplitError, did_you_mean
 
 if TYPE_CHECKING:
@@ -122,24 +128,60 @@ def split_by_fractions(
     return np.array(list(fractions), dtype=object)[choice[number]]
 
 
-def whole_groups(index: pd.DataFrame, group_by: Sequence[str]) -> tuple[str, ...]:
-    """The columns to group by, and before each those above it: field 1 is another on each plate.
+def units_of(index: pd.DataFrame) -> tuple[str, ...]:
+    """The columns that say where a cell was imaged, from the top down: plate, well, field.
 
     Columns without any value are passed over, and so are a row and a column that are no well's:
-    they may be those of a pixel. What the columns mean is logged where they mean more than they
-    say.
+    they may be those of a pixel.
+
+    Args:
+        index: one row a crop.
+    """
+    places = places_of(map(str, index.columns))
+    pair = row_and_column(places)
+    if pair is not None and not _are_wells(index, *pair):
+        places = tuple(name for name in places if name not in pair)
+    return tuple(
+        name
+        for name in places
+        if any(tidy(as_text(value)) for value in index[name].dropna().unique())
+    )
+
+
+def whole_groups(
+    index: pd.DataFrame,
+    group_by: Sequence[str],
+    *,
+    folders: Collection[str] = (),
+    protein: str = "protein",
+) -> tuple[str, ...]:
+    """The columns to group by, and before each those above it: field 1 is another on each plate.
+
+    What the columns mean is logged where they mean more than they say.
 
     Args:
         index: one row a crop.
         group_by: as given.
+        folders: columns that stand for folders in which the images lie.
+        protein: column of the protein.
+
+    Raises:
+        UnitError: a column is numbered anew under one that is no known place.
     """
-    known = [str(column) for column in index.columns]
-    above = set(whole_path(group_by, known)) - set(group_by)
-    passed_over = {column for column in above if not any(map(tidy, _texts(index, column)))}
-    pair = row_and_column(known)
-    if pair is not None and above.issuperset(pair) and not _are_wells(index, *pair):
-        passed_over.update(pair)
-    return told_path(group_by, [name for name in known if name not in passed_over], "`group_by`")
+    units = units_of(index)
+    places = set(places_of(map(str, index.columns)))
+    known = [n for n in map(str, index.columns) if n in units or n in group_by or n not in places]
+    path = told_path(group_by, known, "`group_by`")
+    if set(path) <= set(known):
+        check_unit(
+            path,
+            lambda name: _texts(index, name).tolist(),
+            known,
+            "`group_by`",
+            folders=folders,
+            protein=protein,
+        )
+    return path
 
 
 def check_groups(index: pd.DataFrame, split: NDArray[np.object_], group_by: Sequence[str]) -> None:

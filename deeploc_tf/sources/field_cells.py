@@ -169,15 +169,15 @@ class _Search:
             if may_lack:
                 self._passed_over["cell of a field without image"] += 1
                 continue
-            text = ", ".join(name)
+            named = ", ".join(name)
             first = not self._rejects and len(known) < 10_000  # likenesses take long to find
-            nearest = did_you_mean(text, map(", ".join, known)) if first else ""
+            nearest = did_you_mean(named, map(", ".join, known)) if first else ""
             detail = (
                 "Every cell must be of a field that matches the pattern. Received: "
-                f"{text!r} ({table.place(row)}), in {len(self._images)} fields such as "
+                f"{named!r} ({table.place(row)}), in {len(self._images)} fields such as "
                 f"{', '.join(next(iter(known)))!r}.{nearest}"
             )
-            key = table.key(row, text)
+            key = table.key(row, named)
             self._rejects.append(Reject("field is missing", key, (table.place(row),), detail))
         self._join = join
         if empty := len(self._images) - len(found):

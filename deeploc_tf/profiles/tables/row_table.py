@@ -19,7 +19,7 @@ from deeploc_tf.profiles.tables.table_format import (
     LaterVersionError,
     Stored,
 )
-from deeploc_tf.units import spelled, told_path, whole_path
+from deeploc_tf.units import check_unit, spelled, told_path, whole_path
 from tfrecords.errors import did_you_mean
 
 ROWS_AT_ONCE = 8192
@@ -232,14 +232,19 @@ class RowTable:
                 they say.
 
         Raises:
-            ValueError: there is no such column.
+            ValueError: there is no such column, or the unit is numbered anew under another one, see
+                `deeploc_tf.units.check_unit`.
         """
         for name in columns:
             self._check_column(name)
         above = set(whole_path(columns, self.columns)) - set(columns)
         empty = {name for name in above if not self._has_value(name)}
         known = [name for name in self.columns if name not in empty]
-        return whole_path(columns, known) if what is None else told_path(columns, known, what)
+        if what is None:
+            return whole_path(columns, known)
+        path = told_path(columns, known, what)
+        check_unit(path, lambda name: self.column(name).astype(str).tolist(), known, what)
+        return path
 
     def _groups_of(self, name: str, distinct_case: bool) -> Groups:
         codes, found = pd.factorize(self.column(name))
