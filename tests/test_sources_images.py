@@ -147,6 +147,30 @@ def test_color_and_lossy_images_are_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "jpeg.tif")
     with pytest.raises(SourceError, match="not gray-level"):
         read_image(tmp_path / "rgb.png")
+    palette = {"photometric": "palette", "colormap": np.zeros((3, 256), "uint16")}
+    tifffile.imwrite(tmp_path / "palette.tif", image_of("uint8", (7, 5)), **palette)
+    with pytest.raises(SourceError, match=r"in color \(palette\).*Split Channels"):
+        read_image(tmp_path / "palette.tif")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+def test_colors_are_channels_where_axes_say_so(tmp_path: Path, dtype: str, suffix: str) -> None:
+    image = image_of(dtype, (128, 128, 3))
+    if suffix == "tif":
+        tifffile.imwrite(tmp_path / "A1CF_762_F2.tif", image)  # RGB, as tifffile takes it to be
+    elif dtype == "float32":
+        pytest.skip("PNG holds whole numbers")
+    else:
+        (tmp_path / "A1CF_762_F2.png").write_bytes(imagecodecs.png_encode(image))
+    pattern, channels = f"{{protein}}_{{plate}}_{{well}}.{suffix}", ["er", "nucleus", "actin"]
+    source = FolderSource(tmp_path, pattern, channels, axes="YXC")
+    assert source.index()["well"].tolist() == ["F2"]
+    np.testing.assert_array_equal(source.read(0)[0], image)
+    with pytest.raises(SourceError, match="one plane a channel"):
+        FolderSource(tmp_path, pattern, channels[:2], axes="YXC").index()
+    with pytest.raises(SourceError, match=r"in color \(RGB\).*--axes YXC"):
+        FolderSource(tmp_path, pattern, channels).index()
 
 
 def test_missing_file_and_pipe_are_refused(tmp_path: Path) -> None:

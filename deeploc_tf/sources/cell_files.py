@@ -70,6 +70,11 @@ class CellFiles:
         """Micrometres a pixel, by the first file that says it; None where pixels are not square."""
         return None if self._size is None else self._size.micrometres
 
+    @property
+    def _has_axes(self) -> bool:
+        """Whether the user said which axis holds the channels, as those of a color image."""
+        return self._in_one_file and self._axes is not None
+
     def settle(self, cells: Iterable[Sequence[str]], find: Callable[[str], str | None]) -> None:
         """Learn channels, axes and pixel size from the first files that can be read.
 
@@ -105,7 +110,11 @@ class CellFiles:
             if path is None:
                 msg = f"Files must lie inside their folder. Received: {name}, a link out of it."
                 raise RejectedCrop(msg)
-            described = describe_image(path) if is_all else self._read_file(path, [])[1]
+            described = (
+                describe_image(path, colors=self._has_axes)
+                if is_all
+                else self._read_file(path, [])[1]
+            )
             channels = self.channels if not self._in_one_file else self.channels[:1]
             if is_all:
                 layout = ChannelLayout.of(described, self.channels, self._axes, name)
@@ -191,7 +200,7 @@ class CellFiles:
 
     def size_of(self, path: str, name: str) -> tuple[int, int]:
         """Height and width of the image in a file; its pixels are not read."""
-        description = describe_image(path)
+        description = describe_image(path, colors=self._has_axes)
         axes = find_axes(description, self._axes if self._in_one_file else None, name)
         return description.shape[axes.index("Y")], description.shape[axes.index("X")]
 
@@ -219,7 +228,7 @@ class CellFiles:
         """The channels of a file that holds them all."""
         if self._are_stacks:
             statuses.append(os.stat(path))  # noqa: PTH116 -- once a crop
-            pixels, description = read_stack(path)
+            pixels, description = read_stack(path, colors=self._has_axes)
         else:
             pixels, description = self._read_file(path, statuses)
         if description is not self._alike.get(0) and self._layout is not None:

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from deeploc_tf.registry import PluginError
 from deeploc_tf.sources.formats.description import ImageDescription
 from deeploc_tf.sources.formats.image_format import HEAD_BYTES, Image, ImageFormat
-from deeploc_tf.sources.formats.limits import BadImage, check_file, read_bytes
+from deeploc_tf.sources.formats.limits import BadImage, check_file, not_gray, read_bytes
 from deeploc_tf.sources.formats.ngff import describe_ngff, ngff_files, read_ngff
 from deeploc_tf.sources.formats.registry import format_names, format_of
 from deeploc_tf.sources.masks import single_plane
 from deeploc_tf.sources.source import RejectedCrop, SourceError
 from tfrecords.schema import MAX_PIXELS, PIXEL_DTYPES
 
+RGB = "RGB"
 _Result = TypeVar("_Result")
 _KEPT = frozenset(map(np.dtype, PIXEL_DTYPES))  # the name of a dtype is slow to ask for
 
@@ -67,6 +68,8 @@ def read_plane(
     data = read_bytes(path, statuses)
     try:
         image, description = format_of(data).decode(data, max_pixels, path)
+        if description.color:
+            raise not_gray(RGB)
     except (MemoryError, PluginError):
         raise
     except Exception as error:  # decoders raise types of their own, which differ by version
@@ -74,10 +77,13 @@ def read_plane(
     return _native(image), description
 
 
-def read_stack(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
+def read_stack(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, colors: bool = False
+) -> Image:
     """Pixels of an image file or OME-Zarr folder, and what it says of axes, channels and size.
 
-    Slower than `read_image`, which see, and which does not look at metadata.
+    Slower than `read_image`, which see, and which does not look at metadata. With `colors`, red,
+    green and blue are three channels.
     """
     if Path(path).is_dir():
         image, description = _guarded(path, lambda: read_ngff(path, max_pixels))
@@ -86,17 +92,18 @@ def read_stack(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         image, description = _of_file(
             path, lambda found, file: found.read_file(file, max_pixels, name)
         )
-    return _native(image), description
+    return _native(image), _gray(path, description, colors)
 
 
 def describe_image(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, colors: bool = False
 ) -> ImageDescription:
     """What an image says of itself; no pixels are read. Arguments and errors as of `read_stack`."""
     if Path(path).is_dir():
         return _guarded(path, lambda: describe_ngff(path, max_pixels))
     name = Path(path).name
-    return _of_file(path, lambda found, file: found.describe(file, max_pixels, name))
+    description = _of_file(path, lambda found, file: found.describe(file, max_pixels, name))
+    return _gray(path, description, colors)
 
 
 def image_files(path: str) -> tuple[str, ...]:
@@ -178,6 +185,14 @@ def _of_file(
             return action(image_format, file)
 
     return _guarded(path, act)
+
+
+def _gray(
+    path: str | os.PathLike[str], description: ImageDescription, colors: bool
+) -> ImageDescription:
+    if description.color and not colors:
+        raise _rejected(path, not_gray(RGB))
+    return description
 
 
 def _guarded(path: str | os.PathLike[str], action: Callable[[], _Result]) -> _Result:

@@ -57,6 +57,7 @@ class ImageDescription:
         size: of a pixel, or None where the file does not say.
         zero_is_white: the photometric interpretation is WhiteIsZero: high numbers are dark.
         orientation: how a viewer is to turn or mirror the image; 1 is as it is stored.
+        color: the format calls its channels red, green and blue.
     """
 
     shape: tuple[int, ...]
@@ -66,6 +67,7 @@ class ImageDescription:
     size: PixelSize | None = None
     zero_is_white: bool = False
     orientation: int = 1
+    color: bool = False
 
     @property
     def pixel_size(self) -> float | None:

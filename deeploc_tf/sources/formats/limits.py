@@ -28,6 +28,16 @@ class BadImage(ValueError):
         self.reason = reason
 
 
+def not_gray(kind: str) -> BadImage:
+    """What to raise for an image in color; `kind` says which."""
+    msg = (
+        f"it is not gray-level but in color ({kind}). Where red, green and blue are channels of "
+        "a microscope, say so by axes and names (--axes YXC --channels er,nucleus,actin); else "
+        "write a file a channel (ImageJ: Image > Color > Split Channels)"
+    )
+    return BadImage(msg, "not gray-level")
+
+
 def check_size(shape: Sequence[int], max_pixels: int) -> None:
     """Refuse an image that declares no pixels, or too many to be one."""
     pixels = math.prod(map(int, shape))

@@ -19,6 +19,7 @@ from deeploc_tf.sources.formats.limits import MAX_PLANES, BadImage, check_size
 from deeploc_tf.sources.formats.ome_xml import parse_ome
 from deeploc_tf.sources.formats.plain_tiff import PlainTiff
 from deeploc_tf.sources.formats.tiff_header import (
+    RGB,
     TIFF_MAGICS,
     TiffHeader,
     check_directories,
@@ -83,6 +84,7 @@ def _describe_plane(header: TiffHeader, name: str) -> ImageDescription:
         channels=channels,
         size=size,
         zero_is_white=tags.get(262, 1) == 0,
+        color=tags.get(262, 1) == RGB,
         orientation=tags.get(274, 1),
     )
 
@@ -188,6 +190,7 @@ def open_tiff(file: BinaryIO, max_pixels: int, name: str) -> Iterator[TiffStack]
         description = dataclasses.replace(
             stack.description,
             zero_is_white=first.photometric == 0,
+            color=first.photometric == RGB,
             orientation=_number(first, 274, 1),
         )
         stack = dataclasses.replace(stack, description=description)

@@ -12,11 +12,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.sources.formats.limits import MAX_PLANES, BadImage
+from deeploc_tf.sources.formats.limits import MAX_PLANES, BadImage, not_gray
 
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # byte order; classic or BigTIFF
 
-_GRAY = (0, 1)  # photometric interpretations without color
+RGB = 2  # photometric interpretations
+_KEPT = (0, 1, RGB)
+_COLORS = {3: "palette", 5: "CMYK", 6: "YCbCr", 8: "CIELAB"}
 _LOSSLESS = (1, 5, 8, 32773, 32946, 34925, 50000)  # none, LZW, deflate, PackBits, LZMA, Zstd
 _DEFLATE = (8, 32946)  # the only compression whose strips carry a checksum
 _WIDE_BITS = (32, 64)  # above 16 bits a sample; decoders disagree about the bytes of 24
@@ -173,14 +175,13 @@ def read_header(data: bytes) -> TiffHeader | None:
 
 
 def check_kind(photometric: int, compression: int, subfile_type: int, bits: int) -> None:
-    """Refuse what is not gray-level, lossy compression, thumbnails, and samples of odd size."""
+    """Refuse other colors than RGB, lossy compression, thumbnails, and samples of odd size."""
     if compression not in _LOSSLESS:
         kind = "it is JPEG-compressed" if compression in (6, 7) else f"compression {compression}"
         msg = f"{kind}, which may change pixels"
         raise BadImage(msg, "lossy compression")
-    if photometric not in _GRAY:
-        msg = f"it is not gray-level (photometric interpretation {photometric})"
-        raise BadImage(msg, "not gray-level")
+    if photometric not in _KEPT:
+        raise not_gray(_COLORS.get(photometric, f"photometric interpretation {photometric}"))
     if subfile_type & 1:
         msg = "its first image is one of low resolution (NewSubfileType 1)"
         raise BadImage(msg, "image of low resolution")
