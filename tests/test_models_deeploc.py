@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -401,11 +402,23 @@ def test_other_crops_are_refused(run: Path, changes: Any, named: str) -> None:
         load_trained(run).check_schema(other)
 
 
-def test_other_pixels_are_told_and_other_labels_are_nobodys_business(run: Path) -> None:
+def test_other_pixels_are_told_and_other_labels_are_nobodys_business(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     trained = load_trained(run)
-    (sentence,) = trained.check_schema(Schema(**{**vars(SCHEMA), "pixel_size": 0.2}))
-    assert "0.2" in sentence
-    assert "0.1" in sentence
+    near = Schema(**{**vars(SCHEMA), "pixel_size": 0.109})
+    assert trained.check_schema(near, "refuse") == []
+    assert not caplog.text
+    for size, said in (
+        (0.2, r"\(0\.2\) is not that of the training \(0\.1\)"),
+        (None, "is not known"),
+    ):
+        other = Schema(**{**vars(SCHEMA), "pixel_size": size})
+        caplog.clear()
+        assert trained.check_schema(other) == []
+        assert re.search(said, caplog.text)
+        with pytest.raises(SchemaError, match=said):
+            trained.check_schema(other, "refuse")
     other = Schema(**{**vars(SCHEMA), "label_names": ("x",), "has_mask": True})
     assert trained.check_schema(other) == []
 

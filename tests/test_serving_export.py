@@ -335,7 +335,7 @@ def test_numpy_crops_are_cast_without_a_word_as_the_page_warns(
 @pytest.mark.parametrize("run", [False], ids=["image"], indirect=True)
 def test_pixels_that_are_not_finite_are_refused(tmp_path: Path, run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
-    config["schema"] |= {"dtype": "float32", "pixel_size": None}
+    config["schema"] |= {"dtype": "float32", "pixel_size": None, "resampled_from": 0.1}
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
@@ -360,6 +360,8 @@ def test_pixels_that_are_not_finite_are_refused(tmp_path: Path, run: Path) -> No
     assert np.isfinite(saliency).all()
     pixel_size = signatures["describe"]()["pixel_size"]
     assert (pixel_size.dtype, pixel_size.shape) == (tf.float32, (0,))
+    (training,) = signatures["describe"]()["training"].numpy().tolist()
+    assert json.loads(training)["resampled_from"] == 0.1
 
 
 def test_what_cannot_be_exported_is_refused_with_a_sentence_and_leaves_nothing(

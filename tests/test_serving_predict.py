@@ -130,6 +130,34 @@ def test_a_row_a_cell_as_the_model_says_of_its_crop(model: OpenModel, tmp_path: 
     assert str(tmp_path) not in json.dumps(values)
 
 
+def test_pixels_of_another_size_are_told_refused_or_resampled(
+    tmp_path: Path, tmp_path_factory: Any
+) -> None:
+    shutil.unpack_archive(GOLDEN / "keras3_image.zip", tmp_path)
+    fields, model = write_fields(tmp_path / "fields", ("A01",)), tmp_path / "model"
+    output = (tmp_path / name for name in "abcd")
+    words = ("predict", model, fields, next(output), *OPTIONS)
+    near = run_cli(*words, "--pixel-size", 0.1, "--other-pixel-size", "refuse")  # of 0.108
+    assert near.exit_code == 0, near.output
+    words = ("predict", model, fields, next(output), *OPTIONS, "--pixel-size", 0.054)
+    refused = run_cli(*words, "--other-pixel-size", "refuse")
+    assert refused.exit_code == 1
+    assert "(0.054) is not that of the training (0.108)" in refused.output
+    assert "--resample-to 0.108" in refused.output
+    warned = run_cli(*words)
+    assert warned.exit_code == 0, warned.output
+    assert "(0.054) is not that of the training (0.108)" in warned.output
+    words = ("predict", model, fields, next(output), *OPTIONS, "--pixel-size", 0.054)
+    done = run_cli(*words, "--resample-to", 0.108, "--border", "pad")
+    assert done.exit_code == 0, done.output
+    assert "is not that of the training" not in done.output
+    cells = pd.read_parquet(words[3] / "cells.parquet")
+    assert len(cells) == 12
+    assert cells["x"].max() > 40  # of the image as it is
+    values = json.loads((words[3] / "predict.json").read_text("utf-8"))
+    assert values["sources"][""]["resampled_from"] == 0.054
+
+
 def test_wells_and_proteins_are_counted(plain: OpenModel, tmp_path: Path) -> None:
     folder = write_fields(tmp_path / "fields")
     (tmp_path / "wells.csv").write_text("well,protein,plate\nA01,SEC61,7\nB01,SEC61,7\nZ9,ERG6,7\n")

@@ -57,6 +57,8 @@ class Schema:
         multi_label: a crop may have several labels.
         metadata: name and type of each metadata column, in their order.
         pixel_size: micrometres a pixel, or None where nobody said.
+        resampled_from: micrometres a pixel of the images that the crops were averaged from, or None
+            where they are as the camera took them.
     """
 
     image_shape: tuple[int, int, int]
@@ -67,6 +69,7 @@ class Schema:
     multi_label: bool = False
     metadata: Mapping[str, MetadataType] = dataclasses.field(default_factory=dict)
     pixel_size: float | None = None
+    resampled_from: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse a schema that no crop could follow."""
@@ -110,12 +113,11 @@ class Schema:
         if self.multi_label and not names:
             msg = "`multi_label` needs `label_names`. Received: multi_label=True, label_names=()."
             raise SchemaError(msg)
-        if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
-            msg = (
-                "`pixel_size` must be positive micrometres. "
-                f"Received: pixel_size={self.pixel_size}."
-            )
-            raise SchemaError(msg)
+        for name in ("pixel_size", "resampled_from"):
+            size = getattr(self, name)
+            if size is not None and not 0 < size < math.inf:
+                msg = f"`{name}` must be positive micrometres. Received: {name}={size}."
+                raise SchemaError(msg)
         for name, kind in self.metadata.items():
             if not is_column_name(name) or kind not in METADATA_TYPES:
                 msg = (
@@ -139,6 +141,8 @@ class Schema:
         """The schema as plain JSON values; `from_json` reads it back."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["metadata"] = [{"name": n, "type": t} for n, t in self.metadata.items()]
+        if self.resampled_from is None:  # as in all records that were made before it was known
+            del values["resampled_from"]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod
@@ -154,6 +158,7 @@ class Schema:
                 multi_label=values["multi_label"],
                 metadata={column["name"]: column["type"] for column in values["metadata"]},
                 pixel_size=values["pixel_size"],
+                resampled_from=values.get("resampled_from"),
             )
         except (KeyError, TypeError, AttributeError) as error:
             msg = f"A schema must have all its fields, each of its type. Received: {values!r}."

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import device_option, test_time_option
+from deeploc_tf.cli.parameters import device_option, other_pixel_size_option, test_time_option
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -48,6 +49,7 @@ Examples:
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
 @device_option
+@other_pixel_size_option
 @click.option("--quiet", is_flag=True, help="Hide progress.")
 def embed(
     run: Path,
@@ -59,6 +61,7 @@ def embed(
     fast: bool,
     batch_size: int,
     device: str,
+    other_pixel_size: Any,
     quiet: bool,
 ) -> None:
     """Write a vector for each cell in RECORDS, computed by the model in RUN, to the table OUTPUT.
@@ -86,6 +89,7 @@ def embed(
         fast=fast,
         batch_size=batch_size,
         device=device,
+        other_pixel_size=other_pixel_size,
         progress=not quiet,
     )
     click.echo(

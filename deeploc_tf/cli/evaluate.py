@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import LazyChoice, device_option, test_time_option
+from deeploc_tf.cli.parameters import (
+    LazyChoice,
+    device_option,
+    other_pixel_size_option,
+    test_time_option,
+)
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
@@ -46,6 +51,7 @@ _CHANCE = "chance"
 @test_time_option
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
 @device_option
+@other_pixel_size_option
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.option("--quiet", is_flag=True, help="Hide progress.")
 def evaluate(
@@ -57,6 +63,7 @@ def evaluate(
     test_time: str | None,
     batch_size: int,
     device: str,
+    other_pixel_size: Any,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -87,6 +94,7 @@ def evaluate(
         test_time=test_time,
         batch_size=batch_size,
         device=device,
+        other_pixel_size=other_pixel_size,
         draw=_draw,
         progress=not quiet,
     )

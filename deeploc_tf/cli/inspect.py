@@ -50,7 +50,8 @@ def _lines(records: Path, summary: Summary, shown: int | None) -> Iterator[str]:
     yield f"channels  {', '.join(schema.channels)}"
     yield f"mask      {'yes' if schema.has_mask else 'no'}"
     unknown = "unknown" if schema.pixel_size is None else f"{schema.pixel_size} micrometers"
-    yield f"pixel     {unknown}"
+    resampled = f" (resampled from {schema.resampled_from})" if schema.resampled_from else ""
+    yield f"pixel     {unknown}{resampled}"
     columns = ", ".join(f"{name} ({kind})" for name, kind in schema.metadata.items())
     yield f"metadata  {columns or 'none'}"
     yield f"groups    {', '.join(summary.group_by) or 'none'}"

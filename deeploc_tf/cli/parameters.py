@@ -73,6 +73,15 @@ def allow_unmatched_option(what: str, default: int | None = 0) -> _Decorator:
     )
 
 
+other_pixel_size_option = click.option(
+    "--other-pixel-size",
+    type=click.Choice(["warn", "refuse"]),
+    default="warn",
+    show_default=True,
+    help="What to do if pixels are more than 10 % larger or smaller than in training.",
+)
+
+
 def together(*options: _Decorator) -> _Decorator:
     """Several options as one decorator, in this order in the help."""
 

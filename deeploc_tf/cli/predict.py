@@ -12,6 +12,7 @@ from deeploc_tf.cli.parameters import (
     allow_unmatched_option,
     device_option,
     distinct_case_option,
+    other_pixel_size_option,
     test_time_option,
 )
 from deeploc_tf.cli.sources import field_options, source_of
@@ -78,6 +79,12 @@ Examples:
     show_default=True,
     help="How many cells or fields may be unusable; they are listed in rejects.jsonl.",
 )
+@click.option(
+    "--pixel-size",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Pixel size of the fields in micrometers.  [default: what the files say]",
+)
+@other_pixel_size_option
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
 @device_option
 @click.option("--quiet", is_flag=True, help="Hide progress.")
@@ -99,6 +106,7 @@ def predict(
     trust: bool,
     max_rejects: int,
     batch_size: int,
+    other_pixel_size: Any,
     device: str,
     quiet: bool,
     **options: Any,
@@ -134,6 +142,7 @@ def predict(
         min_fraction=min_fraction,
         max_rejects=max_rejects,
         batch_size=batch_size,
+        other_pixel_size=other_pixel_size,
         progress=not quiet,
     )
     click.echo(f"{output}: {done.num_cells} cells")

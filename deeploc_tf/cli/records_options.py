@@ -131,7 +131,7 @@ records_options = together(
     click.option(
         "--pixel-size",
         type=click.FloatRange(min=0, min_open=True),
-        help="Pixel size in micrometers, stored with the records.",
+        help="Pixel size of the images in micrometers.  [default: what the files say]",
     ),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
     click.option(

@@ -71,6 +71,12 @@ field_options = together(
         help="Follow links that lead out of the folder; they are refused otherwise.",
     ),
     click.option(
+        "--resample-to",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="MICROMETERS",
+        help="Resample images to this pixel size by area averaging; --crop-size counts new pixels.",
+    ),
+    click.option(
         "--border",
         type=click.Choice(["drop", "pad"]),
         help="Drop cells at the edge of a field, or pad them with zeros.  [default: drop]",
@@ -212,11 +218,12 @@ def _table(crops: Path, own: dict[str, Any]) -> Source:
     return TableSource(crops, dict(pairs), **own)
 
 
+_OF_IMAGES = ("follow_links", "resample_to", "pixel_size")
 _KINDS = {
     "folder": Kind(
         "folder of crops",
         ("pattern",),
-        ("channels", "mask_channel", "axes", "dtype", "follow_links"),
+        ("channels", "mask_channel", "axes", "dtype", *_OF_IMAGES),
         _folder,
     ),
     "fields": Kind(
@@ -224,7 +231,7 @@ _KINDS = {
         ("pattern",),
         (
             *("channels", "axes", "dtype", "cells", "cell_field", "center", "box", "number"),
-            *("key_column", "label_image", "crop_size", "border", "follow_links"),
+            *("key_column", "label_image", "crop_size", "border", *_OF_IMAGES),
             "allow_unmatched",
         ),
         _fields,
@@ -232,7 +239,7 @@ _KINDS = {
     "table": Kind(
         "table of crops",
         ("image_columns",),
-        ("channels", "axes", "dtype", "mask_column", "key_column", "root", "follow_links"),
+        ("channels", "axes", "dtype", "mask_column", "key_column", "root", *_OF_IMAGES),
         _table,
     ),
 }

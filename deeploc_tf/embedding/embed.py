@@ -26,7 +26,7 @@ from deeploc_tf.models.extractors import (
 from deeploc_tf.models.folding import fast_model, fast_precision
 from deeploc_tf.models.hardware import computing_on
 from deeploc_tf.models.keras_settings import our_settings
-from deeploc_tf.models.trained import TrainedModel, load_trained
+from deeploc_tf.models.trained import OtherPixelSize, TrainedModel, load_trained
 from deeploc_tf.models.views import mean_of_vectors, outputs_of_views, views
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.shards import shard_batches
@@ -79,6 +79,7 @@ def embed(
     fast: bool = False,
     batch_size: int = 256,
     device: str = "auto",
+    other_pixel_size: OtherPixelSize = "warn",
     progress: ShowProgress = False,
 ) -> Embedded:
     """Write the vectors of all crops of some splits, in manifest order, and profiles by protein.
@@ -104,6 +105,8 @@ def embed(
             hardware; see `fast_model`.
         batch_size: crops a step; it changes no value beyond float32 rounding.
         device: "auto", "cpu", "gpu" or one such as "gpu:1".
+        other_pixel_size: "warn" of pixels of another size than in training, or "refuse" them; see
+            `check_pixel_size`.
         progress: True to show the number of crops embedded; or a callable that gets
             `(done, total)`.
 
@@ -127,7 +130,7 @@ def embed(
     total = sum(shard.num_crops for _, shard in shards)
     with computing_on(device):
         trained = load_trained(run)
-        for sentence in trained.check_schema(manifest.schema):
+        for sentence in trained.check_schema(manifest.schema, other_pixel_size):
             _log.info("%s", sentence)
         network = _Network(trained, layer, trained.views_to_average(test_time), fast)
     if test_time is None and trained.test_time != "none":

@@ -107,7 +107,8 @@ def plan_records(
         well: likewise of the well.
         field: likewise of the field.
         metadata: columns to keep with each crop; by default all that are left.
-        pixel_size: micrometres a pixel; by default what the files say, if they do.
+        pixel_size: micrometres a pixel; by default what the files say, if they do. Of a source that
+            resamples, its own.
         seed: of the order of the crops, and of the choice of groups.
         minimum_cells: set the cells of proteins aside that have fewer than this in the source.
         distinct_case: let proteins be two whose names differ in case alone, such as alleles.
@@ -210,7 +211,12 @@ def plan_records(
         label_names=labels.names,
         multi_label=labels.multi_label,
         metadata=types,
-        pixel_size=pixel_size or getattr(source, "pixel_size", None),
+        pixel_size=(
+            getattr(source, "resample_to", None)
+            or pixel_size
+            or getattr(source, "pixel_size", None)
+        ),
+        resampled_from=getattr(source, "resampled_from", None),
     )
     rows = zip(keys, split[kept], chosen, _proteins(table, protein), strict=True)
     entries = [Entry(key, str(name), indices, text) for key, name, indices, text in rows]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -22,6 +23,10 @@ from tfrecords.schema import Schema
 CONFIG_NAME = "config.json"
 RECIPE_VERSION = 2  # of what a training computes; 1: runs in which presets were networks alone
 MODEL_NAME = "model.keras"
+OtherPixelSize = Literal["warn", "refuse"]
+_NEAR = 0.1  # of the pixel size, within which crops are comparable
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +74,15 @@ class TrainedModel:
             )
             raise SchemaError(msg)
 
-    def check_schema(self, schema: Schema) -> list[str]:
+    def check_schema(self, schema: Schema, other_pixel_size: OtherPixelSize = "warn") -> list[str]:
         """Refuse crops that the model was not made for; return sentences about lesser differences.
 
+        Args:
+            schema: of the crops.
+            other_pixel_size: see `check_pixel_size`.
+
         Raises:
-            SchemaError: shape, dtype, channels or masks differ.
+            SchemaError: shape, dtype, channels or masks differ; or the pixel size, which must not.
         """
         for name in ("image_shape", "dtype", "channels"):
             ours, theirs = getattr(self.schema, name), getattr(schema, name)
@@ -89,12 +98,40 @@ class TrainedModel:
         sentences = []
         if schema.channels != self.schema.channels:
             sentences.append(respelled_channels(schema.channels, self.schema.channels))
-        if self.schema.pixel_size != schema.pixel_size:
-            sentences.append(
-                f"The pixel size of the records ({schema.pixel_size}) is not that of the training "
-                f"({self.schema.pixel_size}); features may not be comparable."
-            )
+        check_pixel_size(self.schema.pixel_size, schema.pixel_size, "records", other_pixel_size)
         return sentences
+
+
+def check_pixel_size(
+    ours: float | None, theirs: float | None, what: str, other: OtherPixelSize
+) -> None:
+    """Warn of images whose pixels are more than a tenth larger or smaller than in training.
+
+    Args:
+        ours: micrometres a pixel in training, or None, with which anything agrees.
+        theirs: of the images, or None where nobody knows.
+        what: they are: "records".
+        other: "refuse" to raise instead.
+
+    Raises:
+        SchemaError: sizes differ, or that of the images is not known, and that is refused.
+    """
+    if ours is None or (theirs is not None and abs(theirs - ours) <= _NEAR * ours):
+        return
+    found = "is not known" if theirs is None else f"({theirs:g}) is not that of the training"
+    sentence = f"The pixel size of the {what} {found}"
+    sentence += f", where the training had {ours:g}" if theirs is None else f" ({ours:g})"
+    if other == "refuse":
+        msg = (
+            f"{sentence}, and other_pixel_size is 'refuse' (--other-pixel-size). Resample to it "
+            f"(--resample-to {ours:g}), and say the size if the files do not (--pixel-size)."
+        )
+        raise SchemaError(msg)
+    _log.warning(
+        "%s; features may not be comparable. --resample-to %g would resample the images.",
+        sentence,
+        ours,
+    )
 
 
 def load_trained(run: str | Path) -> TrainedModel:

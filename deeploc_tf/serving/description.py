@@ -18,6 +18,7 @@ from deeploc_tf.models.views import window_size
 from deeploc_tf.names import EVALUATED_SPLITS
 from deeploc_tf.version import __version__
 from tfrecords.errors import SchemaError
+from tfrecords.schema import Schema
 
 # SavedModels keep what their owner adds in this folder; nothing in the graph reads it.
 DESCRIPTION_NAME = "assets.extra/description.json"
@@ -44,7 +45,8 @@ class Description:
         model_sha256: digest of the Keras file that was exported.
         records_digest: identity of the records it was trained on.
         deeploc_tf: version that exported.
-        training: settings, versions of packages, number of epochs and scores, as JSON values.
+        training: settings, versions of packages, number of epochs and scores, as JSON values; and
+            `resampled_from`, where crops were averaged from pixels of another size.
     """
 
     class_names: tuple[str, ...]
@@ -136,8 +138,13 @@ def describe(
         model_sha256=trained.model_sha256,
         records_digest=trained.records_digest,
         deeploc_tf=__version__,
-        training=_training(Path(run)),
+        training=_training(Path(run)) | _resampling(schema),
     )
+
+
+def _resampling(schema: Schema) -> dict[str, Any]:
+    """From which pixel size the crops were averaged, if they were; crops to serve must be, too."""
+    return {} if schema.resampled_from is None else {"resampled_from": schema.resampled_from}
 
 
 def _training(run: Path) -> dict[str, Any]:

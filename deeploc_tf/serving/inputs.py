@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deeploc_tf.models.trained import OtherPixelSize, check_pixel_size
 from deeploc_tf.names import matched, respelled_channels, same_channels
 from deeploc_tf.serving.description import Description
 from deeploc_tf.serving.plate_map import PlateMap, as_texts, with_wells
@@ -183,11 +184,18 @@ def _one_spelling(values: pd.Series[Any], column: str, *, distinct_case: bool = 
     return [spelling[text] for text in texts]
 
 
-def check_source(source: Source, description: Description) -> list[str]:
+def check_source(
+    source: Source, description: Description, other_pixel_size: OtherPixelSize = "warn"
+) -> list[str]:
     """Refuse channels that the model was not made for; return sentences about lesser differences.
 
+    Args:
+        source: of the crops.
+        description: of the model.
+        other_pixel_size: see `check_pixel_size`.
+
     Raises:
-        SchemaError: channels differ, or their order.
+        SchemaError: channels differ, or their order; or the pixel size where it must not.
     """
     if not same_channels(source.channels, description.channels):
         msg = (
@@ -199,12 +207,8 @@ def check_source(source: Source, description: Description) -> list[str]:
     sentences = []
     if tuple(source.channels) != description.channels:
         sentences.append(respelled_channels(source.channels, description.channels))
-    ours, theirs = description.pixel_size, getattr(source, "pixel_size", None)
-    if ours is not None and theirs is not None and not np.isclose(ours, theirs):
-        sentences.append(
-            f"The pixel size of the fields ({theirs:g}) is not that of the training ({ours:g}); "
-            "calls may not be comparable."
-        )
+    theirs = getattr(source, "pixel_size", None)
+    check_pixel_size(description.pixel_size, theirs, "fields", other_pixel_size)
     return sentences
 
 

@@ -95,13 +95,17 @@ def model_card(name: str, description: Description, digest: str) -> str:
     if masked:
         mask_shape = ", ".join(map(str, d.image_shape[:2]))
         inputs.append(f"- `mask`: uint8 `(batch_size, {mask_shape})`, not 0 inside the cell")
+    own_size = d.training.get("resampled_from")
+    resampled = f" (averaged over areas, from {own_size:g})" if own_size else ""
     several = d.activation == "sigmoid"
     return _PAGE.format(
         front_matter=yaml.safe_dump(_front_matter(name, d), allow_unicode=True, sort_keys=False),
         name=name,
         inputs="\n".join(inputs),
         channels=", ".join(f"`{channel}`" for channel in d.channels),
-        pixel_size="not known" if d.pixel_size is None else f"{d.pixel_size:g} micrometres",
+        pixel_size="not known"
+        if d.pixel_size is None
+        else f"{d.pixel_size:g} micrometres{resampled}",
         normalization=d.normalization,
         crop_size=" x ".join(map(str, d.crop_size)),
         layer=d.layer,

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.models.extractors import feature_names
+from deeploc_tf.models.trained import OtherPixelSize
 from deeploc_tf.profiles.tables import TableWriter, writing_table
 from deeploc_tf.profiles.tables.table_format import kind_of
 from deeploc_tf.profiles.tables.writing import values_of
@@ -71,6 +72,7 @@ def predict(
     min_fraction: float = MIN_FRACTION,
     max_rejects: int = 0,
     batch_size: int = 256,
+    other_pixel_size: OtherPixelSize = "warn",
     progress: ShowProgress = False,
 ) -> Predicted:
     """Write what a model says of the cells of whole fields, and how wells and proteins spread.
@@ -97,6 +99,8 @@ def predict(
             `localizations`.
         max_rejects: how many cells or fields may be unusable.
         batch_size: crops at a time; results do not depend on it beyond rounding.
+        other_pixel_size: "warn" of pixels of another size than in training, or "refuse" them; see
+            `check_pixel_size`.
         progress: True to show the number of cells classified; or a callable that gets
             `(done, total)`.
 
@@ -112,6 +116,7 @@ def predict(
         counting(progress, "Classifying cells", total) as count,
     ):
         screen = _Screen(model, folder, columns or Columns(), max_rejects, embedding, stack)
+        screen.other_pixel_size = other_pixel_size
         for name, source in _named(fields):
             for sentence in screen.begin(name, source):
                 _log.info("%s", sentence)
@@ -158,6 +163,7 @@ class _Screen:
         self._vectors: TableWriter | None = None
         self.cells = pd.DataFrame()
         self.num_cells = 0
+        self.other_pixel_size: OtherPixelSize = "warn"
 
     def begin(self, name: str, source: Source) -> list[str]:
         """List the cells of a source; return sentences worth telling."""
@@ -178,7 +184,7 @@ class _Screen:
             raise SourceError(msg)
         if self._wells is None:
             self._wells = Tally(path, self._names)
-        return check_source(source, self._model.description)
+        return check_source(source, self._model.description, self.other_pixel_size)
 
     def take(self, source: Source, positions: range) -> None:
         """Predict some cells of the source that has begun."""

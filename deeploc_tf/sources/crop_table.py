@@ -37,6 +37,9 @@ class TableSource(ListedSource):
             of the first channel.
         dtype: type to convert pixels to, if every number fits; see `as_dtype`.
         follow_links: take what links lead to, wherever it lies.
+        resample_to: micrometres a pixel to resample images to, by averages over areas; see
+            `Resampling`.
+        pixel_size: micrometres a pixel of the images; by default what the files say.
     """
 
     def __init__(
@@ -51,9 +54,12 @@ class TableSource(ListedSource):
         key_column: str | None = None,
         dtype: str | None = None,
         follow_links: bool = False,
+        resample_to: float | None = None,
+        pixel_size: float | None = None,
     ) -> None:
         in_one_file = isinstance(image_columns, str)
-        super().__init__(channels if in_one_file else tuple(image_columns), dtype)
+        names = channels if in_one_file else tuple(image_columns)
+        super().__init__(names, dtype, resample_to, pixel_size)
         columns = [image_columns] if isinstance(image_columns, str) else [*image_columns.values()]
         self._columns = [*columns, *([mask_column] if mask_column is not None else [])]
         _check_columns(columns, self._columns, None if in_one_file else (*channels, *(axes or ())))
@@ -78,6 +84,7 @@ class TableSource(ListedSource):
             "key_column": self.key_column,
             "axes": self.axes,
             "dtype": self.dtype,
+            **self._described_pixel_size(),
         }
 
     def files(self, position: int) -> tuple[str, ...]:
@@ -96,7 +103,7 @@ class TableSource(ListedSource):
     def read(self, position: int) -> Pixels:
         """Image `(height, width, channels)` and mask of one row."""
         row, names = self._rows[position], self._names(position)
-        return self._files.read([self._inside(name, row) for name in names], names)
+        return self._resampled(self._files.read([self._inside(n, row) for n in names], names))
 
     def _names(self, position: int) -> tuple[str, ...]:
         return tuple([paths[position] for paths in self._paths])
@@ -124,7 +131,8 @@ class TableSource(ListedSource):
             names, frame = [names[row] for row in self._rows], frame.iloc[self._rows]
         self._files.settle(map(self._names, range(len(self._rows))), self._root.real)
         self._root.forget()
-        self.channels, self.pixel_size = self._files.channels, self._files.pixel_size
+        self.channels = self._files.channels
+        self._settle_pixel_size(self._files.pixel_size)
         frame.insert(0, "key", names)
         return frame.reset_index(drop=True)
 

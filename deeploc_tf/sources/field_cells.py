@@ -42,7 +42,7 @@ class FieldCells:
         objects: int64 `(cells,)`, its number in the label image; 0 without one.
         rows: int64 `(cells,)`, its row in the table.
         table: that table, or None.
-        sizes: field -> its height and width.
+        sizes: field -> its height and width, after resampling.
         rejects: cells and fields that cannot be used.
         passed_over: reason -> fields without cells, and cells at the border.
         join: names of the fields in the table and of the images; None without a table.
@@ -79,6 +79,7 @@ class _Field:
     number: int
     key: str
     files: tuple[str, ...]
+    stored: tuple[int, int]  # height and width before resampling
     size: tuple[int, int]
     labels: NDArray[Any] | None
     objects: dict[int, Spot]
@@ -135,6 +136,7 @@ class _Search:
         self._allow_unmatched = allow_unmatched
         self._join: Joined[Names] | None = None
         self._sizes: dict[int, tuple[int, int]] = {}
+        self._stored: dict[int, tuple[int, int]] = {}
         self._cells: list[_Cell] = []
         self._rejects: list[Reject] = []
         self._passed_over: Counter[str] = Counter()
@@ -195,7 +197,7 @@ class _Search:
             for cell, row in names:
                 self._rejects.append(Reject(reason, cell, (*files, *row), detail))
             return
-        self._sizes[number] = field.size
+        self._sizes[number], self._stored[number] = field.size, field.stored
         for item in field.objects if rows is None else rows:
             self._take(field, item)
 
@@ -223,7 +225,7 @@ class _Search:
         for name, texts in self._images.columns.items():
             columns[name] = [texts[cell.field] for cell in cells]
         columns["x"], columns["y"] = (
-            np.array([cell.window.center[axis] for cell in cells], np.int64) for axis in (0, 1)
+            np.array([self._center(cell)[axis] for cell in cells], np.int64) for axis in (0, 1)
         )
         if self._images.label_image is not None:
             columns["object"] = np.array([cell.object for cell in cells], np.int64)
@@ -240,16 +242,29 @@ class _Search:
         chosen = free.iloc[[cell.row for cell in cells]].reset_index(drop=True)
         return pd.concat([frame, chosen], axis=1)
 
+    def _center(self, cell: _Cell) -> tuple[int, int]:
+        """Column and row of the pixel in the middle of a cell's window, in the image as it is."""
+        resampling = self._images.resampling
+        x, y = cell.window.center
+        if resampling is None:
+            return x, y
+        height, width = self._stored[cell.field]
+        return round(resampling.to_old(x, width)), round(resampling.to_old(y, height))
+
     def _open(self, number: int, key: str, files: tuple[str, ...]) -> _Field:
-        size = self._images.size(number)
-        if self._images.label_image is None:
-            return _Field(number, key, files, size, None, {})
-        labels = self._images.read_labels(number, size)
+        stored = self._images.size(number)
+        resampling = self._images.resampling
+        size = stored
+        if resampling is not None:
+            size = (resampling.length(stored[0]), resampling.length(stored[1]))
+        labels = self._images.read_labels(number)
+        if labels is None:
+            return _Field(number, key, files, stored, size, None, {})
         objects = {spot.number: spot for spot in labeled_objects(labels)}
         if not objects:
             msg = f"A label image must have objects. Received: none in {files[-1]}."
             raise RejectedCrop(msg, reason="label image is empty")
-        return _Field(number, key, files, size, labels, objects)
+        return _Field(number, key, files, stored, size, labels, objects)
 
     def _name(self, field: str, item: int) -> tuple[str, tuple[str, ...]]:
         """Key and place of a row of the table, or of an object where there is none."""
@@ -264,7 +279,7 @@ class _Search:
             if self._table is None:
                 spot = field.objects[item]
             else:
-                spot = _in_labels(self._table.spot(item), field)
+                spot = _in_labels(self._placed(self._table.spot(item), field), field)
             window = self._window(spot, field)
         except RejectedCrop as error:
             self._rejects.append(Reject(error.reason, key, (*field.files, *row), str(error)))
@@ -274,8 +289,15 @@ class _Search:
         else:
             self._cells.append(_Cell(key, field.number, window, spot.number, item))
 
+    def _placed(self, spot: Spot, field: _Field) -> Spot:
+        """The place of a row, which is in pixels of the image as it is, in those that are cut."""
+        if not math.isnan(spot.x):
+            _check_inside(spot, field)
+        if self._images.resampling is None:
+            return spot
+        return spot.resampled(self._images.resampling, field.stored)
+
     def _window(self, spot: Spot, field: _Field) -> Window:
-        _check_inside(spot, field)
         window = Window.around(spot.x, spot.y, self._crop_size)
         if spot.box is not None and not window.holds(spot.box):
             left, top, right, bottom = spot.box
@@ -325,7 +347,6 @@ def _in_labels(spot: Spot, field: _Field) -> Spot:
             )
             raise RejectedCrop(msg, reason="object is not in the label image")
         return found
-    _check_inside(spot, field)
     number = int(field.labels[math.floor(spot.y + 0.5), math.floor(spot.x + 0.5)])
     if number == 0:
         msg = (
@@ -337,7 +358,7 @@ def _in_labels(spot: Spot, field: _Field) -> Spot:
 
 
 def _check_inside(spot: Spot, field: _Field) -> None:
-    height, width = field.size
+    height, width = field.stored
     if not (-0.5 <= spot.x < width - 0.5 and -0.5 <= spot.y < height - 0.5):
         msg = (
             f"A cell must lie in its field. Received: x={spot.x:g}, y={spot.y:g}, for "

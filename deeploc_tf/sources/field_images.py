@@ -19,6 +19,7 @@ from deeploc_tf.sources.images import image_files, read_stack
 from deeploc_tf.sources.masks import as_labels
 from deeploc_tf.sources.pattern_folder import PatternFolder, is_of_macos
 from deeploc_tf.sources.patterns import ANYTHING, FolderPattern, described
+from deeploc_tf.sources.resampling import Resampling
 from deeploc_tf.sources.root import Root
 from deeploc_tf.sources.source import Reject, RejectedCrop, SourceError
 from tfrecords.errors import did_you_mean
@@ -44,6 +45,7 @@ class FieldImages:
         columns: name -> text of each field of the pattern.
         channels: known once `list` has been called.
         pixel_size: micrometres a pixel, or None; known once `list` has been called.
+        resampling: of the fields and their label images, or None; set it before they are read.
         rejects: fields that lack a channel.
         passed_over: reason -> how many files are no fields.
     """
@@ -81,6 +83,7 @@ class FieldImages:
         self.columns: Mapping[str, list[str]] = {}
         self.channels = tuple(channels)
         self.pixel_size: float | None = None
+        self.resampling: Resampling | None = None
         self.rejects: tuple[Reject, ...] = ()
         self.passed_over: Mapping[str, int] = {}
 
@@ -162,7 +165,7 @@ class FieldImages:
         return copies | {number: copies.get(first, first) for number, first in links.items()}
 
     def size(self, number: int) -> tuple[int, int]:
-        """Height and width; only the head of a file is read."""
+        """Height and width as they are stored; only the head of a file is read."""
         name = self._folder.files(self._stems[number])[0]
         return self._reader.size_of(self._folder.root.inside(name), name)
 
@@ -170,18 +173,18 @@ class FieldImages:
         """The pixels of a field, `(height, width, channels)`."""
         self._folder.root.forget()
         names = self._folder.files(self._stems[number])
-        return self._reader.read([*map(self._folder.root.inside, names)], names)[0]
+        image = self._reader.read([*map(self._folder.root.inside, names)], names)[0]
+        return image if self.resampling is None else self.resampling.image(image)
 
-    def read_labels(self, number: int, size: tuple[int, int]) -> NDArray[Any]:
-        """The label image of a field of that size: `(height, width)` of whole numbers.
+    def read_labels(self, number: int) -> NDArray[Any] | None:
+        """The label image of a field, `(height, width)` of whole numbers; None without any.
 
         Raises:
             RejectedCrop: it is missing, is of another size, or cannot be used.
         """
         name = self._label_name(number)
         if name is None:
-            msg = "Label images must be named. Received: label_image=None."
-            raise SourceError(msg)
+            return None
         path = self._folder.root.inside(name)
         if not Path(path).exists():
             msg = f"Every field must have a label image. Received: {name}, which does not exist."
@@ -189,13 +192,14 @@ class FieldImages:
         pixels, description = read_stack(path)
         self._reader.check_labels(description, name)
         labels = as_labels(pixels, name)
+        size = self.size(number)
         if labels.shape != size:
             msg = (
                 "A label image must have the size of its field. Received: "
                 f"{labels.shape} in {name}, for a field of {size}."
             )
             raise RejectedCrop(msg, reason="label image has another size")
-        return labels
+        return labels if self.resampling is None else self.resampling.labels(labels)
 
     def _is_image(self, folder: str, files: Sequence[str]) -> bool:
         """Whether a folder is an OME-Zarr image, or was one before its metadata were damaged."""

@@ -24,7 +24,7 @@ Border = Literal["drop", "pad"]
 
 
 class FieldSource(ListedSource):
-    """The cells of full fields, cut out in windows of one size; pixels are never scaled.
+    """The cells of full fields, cut out in windows of one size.
 
     A field is a file a channel, one stack or an OME-Zarr image. Its cells come from a table, from
     an instance label image, or from both; with label images each crop has a mask, which is 1 on
@@ -32,8 +32,9 @@ class FieldSource(ListedSource):
 
     The index has one row per cell, field after field: `key`, the fields of the pattern, `x` and
     `y` of the pixel in the middle, `object` (the number in the label image, where there is one),
-    then the columns of the table. Cells and fields that cannot be used are rejects; files that
-    are no fields, fields without cells, and cells that `border` drops are passed over.
+    then the columns of the table. `x` and `y` are pixels of the image as it is stored, though it be
+    resampled. Cells and fields that cannot be used are rejects; files that are no fields, fields
+    without cells, and cells that `border` drops are passed over.
 
     Args:
         root: the folder of the fields. Links that lead out of it are refused, but with
@@ -51,6 +52,9 @@ class FieldSource(ListedSource):
         follow_links: take what links lead to, wherever it lies.
         allow_unmatched: how many fields of the table may have no image; their cells are passed
             over, and else rejects.
+        resample_to: micrometres a pixel to resample images to, by averages over areas; see
+            `Resampling`.
+        pixel_size: micrometres a pixel of the images; by default what the files say.
     """
 
     _left_behind = ("_open", "_failed")  # no pixels
@@ -69,8 +73,10 @@ class FieldSource(ListedSource):
         dtype: str | None = None,
         follow_links: bool = False,
         allow_unmatched: int = 0,
+        resample_to: float | None = None,
+        pixel_size: float | None = None,
     ) -> None:
-        super().__init__(channels, dtype)
+        super().__init__(channels, dtype, resample_to, pixel_size)
         if crop_size < 1 or border not in ("drop", "pad"):
             msg = (
                 "`crop_size` must be at least 1 and `border` drop or pad. Received: "
@@ -120,6 +126,7 @@ class FieldSource(ListedSource):
             "axes": self.axes,
             "dtype": self.dtype,
             **({"joins": [join.counts()]} if join is not None else {}),
+            **self._described_pixel_size(),
         }
 
     def files(self, position: int) -> tuple[str, ...]:
@@ -162,7 +169,9 @@ class FieldSource(ListedSource):
     def _list(self) -> pd.DataFrame:
         images = self._images
         images.list()
-        self.channels, self.pixel_size = images.channels, images.pixel_size
+        self.channels = images.channels
+        self._settle_pixel_size(images.pixel_size)
+        images.resampling = self._resampling
         self._found, index = find_cells(
             images,
             self.cells,
@@ -203,6 +212,4 @@ class FieldSource(ListedSource):
                 f"{self._cells.sizes[number]}."
             )
             raise SourceError(msg)
-        if self._images.label_image is None:
-            return image, None
-        return image, self._images.read_labels(number, (height, width))
+        return image, self._images.read_labels(number)

@@ -36,6 +36,9 @@ class FolderSource(ListedSource):
             files do not say.
         dtype: type to convert pixels to, if every number fits; see `as_dtype`.
         follow_links: take what links lead to, wherever it lies.
+        resample_to: micrometres a pixel to resample images to, by averages over areas; see
+            `Resampling`.
+        pixel_size: micrometres a pixel of the images; by default what the files say.
 
     Example:
         >>> source = FolderSource(".", "{protein}/{protein}_{cell}_{channel}.tif", ["gfp"])
@@ -53,8 +56,10 @@ class FolderSource(ListedSource):
         axes: Axes | None = None,
         dtype: str | None = None,
         follow_links: bool = False,
+        resample_to: float | None = None,
+        pixel_size: float | None = None,
     ) -> None:
-        super().__init__(channels, dtype)
+        super().__init__(channels, dtype, resample_to, pixel_size)
         names = self.channels + ((mask_channel,) if mask_channel is not None else ())
         self._folder = PatternFolder(Root(root, follow_links=follow_links), pattern, names)
         self.pattern = self._folder.pattern
@@ -77,6 +82,7 @@ class FolderSource(ListedSource):
             "mask_channel": self.mask_channel,
             "axes": self.axes,
             "dtype": self.dtype,
+            **self._described_pixel_size(),
         }
 
     def files(self, position: int) -> tuple[str, ...]:
@@ -90,7 +96,7 @@ class FolderSource(ListedSource):
     def read(self, position: int) -> Pixels:
         """Image `(height, width, channels)` and mask of one cell."""
         names = self.files(position)
-        return self._files.read([*map(self._folder.root.inside, names)], names)
+        return self._resampled(self._files.read([*map(self._folder.root.inside, names)], names))
 
     def _list(self) -> pd.DataFrame:
         import pandas as pd
@@ -100,7 +106,8 @@ class FolderSource(ListedSource):
         self._rejects, self._passed_over = [*listing.rejects], listing.passed_over
         self._files.settle(map(self._folder.files, listing.stems), self._folder.root.real)
         self._folder.root.forget()
-        self.channels, self.pixel_size = self._files.channels, self._files.pixel_size
+        self.channels = self._files.channels
+        self._settle_pixel_size(self._files.pixel_size)
         frame = {"key": [self._folder.key(stem) for stem in listing.stems]}
         return pd.DataFrame(frame | listing.fields)
 

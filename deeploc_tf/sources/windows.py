@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.sources.resampling import Resampling
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Window:
@@ -95,6 +97,26 @@ class Spot:
     y: float
     box: tuple[float, float, float, float] | None = None
     number: int = 0
+
+    def resampled(self, resampling: Resampling, size: tuple[int, int]) -> Spot:
+        """The same place in a field of `size` (height, width) after it was resampled.
+
+        What lies in the rim that makes no whole pixel counts as in the pixel beside it.
+        """
+        height, width = size
+
+        def place(x: float, old: int) -> float:
+            new = resampling.to_new(x, old)
+            return x if math.isnan(x) else min(max(new, -0.5), resampling.length(old) - 0.51)
+
+        box = self.box
+        if box is not None:
+            edges = zip(box, (width, height, width, height), strict=True)
+            left, top, right, bottom = (
+                resampling.to_new(edge - 0.5, old) + 0.5 for edge, old in edges
+            )
+            box = (left, top, right, bottom)
+        return Spot(place(self.x, width), place(self.y, height), box, self.number)
 
 
 def labeled_objects(labels: NDArray[Any]) -> list[Spot]:

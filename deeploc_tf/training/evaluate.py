@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deeploc_tf.models.hardware import computing_on
 from deeploc_tf.models.keras_settings import our_settings
-from deeploc_tf.models.trained import TrainedModel, load_model, load_trained
+from deeploc_tf.models.trained import OtherPixelSize, TrainedModel, load_model, load_trained
 from deeploc_tf.models.views import views
 from deeploc_tf.pipeline.classes import class_index
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
@@ -47,6 +47,7 @@ def evaluate(
     test_time: str | None = None,
     batch_size: int = 256,
     device: str = "auto",
+    other_pixel_size: OtherPixelSize = "warn",
     draw: Callable[[Path], None] | None = None,
     progress: ShowProgress = False,
 ) -> dict[str, Any]:
@@ -67,6 +68,8 @@ def evaluate(
             of the training says, as `embed`, `export` and `predict` do.
         batch_size: crops at a time; every crop counts once, whatever it is.
         device: "auto", "cpu", "gpu" or one such as "gpu:1".
+        other_pixel_size: "warn" of pixels of another size than in training, or "refuse" them; see
+            `check_pixel_size`.
         draw: called with the folder of results before it gets its name, to add pictures.
         progress: True to show the number of crops predicted; or a callable that gets
             `(done, total)`.
@@ -86,7 +89,9 @@ def evaluate(
 
     def measure() -> Summary:
         with computing_on(device):
-            return _measure(run, records, splits, head, test_time, batch_size, progress)
+            return _measure(
+                run, records, splits, head, test_time, batch_size, other_pixel_size, progress
+            )
 
     if results is None:
         return measure().metrics
@@ -105,12 +110,13 @@ def _measure(
     head: Kind | None,
     test_time: str | None,
     batch_size: int,
+    other_pixel_size: OtherPixelSize,
     progress: ShowProgress,
 ) -> Summary:
     manifest = with_usual_splits(verify(records))
     splits = find_splits(manifest, splits)
     trained, kind = _load_head(run, head)
-    for sentence in trained.check_schema(manifest.schema):
+    for sentence in trained.check_schema(manifest.schema, other_pixel_size):
         _log.info("%s", sentence)
     question = _question(kind, trained, manifest, splits)
     averaged = trained.views_to_average(test_time)

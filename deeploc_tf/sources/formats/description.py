@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from deeploc_tf.sources.formats.length_units import micrometres_of
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PixelSize:
@@ -26,6 +28,17 @@ class PixelSize:
         if not all(0 <= size < float("inf") for size in sizes) or not any(sizes):
             return None
         return cls(*sizes, unit or "")
+
+    @classmethod
+    def in_units(
+        cls, width: float, height: float, across: str | None, down: str | None
+    ) -> PixelSize | None:
+        """The size in micrometres where both units are known, else in the units as written."""
+        factors = [micrometres_of(unit or "") for unit in (across, down)]
+        if factors[0] is None or factors[1] is None:
+            unit = "/".join(map(str, (across, down))) if across or down else None
+            return cls.of(width, height, unit)
+        return cls.of(width * factors[0], height * factors[1])
 
     @property
     def micrometres(self) -> float | None:

@@ -18,15 +18,6 @@ from deeploc_tf.sources.formats.zarr_array import ZarrArray, open_array, read_js
 
 _METADATA = {".zattrs": 2, "zarr.json": 3}  # file -> version of Zarr
 _VERSIONS = {2: "0.4", 3: "0.5"}  # version of Zarr -> of NGFF
-_MICROMETRES = {
-    "picometer": 1e-6,
-    "angstrom": 1e-4,
-    "nanometer": 1e-3,
-    "micrometer": 1.0,
-    "millimeter": 1e3,
-    "centimeter": 1e4,
-    "meter": 1e6,
-}
 
 
 def is_ngff(folder: str, files: Sequence[str]) -> bool:
@@ -204,6 +195,4 @@ def _pixel_size(image: dict[str, Any], finest: dict[str, Any]) -> PixelSize | No
         scale = scale * np.asarray(factors, float)
     units = [axis.get("unit") for axis in image["axes"]][-2:]
     height, width = scale[-2:].tolist()
-    if not all(unit in _MICROMETRES for unit in units):
-        return PixelSize.of(width, height, "/".join(map(str, units)) if any(units) else None)
-    return PixelSize.of(width * _MICROMETRES[units[1]], height * _MICROMETRES[units[0]])
+    return PixelSize.in_units(width, height, units[1], units[0])

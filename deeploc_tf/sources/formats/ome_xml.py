@@ -10,16 +10,6 @@ from xml.etree import ElementTree
 from deeploc_tf.sources.formats.description import PixelSize
 from deeploc_tf.sources.formats.limits import MAX_PLANES, BadImage
 
-_MICROMETRES = {
-    "nm": 1e-3,
-    "µm": 1.0,
-    "um": 1.0,
-    "mm": 1e3,
-    "cm": 1e4,
-    "m": 1e6,
-    "pm": 1e-6,
-    "Å": 1e-4,
-}
 _TYPES = {  # what OME-XML calls a type other than NumPy does
     "bit": "bool",
     "float": "float32",
@@ -149,9 +139,7 @@ def _pages(
 def _pixel_size(attributes: dict[str, str]) -> PixelSize | None:
     width, height = (float(attributes.get("PhysicalSize" + axis, 0)) for axis in "XY")
     units = [attributes.get(f"PhysicalSize{axis}Unit", "µm") for axis in "XY"]
-    if not all(unit in _MICROMETRES for unit in units):
-        return PixelSize.of(width, height, "/".join(units))
-    return PixelSize.of(width * _MICROMETRES[units[0]], height * _MICROMETRES[units[1]])
+    return PixelSize.in_units(width, height, units[0], units[1])
 
 
 def _children(element: ElementTree.Element, name: str) -> Iterator[Any]:

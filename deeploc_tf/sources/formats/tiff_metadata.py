@@ -7,17 +7,10 @@ import re
 from collections.abc import Sequence
 
 from deeploc_tf.sources.formats.description import PixelSize
+from deeploc_tf.sources.formats.length_units import micrometres_of
 from deeploc_tf.sources.formats.ome_xml import OmeImage, parse_ome
 
 _IMAGEJ_UNIT = re.compile(r"^unit=(.*)$", re.MULTILINE)
-_IMAGEJ_MICROMETRES = {
-    **dict.fromkeys(("um", "\u00b5m", "\u03bcm", "micron", "microns"), 1.0),
-    **dict.fromkeys(("micrometer", "micrometers", "micrometre"), 1.0),
-    "nm": 1e-3,
-    "mm": 1e3,
-    "cm": 1e4,
-    "inch": 25400.0,
-}
 _RESOLUTION_MICROMETRES = {2: 25400.0, 3: 1e4}  # inch and centimetre
 _COARSEST = 10.0  # micrometres; no printer or screen has 2,540 dots per inch
 _OWN_UUID = re.compile(r'\sUUID="[^"]*"')
@@ -63,7 +56,7 @@ def resolution_size(text: str, resolution: Sequence[int], unit: int) -> PixelSiz
     found = _IMAGEJ_UNIT.search(text) if text.startswith("ImageJ=") else None
     if found is not None:
         written = found[1].strip("\0 \r")
-        micrometres = _IMAGEJ_MICROMETRES.get(written.replace("\\u00B5", "\u00b5").lower(), 0.0)
+        micrometres = micrometres_of(written) or 0.0
         if not micrometres:  # pixels, or a unit that nobody knows: to be compared, not to be kept
             return PixelSize.of(pixels_across / across, pixels_down / down, written)
     else:
