@@ -95,7 +95,8 @@ class Resampling:
 
     def _middles(self, old: int) -> NDArray[np.int64]:
         middles = self.to_old(0, old) + self.ratio * np.arange(self.length(old))
-        return np.floor(middles + 0.5).astype(np.int64).clip(0, old - 1)
+        places: NDArray[np.int64] = np.floor(middles + 0.5).astype(np.int64).clip(0, old - 1)
+        return places
 
     def _margin(self, old: int) -> float:
         """Old pixels before the first new one, as many as behind the last."""
