@@ -30,6 +30,18 @@ if TYPE_CHECKING:
     from deeploc_tf.profiles.neighbors import nearest, read_space
     from deeploc_tf.profiles.profile import ProfileSettings, profile
     from deeploc_tf.profiles.tables import VectorTable, read_table, write_table
+    from deeploc_tf.report.calibration import reliability_diagram
+    from deeploc_tf.report.crops import crop_sheet
+    from deeploc_tf.report.curves import (
+        average_precisions,
+        confusion_matrix,
+        precision_recall,
+        training_curves,
+    )
+    from deeploc_tf.report.densities import density_map
+    from deeploc_tf.report.function_curves import function_curves
+    from deeploc_tf.report.map import protein_map
+    from deeploc_tf.report.methods import methods_compared
     from deeploc_tf.serving.export import export
     from deeploc_tf.serving.open_model import open_model
     from deeploc_tf.serving.predict import predict
@@ -111,6 +123,18 @@ MODULES = {
     "deeploc_tf.benchmark.compare": ("compare",),
     "deeploc_tf.benchmark.scores": ("Extent",),
     "deeploc_tf.benchmark.results": ("Comparison",),
+    "deeploc_tf.report.curves": (
+        "training_curves",
+        "confusion_matrix",
+        "precision_recall",
+        "average_precisions",
+    ),
+    "deeploc_tf.report.calibration": ("reliability_diagram",),
+    "deeploc_tf.report.methods": ("methods_compared",),
+    "deeploc_tf.report.function_curves": ("function_curves",),
+    "deeploc_tf.report.map": ("protein_map",),
+    "deeploc_tf.report.densities": ("density_map",),
+    "deeploc_tf.report.crops": ("crop_sheet",),
     "deeploc_tf.serving.export": ("export",),
     "deeploc_tf.serving.open_model": ("open_model",),
     "deeploc_tf.serving.predict": ("predict",),
@@ -135,28 +159,38 @@ __all__ = [
     "TransformSettings",
     "VectorTable",
     "__version__",
+    "average_precisions",
     "batches",
     "build_records",
     "change",
     "compare",
+    "confusion_matrix",
+    "crop_sheet",
+    "density_map",
     "embed",
     "evaluate",
     "export",
     "feature_extractor",
     "fit",
+    "function_curves",
     "load_trained",
     "measure",
+    "methods_compared",
     "nearest",
     "open_model",
+    "precision_recall",
     "predict",
     "profile",
+    "protein_map",
     "read_identifiers",
     "read_image",
     "read_space",
     "read_standard",
     "read_table",
+    "reliability_diagram",
     "simulate",
     "training_batches",
+    "training_curves",
     "write_table",
 ]
 

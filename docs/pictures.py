@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 from PIL import Image
 
 from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.report.crops import crop_sheet
+from deeploc_tf.report.drawing import picture
 from deeploc_tf.report.map import protein_map
 from deeploc_tf.study.demo_page import examples
 
@@ -45,8 +47,8 @@ def main(demo: Path) -> None:
     save("crops-to-map.png", both)
 
 
-def opened(picture: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(picture)).convert("RGB")
+def opened(figure: Figure) -> Image.Image:
+    return Image.open(io.BytesIO(picture(figure))).convert("RGB")
 
 
 def save(name: str, image: Image.Image) -> None:

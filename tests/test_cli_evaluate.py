@@ -17,6 +17,7 @@ import tensorflow as tf  # noqa: F401 - two logical CPUs must be there before it
 from shared import TINY_OPTIONS, run_cli
 
 from deeploc_tf.report.calibration import reliability_diagram
+from deeploc_tf.report.drawing import picture
 from tfrecords.manifest import Manifest
 
 TABLES = {
@@ -120,9 +121,9 @@ def test_the_reliability_diagram_says_its_error(tmp_path: Path) -> None:
         }
     )
     table.to_csv(tmp_path / "reliability.csv", index=False)
-    shown = words(reliability_diagram(tmp_path, "svg"))
+    shown = words(picture(reliability_diagram(tmp_path), "svg"))
     assert "expected calibration error 0.250, 2 bins" in shown
-    assert reliability_diagram(tmp_path) == reliability_diagram(tmp_path)
+    assert picture(reliability_diagram(tmp_path)) == picture(reliability_diagram(tmp_path))
 
 
 @pytest.mark.parametrize(

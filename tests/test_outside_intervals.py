@@ -21,6 +21,7 @@ from deeploc_tf.benchmark.compare import compare
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report.curves import precision_recall
+from deeploc_tf.report.drawing import picture
 from deeploc_tf.report.methods import methods_compared
 from deeploc_tf.study.study_page import _tables
 
@@ -91,7 +92,7 @@ def test_pictures_are_drawn_without_intervals(results: tuple[Path, str, str]) ->
     folder = results[0]
     values = json.loads((folder / "scores.json").read_text())
     for draw in (methods_compared, precision_recall):
-        assert draw(folder).startswith(b"\x89PNG")
+        assert picture(draw(folder)).startswith(b"\x89PNG")
     for method in values["methods"]:
         for numbers in [*method["standards"].values(), values["standards"]["groups"]]:
             numbers["average_precision_low"] = numbers["average_precision_high"] = None
@@ -99,7 +100,7 @@ def test_pictures_are_drawn_without_intervals(results: tuple[Path, str, str]) ->
             numbers["cluster_f1"] = numbers["cluster_f1_sd"] = None
     (folder / "scores.json").write_text(json.dumps(values))
     for draw in (methods_compared, precision_recall):
-        assert draw(folder).startswith(b"\x89PNG")
+        assert picture(draw(folder)).startswith(b"\x89PNG")
 
 
 def test_a_summary_gives_none_either() -> None:

@@ -22,6 +22,7 @@ from deeploc_tf.ingest.labels import assign_labels
 from deeploc_tf.profiles.neighbors import read_space
 from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.report.curves import confusion_matrix
+from deeploc_tf.report.drawing import picture
 from deeploc_tf.study.function_by_epoch import read_curve
 from deeploc_tf.text_tables import TableError, read_table
 
@@ -397,5 +398,5 @@ def test_classes_keep_their_names_in_the_picture(tmp_path: Path) -> None:
     names = ["001", "1E5", "NA", "True"]
     table = pd.DataFrame(np.eye(4, dtype=int), index=names, columns=names)
     (tmp_path / "confusion.csv").write_text(table.to_csv())
-    picture = confusion_matrix(tmp_path, "svg").decode()
-    assert all(f"<!-- {name} -->" in picture for name in names)
+    drawn = picture(confusion_matrix(tmp_path), "svg").decode()
+    assert all(f"<!-- {name} -->" in drawn for name in names)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,24 +20,27 @@ from deeploc_tf.benchmark.scores import Extent
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report import curves
-from deeploc_tf.report.drawing import COLORS, MissingExtraError
+from deeploc_tf.report.drawing import COLORS, MissingExtraError, picture
 
 image = pytest.importorskip("matplotlib.image", reason="matplotlib is in the extra report")
 
 
-def words(svg: bytes) -> list[str]:
+def words(figure: Any) -> list[str]:
     """Every text of a picture; matplotlib draws letters as shapes and keeps the text beside."""
-    return [html.unescape(text.strip()) for text in re.findall(r"<!--(.*?)-->", svg.decode())]
+    return [
+        html.unescape(text.strip())
+        for text in re.findall(r"<!--(.*?)-->", picture(figure, "svg").decode())
+    ]
 
 
-def pixels(png: bytes) -> np.ndarray[tuple[int, int, int], np.dtype[np.float32]]:
-    return np.asarray(image.imread(io.BytesIO(png)))[..., :3]
+def pixels(figure: Any) -> np.ndarray[tuple[int, int, int], np.dtype[np.float32]]:
+    return np.asarray(image.imread(io.BytesIO(picture(figure))))[..., :3]
 
 
-def share_of(png: bytes, color: str) -> float:
+def share_of(figure: Any, color: str) -> float:
     """How much of a picture has a color, to a hundredth."""
     wanted = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    return float((np.abs(pixels(png) - wanted) < 0.01).all(axis=-1).mean())
+    return float((np.abs(pixels(figure) - wanted) < 0.01).all(axis=-1).mean())
 
 
 @pytest.fixture
@@ -68,7 +72,7 @@ def results(tmp_path: Path) -> Path:
 
 def test_training_curves(run: Path) -> None:
     assert {"loss", "accuracy", "epoch", "training", "validation"} <= set(
-        words(curves.training_curves(run, "svg"))
+        words(curves.training_curves(run))
     )
     both = curves.training_curves(run)
     assert share_of(both, COLORS[0]) > 0.001
@@ -81,7 +85,7 @@ def test_training_curves(run: Path) -> None:
 
 
 def test_confusion_matrix(run: Path) -> None:
-    texts = words(curves.confusion_matrix(run, "svg"))
+    texts = words(curves.confusion_matrix(run))
     assert {"ER", "Golgi & co", r"nucleus $\2$", "90", "30", "12k"} <= set(texts)
     assert f"12,130 crops, accuracy {12090 / 12130:.3f}" in texts
     assert texts.count("0") == 0  # a zero is left blank
@@ -95,14 +99,15 @@ def test_confusion_matrix(run: Path) -> None:
 def test_a_large_confusion_matrix_has_colors_only(tmp_path: Path) -> None:
     names = [f"class {i}" for i in range(40)]
     pd.DataFrame(7 * np.eye(40, dtype=int), names, names).to_csv(tmp_path / "confusion.csv")
-    assert "7" not in words(curves.confusion_matrix(tmp_path, "svg"))
+    assert "7" not in words(curves.confusion_matrix(tmp_path))
 
 
 def test_precision_recall(results: Path) -> None:
-    svg = curves.precision_recall(results, "svg").decode()
+    figure = curves.precision_recall(results)
+    svg = picture(figure, "svg").decode()
     scores = pd.read_csv(results / "scores.csv", dtype={"standard": str})
     table = pd.read_csv(results / "precision_recall.csv", dtype={"standard": str})
-    texts = words(svg.encode())
+    texts = words(figure)
     for color, (_, numbers) in zip(COLORS, scores.iterrows(), strict=False):
         assert f"{numbers['standard']}, AP {numbers['average_precision']:.3f}" in texts
         lines = re.findall(rf'<path d="([^"]*)"[^>]*style="([^"]*{color.lower()}[^"]*)"', svg)
@@ -119,7 +124,7 @@ def test_precision_recall(results: Path) -> None:
 
 
 def test_average_precisions(results: Path) -> None:
-    texts = words(curves.average_precisions(results, "svg"))
+    texts = words(curves.average_precisions(results))
     assert {"groups", "1", "average precision", "proteins shuffled, ± 3 sd", "prevalence"} <= set(
         texts
     )
@@ -130,7 +135,7 @@ def test_average_precisions(results: Path) -> None:
 def test_average_precisions_without_shuffles(tmp_path: Path) -> None:
     numbers = '{"average_precision": 0.5, "prevalence": 0.1, "lift": 5.0}'
     (tmp_path / "scores.json").write_text(f'{{"standards": {{"s": {numbers}}}}}')
-    texts = words(curves.average_precisions(tmp_path, "svg"))
+    texts = words(curves.average_precisions(tmp_path))
     assert "0.500 (5.0 × prevalence)" in texts
     assert not [text for text in texts if "shuffled" in text]
 
@@ -157,13 +162,34 @@ def test_files_that_are_not_there_or_are_others(
 
 def test_the_same_files_give_the_same_bytes(run: Path, results: Path) -> None:
     for form in ("png", "svg"):
-        assert curves.training_curves(run, form) == curves.training_curves(run, form)
-        assert curves.precision_recall(results, form) == curves.precision_recall(results, form)
+        assert picture(curves.training_curves(run), form) == picture(
+            curves.training_curves(run), form
+        )
+        assert picture(curves.precision_recall(results), form) == picture(
+            curves.precision_recall(results), form
+        )
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [curves.confusion_matrix, curves.precision_recall, curves.average_precisions],
+)
+def test_a_panel_can_be_drawn_on_axes_of_the_caller(
+    run: Path, results: Path, draw: Callable[..., Any]
+) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4))
+    left, right = figure.subplots(1, 2)
+    assert draw(run if draw is curves.confusion_matrix else results, ax=right) is figure
+    assert right.has_data()
+    assert not left.has_data()
+    assert not figure.legends  # the legend is inside the panel
 
 
 def test_other_forms_are_refused(run: Path) -> None:
     with pytest.raises(ValueError, match=r"'png' or 'svg'.*form='pdf'"):
-        curves.training_curves(run, "pdf")  # type: ignore[arg-type]
+        picture(curves.training_curves(run), "pdf")  # type: ignore[arg-type]
 
 
 def test_without_matplotlib_one_sentence_says_what_to_install(
@@ -179,9 +205,9 @@ def test_without_matplotlib_one_sentence_says_what_to_install(
 def test_the_settings_of_the_user_stay_and_change_nothing(run: Path) -> None:
     import matplotlib as mpl
 
-    before = curves.training_curves(run)
+    before = picture(curves.training_curves(run))
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "black"}):
-        assert curves.training_curves(run) == before
+        assert picture(curves.training_curves(run)) == before
         assert mpl.rcParams["font.size"] == 30
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report import map as protein_maps
-from deeploc_tf.report.drawing import COLORS
+from deeploc_tf.report.drawing import COLORS, picture
 
 pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
 
@@ -76,7 +76,7 @@ def test_the_legend_names_every_compartment_and_how_many_it_has() -> None:
     profiles = VectorTable(features, pd.DataFrame({"protein": names}), {})
     compartments = {name: f"place {i // 2}" for i, name in enumerate(names[3:], start=3)}
     compartments["elsewhere"] = "not here"
-    svg = protein_maps.protein_map(profiles, compartments, "svg").decode()
+    svg = picture(protein_maps.protein_map(profiles, compartments), "svg").decode()
     texts = [text.strip() for text in re.findall(r"<!--(.*?)-->", svg)]
     assert texts == [
         *("place 1 (1)", "place 10 (2)", "place 11 (2)", "place 12 (2)", "place 13 (2)"),
@@ -84,7 +84,7 @@ def test_the_legend_names_every_compartment_and_how_many_it_has() -> None:
         *(f"place {i} (2)" for i in range(2, 10)),
         "no compartment (3)",
     ]
-    assert svg == protein_maps.protein_map(profiles, compartments, "svg").decode()
+    assert svg == picture(protein_maps.protein_map(profiles, compartments), "svg").decode()
 
 
 def test_each_compartment_has_a_color_and_shape_of_its_own() -> None:
@@ -95,4 +95,4 @@ def test_each_compartment_has_a_color_and_shape_of_its_own() -> None:
 
 def test_a_map_of_one_protein_without_compartment() -> None:
     profiles = VectorTable(np.ones((1, 3), np.float32), pd.DataFrame({"protein": ["AAC1"]}), {})
-    assert protein_maps.protein_map(profiles, {}).startswith(b"\x89PNG")
+    assert picture(protein_maps.protein_map(profiles, {})).startswith(b"\x89PNG")

@@ -9,6 +9,7 @@ import pytest
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report.comparison import SCORES, comparison
 from deeploc_tf.report.densities import density_map
+from deeploc_tf.report.drawing import picture
 from deeploc_tf.report.function_curves import function_curves
 
 pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
@@ -28,17 +29,17 @@ def scores() -> pd.DataFrame:
 
 
 def test_the_figure_names_methods_standards_and_scores(scores: pd.DataFrame) -> None:
-    text = comparison(scores, "ours", "svg").decode()
+    text = picture(comparison(scores, "ours"), "svg").decode()
     for words in ("ours", "$theirs$", "pathways", "complexes", *SCORES.values(), "one seed"):
         assert f"<!-- {words} -->" in text, words
-    assert comparison(scores, "ours").startswith(b"\x89PNG")
+    assert picture(comparison(scores, "ours")).startswith(b"\x89PNG")
 
 
 def test_the_figure_changes_with_a_seed(scores: pd.DataFrame) -> None:
-    before = comparison(scores, form="svg")
-    assert comparison(scores, form="svg") == before
+    before = picture(comparison(scores), "svg")
+    assert picture(comparison(scores), "svg") == before
     scores.loc[0, "cluster_f1"] += 0.01
-    assert comparison(scores, form="svg") != before
+    assert picture(comparison(scores), "svg") != before
 
 
 def test_a_figure_without_a_score_is_refused(scores: pd.DataFrame) -> None:
@@ -56,10 +57,10 @@ def curves(*values: float) -> pd.DataFrame:
 
 
 def test_curves_are_drawn_also_where_an_epoch_has_no_score() -> None:
-    text = function_curves(curves(np.nan, 0.2, 0.4), "svg").decode()
+    text = picture(function_curves(curves(np.nan, 0.2, 0.4)), "svg").decode()
     for words in ("ours: average precision", "first", "second", "epoch"):
         assert f"<!-- {words} -->" in text, words
-    assert function_curves(curves(np.nan, np.nan)).startswith(b"\x89PNG")
+    assert picture(function_curves(curves(np.nan, np.nan))).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("table", [curves(), curves(0.1).drop(columns="epoch")])
@@ -80,13 +81,13 @@ def test_the_largest_terms_have_a_map_each(profiles: VectorTable) -> None:
         f"term {size}": frozenset(f"P{i}" for i in range(size)) | {"elsewhere"}
         for size in range(1, 12)
     }
-    text = density_map(profiles, terms, "svg").decode()
+    text = picture(density_map(profiles, terms), "svg").decode()
     shown = [size for size in range(1, 12) if f"<!-- term {size} ({size}) -->" in text]
     assert shown == list(range(4, 12))
 
 
 def test_two_proteins_have_no_density_but_are_shown(profiles: VectorTable) -> None:
-    text = density_map(profiles, {"pair": frozenset({"P1", "P2"})}, "svg").decode()
+    text = picture(density_map(profiles, {"pair": frozenset({"P1", "P2"})}), "svg").decode()
     assert "<!-- pair (2) -->" in text
 
 

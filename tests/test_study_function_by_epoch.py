@@ -15,6 +15,7 @@ from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.embedding.embed import embed
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.profiles.tables import read_table
+from deeploc_tf.report.drawing import picture
 from deeploc_tf.report.function_curves import function_curves
 from deeploc_tf.study.function_by_epoch import FunctionByEpoch
 from deeploc_tf.training.fit import fit
@@ -60,8 +61,8 @@ def test_there_is_a_score_for_each_epoch_and_standard(watched: Path, records: Pa
 
 def test_the_table_is_drawn_as_it_is(watched: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
-    picture = function_curves(pd.read_csv(watched / "function.csv"))
-    assert picture.startswith(b"\x89PNG")
+    figure = function_curves(pd.read_csv(watched / "function.csv"))
+    assert picture(figure).startswith(b"\x89PNG")
 
 
 def test_the_training_is_as_without(watched: Path, records: Path, tmp_path: Path) -> None:

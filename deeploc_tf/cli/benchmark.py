@@ -247,14 +247,12 @@ def _divide(
 def _draw(folder: Path) -> None:
     """Add pictures as PNG and SVG, or say what they need."""
     from deeploc_tf.report.curves import precision_recall
-    from deeploc_tf.report.drawing import MissingExtraError
+    from deeploc_tf.report.drawing import MissingExtraError, publish_picture
     from deeploc_tf.report.methods import methods_compared
-    from tfrecords.publishing import publish_bytes
 
     try:
         for name, draw in (("precision_recall", precision_recall), ("scores", methods_compared)):
-            publish_bytes(folder / f"{name}.png", draw(folder))
-            publish_bytes(folder / f"{name}.svg", draw(folder, "svg"))
+            publish_picture(draw(folder), folder / name)
     except MissingExtraError as error:
         click.echo(f"No picture of the curves. {error}", err=True)
 

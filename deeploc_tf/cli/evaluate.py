@@ -110,15 +110,12 @@ def _draw(folder: Path) -> None:
     """Add the pictures, or say what they need."""
     from deeploc_tf.report.calibration import reliability_diagram
     from deeploc_tf.report.curves import confusion_matrix
-    from deeploc_tf.report.drawing import MissingExtraError
-    from tfrecords.publishing import publish_bytes
+    from deeploc_tf.report.drawing import MissingExtraError, publish_picture
 
     try:
-        publish_bytes(folder / "reliability.png", reliability_diagram(folder))
-        publish_bytes(folder / "reliability.svg", reliability_diagram(folder, "svg"))
+        publish_picture(reliability_diagram(folder), folder / "reliability")
         if (folder / "confusion.csv").exists():
-            publish_bytes(folder / "confusion.png", confusion_matrix(folder))
-            publish_bytes(folder / "confusion.svg", confusion_matrix(folder, "svg"))
+            publish_picture(confusion_matrix(folder), folder / "confusion")
     except MissingExtraError as error:
         click.echo(f"No pictures. {error}", err=True)
 

@@ -1,6 +1,5 @@
 """Pictures and pages of what other stations wrote; nothing here computes a score.
 
-Every drawing function takes `form`, "png" or "svg", and returns the bytes of one picture:
-`curves` (trainings, confusions, benchmarks), `map` (proteins), `crops` (sheets of cells). `page`
-puts them on one page of HTML.
+Every drawing function returns a matplotlib figure, and those of one panel draw on `ax` if it is
+given. `drawing.publish_picture` writes a figure as PNG and SVG, `page` puts several on one page.
 """

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from deeploc_tf.report.drawing import COLORS, GRAY, Form, new_figure, picture
+from deeploc_tf.report.drawing import COLORS, GRAY, new_figure
 from deeploc_tf.training.calibration import expected_calibration_error
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _COLUMNS = ("above", "up_to", "num_crops", "confidence", "accuracy")
 
 
-def reliability_diagram(results: str | Path, form: Form = "png") -> bytes:
+def reliability_diagram(results: str | Path) -> Figure:
     """Accuracy of each bin of confidence, its distance from the diagonal, and the crops in it.
 
     Below the diagonal the model is surer than it may be, above it less sure.
 
     Args:
         results: folder that `evaluate` wrote; `reliability.csv` is read.
-        form: of the picture.
 
     Raises:
         ValueError: the file is not what `evaluate` writes.
@@ -53,7 +56,7 @@ def reliability_diagram(results: str | Path, form: Form = "png") -> bytes:
         lower.bar(middle, table["num_crops"], width, color="#BDBDBD", edgecolor="white")
         lower.set_ylabel("crops")
         lower.set_xlabel("confidence: highest probability of a crop")
-        return picture(figure, form)
+        return figure
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from deeploc_tf.report.drawing import COLORS, GRAY, Form, new_figure, picture
+from deeploc_tf.report.drawing import COLORS, GRAY, new_figure
 
 SCORES: Mapping[str, str] = MappingProxyType(
     {
@@ -18,10 +18,13 @@ SCORES: Mapping[str, str] = MappingProxyType(
         "cluster_f1": "F-score of clusters",
     }
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 _BAR = 0.7
 
 
-def comparison(scores: pd.DataFrame, reference: str | None = None, form: Form = "png") -> bytes:
+def comparison(scores: pd.DataFrame, reference: str | None = None) -> Figure:
     """A row of panels a score, a column a standard, a bar a method: the mean over its seeds.
 
     A dot is a seed, a whisker the standard deviation over them, and the dark line what the same
@@ -30,7 +33,6 @@ def comparison(scores: pd.DataFrame, reference: str | None = None, form: Form = 
     Args:
         scores: columns `method`, `seed`, `standard`, and each of `SCORES` with its `shuffled_`.
         reference: method to set apart by color.
-        form: of the picture.
 
     Raises:
         ValueError: a column is missing.
@@ -62,7 +64,7 @@ def comparison(scores: pd.DataFrame, reference: str | None = None, form: Form = 
         panels[0][0].plot([], [], color="black", linewidth=1.5, label="proteins shuffled")
         panels[0][0].scatter([], [], s=9, color="white", edgecolors="black", label="one seed")
         figure.legend(loc="outside lower right", ncols=2)
-        return picture(figure, form)
+        return figure
 
 
 def _bar(axes: Any, place: int, rows: pd.DataFrame, score: str, color: str) -> None:

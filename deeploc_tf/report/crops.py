@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.report.drawing import Form, new_figure, picture, without_axes
+from deeploc_tf.report.drawing import new_figure, without_axes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _LOW, _HIGH = 1.0, 99.8
 _GAP = 2
@@ -19,9 +22,7 @@ _CROP_WIDTH = 1.2
 _LETTERS_AN_INCH = 13
 
 
-def crop_sheet(
-    crops: Mapping[str, NDArray[Any]], form: Form = "png", *, by_crop: bool = False
-) -> bytes:
+def crop_sheet(crops: Mapping[str, NDArray[Any]], *, by_crop: bool = False) -> Figure:
     """Crops of each class side by side, under the name of the class.
 
     Contrast is stretched for each class and channel from the 1st to the 99.8th percentile of all
@@ -29,8 +30,8 @@ def crop_sheet(
 
     Args:
         crops: class -> `(batch, height, width, channels)`, any numeric dtype. Channel 0 is shown
-            green and channel 1 red; a single one is gray; further ones are not shown.
-        form: of the picture.
+            green and channel 1 magenta, which color-blind people tell apart; a single one is gray;
+            further ones are not shown.
         by_crop: stretch every crop by itself, which shows the faint ones too.
 
     Raises:
@@ -61,7 +62,7 @@ def crop_sheet(
             axes.set_title(lines, fontsize=9, loc="left")
             axes.set_xlim(-0.5, widest * len(block) - 0.5)  # a short strip keeps to the left
             without_axes(axes)
-        return picture(figure, form)
+        return figure
 
 
 def _colors(images: NDArray[Any], by_crop: bool) -> NDArray[np.float64]:
@@ -72,8 +73,8 @@ def _colors(images: NDArray[Any], by_crop: bool) -> NDArray[np.float64]:
     stretched = np.clip((images - low) / np.maximum(high - low, 1e-12), 0, 1)
     if stretched.shape[-1] == 1:
         return np.repeat(stretched, 3, axis=-1)
-    green, red = stretched[..., 0], stretched[..., 1]
-    return np.stack([red, green, np.zeros_like(red)], axis=-1)
+    green, magenta = stretched[..., 0], stretched[..., 1]
+    return np.stack([magenta, green, magenta], axis=-1)
 
 
 def _side_by_side(images: NDArray[np.float64]) -> NDArray[np.float64]:

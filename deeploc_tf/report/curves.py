@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deeploc_tf.report.drawing import COLORS, GRAY, Form, new_figure, picture
+from deeploc_tf.report.drawing import COLORS, GRAY, figure_of, legend, new_axes, new_figure
 from deeploc_tf.text_tables import read_delimited
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _LARGEST_WITH_COUNTS = 24
 
 
-def training_curves(run: str | Path, form: Form = "png") -> bytes:
+def training_curves(run: str | Path) -> Figure:
     """Loss and accuracy against the epoch, of training and, where it was done, of validation.
 
     Args:
         run: folder of a training, finished or not; `history.csv` is read.
-        form: of the picture.
 
     Raises:
         ValueError: the file is not what `fit` writes.
@@ -56,17 +59,17 @@ def training_curves(run: str | Path, form: Form = "png") -> bytes:
                 axes.legend()
             else:
                 axes.set_ylim(0, 1.02)
-        return picture(figure, form)
+        return figure
 
 
-def confusion_matrix(run: str | Path, form: Form = "png") -> bytes:
+def confusion_matrix(run: str | Path, ax: Axes | None = None) -> Figure:
     """Test crops by true class (rows) and predicted class; colors are shares of a row.
 
     Numbers in the cells are crops, up to 24 classes; a zero is left blank.
 
     Args:
         run: folder of a finished training; `confusion.csv` is read.
-        form: of the picture.
+        ax: axes to draw on; by default those of a new figure.
 
     Raises:
         ValueError: the file is not what `fit` writes.
@@ -84,8 +87,7 @@ def confusion_matrix(run: str | Path, form: Form = "png") -> bytes:
     shares = counts / np.maximum(totals, 1)
     with_counts = len(names) <= _LARGEST_WITH_COUNTS
     side = len(names) * (0.4 if with_counts else 0.2)
-    with new_figure(side + 2.8, side + 2.0) as figure:
-        axes = figure.add_subplot()
+    with new_axes(ax, side + 2.8, side + 2.0) as axes:
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
@@ -107,18 +109,19 @@ def confusion_matrix(run: str | Path, form: Form = "png") -> bytes:
                     ha="center",
                     va="center",
                 )
+        figure = figure_of(axes)
         figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.6, pad=0.02)
-        return picture(figure, form)
+        return figure
 
 
-def precision_recall(results: str | Path, form: Form = "png") -> bytes:
+def precision_recall(results: str | Path, ax: Axes | None = None) -> Figure:
     """Precision against recall of the ranked pairs, a curve a standard, its prevalence dashed.
 
     The curve is drawn in the steps that average precision sums.
 
     Args:
         results: folder that `benchmark` wrote; `precision_recall.csv` and `scores.json` are read.
-        form: of the picture.
+        ax: axes to draw on; by default those of a new figure.
 
     Raises:
         ValueError: the files are not what `benchmark` writes.
@@ -130,8 +133,7 @@ def precision_recall(results: str | Path, form: Form = "png") -> bytes:
         converters=_AS_TEXT,
     )
     scores = scores_of(results)
-    with new_figure(5.5, 4.2 + 0.2 * (len(scores) // 2)) as figure:
-        axes = figure.add_subplot()
+    with new_axes(ax, 5.5, 4.2 + 0.2 * (len(scores) // 2)) as axes:
         for number, (name, numbers) in enumerate(scores.items()):
             color = COLORS[number % len(COLORS)]
             chosen = curves["standard"] == name
@@ -151,16 +153,16 @@ def precision_recall(results: str | Path, form: Form = "png") -> bytes:
         axes.set_ylim(0, 1.02)
         axes.set_xlabel("recall")
         axes.set_ylabel("precision")
-        figure.legend(loc="outside lower center", ncols=2)
-        return picture(figure, form)
+        legend(axes, ax, loc="outside lower center", ncols=2)
+        return figure_of(axes)
 
 
-def average_precisions(results: str | Path, form: Form = "png") -> bytes:
+def average_precisions(results: str | Path, ax: Axes | None = None) -> Figure:
     """Average precision of each standard beside chance: shuffled proteins, and the prevalence.
 
     Args:
         results: folder that `benchmark` wrote; `scores.json` is read.
-        form: of the picture.
+        ax: axes to draw on; by default those of a new figure.
 
     Raises:
         ValueError: the file is not what `benchmark` writes.
@@ -170,8 +172,7 @@ def average_precisions(results: str | Path, form: Form = "png") -> bytes:
     places = np.arange(len(scores))[::-1]
     numbers = list(scores.values())
     values = [n["average_precision"] for n in numbers]
-    with new_figure(7, 1.2 + 0.55 * len(scores)) as figure:
-        axes = figure.add_subplot()
+    with new_axes(ax, 7, 1.2 + 0.55 * len(scores)) as axes:
         axes.barh(places + 0.2, values, 0.36, color=COLORS[0], label="average precision")
         if all("shuffled_average_precision" in n for n in numbers):
             axes.barh(
@@ -204,10 +205,9 @@ def average_precisions(results: str | Path, form: Form = "png") -> bytes:
         axes.set_xlim(0, 1.5 * max(values + [n["prevalence"] for n in numbers]))
         axes.set_xlabel("average precision of all pairs")
         handles, labels = axes.get_legend_handles_labels()
-        figure.legend(
-            handles[1:] + handles[:1], labels[1:] + labels[:1], loc="outside lower center", ncols=3
-        )
-        return picture(figure, form)
+        shown = handles[1:] + handles[:1], labels[1:] + labels[:1]
+        legend(axes, ax, *shown, loc="outside lower center", ncols=3)
+        return figure_of(axes)
 
 
 def _interval(numbers: dict[str, Any]) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.profiles.tables import VectorTable
-from deeploc_tf.report.drawing import COLORS, Form, new_figure, picture, without_axes
+from deeploc_tf.report.drawing import COLORS, new_figure, without_axes
 from deeploc_tf.report.map import positions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _PANELS = 8
 _COLUMNS = 4
@@ -22,9 +25,7 @@ _SHARES = (0.25, 0.5, 0.75)  # of the highest density
 _OTHERS = "#C8C8C8"
 
 
-def density_map(
-    profiles: VectorTable, terms: Mapping[str, frozenset[str]], form: Form = "png"
-) -> bytes:
+def density_map(profiles: VectorTable, terms: Mapping[str, frozenset[str]]) -> Figure:
     """A small map for each of the largest terms: its proteins, and the density of these.
 
     Positions are those of `protein_map`. Contours are at a quarter, half and three quarters of the
@@ -33,7 +34,6 @@ def density_map(
     Args:
         profiles: a row a protein, with the column `protein`.
         terms: members of each term, such as biological processes.
-        form: of the picture.
 
     Raises:
         ValueError: a profile is not finite, or no term has two proteins among the profiles.
@@ -64,7 +64,7 @@ def density_map(
             _contours(axes, places, places[here], color)
             title = f"{term} ({here.sum()})"
             axes.set_title("\n".join(textwrap.wrap(title, 26)), fontsize=8)
-        return picture(figure, form)
+        return figure
 
 
 def _contours(

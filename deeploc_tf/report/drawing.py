@@ -6,13 +6,17 @@ import contextlib
 import importlib.util
 import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+from tfrecords.publishing import publish_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Form = Literal["png", "svg"]
+FORMS: tuple[Form, ...] = get_args(Form)
 
 # Okabe and Ito's colors, which differ for colour-blind eyes too; the palest come last.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -63,30 +67,73 @@ def new_figure(width: float, height: float) -> Iterator[Figure]:
     Raises:
         MissingExtraError: there is no matplotlib.
     """
-    check_matplotlib()
-    import matplotlib
-    from matplotlib.figure import Figure
+    with _style():
+        from matplotlib.figure import Figure
 
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
         # No pyplot: it would choose a screen, and keep every figure that it made.
         yield Figure(figsize=(width, height), layout="constrained")
 
 
-def picture(figure: Figure, form: Form) -> bytes:
-    """The bytes of what `new_figure` gave, to be called before its block ends.
+@contextlib.contextmanager
+def new_axes(ax: Axes | None, width: float, height: float) -> Iterator[Axes]:
+    """Axes to draw one panel on: the caller's, or those of a new sheet; see `new_figure`."""
+    if ax is None:
+        with new_figure(width, height) as figure:
+            yield figure.add_subplot()
+    else:
+        with _style():
+            yield ax
+
+
+def figure_of(axes: Axes) -> Figure:
+    """The sheet that axes lie on."""
+    return cast("Figure", axes.get_figure(root=True))
+
+
+def legend(axes: Axes, ax: Axes | None, *handles: Any, loc: Any, **options: Any) -> None:
+    """A legend outside the panel on a sheet of ours; inside, at the best place, on the caller's."""
+    if ax is None:
+        figure_of(axes).legend(*handles, loc=loc, **options)
+    else:
+        axes.legend(*handles, **options)
+
+
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    check_matplotlib()
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def picture(figure: Figure, form: Form = "png") -> bytes:
+    """A figure as the bytes of a file; the same figure gives the same bytes.
 
     Raises:
         ValueError: `form` is neither "png" nor "svg".
     """
-    if form not in ("png", "svg"):
+    if form not in FORMS:
         msg = f"`form` must be 'png' or 'svg'. Received: form={form!r}."
         raise ValueError(msg)
     timeless: dict[str, Any] = {"Date": None} if form == "svg" else {"Software": None}
     content = io.BytesIO()
-    figure.savefig(content, format=form, dpi=_DOTS_PER_INCH, metadata=timeless)
+    with _style():
+        figure.savefig(content, format=form, dpi=_DOTS_PER_INCH, metadata=timeless)
     return content.getvalue()
+
+
+def publish_picture(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG and as SVG; each file is old or new, never a mixture.
+
+    Args:
+        figure: what is drawn.
+        path: of the files, without a suffix.
+    """
+    for form in FORMS:
+        publish_bytes(path.with_name(f"{path.name}.{form}"), picture(figure, form))
 
 
 def without_axes(axes: Axes) -> None:

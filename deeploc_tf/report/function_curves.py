@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
-from deeploc_tf.report.drawing import COLORS, Form, new_figure, picture
+from deeploc_tf.report.drawing import COLORS, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _OF_ONE_TRAINING: dict[str, str] = {"method": "training", "seed": "0"}
 _COLUMNS = ("method", "seed", "epoch", "standard", "average_precision")
 
 
-def function_curves(curves: pd.DataFrame, form: Form = "png") -> bytes:
+def function_curves(curves: pd.DataFrame) -> Figure:
     """Average precision against the epoch, a row of two panels a method.
 
     On the left as it is; on the right as a share of the highest mean of its standard, where a dot
@@ -20,7 +25,6 @@ def function_curves(curves: pd.DataFrame, form: Form = "png") -> bytes:
     Args:
         curves: columns `epoch`, `standard`, `average_precision`, and of several trainings `method`
             and `seed`: what a study writes, or `FunctionByEpoch`.
-        form: of the picture.
 
     Raises:
         ValueError: a column is missing, or there is no row.
@@ -66,4 +70,4 @@ def function_curves(curves: pd.DataFrame, form: Form = "png") -> bytes:
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         handles, labels = panels[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-        return picture(figure, form)
+        return figure

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.profiles.tables import VectorTable
-from deeploc_tf.report.drawing import COLORS, Form, new_figure, picture, without_axes
+from deeploc_tf.report.drawing import COLORS, figure_of, legend, new_axes, without_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _LARGEST_PERPLEXITY = 30.0
 _FEWEST_FOR_NEIGHBORS = 5
@@ -17,8 +22,8 @@ _OTHERS = "#C8C8C8"
 
 
 def protein_map(
-    profiles: VectorTable, compartments: Mapping[str, str], form: Form = "png"
-) -> bytes:
+    profiles: VectorTable, compartments: Mapping[str, str], ax: Axes | None = None
+) -> Figure:
     """Proteins in the plane, colored by compartment; see `positions` for how they are placed.
 
     A compartment has its own pair of color and shape, so that neither alone must be told apart.
@@ -26,7 +31,7 @@ def protein_map(
     Args:
         profiles: a row a protein, with the column `protein`.
         compartments: protein -> compartment; proteins without one are small and gray.
-        form: of the picture.
+        ax: axes to draw on; by default those of a new figure.
 
     Raises:
         ValueError: a profile is not finite.
@@ -36,8 +41,7 @@ def protein_map(
     labels = np.array([compartments.get(name, "") for name in names], dtype=object)
     kinds = sorted(set(labels) - {""}, key=str.casefold)
     size = float(np.clip(4000 / max(len(names), 1), 8, 40))
-    with new_figure(8, 5.6) as figure:
-        axes = figure.add_subplot()
+    with new_axes(ax, 8, 5.6) as axes:
         without_axes(axes)
         for number, kind in enumerate(kinds):
             here = labels == kind
@@ -58,10 +62,9 @@ def protein_map(
             label = f"no compartment ({others.sum()})"
             axes.scatter(x, y, s=size / 3, color=_OTHERS, linewidths=0, label=label, zorder=0)
         columns = 1 + len(kinds) // 26
-        figure.legend(
-            loc="outside right center", ncols=columns, markerscale=float(np.sqrt(32 / size))
-        )
-        return picture(figure, form)
+        scale = float(np.sqrt(32 / size))
+        legend(axes, ax, loc="outside right center", ncols=columns, markerscale=scale)
+        return figure_of(axes)
 
 
 def positions(features: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deeploc_tf.benchmark.scores import bars
 from deeploc_tf.report.curves import scores_of
-from deeploc_tf.report.drawing import COLORS, GRAY, Form, new_figure, picture
+from deeploc_tf.report.drawing import COLORS, GRAY, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def methods_compared(results: str | Path, form: Form = "png") -> bytes:
+def methods_compared(results: str | Path) -> Figure:
     """Scores of each method on each standard, a panel a score, with intervals and chance dashed.
 
     Tables of one method, its seeds, are one bar at their mean; then the whiskers are a standard
@@ -24,7 +27,6 @@ def methods_compared(results: str | Path, form: Form = "png") -> bytes:
 
     Args:
         results: folder that `benchmark` wrote; `scores.json` is read.
-        form: of the picture.
 
     Raises:
         ValueError: the file is not what `benchmark` writes.
@@ -67,7 +69,7 @@ def methods_compared(results: str | Path, form: Form = "png") -> bytes:
                 figure.legend(
                     *axes.get_legend_handles_labels(), loc="outside lower center", ncols=4
                 )
-        return picture(figure, form)
+        return figure
 
 
 def _bar(

@@ -8,12 +8,16 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from deeploc_tf.report.drawing import picture
 from deeploc_tf.version import __version__
 from tfrecords.publishing import publish_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Section:
         title: heading; "" goes on under the one before.
         text: plain text, an empty line between paragraphs.
         table: columns in their order; its index is shown unless it only counts the rows.
-        picture: bytes of a PNG or SVG.
+        picture: a figure, or bytes of a PNG or SVG.
         alt: what the picture shows, for those who do not see it.
         caption: below the table or picture.
     """
@@ -32,14 +36,15 @@ class Section:
     title: str
     text: str = ""
     table: pd.DataFrame | None = None
-    picture: bytes | None = None
+    picture: Figure | bytes | None = None
     alt: str = ""
     caption: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a picture that cannot be shown, or not to all."""
         if self.picture is not None:
-            _media_type(self.picture)
+            if isinstance(self.picture, bytes):
+                _media_type(self.picture)
             if not self.alt:
                 msg = f"A picture must have `alt`, what it shows. Received: none in {self.title!r}."
                 raise ValueError(msg)
@@ -87,7 +92,9 @@ def _section(section: Section) -> list[str]:
     if section.table is not None:
         shown.append(f'<div class="wide">{_table(section.table)}</div>')
     if section.picture is not None:
-        kind, data = _media_type(section.picture), base64.b64encode(section.picture).decode()
+        drawn = section.picture
+        content = drawn if isinstance(drawn, bytes) else picture(drawn)
+        kind, data = _media_type(content), base64.b64encode(content).decode()
         shown.append(f'<img src="data:{kind};base64,{data}" alt="{html.escape(section.alt)}">')
     if section.caption:
         shown.append(f"<figcaption>{html.escape(section.caption)}</figcaption>")

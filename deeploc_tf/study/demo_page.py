@@ -52,8 +52,8 @@ def write_demo_page(here: Demo, scores: Sequence[StandardScores]) -> None:
         Section(
             "The screen",
             f"{cells['protein'].nunique()} simulated proteins, {len(cells):,} cells: the tagged "
-            "protein in green, a cytosolic marker in red. Proteins work in complexes, pathways and "
-            "processes; the nearer in function, the more alike they look.",
+            "protein in green, a cytosolic marker in magenta. Proteins work in complexes, pathways "
+            "and processes; the nearer in function, the more alike they look.",
             picture=crop_sheet(examples(here.screen, cells, _CROPS_SHOWN), by_crop=True),
             alt=f"{_CROPS_SHOWN} cells of each localization",
             caption="Each crop is stretched by itself, from the 1st to the 99.8th percentile.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -12,13 +12,12 @@ from deeploc_tf.joins import joined
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report.comparison import comparison
 from deeploc_tf.report.densities import density_map
-from deeploc_tf.report.drawing import Form
+from deeploc_tf.report.drawing import publish_picture
 from deeploc_tf.report.function_curves import function_curves
 from deeploc_tf.report.map import protein_map
 from deeploc_tf.report.page import Section, write_page
 from deeploc_tf.study.config import StudyConfig
 from deeploc_tf.study.data import StudyData
-from tfrecords.publishing import publish_bytes
 
 PICTURES = ("figure", "curves", "map", "densities")
 
@@ -41,15 +40,13 @@ def draw_pictures(
         curves: scores by epoch; none if empty.
         profiles: of the map; None leaves it out.
     """
-    drawings: dict[str, Callable[[Form], bytes]] = {
-        "figure": lambda form: comparison(scores, config.reference, form)
-    }
+    publish_picture(comparison(scores, config.reference), folder / "figure")
     if not curves.empty:
-        drawings["curves"] = lambda form: function_curves(curves, form)
+        publish_picture(function_curves(curves), folder / "curves")
     if profiles is not None:
         colors = _as_in(profiles, data.compartments)
         compartments = {name: data.compartments[known] for known, name in colors.items()}
-        drawings["map"] = lambda form: protein_map(profiles, compartments, form)
+        publish_picture(protein_map(profiles, compartments), folder / "map")
         chosen = {s.name: s.terms for s in data.standards}.get(config.densities or "")
         if chosen is not None:
             names = _as_in(profiles, frozenset().union(*chosen.values()))
@@ -57,10 +54,7 @@ def draw_pictures(
                 term: frozenset(names[member] for member in members & names.keys())
                 for term, members in chosen.items()
             }
-            drawings["densities"] = lambda form: density_map(profiles, terms, form)
-    for name, draw in drawings.items():
-        publish_bytes(folder / f"{name}.png", draw("png"))
-        publish_bytes(folder / f"{name}.svg", draw("svg"))
+            publish_picture(density_map(profiles, terms), folder / "densities")
 
 
 def _as_in(profiles: VectorTable, members: Collection[str]) -> dict[str, str]:
