@@ -36,7 +36,7 @@ def test_every_block_of_the_python_page_runs(
     write_records(tmp_path / "records", schema, entries, crops)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
@@ -47,3 +47,6 @@ def test_every_block_of_the_python_page_runs(
     summary = names["comparison"].summary("deeploc")  # type: ignore[attr-defined]
     assert list(summary["method"].unique()) == ["deeploc", "random"]
     assert (tmp_path / "results" / "scores.json").exists()
+    assert all(
+        (tmp_path / name).exists() for name in ("training.png", "precision_recall.svg", "map.png")
+    )
