@@ -18,8 +18,8 @@ Examples:
   deeploc-tf fit RECORDS RUN
   A quarter of the filters, for a small screen or a machine without a GPU:
     deeploc-tf fit RECORDS RUN --width 0.25 --dense-units 128,128 --epochs 60
-  The network of Razdaibiedina & Brechalov 2022 with flips as there, by our recipe otherwise:
-    deeploc-tf fit RECORDS RUN --preset razdaibiedina2022 --augmentation flips --patience 10
+  As Razdaibiedina & Brechalov 2022 trained, on the first channel, but with early stopping:
+    deeploc-tf fit RECORDS RUN --preset razdaibiedina2022 --patience 10
   Without labels, by Paired Cell Inpainting of Lu et al. 2019, with defaults of its own:
     deeploc-tf fit RECORDS RUN --method inpainting
   From a run on another screen, holding what it learnt of texture:
@@ -122,14 +122,15 @@ def fit(
     return 0
 
 
-def _line(row: dict[str, float], epochs: int) -> str:
+def _line(row: dict[str, float], epochs: int | None) -> str:
     """One line about an epoch."""
     values = [
         f"{name.replace('val_', 'validation ').replace('_', ' ')} {row[name]:.4f}"
         for name in _COLUMNS
         if name in row
     ]
-    return f"Epoch {row['epoch']:.0f} of {epochs}: {', '.join(values)} ({row['seconds']:.1f} s)"
+    of = "" if epochs is None else f" of {epochs}"
+    return f"Epoch {row['epoch']:.0f}{of}: {', '.join(values)} ({row['seconds']:.1f} s)"
 
 
 def _numbers(scores: dict[str, Any]) -> Iterator[str]:

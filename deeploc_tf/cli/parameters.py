@@ -38,7 +38,7 @@ test_time_option = click.option(
     "--test-time",
     type=LazyChoice("deeploc_tf.models.choices:TestTime"),
     help="Test-time augmentation: average over 5 windows of each crop, over its 8 flips and "
-    "rotations, or over both (40 views).  [default: the preset's, which is none but for map2026]",
+    "rotations, or over both (40 views).  [default: as the run was trained to be read]",
 )
 
 device_option = click.option(

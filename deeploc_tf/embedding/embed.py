@@ -99,8 +99,8 @@ def embed(
             `feature_extractor`. None: the penultimate one, "fc_2", and of inpainting
             "source_conv_3:max".
         test_time: views of each crop over which vectors are averaged: "none", "crops",
-            "orientations" or "both"; see `views`. None: as the preset of the training says, "none"
-            of all but "map2026".
+            "orientations" or "both"; see `views`. None: as the run says, which
+            has it from its preset.
         fast: with batch norm folded away, and in bfloat16 where the device multiplies it in
             hardware; see `fast_model`.
         batch_size: crops a step; it changes no value beyond float32 rounding.
@@ -134,7 +134,7 @@ def embed(
             _log.info("%s", sentence)
         network = _Network(trained, layer, trained.views_to_average(test_time), fast)
     if test_time is None and trained.test_time != "none":
-        _log.info("Vectors are averaged over views, as the preset says: %s.", trained.test_time)
+        _log.info("Vectors are averaged over views, as the run says: %s.", trained.test_time)
     if network.precision:
         _log.info("Batch norm is folded into the layers before it, in %s.", network.precision)
     check_table(output, total, network.num_features)

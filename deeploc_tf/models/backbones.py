@@ -19,6 +19,7 @@ def deeploc(
     padding: str = "same",
     width: float = 1.0,
     last_block: bool = True,
+    initializer: str = "glorot",
 ) -> Any:
     """The eight convolutions of DeepLoc; ``conv_1`` ... ``conv_8`` are after batch norm and ReLU.
 
@@ -28,6 +29,7 @@ def deeploc(
         padding: of convolutions and poolings, "same" or "valid".
         width: factor on the numbers of filters.
         last_block: keep conv_6 to conv_8.
+        initializer: see `initial_weights`.
 
     Returns:
         `(batch_size, height, width, channels)` after the last pooling.
@@ -43,7 +45,8 @@ def deeploc(
             if padding == "valid" and min(x.shape[1:3]) < 3:
                 _refuse_small_crop(f"conv_{number}", x)
             filters = max(1, round(filters * width))
-            x = _convolution(x, filters, f"conv_{number}", padding, batch_norm_momentum)
+            weights = initial_weights(initializer)
+            x = _convolution(x, filters, f"conv_{number}", padding, batch_norm_momentum, weights)
         if padding == "valid" and min(x.shape[1:3]) < 2:
             _refuse_small_crop(f"pool_{i}", x)
         x = keras.layers.MaxPooling2D(
@@ -52,11 +55,29 @@ def deeploc(
     return x
 
 
-def _convolution(x: Any, filters: int, name: str, padding: str, momentum: float) -> Any:
+def initial_weights(initializer: str) -> dict[str, Any]:
+    """Arguments of a layer for how its weights begin: as Keras' do, or as Kraus et al. 2017's."""
+    if initializer == "glorot":
+        return {}
+    return {
+        "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.1),
+        "bias_initializer": keras.initializers.Constant(0.1),
+    }
+
+
+def _convolution(
+    x: Any, filters: int, name: str, padding: str, momentum: float, weights: dict[str, Any]
+) -> Any:
     # The first one is float32 under every precision policy: bfloat16 would round pixels to 8 bits.
     dtype = "float32" if name == "conv_1" else None
     x = keras.layers.Conv2D(
-        filters, 3, padding=padding, data_format="channels_last", dtype=dtype, name=f"{name}_conv"
+        filters,
+        3,
+        padding=padding,
+        data_format="channels_last",
+        dtype=dtype,
+        name=f"{name}_conv",
+        **weights,
     )(x)
     x = batch_norm(f"{name}_bn", momentum)(x)
     return keras.layers.Activation("relu", name=name)(x)
@@ -65,7 +86,7 @@ def _convolution(x: Any, filters: int, name: str, padding: str, momentum: float)
 def _refuse_small_crop(name: str, x: Any) -> None:
     msg = (
         f"Crops must be large enough for every layer. Received: {x.shape[1]}x{x.shape[2]} pixels "
-        f"left at {name}. Use larger crops, preset='kraus2017' or last_block=False."
+        f"left at {name}. Use larger crops, preset='functional-map' or last_block=False."
     )
     raise ValueError(msg)
 

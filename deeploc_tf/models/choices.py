@@ -8,6 +8,7 @@ from typing import Any, Literal
 from deeploc_tf.registry import Registry
 
 TestTime = Literal["none", "crops", "orientations", "both"]
+Initializer = Literal["glorot", "truncated-normal"]
 
 BACKBONES: Registry[Callable[..., Any]] = Registry(
     "backbone",

@@ -7,12 +7,13 @@ from typing import Any
 
 import keras
 
+from deeploc_tf.models.channels import seen_channels, select_channels
 from deeploc_tf.models.choices import AUGMENTATIONS, BACKBONES
 from deeploc_tf.models.hardware import memory_bytes
 from deeploc_tf.models.heads import dense, heads
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.normalization import Normalization
-from deeploc_tf.models.presets import resolve_preset
+from deeploc_tf.models.presets import RECOMMENDED, resolve_preset
 
 FEATURE_LAYER = "fc_2"  # the penultimate layer, whatever the preset
 _MOST_WEIGHTS = 1 << 28  # of fc_1 where nobody asked for so large a window
@@ -24,18 +25,20 @@ def DeepLoc(
     image_shape: Sequence[int],
     num_classes: int,
     *,
-    preset: str = "kraus2017",
+    preset: str = RECOMMENDED,
     backbone: str = "deeploc",
     image_dtype: str = "uint16",
     mask: bool = False,
+    channels: Sequence[int] | None = None,
     window: int | None = None,
     normalization: str | None = None,
     augmentation: str | None = None,
     width: float = 1.0,
     dense_units: Sequence[int] | None = None,
     last_block: bool = True,
-    dropout: float = 0.0,
-    batch_norm_momentum: float = 0.9,
+    initializer: str | None = None,
+    dropout: float | None = None,
+    batch_norm_momentum: float | None = None,
     num_proteins: int | None = None,
     triplets: bool = False,
     seed: int = 0,
@@ -49,13 +52,15 @@ def DeepLoc(
     Args:
         image_shape: `(height, width, channels)` of the stored crops.
         num_classes: number of logits.
-        preset: "kraus2017", "razdaibiedina2022", "pifia2024" or "map2026"; arguments left at None
-            take its value.
+        preset: "functional-map", "kraus2017", "razdaibiedina2022" or "pifia2024"; arguments left at
+            None take its value.
         backbone: what stands between preprocessing and `fc_1`: "deeploc", the eight convolutions,
             or another one in `choices.BACKBONES`, untrained, with its layers under their own names.
         image_dtype: dtype of the raw pixels: "uint8", "uint16" or "float32".
         mask: take a second input `mask` `(batch_size, height, width)`, not 0 inside the cell:
             a crop is normalized by the pixels of its cell alone, and its background becomes 0.
+        channels: numbers, from 0, of the channels of the crops that the network sees. None: as many
+            as the preset sees, from the first on.
         window: side in pixels of the square window that the network sees: at a random place in
             training, at the center otherwise; 0: the whole crop. None: the preset's of crops of
             64x64 pixels, the whole crop of others.
@@ -66,6 +71,8 @@ def DeepLoc(
         width: factor on the numbers of filters (64, 128, 256).
         dense_units: sizes of `fc_1` and `fc_2`.
         last_block: keep conv_6 to conv_8.
+        initializer: of kernels and biases: "glorot", Keras' own; or "truncated-normal", with a
+            standard deviation of 0.1 and biases of 0.1.
         dropout: fraction of `fc_2` set to 0 in training before the head.
         batch_norm_momentum: of the moving averages that inference uses: 0.9 forgets in some 20
             steps, so that they follow a short training, too; Keras' own 0.99 needs some 300.
@@ -100,7 +107,10 @@ def DeepLoc(
         window=window,
         normalization=normalization,
         augmentation=augmentation,
-        dense_units=dense_units,
+        dense_units=None if dense_units is None else tuple(dense_units),
+        initializer=initializer,
+        dropout=dropout,
+        batch_norm_momentum=batch_norm_momentum,
     )
     _check_backbone(backbone, width, last_block)
     if num_classes < 1 or len(base.dense_units) != 2 or width <= 0:
@@ -116,28 +126,31 @@ def DeepLoc(
     if mask:
         cell = keras.Input(tuple(image_shape[:2]), dtype="uint8", name="mask")
         inputs = {"image": image, "mask": cell}
+    x = select_channels(image, seen_channels(image_shape, base.num_channels, channels))
     normalize = Normalization(base.normalization, masked=mask, name="normalization")
-    x = normalize([image, cell] if mask else image)
+    x = normalize([x, cell] if mask else x)
     x = AUGMENTATIONS.get(base.augmentation)(x, window=base.window, seed=seed, masked=mask)
 
     own: dict[str, Any] = {}
     if backbone == "deeploc":
         own = {"padding": base.padding, "width": width, "last_block": last_block}
-    x = BACKBONES.get(backbone)(x, batch_norm_momentum=batch_norm_momentum, **own)
+        own["initializer"] = base.initializer
+    x = BACKBONES.get(backbone)(x, batch_norm_momentum=base.batch_norm_momentum, **own)
     if len(x.shape) > 2:
         _check_size(x, base.dense_units[0], asked_for=window is not None)
         x = keras.layers.Flatten(data_format="channels_last", name="flatten")(x)
-    momentum = batch_norm_momentum if base.dense_batch_norm else None
+    momentum = base.batch_norm_momentum if base.dense_batch_norm else None
     for i, units in enumerate(base.dense_units, start=1):
-        x = dense(x, units, f"fc_{i}", "relu", momentum)
+        x = dense(x, units, f"fc_{i}", "relu", momentum, base.initializer)
     outputs = heads(
         x,
         num_classes,
         num_proteins=num_proteins,
         triplets=triplets,
-        dropout=dropout,
+        dropout=base.dropout,
         seed=seed,
         batch_norm_momentum=momentum,
+        initializer=base.initializer,
     )
     return keras.Model(inputs, outputs, name=backbone)
 

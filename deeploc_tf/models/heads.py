@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from deeploc_tf.models.backbones import initial_weights
 from deeploc_tf.models.batch_normalization import batch_norm
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.randomness import Dropout
@@ -62,6 +63,7 @@ def heads(
     dropout: float = 0.0,
     seed: int = 0,
     batch_norm_momentum: float | None = None,
+    initializer: str = "glorot",
 ) -> Any:
     """The logits on features, and beside them what else a training asks for.
 
@@ -73,6 +75,7 @@ def heads(
         dropout: fraction of the features set to 0 in training before the head.
         seed: of dropout.
         batch_norm_momentum: of batch normalization of the logits; None: there is none.
+        initializer: see `deeploc_tf.models.backbones.initial_weights`.
 
     Returns:
         float32 `(batch_size, num_outputs)`.
@@ -80,9 +83,12 @@ def heads(
     x = StopGradient(name="stop_gradient")(features) if triplets else features
     if dropout:
         x = Dropout(dropout, seed=seed, name="dropout")(x)
-    outputs = [dense(x, int(num_classes), "logits", "linear", batch_norm_momentum)]
-    if num_proteins is not None:
-        outputs.append(dense(x, int(num_proteins), "protein_logits", "linear", batch_norm_momentum))
+    sizes = {"logits": num_classes, "protein_logits": num_proteins}
+    outputs = [
+        dense(x, int(size), name, "linear", batch_norm_momentum, initializer)
+        for name, size in sizes.items()
+        if size is not None
+    ]
     if triplets:
         outputs.append(UnitLength(name="unit_features")(features))
     if len(outputs) == 1:
@@ -90,11 +96,14 @@ def heads(
     return keras.layers.Concatenate(dtype="float32", name="outputs")(outputs)
 
 
-def dense(x: Any, units: int, name: str, activation: str, momentum: float | None) -> Any:
+def dense(
+    x: Any, units: int, name: str, activation: str, momentum: float | None, initializer: str
+) -> Any:
     """A dense layer, batch normalization of that momentum if it is not None, and an activation."""
     # Float32 under every precision policy: vectors and probabilities need the digits, and nearly
     # all of the time goes into convolutions.
-    x = keras.layers.Dense(units, dtype="float32", name=f"{name}_dense")(x)
+    weights = initial_weights(initializer)
+    x = keras.layers.Dense(units, dtype="float32", name=f"{name}_dense", **weights)(x)
     if momentum is not None:
         x = batch_norm(f"{name}_bn", momentum, "float32")(x)
     return keras.layers.Activation(activation, dtype="float32", name=name)(x)

@@ -15,6 +15,7 @@ import keras
 
 from deeploc_tf.models.augmentation import RandomCrop, RandomOrientation
 from deeploc_tf.models.batch_normalization import batch_norm
+from deeploc_tf.models.channels import SelectChannels, seen_channels, select_channels
 from deeploc_tf.models.choices import INPAINTING_AUGMENTATIONS, INPAINTING_NORMALIZATIONS
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.normalization import Normalization
@@ -28,43 +29,12 @@ _POOLS = 2  # in both encoders, after their first and second convolution
 _UPSAMPLED = (4, 5)  # convolutions of the decoder that see twice as many pixels as those before
 
 
-@keras.utils.register_keras_serializable(package="deeploc_tf")
-class SelectChannels(keras.layers.Layer):
-    """Some neighboring channels of an image.
-
-    Args:
-        start: number of the first one.
-        stop: number of the last one, plus one.
-
-    Input shape:
-        `(batch_size, height, width, channels)`, float32.
-
-    Output shape:
-        `(batch_size, height, width, stop - start)`, float32.
-    """
-
-    def __init__(self, start: int, stop: int, **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "dtype": "float32"})
-        self.start, self.stop = int(start), int(stop)
-
-    def call(self, inputs: Any) -> Any:
-        """Those channels."""
-        return inputs[..., self.start : self.stop]
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """The input's, with fewer channels."""
-        return (*input_shape[:-1], self.stop - self.start)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
-        return {**super().get_config(), "start": self.start, "stop": self.stop}
-
-
 @our_settings()
 def PairedCellInpainting(
     image_shape: Sequence[int],
     *,
     image_dtype: str = "uint16",
+    channels: Sequence[int] | None = None,
     window: int | None = None,
     normalization: str | None = None,
     augmentation: str | None = None,
@@ -87,6 +57,8 @@ def PairedCellInpainting(
     Args:
         image_shape: `(height, width, channels)` of the stored crops.
         image_dtype: dtype of the raw pixels: "uint8", "uint16" or "float32".
+        channels: numbers, from 0, of the channels of the crops that the network sees, the protein's
+            first; None: all.
         window: side in pixels of the square window that the network sees: at a random place in
             training, at the center otherwise; None or 0: the whole crop.
         normalization: "min-max" (None: that one), "percentile" or "kraus"; see `Normalization`.
@@ -117,9 +89,11 @@ def PairedCellInpainting(
     normalization, augmentation = normalization or "min-max", augmentation or "flips"
     _check_choice("normalization", normalization, INPAINTING_NORMALIZATIONS)
     _check_choice("augmentation", augmentation, INPAINTING_AUGMENTATIONS)
-    _check_shape(image_shape, window, width)
+    channels = seen_channels(image_shape, None, channels)
+    _check_shape((*image_shape[:-1], len(channels)), window, width)
     view = functools.partial(
         _view,
+        channels=channels,
         normalization=normalization,
         augmentation=augmentation,
         window=window,
@@ -131,8 +105,8 @@ def PairedCellInpainting(
     target = keras.Input(tuple(image_shape), dtype=image_dtype, name="target")
     x = encode(view(image, "source"), _SOURCE, "source")
     both = view(target, "target")
-    protein = SelectChannels(0, 1, name="target_protein")(both)
-    structure = SelectChannels(1, image_shape[2], name="target_structure")(both)
+    protein = SelectChannels([0], name="target_protein")(both)
+    structure = SelectChannels(range(1, len(channels)), name="target_structure")(both)
     marker = encode(structure, _TARGET, "target")
     x = keras.layers.Concatenate(name="joined")([x, marker])
     for i, filters in enumerate(_DECODER, start=1):
@@ -162,12 +136,14 @@ def _view(
     x: Any,
     name: str,
     *,
+    channels: Sequence[int],
     normalization: str,
     augmentation: str,
     window: int | None,
     seed: int,
 ) -> Any:
     """The crop as the network sees it, by layers of its own: they draw their own numbers."""
+    x = select_channels(x, channels, f"{name}_channels")
     x = Normalization(normalization, name=f"{name}_normalization")(x)
     if window:
         x = RandomCrop(window, window, seed=seed, name=f"{name}_crop")(x)

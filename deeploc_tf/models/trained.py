@@ -15,12 +15,13 @@ from deeploc_tf.models import deeploc, inpainting  # noqa: F401 - registers the 
 from deeploc_tf.models.archives import check_archive
 from deeploc_tf.models.choices import AUGMENTATIONS, BACKBONES, NORMALIZATIONS
 from deeploc_tf.models.keras_settings import our_settings
-from deeploc_tf.models.presets import PRESETS
+from deeploc_tf.models.presets import PRESETS, RECOMMENDED
 from deeploc_tf.names import respelled_channels, same_channels
 from tfrecords.errors import RecordsError, SchemaError
 from tfrecords.schema import Schema
 
 CONFIG_NAME = "config.json"
+_RESOLVED_SETTINGS = ("channels", "normalization", "augmentation", "initializer", "test_time")
 RECIPE_VERSION = 2  # of what a training computes; 1: runs in which presets were networks alone
 MODEL_NAME = "model.keras"
 OtherPixelSize = Literal["warn", "refuse"]
@@ -41,7 +42,7 @@ class TrainedModel:
         class_names: of its logits, in their order: labels of the schema, or proteins; empty if it
             has none.
         multi_label: a crop may belong to several of them; probabilities are sigmoids of the logits.
-        test_time: views over which vectors are averaged unless one says otherwise: its preset's.
+        test_time: views over which vectors are averaged unless one says otherwise: the run's.
     """
 
     model: keras.Model
@@ -58,7 +59,7 @@ class TrainedModel:
         return "mask" in {tensor.name for tensor in self.model.inputs}
 
     def views_to_average(self, test_time: str | None) -> str:
-        """What was asked for, or, of everybody who asks for nothing, what the preset says."""
+        """What was asked for, or, of everybody who asks for nothing, what the run says."""
         return self.test_time if test_time is None else test_time
 
     def check_tells_classes(self) -> None:
@@ -228,9 +229,21 @@ def read_config(run: Path) -> dict[str, Any]:
 
 
 def _in_todays_words(values: dict[str, Any]) -> dict[str, Any]:
-    """What a run of recipe version 1 stored, with the settings that have other names now."""
+    """What a run of recipe version 1 stored, with today's names of settings and presets.
+
+    Presets were networks alone then: what they say beyond that now is said otherwise.
+    """
     config, resolved = dict(values["config"]), dict(values.get("resolved", {}))
     config["window"] = config.pop("crop_size", None)
-    if "crop_size" in resolved:
-        config["window"] = resolved["window"] = resolved.pop("crop_size") or 0
+    if config.get("schedule") == "step":
+        config["schedule"] = "exponential"
+    if "padding" in resolved:  # it is DeepLoc
+        resolved["window"] = resolved.pop("crop_size", None)
+        resolved["channels"] = list(values["schema"]["channels"])
+        resolved["initializer"] = "glorot"
+        resolved.setdefault("test_time", "none")
+        if config.get("preset") == "map2026":
+            config["preset"] = RECOMMENDED
+        config |= {name: resolved[name] for name in resolved if name in _RESOLVED_SETTINGS}
+        config["window"] = resolved["window"] or 0
     return {**values, "config": config, "resolved": resolved}

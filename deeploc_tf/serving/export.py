@@ -52,7 +52,7 @@ def export(
             "features".
         test_time: views of each crop whose probabilities and embeddings are averaged: "none",
             "crops" (five windows), "orientations" or "both"; see `views`. The cost is a pass each.
-            None: as the preset of the training says, "none" of all but "map2026".
+            None: as the run says, which has it from its preset.
         fast: fold batch normalizations away, and compute convolutions in bfloat16 if this machine
             does that in hardware; `describe` tells the precision. See `fast_model`.
 

@@ -146,14 +146,17 @@ class Methods:
     def _fit(self, folder: Path, records: Path, config: FitConfig, *, watched: bool) -> None:
         keras.backend.clear_session()  # what earlier trainings left in memory
         curve = FunctionByEpoch(self.data.records, self.data.standards, folder / CURVE)
-        with self.show("Training, epochs", config.epochs) as count:
+        by_steps = config.steps is not None
+        what, length = ("steps", config.steps) if by_steps else ("epochs", config.epochs)
+        with self.show(f"Training, {what}", length or 0) as count:
             fit(
                 records,
                 folder / "run",
                 config,
                 callbacks=[curve] if watched else [],
                 should_stop=self.should_stop,
-                report=lambda row: count(int(row["epoch"])),
+                progress=by_steps and (lambda done, _: count(done // config.batch_size)),
+                report=None if by_steps else lambda row: count(int(row["epoch"])),
             )
         shutil.rmtree(folder / "run" / "checkpoint", ignore_errors=True)
 

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from deeploc_tf.training.duration import Duration
 from deeploc_tf.training.optimization import averaged_weights
 from deeploc_tf.training.run_folder import Run
 from deeploc_tf.training.state import (
@@ -146,7 +147,7 @@ class Checkpoints(keras.callbacks.Callback):
     Args:
         run: the run folder.
         state: where the training stands; changed in place.
-        steps_per_epoch: the state after the last one is saved by `EndOfEpoch`.
+        duration: of the training; the state after an epoch's last step is saved by `EndOfEpoch`.
         every_steps: steps from one checkpoint to the next; None: only time counts.
         every_minutes: minutes from one to the next.
         should_stop: asked after each step and between epochs; if it says so, the state is saved
@@ -159,7 +160,7 @@ class Checkpoints(keras.callbacks.Callback):
         self,
         run: Run,
         state: TrainingState,
-        steps_per_epoch: int,
+        duration: Duration,
         *,
         every_steps: int | None = None,
         every_minutes: float = 10.0,
@@ -169,7 +170,7 @@ class Checkpoints(keras.callbacks.Callback):
         super().__init__()
         self.run = run
         self.state = state
-        self.steps_per_epoch = steps_per_epoch
+        self.duration = duration
         self.every_steps = every_steps
         self.every_minutes = every_minutes
         self.should_stop = should_stop or (lambda: False)
@@ -194,8 +195,8 @@ class Checkpoints(keras.callbacks.Callback):
             ):
                 found = variable.numpy()  # of replicas, whose sum cannot be added to, only set
                 variable.assign(found + np.asarray(before, found.dtype))
-        step = self._before + batch + 1
-        if step == self.steps_per_epoch:
+        step, steps = self._before + batch + 1, self.duration.steps_of(self.state.epoch)
+        if step == steps:
             return
         minutes = (time.monotonic() - self._saved) / 60
         due = self.every_steps is not None and step % self.every_steps == 0
@@ -208,7 +209,7 @@ class Checkpoints(keras.callbacks.Callback):
         if stopping:
             msg = (
                 f"Stopped in epoch {self.state.epoch + 1}, after step {step} of "
-                f"{self.steps_per_epoch}; the same command goes on from "
+                f"{steps}; the same command goes on from "
                 f"{'the last checkpoint' if self.together else 'there'}."
             )
             raise TrainingStoppedError(msg)

@@ -50,7 +50,10 @@ OPTIMIZERS: Registry[Callable[[FitConfig], tuple[Any, dict[str, Any]]]] = Regist
 
 SCHEDULES: Registry[Callable[[FitConfig, int], Any]] = Registry(
     "schedule",
-    {name: f"deeploc_tf.training.optimization:{name}" for name in ("cosine", "constant", "step")},
+    {
+        name: f"deeploc_tf.training.optimization:{name}"
+        for name in ("cosine", "constant", "exponential")
+    },
     group="deeploc_tf.schedules",
 )
 """`(config, steps_per_epoch)` -> the learning rate, or a Keras schedule of it."""

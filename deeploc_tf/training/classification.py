@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from deeploc_tf.models.channels import find_channels, seen_channels
 from deeploc_tf.models.choices import NETWORKS
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.networks import with_heads
@@ -66,19 +66,22 @@ class Classification:
 
     @staticmethod
     def resolved(config: FitConfig, schema: Schema) -> dict[str, Any]:
-        """The preset, with what the settings say otherwise; of a network of one's own nothing."""
+        """The network, and the views of its crops; of a network of one's own the views alone."""
         if config.network is not None:
-            return {}
-        preset = resolve_preset(
+            return {"test_time": config.test_time or "none"}
+        base = resolve_preset(
             config.preset,
             schema.image_shape,
             mask=config.mask,
-            window=config.window,
-            normalization=config.normalization,
-            augmentation=config.augmentation,
-            dense_units=config.dense_units,
+            test_time=config.test_time,
+            **{name: getattr(config, name) for name in _OF_PRESETS},
         )
-        return dataclasses.asdict(preset)
+        given = find_channels(config.channels, schema.channels)
+        channels = seen_channels(schema.image_shape, base.num_channels, given)
+        return {
+            "channels": [schema.channels[channel] for channel in channels],
+            **{name: getattr(base, name) for name in _RESOLVED},
+        }
 
     def describe(self) -> str:
         """Sentences about the classes, and what sampling makes of them."""
@@ -180,21 +183,19 @@ def build_model(
     if config.network is not None:
         network = NETWORKS.get(config.network)
         return with_heads(network, schema.image_shape, schema.dtype, num_classes, **heads)
-    architecture: dict[str, Any] = {name: getattr(config, name) for name in _ARCHITECTURE}
+    architecture: dict[str, Any] = {
+        name: getattr(config, name) for name in (*_OF_DEEPLOC, *_OF_PRESETS)
+    }
     return DeepLoc(
-        schema.image_shape, num_classes, image_dtype=schema.dtype, **heads, **architecture
+        schema.image_shape,
+        num_classes,
+        image_dtype=schema.dtype,
+        channels=find_channels(config.channels, schema.channels),
+        **heads,
+        **architecture,
     )
 
 
-_ARCHITECTURE = (
-    "preset",
-    "backbone",
-    "width",
-    "dense_units",
-    "last_block",
-    "window",
-    "normalization",
-    "augmentation",
-    "batch_norm_momentum",
-    "mask",
-)
+_OF_DEEPLOC = ("preset", "backbone", "width", "last_block", "batch_norm_momentum", "mask")
+_OF_PRESETS = ("dense_units", "window", "normalization", "augmentation", "initializer")
+_RESOLVED = (*_OF_PRESETS, "padding", "dense_batch_norm", "test_time")

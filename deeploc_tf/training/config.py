@@ -5,20 +5,28 @@ The command line makes its options from these fields: name, type, choices, defau
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import pydantic
 
-from deeploc_tf.models.choices import AUGMENTATIONS, BACKBONES, NETWORKS, NORMALIZATIONS
-from deeploc_tf.models.presets import PRESETS
+from deeploc_tf.models.choices import (
+    AUGMENTATIONS,
+    BACKBONES,
+    NETWORKS,
+    NORMALIZATIONS,
+    Initializer,
+    TestTime,
+)
+from deeploc_tf.models.presets import PRESETS, RECOMMENDED
 from deeploc_tf.pipeline.targets import Kind, Target, kinds
 from deeploc_tf.registry import Registry
 from deeploc_tf.training.choices import LOSSES, OPTIMIZERS, SCHEDULES, Precision
 from deeploc_tf.training.tasks import INPAINTING, SETTINGS_OF_SOME, TASKS
 
+_OURS: Any = PRESETS.get(RECOMMENDED)  # whose values are the defaults
 _OF_DEEPLOC = (  # and of no other network
-    *("preset", "backbone", "width", "dense_units", "last_block", "window", "normalization"),
-    *("augmentation", "mask"),
+    *("preset", "backbone", "width", "dense_units", "last_block", "channels", "window"),
+    *("normalization", "augmentation", "initializer", "batch_norm_momentum", "mask"),
 )
 
 
@@ -43,14 +51,30 @@ class OneOf:
         )
 
 
-class FitConfig(pydantic.BaseModel):
-    """Settings of `fit`; the defaults suit a few thousand crops and more.
+def _with_recipe(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings that are given, and else those of the preset and the method."""
+    preset, method = given.get("preset", RECOMMENDED), given.get("method", "classification")
+    found: dict[str, Any] = {}
+    for layer in (
+        PRESETS.get(preset).recipe if preset in PRESETS else {},
+        TASKS.get(method).defaults if method in TASKS else {},
+        given,
+    ):
+        if not {"epochs", "steps"}.isdisjoint(layer):  # one of them says how long
+            found |= {"epochs": None, "steps": None}
+        found |= layer
+    return found
 
-    Two runs with equal settings and records on one machine's CPU give equal models. Fields are
-    documented where they stand; the architecture's are those of
-    `deeploc_tf.models.deeploc.DeepLoc`, or with `method="inpainting"` of
-    `deeploc_tf.models.inpainting.PairedCellInpainting`, which has other defaults where Lu et al.
-    2019 trained otherwise.
+
+class FitConfig(pydantic.BaseModel):
+    """Settings of `fit`; what is not given is as the preset, or the method, says.
+
+    The defaults of the fields are those of the recommended preset; other presets have others, see
+    `deeploc_tf.models.presets.PRESETS`. None is as if nothing was given. Fields are documented
+    where they stand; the architecture's are those of `deeploc_tf.models.deeploc.DeepLoc`, or with
+    `method="inpainting"` of `deeploc_tf.models.inpainting.PairedCellInpainting`, which has no
+    presets but the defaults of Lu et al. 2019. Two runs with equal settings and records on one
+    machine's CPU give equal models.
 
     What the command line says otherwise about a field stands in its `json_schema_extra`: "flag", or
     None for no option; "default", in words, where the value does not say it.
@@ -76,10 +100,11 @@ class FitConfig(pydantic.BaseModel):
         + ".",
     )
     preset: Annotated[str, OneOf(PRESETS)] = pydantic.Field(
-        default="kraus2017",
-        description="Published network, without its training recipe. map2026 is kraus2017 with "
-        "test-time augmentation over eight orientations: the best map, at eight times the cost of "
-        "embedding.",
+        default=RECOMMENDED,
+        description="Network and recipe of its training: ours for functional maps, or as published "
+        "by Kraus et al. 2017, Razdaibiedina & Brechalov 2022 (GFP alone), or PIFiA 2024 (GFP "
+        "alone, learns proteins). Defaults shown below are those of functional-map; what is given "
+        "wins.",
     )
     backbone: Annotated[str, OneOf(BACKBONES)] = pydantic.Field(
         default="deeploc",
@@ -102,6 +127,11 @@ class FitConfig(pydantic.BaseModel):
     last_block: bool = pydantic.Field(
         default=True, description="Keep the last convolutional block (conv_6 to conv_8)."
     )
+    channels: tuple[str, ...] = pydantic.Field(
+        default=(),
+        description="Channels that the network sees, the protein's first.",
+        json_schema_extra={"default": "as many as the preset sees, which is all but for GFP alone"},
+    )
     window: int | None = pydantic.Field(
         default=None,
         ge=0,
@@ -114,16 +144,24 @@ class FitConfig(pydantic.BaseModel):
         description="Per-crop intensity normalization.",
         json_schema_extra={"default": "the preset's"},
     )
-    augmentation: Annotated[str, OneOf(AUGMENTATIONS)] | None = pydantic.Field(
-        default="rotations",
+    augmentation: Annotated[str, OneOf(AUGMENTATIONS)] = pydantic.Field(
+        default=_OURS.augmentation,
         description="Random flips; flips and 90-degree rotations (orientations); or rotation by "
         "any angle as well.",
     )
+    initializer: Initializer = pydantic.Field(
+        default=_OURS.initializer,
+        description="Initial weights: Glorot uniform; or truncated normal with a standard "
+        "deviation of 0.1, and biases of 0.1.",
+    )
     dropout: float = pydantic.Field(
-        default=0.3, ge=0, lt=1, description="Dropout rate before the classification head."
+        default=_OURS.dropout,
+        ge=0,
+        lt=1,
+        description="Dropout rate before the classification head.",
     )
     batch_norm_momentum: float = pydantic.Field(
-        default=0.9,
+        default=_OURS.batch_norm_momentum,
         ge=0,
         lt=1,
         description="Momentum of the moving averages of batch normalization; nearer 1 averages "
@@ -133,6 +171,12 @@ class FitConfig(pydantic.BaseModel):
         default=False,
         description="Set the background of each crop to 0 and normalize by the pixels of the cell; "
         "needs records with masks.",
+    )
+    test_time: TestTime | None = pydantic.Field(
+        default=None,
+        description="Views of each crop over which the finished model is averaged, here and by "
+        "embed, evaluate, export and predict: 5 windows, 8 flips and rotations, or both.",
+        json_schema_extra={"default": "the preset's, as far as crops and window have them"},
     )
 
     # `fit` sets it when it is told a run to begin with.
@@ -148,7 +192,7 @@ class FitConfig(pydantic.BaseModel):
     )
 
     target: Target = pydantic.Field(
-        default="label",
+        default=_OURS.target,
         description="What the network learns to predict; proteins need no labels.",
     )
     protein_weight: float = pydantic.Field(
@@ -196,38 +240,56 @@ class FitConfig(pydantic.BaseModel):
         json_schema_extra={"default": "protein, and plate, well and field where there are any"},
     )
 
-    epochs: int = pydantic.Field(
-        default=40, ge=0, description="Number of epochs; 0 keeps the untrained network."
+    epochs: int | None = pydantic.Field(
+        default=_OURS.epochs, ge=0, description="Number of epochs; 0 keeps the untrained network."
+    )
+    steps: pydantic.PositiveInt | None = pydantic.Field(
+        default=_OURS.steps,
+        description="Number of training steps, instead of epochs; the last epoch is cut.",
     )
     batch_size: pydantic.PositiveInt = pydantic.Field(
-        default=64, description="Global batch size, summed over replicas."
+        default=_OURS.batch_size, description="Global batch size, summed over replicas."
     )
     optimizer: Annotated[str, OneOf(OPTIMIZERS)] = pydantic.Field(
-        default="adamw", description="Optimizer; sgd has Nesterov momentum of 0.9."
+        default=_OURS.optimizer, description="Optimizer; sgd has Nesterov momentum of 0.9."
     )
     learning_rate: pydantic.PositiveFloat = pydantic.Field(
-        default=2e-3, description="Peak learning rate."
+        default=_OURS.learning_rate, description="Peak learning rate."
     )
     beta_1: float = pydantic.Field(
-        default=0.9, ge=0, lt=1, description="First-moment decay rate; ignored by SGD."
+        default=_OURS.beta_1, ge=0, lt=1, description="First-moment decay rate; ignored by SGD."
+    )
+    epsilon: pydantic.PositiveFloat = pydantic.Field(
+        default=_OURS.epsilon, description="Added to the denominator of Adam and AdamW."
     )
     weight_decay: pydantic.NonNegativeFloat = pydantic.Field(
-        default=1e-2, description="Decoupled weight decay; AdamW only."
+        default=_OURS.weight_decay, description="Decoupled weight decay; AdamW only."
     )
     schedule: Annotated[str, OneOf(SCHEDULES)] = pydantic.Field(
-        default="cosine",
+        default=_OURS.schedule,
         description="Learning-rate schedule: warmup, then cosine decay to 0; constant; or "
-        "exponential decay by 0.96 every 25 steps (step).",
+        "exponential decay in steps.",
     )
     warmup_epochs: pydantic.NonNegativeFloat = pydantic.Field(
-        default=3.0,
+        default=_OURS.warmup_epochs,
         description="Epochs of linear warmup, at most half of the training; cosine schedule only.",
+    )
+    decay_rate: float = pydantic.Field(
+        default=_OURS.decay_rate,
+        gt=0,
+        le=1,
+        description="Factor on the learning rate after every --decay-steps; exponential schedule "
+        "only.",
+    )
+    decay_steps: pydantic.PositiveInt = pydantic.Field(
+        default=_OURS.decay_steps,
+        description="Steps between two decays of the learning rate; exponential schedule only.",
     )
     clip_norm: pydantic.PositiveFloat | None = pydantic.Field(
         default=None, description="Clip gradients to this global norm."
     )
     ema_momentum: float = pydantic.Field(
-        default=0.99,
+        default=_OURS.ema_momentum,
         ge=0,
         lt=1,
         description="Momentum of the exponential moving average (EMA) of the weights, which is "
@@ -269,12 +331,18 @@ class FitConfig(pydantic.BaseModel):
         json_schema_extra={"flag": "--test/--no-test"},
     )
 
-    @pydantic.model_validator(mode="before")
+    @pydantic.model_validator(mode="wrap")
     @classmethod
-    def _take_defaults_of_method(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("method") in TASKS:
-            return {**TASKS.get(values["method"]).defaults, **values}
-        return values
+    def _take_recipe(cls, values: Any, handler: Any) -> FitConfig:
+        """What is given, and else what the preset and the method say."""
+        if not isinstance(values, dict):
+            return cast("FitConfig", handler(values))
+        given = {name: value for name, value in values.items() if value is not None}
+        found: FitConfig = handler(_with_recipe(given))
+        # Those that were given: pydantic would count the recipe among them.
+        fields = set(given).intersection(cls.model_fields)
+        object.__setattr__(found, "__pydantic_fields_set__", fields)
+        return found
 
     @pydantic.model_validator(mode="after")
     def _check_method(self) -> FitConfig:
@@ -304,6 +372,12 @@ class FitConfig(pydantic.BaseModel):
 
     @pydantic.model_validator(mode="after")
     def _combine(self) -> FitConfig:
+        if (self.epochs is None) == (self.steps is None):
+            msg = (
+                "A training must be so many epochs long, or so many steps. Received: "
+                f"epochs={self.epochs}, steps={self.steps}. Say one of them"
+            )
+            raise ValueError(msg)
         if self.loss == "focal" and self.label_smoothing:
             msg = (
                 "The focal loss takes no label smoothing, which undoes it. Received: "

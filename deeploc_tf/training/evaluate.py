@@ -122,7 +122,7 @@ def _measure(
     averaged = trained.views_to_average(test_time)
     chosen = views(trained.model, averaged)
     if test_time is None and len(chosen) > 1:
-        _log.info("Probabilities are averaged over views, as the preset says: %s.", averaged)
+        _log.info("Probabilities are averaged over views, as the run says: %s.", averaged)
     if "train" in splits and manifest.digest == trained.records_digest:
         _log.warning("The model was trained on the split train: it tells nothing about new cells.")
     total = sum(manifest.num_crops(split) for split in splits)

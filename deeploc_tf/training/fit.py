@@ -31,6 +31,7 @@ from deeploc_tf.training.callbacks import (
 )
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.devices import choose_strategy, describe_strategy, first_device
+from deeploc_tf.training.duration import Duration
 from deeploc_tf.training.learning import check_batch, check_outcome, check_plan, describe_network
 from deeploc_tf.training.multi_worker import folder_of_this_worker, this_worker
 from deeploc_tf.training.optimization import averaged_weights, make_optimizer
@@ -40,7 +41,6 @@ from deeploc_tf.training.state import TrainingState, load_best_weights, restore_
 from deeploc_tf.training.tasks import TASKS, SplitEvaluator, Task
 from deeploc_tf.training.tensorboard import watchers, write_projector
 from deeploc_tf.training.transfer import begin_with, check_transfer, load_source
-from tfrecords.errors import SchemaError
 from tfrecords.publishing import publish_bytes, publish_json, publishing
 from tfrecords.verify import verify
 
@@ -130,9 +130,10 @@ def fit(
         twin = task.build()  # on one device: it is evaluated and saved
     check_batch(twin, config)
     check_transfer(twin, config, source)
-    averaged = _views(twin, task.test_time)
+    averaged = views(twin, task.test_time)  # refused before it is trained
     precision = resolve_precision(config.precision, strategy)
     steps = task.steps_per_epoch
+    duration = Duration.of(config, steps)
     make_optimizer(config, steps, strategy.num_replicas_in_sync)  # refused before there is a folder
     with folder_of_this_worker(run) as path:
         folder = open_for_training(path, config, manifest, allow_changed=allow_changed)
@@ -141,17 +142,17 @@ def fit(
             metrics: dict[str, Any] = json.loads((folder.path / "metrics.json").read_text("utf-8"))
             return metrics
         _log.info("Training on %s, in %s.", describe_strategy(strategy), precision)
-        _log.info("%s", describe_network(twin))
+        _log.info("%s", describe_network(twin, config.batch_size, manifest.schema.channels))
         if len(averaged) > 1:
             _log.info(
-                "As the preset says, the finished model is measured over %d views of each crop "
-                "(%s), as it is served; after each epoch over one.",
+                "The finished model is measured over %d views of each crop (%s), as it is served; "
+                "after each epoch over one.",
                 len(averaged),
                 task.test_time,
             )
         _log.info("%s", task.describe())
         check_plan(twin, config, manifest, steps)
-        total = config.epochs * steps * config.batch_size
+        total = duration.steps * config.batch_size
         with (
             folder.alone(),
             running_on(records, manifest),
@@ -161,7 +162,7 @@ def fit(
                 model = task.build()
                 begin_with(model, config, source)
                 compile_model(model, config, steps, *task.objective())
-            state = _take_up(folder, model, steps)
+            state = _take_up(folder, model, duration)
             evaluator = task.evaluator(twin, EVALUATED_SPLITS, device)
             validated = evaluator if "validation" in evaluator.splits else None
             observers = [
@@ -169,7 +170,7 @@ def fit(
                 Checkpoints(
                     folder,
                     state,
-                    steps,
+                    duration,
                     every_steps=checkpoint_steps,
                     every_minutes=checkpoint_minutes,
                     should_stop=should_stop,
@@ -180,7 +181,7 @@ def fit(
                 *watchers(folder, twin, lambda: next(iter(_batches(task, state)))[0], device),
                 *callbacks,
             ]
-            _train(model, task, folder, state, observers)
+            _train(model, task, folder, state, duration, observers)
             if config.patience and state.best_epoch:
                 twin.set_weights(load_best_weights(folder, state.best_epoch))
             else:
@@ -195,16 +196,7 @@ def fit(
             return metrics
 
 
-def _views(model: keras.Model, test_time: str) -> list[View]:
-    """The views over which the finished model will be averaged, refused before it is trained."""
-    try:
-        return views(model, test_time)
-    except SchemaError as error:
-        error.add_note("The preset kraus2017 is the same network without averaged views.")
-        raise
-
-
-def _take_up(folder: Run, model: keras.Model, steps: int) -> TrainingState:
+def _take_up(folder: Run, model: keras.Model, duration: Duration) -> TrainingState:
     """Bring a compiled model to where an earlier start stopped, if there was one."""
     with model.distribute_strategy.scope():
         state, damages = restore_state(folder.path / "checkpoint", model)
@@ -213,12 +205,14 @@ def _take_up(folder: Run, model: keras.Model, steps: int) -> TrainingState:
     if folder.changes:
         _log.warning("Going on although the run began otherwise: %s.", folder.changes)
         folder.write_config()  # not before: a state that does not fit leaves the folder as it was
-        if state.step >= steps:
+        steps = duration.steps_of(state.epoch)
+        if state.step and state.step >= steps > 0:
             _log.warning("Epoch %d has %d steps now, and begins again.", state.epoch + 1, steps)
             state.step, state.running_metrics = 0, []
     if state.epoch or state.step:
+        steps = duration.steps_of(state.epoch)
         after = f", step {state.step} of {steps}" if state.step else ""
-        _log.info("Going on after epoch %d of %d%s.", state.epoch, folder.config.epochs, after)
+        _log.info("Going on after epoch %d of %d%s.", state.epoch, duration.epochs, after)
     return state
 
 
@@ -227,34 +221,30 @@ def _train(
     task: Task,
     folder: Run,
     state: TrainingState,
+    duration: Duration,
     observers: Sequence[keras.callbacks.Callback],
 ) -> None:
     """Train to the end, or to where an observer stops it."""
-    if state.step:  # the rest of the epoch in which the training stopped
-        _run_epochs(model, task, state, state.epoch + 1, observers)
-        # Keras ends by putting the averages in the weights' place: take those up again.
-        restore_state(folder.path / "checkpoint", model)
-    if not _is_over(state, folder.config):
-        _run_epochs(model, task, state, folder.config.epochs, observers)
-
-
-def _run_epochs(
-    model: keras.Model,
-    task: Task,
-    state: TrainingState,
-    until: int,
-    observers: Sequence[keras.callbacks.Callback],
-) -> None:
-    """Train from where `state` stands to the end of epoch `until`."""
-    model.fit(
-        _batches(task, state, until),
-        initial_epoch=state.epoch,
-        epochs=until,
-        steps_per_epoch=task.steps_per_epoch - state.step,
-        callbacks=list(observers),
-        shuffle=False,
-        verbose=0,
-    )
+    begun = False
+    while not _is_over(state, folder.config, duration):
+        if begun:  # Keras ends by putting the averages in the weights' place: take those up again
+            restore_state(folder.path / "checkpoint", model)
+        # By itself: the rest of an epoch in which the training stopped, and one that is cut.
+        alone = state.step or state.epoch >= duration.whole_epochs
+        until = state.epoch + 1 if alone else duration.whole_epochs
+        steps = duration.steps_of(state.epoch) - state.step
+        model.fit(
+            _batches(task, state, until),
+            initial_epoch=state.epoch,
+            epochs=until,
+            steps_per_epoch=steps,
+            callbacks=list(observers),
+            shuffle=False,
+            verbose=0,
+        )
+        begun = True
+        if model.stop_training:  # a caller's callback may say so, too
+            return
 
 
 def _batches(task: Task, state: TrainingState, until: int | None = None) -> tf.data.Dataset:
@@ -286,9 +276,9 @@ def compile_model(
     make_variables(model.optimizer, model.trainable_variables)
 
 
-def _is_over(state: TrainingState, config: FitConfig) -> bool:
+def _is_over(state: TrainingState, config: FitConfig, duration: Duration) -> bool:
     stopped = bool(config.patience) and state.epoch - state.best_epoch >= (config.patience or 0)
-    return state.epoch >= config.epochs or (stopped and state.best_epoch > 0)
+    return state.epoch >= duration.epochs or (stopped and state.best_epoch > 0)
 
 
 def _finish(

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from deeploc_tf.models.channels import find_channels
 from deeploc_tf.models.choices import INPAINTING_NORMALIZATIONS
 from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.models.inpainting import PairedCellInpainting
@@ -86,9 +87,11 @@ class Inpainting:
 
     def build(self) -> keras.Model:
         """The untrained model."""
+        schema = self.manifest.schema
         return PairedCellInpainting(
-            self.manifest.schema.image_shape,
-            image_dtype=self.manifest.schema.dtype,
+            schema.image_shape,
+            image_dtype=schema.dtype,
+            channels=find_channels(self.config.channels, schema.channels),
             window=self.config.window,
             normalization=self.config.normalization,
             augmentation=self.config.augmentation,

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from deeploc_tf.models.views import window_size
 from deeploc_tf.training.config import FitConfig
+from deeploc_tf.training.duration import Duration
 from deeploc_tf.training.optimization import warmup_steps
 from tfrecords.manifest import Manifest
 
@@ -27,15 +29,41 @@ _FEW_IN_A_BATCH = 8
 _logger = logging.getLogger(__name__)
 
 
-def describe_network(model: keras.Model) -> str:
-    """A sentence about what a network sees and how large it is."""
-    height, width, channels = model.inputs[0].shape[1:]
+def describe_network(model: keras.Model, batch_size: int, channels: Sequence[str]) -> str:
+    """A sentence about what a network sees, how large it is and what a step of its training costs.
+
+    Args:
+        model: the network.
+        batch_size: crops per step.
+        channels: names of the channels of the crops.
+    """
+    height, width = model.inputs[0].shape[1:3]
     window = window_size(model)
     seen = f"the whole crop of {height}x{width} pixels"
     if window != (height, width):
         seen = f"{window[0]}x{window[1]} of the {height}x{width} pixels of a crop"
-    of = f"{channels} channel{'s' * (channels > 1)}"
-    return f"The network sees {seen}, {of}, and has {num_parameters(model):,} parameters."
+    chosen = next((la.channels for la in model.layers if la.name.endswith("channels")), None)
+    names = channels if chosen is None else [channels[channel] for channel in chosen]
+    of = f"{len(names)} channel{'s' * (len(names) > 1)} ({', '.join(names)})"
+    return (
+        f"The network sees {seen}, {of}, and has {num_parameters(model):,} parameters. A step over "
+        f"{batch_size} crops takes about {_operations(model) * batch_size / 1e9:,.3g} billion "
+        "operations."
+    )
+
+
+def _operations(model: keras.Model) -> int:
+    """Multiplications and additions of layers with kernels, for one crop, there and back.
+
+    Each weight is multiplied and added at each place of the output; the gradients of inputs and of
+    weights take as many again, each.
+    """
+    forward = 0
+    for layer in model.layers:
+        shapes = [tuple(weight.shape) for weight in layer.trainable_weights]
+        places = math.prod(layer.output.shape[1:-1]) if any(len(s) > 1 for s in shapes) else 0
+        forward += 2 * places * sum(math.prod(shape) for shape in shapes if len(shape) > 1)
+    return 3 * forward
 
 
 def num_parameters(model: keras.Model) -> int:
@@ -55,7 +83,7 @@ def check_plan(
         steps_per_epoch: number of batches per epoch.
     """
     _check_size(model)
-    if not config.epochs:
+    if not Duration.of(config, steps_per_epoch).steps:
         return
     if _normalizes_vectors(model) and config.batch_size < _FEW_IN_A_BATCH:
         _logger.warning(
@@ -140,7 +168,7 @@ def _check_size(model: keras.Model) -> None:
 
 
 def _check_steps(model: keras.Model, config: FitConfig, steps_per_epoch: int) -> None:
-    steps = config.epochs * steps_per_epoch
+    steps = Duration.of(config, steps_per_epoch).steps
     if steps < FEWEST_STEPS:
         _logger.warning(
             "A training of %d steps is too short to learn: expect answers near chance. Take more "

@@ -16,6 +16,7 @@ from deeploc_tf.models import addons
 from deeploc_tf.models.keras_compat import IS_KERAS_2
 from deeploc_tf.training.choices import OPTIMIZERS, SCHEDULES
 from deeploc_tf.training.config import FitConfig
+from deeploc_tf.training.duration import Duration
 
 
 @keras.utils.register_keras_serializable(package="deeploc_tf")
@@ -63,12 +64,16 @@ Chosen = tuple[Any, dict[str, Any]]  # class of an optimizer, and its arguments
 
 def adamw(config: FitConfig) -> Chosen:
     """Adam with decoupled weight decay."""
-    return keras.optimizers.AdamW, {"beta_1": config.beta_1, "weight_decay": config.weight_decay}
+    return keras.optimizers.AdamW, {
+        "beta_1": config.beta_1,
+        "epsilon": config.epsilon,
+        "weight_decay": config.weight_decay,
+    }
 
 
 def adam(config: FitConfig) -> Chosen:
     """Adam."""
-    return keras.optimizers.Adam, {"beta_1": config.beta_1}
+    return keras.optimizers.Adam, {"beta_1": config.beta_1, "epsilon": config.epsilon}
 
 
 def sgd(config: FitConfig) -> Chosen:  # noqa: ARG001 - nothing of it is a setting
@@ -137,7 +142,8 @@ def _with_warmup(kind: Any) -> Any:
 def cosine(config: FitConfig, steps_per_epoch: int) -> WarmupCosine:
     """Linear warmup, then half a cosine down to 0."""
     warmup = warmup_steps(config, steps_per_epoch)
-    return WarmupCosine(config.learning_rate, warmup, config.epochs * steps_per_epoch)
+    total = Duration.of(config, steps_per_epoch).steps
+    return WarmupCosine(config.learning_rate, warmup, total)
 
 
 def constant(config: FitConfig, steps_per_epoch: int) -> float:  # noqa: ARG001 - as all schedules
@@ -145,15 +151,17 @@ def constant(config: FitConfig, steps_per_epoch: int) -> float:  # noqa: ARG001 
     return config.learning_rate
 
 
-def step(config: FitConfig, steps_per_epoch: int) -> Any:  # noqa: ARG001 - as all schedules
-    """Exponential decay by 0.96 every 25 steps, as Kraus et al. 2017, who began at 0.1."""
-    return keras.optimizers.schedules.ExponentialDecay(config.learning_rate, 25, 0.96)
+def exponential(config: FitConfig, steps_per_epoch: int) -> Any:  # noqa: ARG001 - as all schedules
+    """The rate times `decay_rate` after every `decay_steps` steps, as Kraus et al. 2017."""
+    return keras.optimizers.schedules.ExponentialDecay(
+        config.learning_rate, config.decay_steps, config.decay_rate, staircase=True
+    )
 
 
 def warmup_steps(config: FitConfig, steps_per_epoch: int) -> int:
     """Steps in which the rate of the cosine schedule rises: half of the training at most."""
     wanted = round(config.warmup_epochs * steps_per_epoch)
-    return min(wanted, config.epochs * steps_per_epoch // 2)
+    return min(wanted, Duration.of(config, steps_per_epoch).steps // 2)
 
 
 def averaged_weights(model: keras.Model) -> list[NDArray[Any]]:

@@ -105,7 +105,8 @@ class Method:
 CLASSIFICATION = Method(
     "deeploc_tf.training.classification:Classification",
     settings=(
-        *("preset", "backbone", "network", "dense_units", "last_block", "dropout", "mask"),
+        *("preset", "backbone", "network", "dense_units", "last_block", "initializer", "dropout"),
+        *("mask", "test_time"),
         *(
             "target",
             "protein_weight",
@@ -121,14 +122,18 @@ CLASSIFICATION = Method(
 INPAINTING = Method(
     "deeploc_tf.training.inpainting:Inpainting",
     settings=("min_cells", "pair_by"),
-    # Of Lu et al. 2019, as is the batch of 64.
+    # Of Lu et al. 2019, as is the batch of 64: docs/training.md.
     defaults={
         "augmentation": "flips",
+        "batch_norm_momentum": 0.99,
         "epochs": 30,
         "optimizer": "adam",
         "learning_rate": 1e-4,
         "beta_1": 0.5,
+        "epsilon": 1e-8,
+        "weight_decay": 0.0,
         "schedule": "constant",
+        "warmup_epochs": 0.0,
         "ema_momentum": 0.0,
     },
 )
