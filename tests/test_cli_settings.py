@@ -21,7 +21,7 @@ FIELD = """    grain: Literal["fine", "coarse"] = pydantic.Field(
         default="coarse", description="Grain of the emulsion."
     )
 
-    @pydantic.model_validator(mode="before")
+    @pydantic.model_validator(mode="wrap")
 """
 
 
@@ -112,7 +112,7 @@ def test_a_new_field_has_option_help_and_documentation(tmp_path: Path) -> None:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=ignore)
     config = tmp_path / "deeploc_tf" / "training" / "config.py"
     text = config.read_text("utf-8")
-    before = '    @pydantic.model_validator(mode="before")\n'
+    before = '    @pydantic.model_validator(mode="wrap")\n'
     assert before in text
     config.write_text(text.replace(before, FIELD.lstrip("\n"), 1), "utf-8")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}

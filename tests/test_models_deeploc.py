@@ -185,7 +185,9 @@ def test_each_augmentation_has_its_layers() -> None:
     # Turned before the window is cut, whose margin hides the mirrored border.
     expected = ["random_rotation", "random_crop", "random_orientation"]
     assert layers("rotations", window=20) == expected
-    assert layers(None, window=20) == ["random_crop", "random_orientation"]
+    assert layers(None, window=20) == expected
+    kraus = layers(None, window=20, preset="kraus2017")
+    assert kraus == ["random_crop", "random_orientation"]
     model = DeepLoc((36, 36, 1), 3, preset="razdaibiedina2022", last_block=False, **TINY)
     assert not model.get_layer("random_orientation").quarter_turns
 
@@ -337,7 +339,7 @@ def test_one_trace_serves_every_batch_size() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"preset": "kraus"}, r"pifia2024, map2026\. Received: preset='kraus'"),
+        ({"preset": "kraus"}, r"razdaibiedina2022, pifia2024\. Received: preset='kraus'"),
         ({"normalization": "max"}, "Received: normalization='max'"),
         ({"augmentation": "flip"}, "Received: augmentation='flip'"),
         ({"window": 21}, r"window=\(21, 21\), stored \(20, 20\)"),

@@ -51,7 +51,9 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-@pytest.mark.parametrize(("side", "preset"), [(48, "kraus2017"), (65, "map2026"), (200, "map2026")])
+@pytest.mark.parametrize(
+    ("side", "preset"), [(48, "kraus2017"), (65, "functional-map"), (200, "functional-map")]
+)
 def test_the_window_of_crops_other_than_64_is_the_whole_crop(side: int, preset: str) -> None:
     model = DeepLoc((side, side, 2), 3, preset=preset, width=0.02, dense_units=(4, 4))
     assert window_size(model) == (side, side)

@@ -1,8 +1,7 @@
-"""The preset map2026: trained as that of 2017, and read through averaged views by everybody."""
+"""The recommended preset is read through averaged views by everybody."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,19 +9,12 @@ import numpy as np
 import pytest
 
 from deeploc_tf.embedding.embed import embed
-from deeploc_tf.models.presets import PRESETS
 from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.serving.export import export
 from deeploc_tf.serving.open_model import open_model
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from tfrecords.manifest import Manifest
-
-
-def test_it_differs_from_that_of_2017_in_nothing_else() -> None:
-    expected = dataclasses.replace(PRESETS.get("kraus2017"), test_time="orientations")
-    assert PRESETS.get("map2026") == expected
-    assert [name for name in PRESETS if PRESETS.get(name).test_time != "none"] == ["map2026"]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +30,7 @@ def records(
         "epochs": 1,
         "batch_size": 9,
     }
-    fit(folder / "records", folder / "run", FitConfig(preset="map2026", **settings))
+    fit(folder / "records", folder / "run", FitConfig(**settings))
     return folder / "records"
 
 
@@ -50,7 +42,7 @@ def test_embed_averages_unless_told_otherwise(
         name: read_table(embed(run, records, tmp_path / f"{name}.h5", test_time=views).embeddings)
         for name, views in (("preset", None), ("told", "orientations"), ("one", "none"))
     }
-    assert notes.count("Vectors are averaged over views, as the preset says: orientations.") == 1
+    assert notes.count("Vectors are averaged over views, as the run says: orientations.") == 1
     np.testing.assert_array_equal(tables["preset"].features, tables["told"].features)
     assert np.abs(tables["preset"].features - tables["one"].features).max() > 1e-4
     assert tables["preset"].provenance["test_time"] == "orientations"

@@ -34,11 +34,11 @@ seeds: [1]
 methods:
   DeepLoc:
     kind: network
-    fit: {preset: map2026, width: 0.1, dense_units: [32, 32], epochs: 1, batch_size: 16,
+    fit: {width: 0.1, dense_units: [32, 32], epochs: 1, batch_size: 16,
       ema_momentum: 0}
   one view:
     kind: network
-    fit: {preset: map2026, width: 0.1, dense_units: [32, 32], epochs: 1, batch_size: 16,
+    fit: {width: 0.1, dense_units: [32, 32], epochs: 1, batch_size: 16,
       ema_momentum: 0}
     test_time: none
   intensity: {kind: features, features: intensity, transform: {normalize: standardize}}

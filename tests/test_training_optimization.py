@@ -47,14 +47,16 @@ def test_the_optimizer_is_what_the_configuration_says() -> None:
     assert float(optimizer.learning_rate.numpy()) == pytest.approx(2e-3)
 
 
-def test_the_step_schedule_is_that_of_kraus() -> None:
-    config = FitConfig(optimizer="sgd", schedule="step", learning_rate=0.1, ema_momentum=0)
+def test_the_exponential_schedule_falls_in_steps() -> None:
+    config = FitConfig(
+        optimizer="sgd", schedule="exponential", decay_rate=0.5, decay_steps=20, learning_rate=0.1
+    )
     optimizer = make_optimizer(config, 4)
     assert type(optimizer) is keras.optimizers.SGD
     assert (optimizer.momentum, optimizer.nesterov) == (0.9, True)
-    for step in (0, 1, 25, 60):
+    for step in (0, 1, 19, 20, 60):
         rate = float(optimizer._learning_rate(step))
-        assert rate == pytest.approx(0.1 * 0.96 ** (step / 25), rel=1e-5)
+        assert rate == pytest.approx(0.1 * 0.5 ** (step // 20), rel=1e-5)
 
 
 def apply(config: FitConfig, gradients: list[Any]) -> np.ndarray:

@@ -4,43 +4,56 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from shared import tiny_fit
 
-from deeploc_tf.models.trained import load_trained, read_config
+from deeploc_tf.models.trained import load_trained
 from deeploc_tf.models.views import window_size
 from deeploc_tf.training.fit import fit
 from deeploc_tf.training.run_folder import open_run
+from deeploc_tf.training.state import TrainingStoppedError
 from tfrecords.errors import RecordsError
 from tfrecords.manifest import Manifest
 
 WriteScreen = Callable[..., Manifest]
 
 
-def as_before(run: Path, window: int | None) -> None:
+def as_before(run: Path, window: int | None, preset: str = "kraus2017") -> None:
     """Rewrite the settings of a run as they were stored before; None: the preset's window."""
     path = run / "config.json"
     values: dict[str, Any] = json.loads(path.read_text())
     del values["recipe_version"]
     del values["config"]["window"]
     values["config"]["crop_size"] = window
+    values["config"]["preset"] = preset
+    for name in ("channels", "test_time", "initializer", "epsilon", "steps", "decay_rate"):
+        del values["config"][name]
+    del values["config"]["decay_steps"]
+    values["config"]["normalization"] = None
     values["resolved"]["crop_size"] = values["resolved"].pop("window")
+    values["resolved"]["test_time"] = "orientations" if preset == "map2026" else "none"
     path.write_text(json.dumps(values))
 
 
-@pytest.mark.parametrize("window", [12, None])
+@pytest.mark.parametrize(("window", "preset"), [(12, "kraus2017"), (None, "map2026")])
 def test_a_finished_run_of_before_is_read(
-    window: int | None, write_screen: WriteScreen, tmp_path: Path
+    window: int | None, preset: str, write_screen: WriteScreen, tmp_path: Path
 ) -> None:
     write_screen(tmp_path / "records", size=16)
     fit(tmp_path / "records", tmp_path / "run", tiny_fit(epochs=1))
-    as_before(tmp_path / "run", window)
-    assert read_config(tmp_path / "run")["config"]["window"] == 12
-    assert open_run(tmp_path / "run").config.window == 12
-    assert window_size(load_trained(tmp_path / "run").model) == (12, 12)
+    as_before(tmp_path / "run", window, preset)
+    config = open_run(tmp_path / "run").config
+    views = "orientations" if preset == "map2026" else "none"
+    assert (config.window, config.normalization, config.test_time) == (12, "percentile", views)
+    assert (config.initializer, config.channels) == ("glorot", ("gfp", "rfp"))
+    trained = load_trained(tmp_path / "run")
+    assert (window_size(trained.model), trained.test_time) == ((12, 12), views)
 
 
 def test_an_unfinished_run_of_before_is_refused_unless_told(
@@ -56,3 +69,30 @@ def test_an_unfinished_run_of_before_is_refused_unless_told(
     assert (tmp_path / "run" / "config.json").read_bytes() == before
     fit(tmp_path / "records", tmp_path / "run", tiny_fit(epochs=1), allow_changed=True)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["recipe_version"] == 2
+
+
+@pytest.mark.parametrize("stop", [3, 4, None])
+def test_a_training_of_so_many_steps_ends_after_them_wherever_it_stopped(
+    stop: int | None, write_screen: WriteScreen, tmp_path: Path
+) -> None:
+    write_screen(tmp_path / "records", size=16)
+    config = tiny_fit(epochs=None, steps=5)  # an epoch of three, and one of two
+    asked: list[int] = []
+
+    def stops() -> bool:
+        asked.append(1)
+        return len(asked) == stop
+
+    counts: list[int] = []
+    done = partial(fit, tmp_path / "records", progress=lambda count, total: counts.append(count))
+    whole = done(tmp_path / "whole", config)
+    assert counts == [9, 18, 27, 36, 45]
+    if stop is not None:
+        with pytest.raises(TrainingStoppedError):
+            done(tmp_path / "run", config, should_stop=stops)
+        assert done(tmp_path / "run", config) == whole
+        weights = [load_trained(tmp_path / name).model.get_weights() for name in ("run", "whole")]
+        assert all(map(np.array_equal, *weights))
+    history = pd.read_csv(tmp_path / "whole" / "history.csv")
+    assert history["epoch"].tolist() == [1, 2]
+    assert whole["epochs"] == 2

@@ -97,7 +97,10 @@ def variables_of(records: Path, run: Path, config: FitConfig, stop_after: int | 
     ("values", "several"),
     [
         ({"target": "protein", "sampling": "protein", "ema_warmup": True}, False),
-        ({"sampling": "label", "loss": "focal", "optimizer": "sgd", "schedule": "step"}, False),
+        (
+            {"sampling": "label", "loss": "focal", "optimizer": "sgd", "schedule": "exponential"},
+            False,
+        ),
         ({"sampling": "protein", "class_weights": "balanced", "clip_norm": 0.5}, True),
         ({"optimizer": "lamb", "schedule": "constant", "ema_momentum": 0.0}, False),
         ({"target": "label+protein", "protein_weight": 0.5}, True),

@@ -68,7 +68,7 @@ class Classification:
     def resolved(config: FitConfig, schema: Schema) -> dict[str, Any]:
         """The network, and the views of its crops; of a network of one's own the views alone."""
         if config.network is not None:
-            return {"test_time": config.test_time or "none"}
+            return {"test_time": config.test_time} if config.test_time else {}
         base = resolve_preset(
             config.preset,
             schema.image_shape,
