@@ -166,13 +166,8 @@ def compare(folder: Path, width: float, batch_size: int, rounds: int) -> Seconds
     make_records(records, steps * batch_size)
     config = FitConfig(
         preset="razdaibiedina2022",
+        channels=("gfp", "rfp"),
         width=width,
-        augmentation="flips",
-        dropout=0.0,
-        optimizer="adam",
-        learning_rate=1e-3,
-        ema_momentum=0.0,
-        schedule="constant",
         epochs=1,
         batch_size=batch_size,
     )
