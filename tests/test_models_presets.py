@@ -22,6 +22,7 @@ from deeploc_tf.models.presets import PRESETS, RECOMMENDED, resolve_preset
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
+from deeploc_tf.training.learning import describe_network
 from deeploc_tf.training.optimization import make_optimizer
 from tfrecords.manifest import Manifest
 
@@ -169,6 +170,7 @@ def test_what_is_given_wins() -> None:
     assert (config.learning_rate, config.epochs, config.steps) == (0.01, 3, None)
     assert config.batch_norm_momentum == 0.5
     assert FitConfig(steps=7).epochs is None
+    assert FitConfig(channels=["gfp"]).channels == ("gfp",)  # as a study's file has it
     assert FitConfig(preset="kraus2017", dropout=None).dropout == 0.0
     again = FitConfig.model_validate_json(config.model_dump_json())
     assert again == config
@@ -228,6 +230,17 @@ def test_windows_are_averaged_where_there_are_some(
     assert resolve_preset("kraus2017", (*shape, 2), window=window).test_time == views
     assert resolve_preset(RECOMMENDED, (*shape, 2), window=window).test_time == "orientations"
     assert resolve_preset(RECOMMENDED, (30, 40, 2), window=window).test_time == "none"
+
+
+def test_a_step_costs_what_its_layers_do() -> None:
+    model = DeepLoc((8, 8, 2), 3, preset="kraus2017", width=1 / 64, dense_units=(5, 4))
+    places = {1: 64, 2: 64, 3: 16, 4: 16, 5: 4, 6: 4, 7: 4, 8: 4}
+    filters = [2, 1, 1, 2, 2, 4, 4, 4, 4]
+    kernels = {n: 9 * filters[n - 1] * filters[n] for n in places}
+    products = sum(places[n] * kernels[n] for n in places) + 4 * 5 + 5 * 4 + 4 * 3
+    sentence = describe_network(model, 10**9, ("gfp", "rfp"))
+    assert "the whole crop of 8x8 pixels, 2 channels (gfp, rfp)" in sentence
+    assert f"about {3 * 2 * products:,} billion operations" in sentence
 
 
 def test_channels_are_those_that_are_named(write_screen: WriteScreen, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ test_time_option = click.option(
     "--test-time",
     type=LazyChoice("deeploc_tf.models.choices:TestTime"),
     help="Test-time augmentation: average over 5 windows of each crop, over its 8 flips and "
-    "rotations, or over both (40 views).  [default: as the run was trained to be read]",
+    "rotations, or over both (40 views).  [default: that of the run, which has it from its preset]",
 )
 
 device_option = click.option(

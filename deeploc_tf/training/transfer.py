@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 
 from deeploc_tf.models.augmentation import RandomCrop
+from deeploc_tf.models.channels import SelectChannels
 from deeploc_tf.models.normalization import Normalization
 from deeploc_tf.models.randomness import RandomLayer
 from deeploc_tf.models.trained import TrainedModel, load_trained
@@ -81,6 +82,12 @@ def _check_same_network(model: keras.Model, source: keras.Model) -> None:
     ]
     if methods[0] != methods[1]:
         differing.append(f"normalization {methods[0]} (there {methods[1]})")
+    seen = [
+        sorted((la.name, la.channels) for la in network.layers if isinstance(la, SelectChannels))
+        for network in (model, source)
+    ]
+    if seen[0] != seen[1]:
+        differing.append("channels")
     windows = [_window(network) for network in (model, source)]
     if windows[0] != windows[1]:  # shapes may be equal: 57 to 64 pixels are 8 after three poolings
         differing.insert(0, "window {}x{} (there {}x{})".format(*windows[0], *windows[1]))
@@ -90,7 +97,8 @@ def _check_same_network(model: keras.Model, source: keras.Model) -> None:
         msg = (
             "A training must have the network that it begins with, but for the head. Received: "
             f"{differing[0]}{f' and {len(differing) - 1} more' if len(differing) > 1 else ''}. "
-            "Name the same preset, backbone, width, dense units, window, normalization and mask."
+            "Name the same preset, backbone, width, dense units, channels, window, normalization "
+            "and mask."
         )
         raise SchemaError(msg)
 
