@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
-from shared import tiny_fit
+from shared import contents, tiny_fit
 
+from deeploc_tf.embedding.embed import embed
+from deeploc_tf.models.presets import RECOMMENDED
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.models.views import window_size
+from deeploc_tf.profiles.tables import read_table
+from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from deeploc_tf.training.run_folder import open_run
 from deeploc_tf.training.state import TrainingStoppedError
@@ -22,6 +28,7 @@ from tfrecords.errors import RecordsError
 from tfrecords.manifest import Manifest
 
 WriteScreen = Callable[..., Manifest]
+GOLDEN = Path(__file__).parent / "golden" / "run_v1"
 
 
 def as_before(run: Path, window: int | None, preset: str = "kraus2017") -> None:
@@ -54,6 +61,35 @@ def test_a_finished_run_of_before_is_read(
     assert (config.initializer, config.channels) == ("glorot", ("gfp", "rfp"))
     trained = load_trained(tmp_path / "run")
     assert (window_size(trained.model), trained.test_time) == ((12, 12), views)
+
+
+@pytest.fixture
+def golden(tmp_path: Path) -> Path:
+    """A run of the preset that was called map2026, with its records and vectors of their test."""
+    if not keras.__version__.startswith("3."):
+        pytest.skip("a .keras file is of one Keras")
+    with zipfile.ZipFile(GOLDEN / "keras3.zip") as archive:
+        archive.extractall(tmp_path)
+    return tmp_path
+
+
+def test_a_run_of_before_embeds_as_it_did(golden: Path) -> None:
+    config = open_run(golden / "run").config
+    assert (config.preset, config.window, config.test_time) == (RECOMMENDED, 12, "orientations")
+    embed(golden / "run", golden / "records", golden / "again.npz", splits=["test"])
+    before, again = (read_table(golden / name).features for name in ("cells.npz", "again.npz"))
+    np.testing.assert_allclose(again, before, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_of_before_does_not_go_on_unnoticed(golden: Path) -> None:
+    (golden / "run" / "model.keras").unlink()
+    before = contents(golden / "run")
+    config = FitConfig(
+        width=0.02, dense_units=(4, 6), window=12, epochs=8, batch_size=8, learning_rate=1e-2
+    )
+    with pytest.raises(RecordsError, match=r"recipe 2 \(was 1\) .*Name another run folder"):
+        fit(golden / "records", golden / "run", config)
+    assert contents(golden / "run") == before
 
 
 def test_an_unfinished_run_of_before_is_refused_unless_told(
