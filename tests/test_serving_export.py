@@ -54,6 +54,7 @@ def run(request: Any, write_screen: Callable[..., Any], tmp_path_factory: Any) -
         learning_rate=1e-2,
         ema_momentum=0,
         mask=request.param,
+        test_time="none",
     )
     fit(folder / "records", folder / "run", config)
     return folder / "run"
