@@ -161,7 +161,8 @@ def test_a_name_behind_the_well_is_a_plate_if_said_so(model: Path, tmp_path: Pat
     assert "several values of disk" in done.stderr
     done = predict(*words, tmp_path / "2", "--plate", "disk", pattern="{well}_{field}_{disk}")
     assert done.exit_code == 0, done.output
-    assert pd.read_csv(tmp_path / "2" / "wells.csv")["disk"].tolist() == ["p1", "p2"]
+    wells = pd.read_csv(tmp_path / "2" / "wells.csv")
+    assert wells["disk"].tolist() == wells["plate"].tolist() == ["p1", "p2"]
 
 
 def test_one_well_in_two_spellings_is_one_row(model: Path, tmp_path: Path) -> None:

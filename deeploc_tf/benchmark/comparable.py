@@ -106,6 +106,10 @@ def comparable(
         return [dataclasses.replace(found[0], excluded=_excluded(found[0], reasons[0]))]
     common = common_proteins([method.profiles for method in found], similarity)
     if proteins is not None:
+        known = found[0].profiles.metadata["protein"].tolist()
+        words = "proteins that were chosen", f"profiles of {found[0].name!r}"
+        spelled = joined(proteins, known, "protein", words, distinct_case=distinct_case).partners
+        proteins = [spelled.get(name, name) for name in proteins]
         _check_have(found, proteins)
         common = sorted(set(common) & set(proteins))
     if len(common) < 2:

@@ -49,6 +49,7 @@ Examples:
     help="Column of the plate; wells of one name on two plates are two wells.  "
     "[default: plate, barcode, ..., and what stands before the well in the pattern]",
 )
+@click.option("--field", help="Column of the field.  [default: field, site, ..., if there]")
 @click.option(
     "--plate-map",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -95,6 +96,7 @@ def predict(
     protein: str | None,
     well: str | None,
     plate: str | None,
+    field: str | None,
     plate_map: Path | None,
     distinct_case: bool,
     allow_unmatched: int,
@@ -137,7 +139,7 @@ def predict(
         model,
         single or sources,
         output,
-        columns=Columns(protein, well, plate, plate_map, allow_unmatched, distinct_case),
+        columns=Columns(protein, well, plate, plate_map, allow_unmatched, distinct_case, field),
         embedding=embedding,
         min_fraction=min_fraction,
         max_rejects=max_rejects,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.ingest.metadata import as_text, texts_of
-from deeploc_tf.names import same_form, tidy, well_name
+from deeploc_tf.names import respelled, same_form, tidy, well_name
 from deeploc_tf.text_tables import require_column
 from deeploc_tf.units import (
     check_unit,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     Texts = pd.Series[Any]
+
+logger = logging.getLogger(__name__)
 
 Conditions = Mapping[str, Sequence[tuple[str, str]]]
 
@@ -291,6 +294,12 @@ def _meets(index: pd.DataFrame, column: str, values: Sequence[str], name: str) -
             )
             raise SplitError(msg + did_you_mean(value, known))
     wanted = {same_form(value, kind) for value in values}
+    first = dict(zip(reversed(forms), reversed(texts), strict=True))
+    if sentence := respelled(
+        {value: first[same_form(value, kind)] for value in values if value not in texts},
+        f"Values of {column!r} in conditions",
+    ):
+        logger.info("%s", sentence)
     return np.array([form in wanted for form in forms])[number]
 
 

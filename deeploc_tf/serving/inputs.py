@@ -37,6 +37,7 @@ class Columns:
         well: column of the well; None: `well`, or what else names a well (`Well`, `well_id`).
         plate: column of the plate; None: what names one (`plate`, `barcode`, ...), and what stands
             before the well in the pattern.
+        field: column of the field; None: what names one (`field`, `site`, ...).
         plate_map: table of what is in each well, see `PlateMap`.
         allow_unmatched: how many wells may have no row in it.
         distinct_case: let proteins that differ in case be two.
@@ -48,6 +49,7 @@ class Columns:
     plate_map: Path | None = None
     allow_unmatched: int = 0
     distinct_case: bool = False
+    field: str | None = None
 
     def table(
         self, source: Source, folder: str, plate_map: PlateMap | None = None
@@ -76,6 +78,8 @@ class Columns:
         if folder:
             frame["key"] = f"{folder}/" + frame["key"].astype(str)
             frame["folder"] = folder
+        frame = _with_column(frame, self.plate, "plate") if self.plate else frame
+        frame = _with_column(frame, self.field, "field") if self.field else frame
         frame = _with_column(frame, self.well, "well", required=plate_map is None)
         above = _above(frame, self.plate, source)
         for name in (*above, *(["well"] if "well" in frame else [])):

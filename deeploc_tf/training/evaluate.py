@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.joins import joined
 from deeploc_tf.models.hardware import computing_on
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.trained import OtherPixelSize, TrainedModel, load_model, load_trained
 from deeploc_tf.models.views import views
+from deeploc_tf.names import respelled
 from deeploc_tf.pipeline.classes import class_index
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.pipeline.targets import Kind, kinds
@@ -232,16 +234,19 @@ def _match_classes(schema: Schema, trained: TrainedModel) -> NDArray[np.int64]:
     if not theirs:
         msg = "Evaluation needs labels. The records have none: rebuild them with --label."
         raise SchemaError(msg)
-    unknown = [name for name in theirs if name not in ours]
-    if unknown:
+    join = joined(theirs, ours, "label", ("classes of the records", "classes of the model"))
+    if join.almost:
+        join.check(None, error=SchemaError)
+    if unknown := join.unmatched:
         msg = (
             "The classes of the records must be among the model's. Received: "
             f"{_some(unknown)}; the model has {_some(ours)}.{did_you_mean(unknown[0], ours)} "
             "Rebuild the records with the model's names."
         )
         raise SchemaError(msg)
-    missing = [name for name in ours if name not in theirs]
-    if missing:
+    if join.respelled:
+        _log.info("%s", respelled(join.respelled, "Classes"))
+    if missing := join.unused:
         _log.warning(
             "The records lack %d of the model's classes: %s.", len(missing), _some(missing)
         )
@@ -249,7 +254,7 @@ def _match_classes(schema: Schema, trained: TrainedModel) -> NDArray[np.int64]:
         _log.info(
             "The records have the model's classes in another order; they are matched by name."
         )
-    return np.array([ours.index(name) for name in theirs], np.int64)
+    return np.array([ours.index(join.partners[name]) for name in theirs], np.int64)
 
 
 def _some(names: Sequence[str]) -> str:
