@@ -39,7 +39,7 @@ def vectors(seed: int = 0, count: int = 24) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
-        ({"a": ["YAL001C", "YAL002W"]}, "0 proteins in common, such as"),
+        ({"a": ["YAL001C", "YAL002W"]}, "none of 24, such as"),
         ({"a": ["P00", "YAL002W"], "b": ["P01"]}, "2 proteins in common, 2 terms with fewer"),
         ({"a": NAMES}, "every one of 276 pairs"),
     ],

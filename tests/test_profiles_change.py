@@ -262,7 +262,7 @@ def table_of(path: Path, proteins: list[str], width: int = WIDTH, layer: str = "
     [
         ({"width": 5}, [], "num_features=12 and num_features=5"),
         ({"layer": "fc_1"}, [], "layer='fc_2' and layer='fc_1'"),
-        ({"proteins": ["Q"] * 4}, [], "0 proteins in common"),
+        ({"proteins": ["Q"] * 4}, [], "none of "),
         ({"proteins": [f"P{i:03d}" for i in range(50)]}, [], "50 proteins in common, none with so"),
         ({"proteins": [f"P{i:03d}" for i in range(9)] * 3}, [], "9 proteins in both screens"),
         ({}, ["--replicate", "feld"], "Did you mean 'field'"),

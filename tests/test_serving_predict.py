@@ -161,7 +161,7 @@ def test_pixels_of_another_size_are_told_refused_or_resampled(
 def test_wells_and_proteins_are_counted(plain: OpenModel, tmp_path: Path) -> None:
     folder = write_fields(tmp_path / "fields")
     (tmp_path / "wells.csv").write_text("well,protein,plate\nA01,SEC61,7\nB01,SEC61,7\nZ9,ERG6,7\n")
-    columns = Columns(plate_map=tmp_path / "wells.csv")
+    columns = Columns(plate_map=tmp_path / "wells.csv", allow_unmatched=1)
     done = predict(plain, source_of(folder), tmp_path / "out", columns=columns, batch_size=7)
     assert (done.num_wells, done.num_proteins) == (3, 1)
     cells = pd.read_parquet(tmp_path / "out" / "cells.parquet")
@@ -360,8 +360,8 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(
     ("text", "words"),
     [
         ("row,protein\n1,SEC61\n", "must share a column with the cells"),
-        ("well,protein\nA01,SEC61\nA01,ERG6\n", "'A01' twice in wells.csv"),
-        ("well,protein\nH12,SEC61\n", "none of them in wells.csv, such as 'A01'"),
+        ("well,protein\nA01,SEC61\nA01,ERG6\n", r"'A01' twice \(wells.csv, line 3\)"),
+        ("well,protein\nH12,SEC61\n", "none of 1, such as 'A01'; the rows of wells.csv are 'H12'"),
         ("well,confidence\nA01,1\n", "must not have names of the output"),
     ],
 )

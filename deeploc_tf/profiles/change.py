@@ -262,11 +262,10 @@ def _in_both(
     }
     if not names:
         unit = settings.unit
-        what = "in common" if not known[0] & known[1] else f"in common, none with so many {unit}"
         msg = (
             f"Some protein must have {FEWEST_VECTORS} {unit} or more in both screens. Received: "
-            f"{len(known[0] & known[1])} proteins {what}, in {first.path} and {second.path}. Bring "
-            "tables of cells and not of profiles, with the same names of proteins."
+            f"{len(known[0] & known[1])} proteins in common, none with so many {unit}, in "
+            f"{first.path} and {second.path}. Bring tables of cells and not of profiles."
         )
         raise ValueError(msg)
     return names, left_out
