@@ -150,7 +150,8 @@ def test_names_of_proteins_stay_as_they_stand(tmp_path: Path, names: list[str], 
         f"gene{between}f1{between}f2",
         *(f"{n}{between}{i}{between}0.5" for i, n in enumerate(names)),
     ]
-    table = read_profiles(written(tmp_path, name, "\n".join(lines) + "\n"))
+    path = written(tmp_path, name, "\n".join(lines) + "\n")
+    table = read_profiles(path, distinct_case="true" in names)  # beside TRUE
     assert table.metadata["protein"].tolist() == names
     assert table.features.tolist() == [[i, 0.5] for i in range(len(names))]
     assert table.feature_names == ("f1", "f2")
