@@ -10,12 +10,9 @@ import tensorflow as tf
 
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.keras_compat import make_variables, optimizer_variables
+from deeploc_tf.training.averages import averaged_weights
 from deeploc_tf.training.config import FitConfig
-from deeploc_tf.training.optimization import (
-    WarmupCosine,
-    averaged_weights,
-    make_optimizer,
-)
+from deeploc_tf.training.optimization import WarmupCosine, make_optimizer
 
 
 @pytest.mark.parametrize(("warmup", "total"), [(0, 10), (1, 10), (4, 20), (10, 10), (30, 20)])

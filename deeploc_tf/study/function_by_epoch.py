@@ -17,7 +17,7 @@ from deeploc_tf.models.extractors import feature_extractor, inference_function
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.pipeline.splits import with_usual_splits
 from deeploc_tf.profiles.aggregate import MeanProfiles
-from deeploc_tf.training.optimization import averaged_weights
+from deeploc_tf.training.averages import averaged_weights
 from tfrecords.manifest import read_manifest
 from tfrecords.publishing import publish_bytes
 

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from deeploc_tf.training.averages import averaged_weights
 from deeploc_tf.training.duration import Duration
-from deeploc_tf.training.optimization import averaged_weights
 from deeploc_tf.training.run_folder import Run
 from deeploc_tf.training.state import (
     NotFiniteError,

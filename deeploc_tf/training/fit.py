@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from deeploc_tf.names import EVALUATED_SPLITS
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.splits import warn_of_unused_splits, with_usual_splits
 from deeploc_tf.progress import ShowProgress, counting
+from deeploc_tf.training.averages import CROPS_OF_STATISTICS, BatchStatistics, averaged_weights
 from deeploc_tf.training.callbacks import (
     Checkpoints,
     CountCrops,
@@ -34,7 +35,7 @@ from deeploc_tf.training.devices import choose_strategy, describe_strategy, firs
 from deeploc_tf.training.duration import Duration
 from deeploc_tf.training.learning import check_batch, check_outcome, check_plan, describe_network
 from deeploc_tf.training.multi_worker import folder_of_this_worker, this_worker
-from deeploc_tf.training.optimization import averaged_weights, make_optimizer
+from deeploc_tf.training.optimization import make_optimizer
 from deeploc_tf.training.precision import computing_in, resolve_precision
 from deeploc_tf.training.run_folder import Run, open_for_training
 from deeploc_tf.training.state import TrainingState, load_best_weights, restore_state
@@ -163,6 +164,9 @@ def fit(
                 begin_with(model, config, source)
                 compile_model(model, config, steps, *task.objective())
             state = _take_up(folder, model, duration)
+            model.batch_statistics = BatchStatistics(
+                model, twin, lambda: _first_inputs(task, config.batch_size), device
+            )
             evaluator = task.evaluator(twin, EVALUATED_SPLITS, device)
             validated = evaluator if "validation" in evaluator.splits else None
             observers = [
@@ -256,6 +260,13 @@ def _batches(task: Task, state: TrainingState, until: int | None = None) -> tf.d
     policy = tf.data.experimental.AutoShardPolicy.DATA
     options.experimental_distribute.auto_shard_policy = policy
     return dataset.with_options(options)
+
+
+def _first_inputs(task: Task, batch_size: int) -> Iterator[Any]:
+    """Inputs of the first batches of the first epoch, enough for the statistics of a network."""
+    batches = task.batches(epochs=1, first_epoch=0, first_step=0)
+    for inputs, *_ in batches.take(-(-CROPS_OF_STATISTICS // batch_size)):
+        yield inputs
 
 
 def compile_model(

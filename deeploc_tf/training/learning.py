@@ -176,8 +176,10 @@ def _check_steps(model: keras.Model, config: FitConfig, steps_per_epoch: int) ->
             steps,
             FEWEST_STEPS,
         )
-    averages = any(isinstance(la, keras.layers.BatchNormalization) for la in model.layers)
-    if averages and config.batch_norm_momentum**steps > _LEFT_OF_THE_START:
+    moving = not config.ema_momentum and any(
+        isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers
+    )
+    if moving and config.batch_norm_momentum**steps > _LEFT_OF_THE_START:
         _logger.warning(
             "After %d steps with --batch-norm-momentum %g, the averages of batch normalization are "
             "still to %.0f %% what they began with. Take a lower one, or more steps.",

@@ -10,7 +10,6 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from deeploc_tf.models import addons
 from deeploc_tf.models.keras_compat import IS_KERAS_2
@@ -162,23 +161,3 @@ def warmup_steps(config: FitConfig, steps_per_epoch: int) -> int:
     """Steps in which the rate of the cosine schedule rises: half of the training at most."""
     wanted = round(config.warmup_epochs * steps_per_epoch)
     return min(wanted, Duration.of(config, steps_per_epoch).steps // 2)
-
-
-def averaged_weights(model: keras.Model) -> list[NDArray[Any]]:
-    """Values of `model.weights`, the trainable ones replaced by moving averages if there are any.
-
-    Before the first step there are none: Keras 3 has zeros there.
-
-    The averages live in the optimizer, whose attribute for them is private in both Keras versions;
-    Keras' own `SwapEMAWeights` reads it too.
-    """
-    # float16 training has another optimizer around it, which scales the loss
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    averages: dict[int, Any] = {}
-    if getattr(optimizer, "use_ema", False) and int(optimizer.iterations.numpy()):
-        moving = optimizer._model_variables_moving_average
-        averages = {
-            id(variable): average
-            for variable, average in zip(model.trainable_variables, moving, strict=True)
-        }
-    return [averages.get(id(weight), weight).numpy() for weight in model.weights]
