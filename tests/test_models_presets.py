@@ -46,6 +46,7 @@ KRAUS_2017: dict[str, Any] = {
     "target": "label",
     "epochs": None,
     "steps": 10_000,  # MAX_STEPS
+    "min_steps": 0,
     "batch_size": 128,  # batchSize
     "optimizer": "adam",  # tf.train.AdamOptimizer
     "learning_rate": 0.1,  # starter_learning_rate
@@ -75,6 +76,7 @@ RAZDAIBIEDINA_2022: dict[str, Any] = {
     "target": "label",
     "epochs": 30,  # num_epoch must be given: ours, that of PIFiA
     "steps": None,
+    "min_steps": 0,
     "batch_size": 128,  # batch_size
     "optimizer": "adam",  # tf.keras.optimizers.Adam
     "learning_rate": 1e-3,  # learning_rate
@@ -103,6 +105,7 @@ LU_2019: dict[str, Any] = {
     "batch_norm_momentum": 0.99,  # of BatchNormalization
     "epochs": 30,  # epochs
     "steps": None,
+    "min_steps": 0,
     "batch_size": 64,  # batch_size
     "optimizer": "adam",  # tf.train.AdamOptimizer
     "learning_rate": 1e-4,  # learning_rate

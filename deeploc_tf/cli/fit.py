@@ -98,6 +98,7 @@ def fit(
 
     try:
         with noting_termination() as terminated:
+            epochs = None if config.min_steps else config.epochs  # else it depends on the crops
             metrics = train(
                 records,
                 run,
@@ -108,7 +109,7 @@ def fit(
                 allow_changed=allow_changed,
                 should_stop=terminated,
                 progress=not quiet,
-                report=None if quiet else lambda row: tell(_line(row, config.epochs)),
+                report=None if quiet else lambda row: tell(_line(row, epochs)),
             )
     except TrainingStoppedError as stop:
         click.echo(str(stop), err=True)

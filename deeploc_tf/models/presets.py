@@ -47,6 +47,7 @@ class Preset:
     target: str = "label"
     epochs: int | None = 40
     steps: int | None = None
+    min_steps: int = 500
     batch_size: int = 64
     optimizer: str = "adamw"
     learning_rate: float = 2e-3
@@ -67,6 +68,7 @@ class Preset:
 
 RECIPE = (
     *("augmentation", "initializer", "batch_norm_momentum", "dropout", "target", "epochs", "steps"),
+    "min_steps",
     *("batch_size", "optimizer", "learning_rate", "beta_1", "epsilon", "weight_decay", "schedule"),
     *("warmup_epochs", "decay_rate", "decay_steps", "ema_momentum"),
 )
@@ -84,6 +86,7 @@ _OF_2022 = Preset(
     batch_norm_momentum=0.99,
     dropout=0.0,
     epochs=30,
+    min_steps=0,
     batch_size=128,
     optimizer="adam",
     learning_rate=1e-3,
@@ -109,6 +112,7 @@ PRESETS: Registry[Preset] = Registry(
             dropout=0.0,
             epochs=None,
             steps=10_000,
+            min_steps=0,
             batch_size=128,
             optimizer="adam",
             learning_rate=0.1,

@@ -147,7 +147,8 @@ class Methods:
         keras.backend.clear_session()  # what earlier trainings left in memory
         curve = FunctionByEpoch(self.data.records, self.data.standards, folder / CURVE)
         by_steps = config.steps is not None
-        what, length = ("steps", config.steps) if by_steps else ("epochs", config.epochs)
+        epochs = None if config.min_steps else config.epochs  # else it depends on the crops
+        what, length = ("steps", config.steps) if by_steps else ("epochs", epochs)
         with self.show(f"Training, {what}", length or 0) as count:
             fit(
                 records,

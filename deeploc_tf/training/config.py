@@ -61,7 +61,7 @@ def _with_recipe(given: dict[str, Any]) -> dict[str, Any]:
         given,
     ):
         if not {"epochs", "steps"}.isdisjoint(layer):  # one of them says how long
-            found |= {"epochs": None, "steps": None}
+            found |= {"epochs": None, "steps": None, "min_steps": 0}
         found |= layer
     return found
 
@@ -246,6 +246,12 @@ class FitConfig(pydantic.BaseModel):
     steps: pydantic.PositiveInt | None = pydantic.Field(
         default=_OURS.steps,
         description="Number of training steps, instead of epochs; the last epoch is cut.",
+    )
+    min_steps: int = pydantic.Field(
+        default=_OURS.min_steps,
+        ge=0,
+        description="Train more epochs on few crops, for so many steps or more; 0 where --epochs "
+        "or --steps is given.",
     )
     batch_size: pydantic.PositiveInt = pydantic.Field(
         default=_OURS.batch_size, description="Global batch size, summed over replicas."

@@ -21,9 +21,13 @@ class Duration:
 
     @classmethod
     def of(cls, config: FitConfig, steps_per_epoch: int) -> Duration:
-        """That of the settings: so many epochs, or so many steps."""
-        steps = (config.epochs or 0) * steps_per_epoch if config.steps is None else config.steps
-        return cls(steps_per_epoch, steps)
+        """That of the settings: so many epochs, more on few crops, or so many steps."""
+        if config.steps is not None:
+            return cls(steps_per_epoch, config.steps)
+        epochs = config.epochs or 0
+        if epochs:
+            epochs = max(epochs, -(-config.min_steps // steps_per_epoch))
+        return cls(steps_per_epoch, epochs * steps_per_epoch)
 
     @property
     def epochs(self) -> int:
