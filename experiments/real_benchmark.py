@@ -29,7 +29,7 @@ from deeploc_tf.benchmark.similarity import cosine_similarities
 from deeploc_tf.benchmark.standards import read_standard
 
 LARGEST_DIFFERENCE = 1e-12
-QUICK = ("--permutations", "0", "--resamples", "0", "--shuffles", "2")
+QUICK = ("--permutations", "0", "--no-intervals", "--shuffles", "2")
 SHOWN = {
     "proteins_scored": ",d",
     "terms_scored": ",d",

@@ -99,7 +99,7 @@ def test_the_command_and_python_say_the_same(files: Path) -> None:
         *(files / "r2", "-s", files / "slim.tab", "-s", files / "groups.gmt", "--pairs"),
         *("--identifiers", files / "names.tsv", "--random", 4, "--cells", files / "cells.parquet"),
         *("--group", "field", "--similarity", "pearson", "--min-size", 3, "--max-size", 9),
-        *("--shuffles", 2, "--permutations", 20, "--draws", 1, "--resamples", 40, "--seed", 5),
+        *("--shuffles", 2, "--permutations", 20, "--draws", 1, "--seed", 5),
     )
     same(values, comparison)
     assert list(values["standards"]) == ["slim C", "slim P", "groups"]
@@ -162,7 +162,7 @@ def test_the_summary_is_of_what_was_computed() -> None:
         ("ours", profiles(NAMES, 1)),
         ("theirs", profiles(NAMES, 2)),
     ]
-    comparison = compare(seeds, [GROUPS], extent=Extent(0, num_resamples=40))
+    comparison = compare(seeds, [GROUPS], extent=Extent(0, intervals=True))
     summary = comparison.summary("ours")
     assert set(summary["score"]) == {"average_precision", "mean_average_precision"}
     rows = summary.set_index(["score", "method"])
@@ -195,7 +195,7 @@ def test_a_score_of_another_package_is_stored_shown_and_drawn(files: Path) -> No
     pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
     words = [f"{name}={files / file}" for name in "ab" for file in ("0.parquet", "1.parquet")]
     words += ["-s", str(files / "groups.gmt"), str(files / "r"), "--shuffles", "0"]
-    done = run_cli("benchmark", *words, "--resamples", "0")
+    done = run_cli("benchmark", *words, "--no-intervals")
     assert done.exit_code == 0, done.output
     head, row = done.stdout.splitlines()[:2]
     assert head.split()[-1] == "sprd"

@@ -20,7 +20,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from deeploc_tf.benchmark import clustering, intervals, per_query, pooled
+from deeploc_tf.benchmark import clustering, influence, intervals, per_query, pooled
 from deeploc_tf.benchmark.average_precision import average_precision
 from deeploc_tf.benchmark.benchmark import Extent, benchmark
 from deeploc_tf.benchmark.similarity import KINDS, Kind, Similarities, similarities_of
@@ -196,27 +196,89 @@ def test_modules_drawn_do_not_overlap() -> None:
     assert len(draws) > 1
 
 
-@given(st.integers(0, 10**6), st.sampled_from([1, 2, 1000]), st.sampled_from([7, 100, 10**6]))
-@settings(max_examples=20, deadline=None)
-def test_a_resample_is_the_score_with_weights_of_pairs(seed: int, levels: int, chunk: int) -> None:
+@given(st.integers(0, 10**6), st.sampled_from([2, 1000]))
+@settings(max_examples=5, deadline=None)
+def test_influences_on_pooled_scores_are_derivatives(seed: int, levels: int) -> None:
     generator = np.random.default_rng(seed)
     similarities = matrix_of(generator.integers(-levels, levels + 1, (COUNT, COUNT)) / levels)
     shared = shared_of(generator)
-    weights = intervals.resampled_weights(COUNT, 3, generator)
-    matrix = cast("np.ndarray[Any, Any]", similarities.matrix)
-    # runs of ties go over the edges of chunks
-    found = intervals.resampled_average_precisions(
-        similarities, shared, weights, pairs_at_once=chunk
+    found = influence.pair_influences(
+        similarities, shared, pooled.pooled_curve(similarities, shared)
     )
-    assert found is not None
     rows, columns = np.triu_indices(COUNT, 1)
-    for value, weight in zip(found, weights, strict=True):
-        expected = average_precision_score(
-            shared.toarray()[rows, columns],
-            matrix[rows, columns],
-            sample_weight=weight[rows] * weight[columns],
-        )
-        assert value == pytest.approx(expected, abs=1e-12)
+    true = shared.toarray()[rows, columns]
+    scores = cast("np.ndarray[Any, Any]", similarities.matrix)[rows, columns]
+
+    def weighted(protein: int, weight: float) -> tuple[float, float]:
+        """Average precision and lift where all pairs of a protein weigh more, or less."""
+        weights = np.where((rows == protein) | (columns == protein), weight, 1.0)
+        score = average_precision_score(true, scores, sample_weight=weights)
+        return score, score / np.average(true, weights=weights)
+
+    for protein in (0, 7, COUNT - 1):
+        more, less = weighted(protein, 1 + 1e-5), weighted(protein, 1 - 1e-5)
+        for name, high, low in zip(("average_precision", "lift"), more, less, strict=True):
+            slope = (high - low) / 2e-5 * COUNT / (COUNT - 2)
+            assert found[name].of_proteins[protein] == pytest.approx(slope, rel=1e-5, abs=1e-8)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([2, 1000]))
+@settings(max_examples=5, deadline=None)
+def test_influences_on_queries_are_what_leaving_out_changes(seed: int, levels: int) -> None:
+    generator = np.random.default_rng(seed)
+    values = generator.integers(-levels, levels + 1, (COUNT, COUNT)) / levels
+    dense = np.kron(np.eye(COUNT // 4), np.ones((4, 4)))  # nobody is the only positive of another
+    dense = shared_of(generator).toarray() | (dense > 0) & ~np.eye(COUNT, dtype=bool)
+
+    def scores(kept: np.ndarray[Any, Any]) -> tuple[Any, Any, dict[str, float]]:
+        similarities = matrix_of(values[np.ix_(kept, kept)])
+        shared = scipy.sparse.csr_matrix(dense[np.ix_(kept, kept)])
+        found = per_query.query_scores(similarities, shared, [3])
+        means = {"mean_average_precision": found.precision.mean(), "mean_auroc": found.auroc.mean()}
+        return similarities, shared, means
+
+    similarities, shared, means = scores(np.arange(COUNT))
+    queries = per_query.query_scores(similarities, shared, [3])
+    found = influence.query_influences(similarities, shared, queries, [3])
+    for name, mean in means.items():
+        without = [scores(np.delete(np.arange(COUNT), protein))[2][name] for protein in range(9)]
+        assert found[name].value == pytest.approx(mean)
+        assert found[name].of_proteins[:9] == pytest.approx(mean - np.array(without), abs=1e-12)
+    assert found["precision_at_3"].value == pytest.approx(queries.hits.mean() / 3)
+
+
+def test_squares_of_pairs_are_those_of_what_two_proteins_move_together() -> None:
+    """A mean over pairs of numbers that are independent scatters as they do, and no more."""
+    generator = np.random.default_rng(0)
+    errors, means = [], []
+    for _ in range(200):
+        moves = np.triu(generator.normal(size=(COUNT, COUNT)), 1)
+        moves = (moves + moves.T) / (COUNT * (COUNT - 1) / 2)
+        means.append(moves.sum() / 2)
+        moves -= (moves.sum() / COUNT / (COUNT - 1)) * (1 - np.eye(COUNT))
+        columns = np.broadcast_to(np.arange(COUNT), moves.shape)
+        places = influence._Places.of(slice(0, COUNT), columns, COUNT)
+        of_proteins, of_pairs = places.summed(moves)
+        errors.append(influence.Influence(0, of_proteins, of_pairs / 2).standard_error)
+    assert np.sqrt(np.square(errors).mean()) == pytest.approx(np.std(means), rel=0.15)
+
+
+def test_error_of_shuffled_lifts_is_that_of_shuffling() -> None:
+    generator = np.random.default_rng(0)
+    weights, positives = (np.triu(generator.random((12, 12)), 1) for _ in range(2))
+    weights, positives = weights + weights.T, (positives + positives.T > 0.7).astype(float)
+    shuffled = []
+    for _ in range(20_000):
+        order = generator.permutation(12)
+        shuffled.append((weights * positives[np.ix_(order, order)]).sum() / 2)
+    factors = [(m.sum(axis=1), np.array([np.square(m).sum()])) for m in (weights, positives)]
+    found = influence._error_of_shuffles(*factors[0], *factors[1])
+    assert found == pytest.approx(np.std(shuffled), rel=0.02)
+
+
+def test_p_values_are_adjusted_as_by_holm() -> None:
+    assert intervals.adjusted([0.04, 0.01, 0.03, 0.9]) == pytest.approx([0.09, 0.04, 0.09, 0.9])
+    assert intervals.adjusted([]).size == 0
 
 
 def test_methods_without_a_difference_and_with_one() -> None:
@@ -224,7 +286,7 @@ def test_methods_without_a_difference_and_with_one() -> None:
     names = [f"P{i}" for i in range(COUNT)]
     standard = Standard("s", {f"t{k}": frozenset(names[k::6]) for k in range(6)})
     good = np.tile(np.eye(6), (10, 1)) + generator.normal(scale=0.8, size=(COUNT, 6))
-    extent = Extent(num_shuffles=0, num_resamples=100)
+    extent = Extent(num_shuffles=0, intervals=True)
     tables = [good, good[:, ::-1], generator.normal(size=(COUNT, 6))]
     same, again, random = (
         benchmark(table.astype(np.float32), names, [standard], extent=extent)[0] for table in tables
@@ -232,8 +294,7 @@ def test_methods_without_a_difference_and_with_one() -> None:
 
     def compare(first: Any, second: Any) -> dict[str, Any]:
         score = "average_precision"
-        draws = first.resampled[score], second.resampled[score]
-        return intervals.paired_difference(first.numbers[score], second.numbers[score], draws)
+        return intervals.paired_difference(first.influences[score], second.influences[score])
 
     assert compare(same, again)["p_value"] == 1
     assert compare(same, random)["low"] > 0

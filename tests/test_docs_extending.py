@@ -111,7 +111,7 @@ def used(installed: Path, work: Path) -> dict[str, Any]:
             "fit own": f"fit records own --network small {SMALL}",
             "embed": "embed run records cells.feather --split train --split test",
             "profile": "profile cells.feather median.feather --method median",
-            "benchmark": "benchmark cells.profiles.feather groups.sets results --resamples 0",
+            "benchmark": "benchmark cells.profiles.feather groups.sets results --no-intervals",
         },
         installed,
         block=next(block for block in BLOCKS if block not in FILES.values()),

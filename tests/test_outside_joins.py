@@ -254,7 +254,7 @@ def test_proteins_of_a_table_that_differ_in_case_alone_are_refused_unless_they_a
     (tmp_path / "s.gmt").write_text("er\t\tSEC61\tERG6\nactin\t\tACT1\tERG6\n")
     for words in (
         ["neighbors", path, "SEC61"],
-        ["benchmark", path, tmp_path / "s.gmt", tmp_path / "r", "--resamples", 0, "--shuffles", 0],
+        ["benchmark", path, tmp_path / "s.gmt", tmp_path / "r", "--no-intervals", "--shuffles", 0],
     ):
         done = run_cli(*words)
         assert done.exit_code == 1

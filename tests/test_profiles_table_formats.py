@@ -29,7 +29,7 @@ from deeploc_tf.profiles.tables.registry import FORMATS
 from deeploc_tf.profiles.tables.table_format import TableFormat
 
 SUFFIXES = (".h5", ".hdf5", ".parquet", ".npz", ".h5ad", ".csv", ".tsv", ".tab", ".txt", ".csv.gz")
-CHEAP = ("--shuffles", "1", "--resamples", "4", "--permutations", "9")
+CHEAP = ("--shuffles", "1", "--no-intervals", "--permutations", "9")
 
 
 def write(path: Path, table: VectorTable) -> None:

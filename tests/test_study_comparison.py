@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from numpy.typing import NDArray
 
 from deeploc_tf.benchmark.benchmark import StandardScores
 from deeploc_tf.benchmark.comparable import Method, common_proteins
 from deeploc_tf.benchmark.compare import compare
+from deeploc_tf.benchmark.influence import Influence
 from deeploc_tf.benchmark.results import Comparison
 from deeploc_tf.benchmark.scores import Extent
 from deeploc_tf.benchmark.standards import Standard
@@ -79,30 +81,26 @@ def test_only_proteins_with_usable_profiles_everywhere_are_compared() -> None:
     assert common_proteins([first, second]) == ["a", "d"]
 
 
-def scored(method: str, seed: int | None, value: float, draws: list[float]) -> Method:
+def scored(method: str, seed: int | None, value: float, moves: NDArray[np.float64]) -> Method:
     numbers = {
         "average_precision": value,
         "mean_average_precision": value,
-        "average_precision_low": None,
-        "mean_average_precision_low": None,
         "adjusted_mutual_information": value,
         "cluster_f1": value,
     }
-    result = StandardScores("pathways", numbers, resampled=_both(draws))
+    influence = Influence(value, moves, np.zeros(1))
+    influences = dict.fromkeys(("average_precision", "mean_average_precision"), influence)
+    result = StandardScores("pathways", numbers, influences=influences)
     return Method(method, table(np.ones((1, 1)), "a"), seed=seed, results=[result])
 
 
-def _both(draws: list[float]) -> dict[str, NDArray[np.float64]]:
-    return {name: np.array(draws) for name in ("average_precision", "mean_average_precision")}
-
-
 def test_a_summary_takes_the_mean_over_seeds_before_it_compares() -> None:
-    draws = np.random.default_rng(2).normal(size=(3, 400))
+    moves = np.random.default_rng(2).normal(size=(2, 400)) / 20
     comparison = Comparison(
         [
-            scored("ours", 1, 0.4, (0.4 + 0.01 * draws[0]).tolist()),
-            scored("ours", 2, 0.6, (0.6 + 0.01 * draws[0]).tolist()),
-            scored("theirs", None, 0.3, (0.3 + 0.01 * draws[0] + 0.001 * draws[1]).tolist()),
+            scored("ours", 1, 0.4, 0.02 * moves[0]),
+            scored("ours", 2, 0.6, 0 * moves[0]),
+            scored("theirs", None, 0.49, 0.01 * moves[0] + 0.004 * moves[1]),
         ]
     )
     rows = comparison.summary("ours").set_index(["score", "method"])
@@ -110,14 +108,17 @@ def test_a_summary_takes_the_mean_over_seeds_before_it_compares() -> None:
     assert (ours["mean"], ours["seeds"], theirs["seeds"]) == (0.5, 2, 1)
     assert ours["sd"] == pytest.approx(np.std([0.4, 0.6], ddof=1))
     assert np.isnan(theirs["sd"])
-    expected = np.quantile(0.5 + 0.01 * draws[0], [0.025, 0.975])
-    assert [ours["low"], ours["high"]] == pytest.approx(expected)
-    assert theirs["difference"] == pytest.approx(0.2)
+    # the mean of two seeds moves half as much as the one of them that moves
+    assert [ours["low"], ours["high"]] == pytest.approx([0.48, 0.52], abs=2e-3)
+    assert theirs["difference"] == pytest.approx(0.01)
     # what both share, the draw of proteins, is no part of the difference
-    assert theirs["difference_high"] - theirs["difference_low"] < 0.006
-    assert theirs["p_value"] == pytest.approx(2 / 401)
+    ends = [theirs["difference_low"], theirs["difference_high"]]
+    error = 0.004 * moves[1].std() * np.sqrt(399)
+    assert ends == pytest.approx([0.01 - 1.96 * error, 0.01 + 1.96 * error], rel=1e-3)
+    assert theirs["p_value"] == pytest.approx(2 * scipy.stats.norm.sf(0.01 / error), rel=1e-3)
+    assert theirs["adjusted_p_value"] == pytest.approx(2 * theirs["p_value"])
     clusters = rows.loc[("cluster_f1", "theirs")]
-    assert clusters["mean"] == 0.3
+    assert clusters["mean"] == 0.49
     assert np.isnan(clusters["low"])
     assert np.isnan(clusters["difference"])
     # what is stored in scores.json is the same
@@ -131,11 +132,15 @@ def test_a_summary_takes_the_mean_over_seeds_before_it_compares() -> None:
 def test_scores_are_read_as_they_were_written(tmp_path: Path) -> None:
     profiles = table(np.random.default_rng(3).normal(size=(6, 4)), "fedcba")
     standards = [Standard("pairs", {"x": frozenset("ab"), "y": frozenset("cd")})]
-    extent = Extent(num_draws=1, num_resamples=5)
+    extent = Extent(num_draws=1, intervals=True)
     chosen = compare([("", profiles)], standards, proteins=list("edcba"), extent=extent)
     write_scores(tmp_path / "scores.json", chosen.methods[0].results)
     results = read_scores(tmp_path / "scores.json")
-    assert len(results[0].resampled["average_precision"]) == 5
+    before = chosen.methods[0].results[0].influences["average_precision"]
+    after = results[0].influences["average_precision"]
+    assert after.value == before.value
+    assert (after.of_proteins == before.of_proteins).all()
+    assert (after.of_pairs == before.of_pairs).all()
     row = Comparison([Method("random", profiles, seed=7, results=results)]).table().iloc[0]
     assert (row["method"], row["seed"], row["proteins_scored"]) == ("random", 7, 4)
     features = profiles.features[[5, 4, 3, 2]]

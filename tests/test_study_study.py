@@ -49,7 +49,6 @@ curves: [DeepLoc]
 map: both
 densities: processes
 choose_by: processes
-resamples: 40
 draws: 2
 """
 
@@ -261,7 +260,6 @@ data: {kind: records, records: records, standards: {pairs: pairs.gmt}, compartme
 seeds: [1, 2]
 methods: {intensity: {kind: features, features: intensity}, random: {kind: random}}
 map: intensity
-resamples: 5
 draws: 1
 """
     with pytest.raises(SplitError, match=r"'tset'.*Did you mean 'test'\?"):

@@ -17,6 +17,7 @@ from deeploc_tf.benchmark.average_precision import (
     shared_terms,
 )
 from deeploc_tf.benchmark.choices import Kind
+from deeploc_tf.benchmark.influence import Influence
 from deeploc_tf.benchmark.scores import SCORES, Extent, Scoring
 from deeploc_tf.benchmark.similarity import similarities_of, usable_profiles
 from deeploc_tf.benchmark.standards import Standard, annotate
@@ -35,7 +36,7 @@ class StandardScores:
         numbers: by name, JSON-ready; None is a number that is not defined, or not known.
         curve: precision and recall of the pooled ranking; empty where it was not kept.
         terms: a row a term, see `term_table`.
-        resampled: scores of the same draws of proteins, by name; empty without intervals.
+        influences: of proteins on scores, by name; empty without intervals.
         notes: by name of a score, why it, or its interval, is None.
         meeting: which names of the standard are those of profiles.
     """
@@ -44,7 +45,7 @@ class StandardScores:
     numbers: Mapping[str, Any]
     curve: PrecisionRecallCurve = EMPTY_CURVE
     terms: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
-    resampled: Mapping[str, NDArray[np.float64]] = dataclasses.field(default_factory=dict)
+    influences: Mapping[str, Influence] = dataclasses.field(default_factory=dict)
     notes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     meeting: Joined[str] | None = None
 
@@ -132,7 +133,7 @@ def benchmark(
                 numbers,
                 scoring.curve,
                 term_table(annotation, scoring.queries.term_precision),
-                scoring.resampled,
+                scoring.influences,
                 scoring.notes,
                 annotation.meeting,
             )

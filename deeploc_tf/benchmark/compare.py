@@ -18,7 +18,7 @@ from deeploc_tf.benchmark.scores import Extent
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.profiles.tables import VectorTable
 
-_USUAL_EXTENT = Extent(num_permutations=1000, num_resamples=100)
+_USUAL_EXTENT = Extent(num_permutations=1000, intervals=True)
 
 
 def compare(

@@ -15,7 +15,7 @@ import pandas as pd
 
 from deeploc_tf.benchmark.benchmark import StandardScores
 from deeploc_tf.benchmark.comparable import Method
-from deeploc_tf.benchmark.intervals import COMPARED
+from deeploc_tf.benchmark.intervals import COMPARED, adjusted
 from deeploc_tf.benchmark.pair_list import write_pairs
 from deeploc_tf.benchmark.scores import bars, definitions
 from deeploc_tf.benchmark.seed_means import SeedMean
@@ -34,7 +34,9 @@ _FIRST_DEFINITIONS = {
 _LAST_DEFINITIONS = {
     "shuffled_*": "the same with the proteins shuffled",
     "*_sd": "standard deviation over shuffles, draws or seeds",
-    "*_low, *_high": "95% interval, bootstrap over proteins; null where none is known to be right",
+    "*_low, *_high": "95% interval over samples of proteins, in closed form; null where none is "
+    "known to be right",
+    "adjusted_p_value": "p_value after Holm, over all differences of the list",
     "notes": "why a score, or its interval, is null",
     "knn_*, linear_*": "cells: label by the ten nearest by cosine, and by logistic regression, "
     "learned from other groups; macro-F1 and balanced accuracy",
@@ -76,10 +78,10 @@ class Comparison:
     ) -> pd.DataFrame:
         """A row per score, standard and method: mean over seeds, spread, interval, difference.
 
-        `low` and `high` bound the middle 95 percent of the mean over seeds when proteins are drawn
-        anew. `difference` is the reference's mean less the method's, with an interval and a
-        two-sided p-value from the same draws of proteins. Where these cannot be believed they are
-        null, and `note` says why; scores of clusters have none of them.
+        `low` and `high` are the 95% interval of the mean over seeds when proteins are drawn anew.
+        `difference` is the reference's mean less the method's, with an interval and a two-sided
+        p-value, and that p-value adjusted by Holm's method for all rows. Where these cannot be
+        believed they are null, and `note` says why; scores of clusters have none of them.
 
         Args:
             reference: name of a method; None leaves differences out.
@@ -117,7 +119,7 @@ class Comparison:
                         names = {"low": "difference_low", "high": "difference_high"}
                         row |= {names.get(key, key): value for key, value in found.items()}
                     rows.append(row)
-        return pd.DataFrame(rows)
+        return pd.DataFrame(_with_adjusted(rows))
 
     def seeds(self) -> list[dict[str, Any]]:
         """Mean and standard deviation over the tables that have one name, JSON-ready."""
@@ -144,7 +146,8 @@ class Comparison:
                     if found := ours.less(mean):
                         where = {"method": first, "other": name, "standard": standard}
                         rows.append({**where, "score": score, **found})
-        return sorted(rows, key=lambda row: (row["score"], row["other"], row["standard"]))
+        rows.sort(key=lambda row: (row["score"], row["other"], row["standard"]))
+        return _with_adjusted(rows)
 
     def to_json(self) -> dict[str, Any]:
         """The content of `scores.json`."""
@@ -236,6 +239,14 @@ class Comparison:
     def _computed(self) -> list[str]:
         numbers = [one.numbers for method in self.methods for one in method.results]
         return [score for score in bars() if any(score in values for values in numbers)]
+
+
+def _with_adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows, where those with a p-value have it adjusted for all of them as well."""
+    tested = [row for row in rows if row.get("p_value") is not None]
+    for row, value in zip(tested, adjusted([row["p_value"] for row in tested]), strict=True):
+        row["adjusted_p_value"] = float(value)
+    return rows
 
 
 def _extremes(terms: pd.DataFrame) -> dict[str, Any]:

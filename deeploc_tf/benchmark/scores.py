@@ -16,6 +16,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from deeploc_tf.benchmark.average_precision import PrecisionRecallCurve
+from deeploc_tf.benchmark.influence import Influence
 from deeploc_tf.benchmark.per_query import QueryScores, query_scores
 from deeploc_tf.benchmark.pooled import pooled_curves
 from deeploc_tf.benchmark.similarity import Similarities
@@ -31,7 +32,7 @@ class Extent:
         num_shuffles: how often the rows are given to other proteins at random, to show chance.
         num_permutations: random rankings behind the p-values of queries.
         num_draws: of terms that do not overlap, for the scores of clusterings.
-        num_resamples: draws of proteins behind the intervals.
+        intervals: whether scores of rankings have intervals, and methods p-values.
         memory: bytes that the ranking of all pairs may take; None has no bound.
         seed: of everything drawn.
     """
@@ -39,7 +40,7 @@ class Extent:
     num_shuffles: int = 10
     num_permutations: int = 0
     num_draws: int = 0
-    num_resamples: int = 0
+    intervals: bool = False
     memory: int | None = None
     seed: int = 0
 
@@ -56,7 +57,7 @@ class Scoring:
         ks: numbers of neighbors for recall and precision.
         extent: of the costly parts.
         notes: by name of a number, why it, or its interval, is None; scores add theirs.
-        resampled: scores of the same draws of proteins for all methods, by name; likewise.
+        influences: of proteins on scores, by name; likewise.
     """
 
     features: NDArray[np.float32]
@@ -66,7 +67,7 @@ class Scoring:
     ks: Sequence[int]
     extent: Extent
     notes: dict[str, str] = dataclasses.field(default_factory=dict)
-    resampled: dict[str, NDArray[np.float64]] = dataclasses.field(default_factory=dict)
+    influences: dict[str, Influence] = dataclasses.field(default_factory=dict)
 
     def generator(self) -> np.random.Generator:
         """A new one: no score draws other numbers because another score was computed before it."""

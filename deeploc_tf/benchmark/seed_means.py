@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from deeploc_tf.benchmark.benchmark import StandardScores
-from deeploc_tf.benchmark.intervals import COMPARED, bounds, difference
+from deeploc_tf.benchmark.influence import combined
+from deeploc_tf.benchmark.intervals import interval, paired_difference
 
 
 class SeedMean:
     """A score of one method on one standard, taken together over its seeds.
 
-    All seeds are resampled by the same draws of proteins, so a mean over seeds is one of each draw.
+    All seeds are of the same proteins, so a protein moves their mean by the mean of its influences.
 
     Args:
         score: its name.
@@ -22,16 +23,16 @@ class SeedMean:
 
     Attributes:
         values: float64 `(num_seeds,)`; NaN where the score is not defined.
-        is_compared: whether an interval, and differences, were asked for.
+        influence: of proteins on the mean; None where no interval was asked for.
     """
 
     def __init__(self, score: str, results: Sequence[StandardScores]) -> None:
         self.score = score
         values = [result.numbers.get(score) for result in results]
         self.values = np.array([np.nan if v is None else v for v in values], np.float64)
-        draws = [result.resampled[score] for result in results if score in result.resampled]
-        self._draws = np.mean(draws, axis=0) if len(draws) == len(results) else None
-        self.is_compared = score in COMPARED and f"{score}_low" in results[0].numbers
+        found = [result.influences[score] for result in results if score in result.influences]
+        parts = [(1 / len(results), influence) for influence in found]
+        self.influence = combined(parts) if len(found) == len(results) else None
 
     @property
     def mean(self) -> float:
@@ -45,10 +46,10 @@ class SeedMean:
 
     def interval(self) -> tuple[float | None, float | None, str]:
         """Ends of the 95% interval of the mean, or None twice and the reason, if there is one."""
-        return bounds(self.score, self._draws) if self.is_compared else (None, None, "")
+        return (None, None, "") if self.influence is None else interval(self.score, self.influence)
 
     def less(self, other: SeedMean) -> dict[str, Any]:
-        """How much this mean is above another, see `difference`; nothing if that was not asked."""
-        if not (self.is_compared and other.is_compared):
+        """How much this mean is above another, see `paired_difference`; nothing if not asked."""
+        if self.influence is None or other.influence is None:
             return {}
-        return difference(self.score, (self.mean, other.mean), (self._draws, other._draws))
+        return paired_difference(self.influence, other.influence)

@@ -130,11 +130,10 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     help="Number of random rankings for the p-values of queries; 0 for none.",
 )
 @click.option(
-    "--resamples",
-    type=click.IntRange(min=0),
-    default=100,
+    "--intervals/--no-intervals",
+    default=True,
     show_default=True,
-    help="Number of resamples of proteins for intervals and differences; 0 for none.",
+    help="Compute intervals of scores, and p-values of differences between methods.",
 )
 @click.option(
     "--draws",
@@ -177,7 +176,7 @@ def benchmark(
     max_size: int | None,
     shuffles: int,
     permutations: int,
-    resamples: int,
+    intervals: bool,
     draws: int,
     cells: tuple[tuple[str | None, Path], ...],
     group: tuple[str, ...],
@@ -214,7 +213,7 @@ def benchmark(
             similarity=similarity,
             min_size=min_size,
             max_size=max_size,
-            extent=Extent(shuffles, permutations, draws, resamples, memory, seed),
+            extent=Extent(shuffles, permutations, draws, intervals, memory, seed),
             identifiers=keywords["identifiers"],
             num_random=random,
             cells=cells,

@@ -10,17 +10,22 @@ from typing import Any
 import numpy as np
 
 from deeploc_tf.benchmark.benchmark import StandardScores
+from deeploc_tf.benchmark.influence import Influence
 from tfrecords.publishing import publish_json
 
 
 def write_scores(file: Path, results: Sequence[StandardScores]) -> None:
-    """Write numbers and resamples of each standard as JSON."""
+    """Write numbers of each standard, and how they move with proteins, as JSON."""
     values = {
         result.standard: {
             "numbers": {name: _json_ready(value) for name, value in result.numbers.items()},
-            "resampled": {
-                name: [_json_ready(draw) for draw in draws]
-                for name, draws in result.resampled.items()
+            "influences": {
+                name: {
+                    "value": influence.value,
+                    "of_proteins": influence.of_proteins.tolist(),
+                    "of_pairs": influence.of_pairs.tolist(),
+                }
+                for name, influence in result.influences.items()
             },
         }
         for result in results
@@ -29,13 +34,16 @@ def write_scores(file: Path, results: Sequence[StandardScores]) -> None:
 
 
 def read_scores(file: Path) -> list[StandardScores]:
-    """What `write_scores` wrote: numbers and resamples, without curves and terms."""
+    """What `write_scores` wrote: numbers and influences, without curves and terms."""
     return [
         StandardScores(
             standard,
             found["numbers"],
-            resampled={
-                name: np.array(draws, np.float64) for name, draws in found["resampled"].items()
+            influences={
+                name: Influence(
+                    parts["value"], np.array(parts["of_proteins"]), np.array(parts["of_pairs"])
+                )
+                for name, parts in found["influences"].items()
             },
         )
         for standard, found in json.loads(file.read_text("utf-8")).items()
@@ -43,6 +51,6 @@ def read_scores(file: Path) -> list[StandardScores]:
 
 
 def _json_ready(value: Any) -> Any:
-    """A number that JSON has: a draw without a positive pair scores NaN, for which it has null."""
+    """A number that JSON has: for NaN it has null."""
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not np.isfinite(value) else value

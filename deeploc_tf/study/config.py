@@ -45,7 +45,6 @@ class StudyConfig(Part):
         choose_by: standard whose terms hold together when proteins are divided into two halves, on
             which methods are scored once more: to choose one on the first, and to judge it on the
             other.
-        resamples: bootstrap resamples of the proteins for the intervals.
         draws: of terms that do not overlap, for AMI and F.
     """
 
@@ -59,7 +58,6 @@ class StudyConfig(Part):
     densities: str | None = None
     split: str = "test"
     choose_by: str | None = None
-    resamples: pydantic.PositiveInt = 200
     draws: pydantic.PositiveInt = 10
 
     @pydantic.field_validator("split")

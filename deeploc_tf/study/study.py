@@ -219,7 +219,7 @@ def _scored(
     proteins: list[str],
 ) -> Comparison:
     """Scores of all tables on some proteins, each table's a step."""
-    extent = Extent(num_draws=config.draws, num_resamples=config.resamples)
+    extent = Extent(num_draws=config.draws, intervals=True)
     digest = hashlib.sha256(json.dumps(proteins).encode()).hexdigest()
     scored = []
     for (name, seed), table in tables.items():

@@ -148,7 +148,7 @@ def _tables(summary: pd.DataFrame, reference: str | None) -> Iterator[Section]:
         rows = summary[summary["score"] == score]
         resampled = rows["low"].notna().any()
         caption = "Mean over seeds" + (
-            ", [95% interval over draws of proteins]" if resampled else " ± standard deviation"
+            ", [95% interval over samples of proteins]" if resampled else " ± standard deviation"
         )
         yield Section(
             "" if number else "Numbers",
@@ -161,7 +161,7 @@ def _tables(summary: pd.DataFrame, reference: str | None) -> Iterator[Section]:
             yield Section(
                 "",
                 table=_wide(others, "difference"),
-                caption=f"{reference} less the method, paired: the same draws of proteins.",
+                caption=f"{reference} less the method, paired: on the same proteins.",
             )
 
 
