@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy.special
 import scipy.stats
 from numpy.typing import NDArray
 
@@ -52,6 +53,8 @@ def interval(score: str, influence: Influence) -> tuple[float | None, float | No
     """
     if note := why_no_interval(influence):
         return None, None, note
+    if score != "lift" and not 0 < influence.value < 1:
+        return None, None, "It is at the end of what is possible."
     # few pairs at the top make much of a pooled score, more than a sample shows
     freedom = influence.degrees_of_freedom / (2 if score in _POOLED else 1)
     quantile = scipy.stats.t.ppf((1 + LEVEL) / 2, max(1, freedom))
@@ -59,7 +62,7 @@ def interval(score: str, influence: Influence) -> tuple[float | None, float | No
     if score == "lift":
         return *_interval_of_lift(influence, reach), ""
     steps = np.array([-1, 1]) * reach / (value * (1 - value))
-    low, high = value / (value + (1 - value) * np.exp(-steps))
+    low, high = scipy.special.expit(scipy.special.logit(value) + steps)
     return float(low), float(high), ""
 
 
