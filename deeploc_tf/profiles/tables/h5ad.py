@@ -7,7 +7,7 @@ row a feature, and `uns` the JSON texts `deeploc_tf` and `deeploc_tf_digests`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +49,30 @@ class H5adWriter(InMemoryWriter):
         self, features: NDArray[np.float32], columns: Mapping[str, NDArray[Any]], digests: str
     ) -> None:
         """See `InMemoryWriter`."""
-        rows = columns.get("key", columns.get("protein", np.arange(len(features))))
-        index = pd.Index([str(name) for name in rows])
-        described = {
-            name: values.astype(object) if values.dtype.kind == "U" else values
-            for name, values in columns.items()
-        }
-        _anndata().AnnData(
-            X=features,
-            obs=pd.DataFrame(described, index=index),
-            var=pd.DataFrame(index=pd.Index(list(self.feature_names))),
-            uns={_UNS: self.provenance, _UNS_DIGESTS: digests},
-        ).write_h5ad(self.path, convert_strings_to_categoricals=False)
+        table = as_anndata(features, columns, self.feature_names)
+        table.uns = {_UNS: self.provenance, _UNS_DIGESTS: digests}
+        table.write_h5ad(self.path, convert_strings_to_categoricals=False)
+
+
+def as_anndata(
+    features: NDArray[np.float32], columns: Mapping[str, NDArray[Any]], names: Sequence[str]
+) -> Any:
+    """An `AnnData` of features `(num_rows, num_features)`, columns and names of features.
+
+    Raises:
+        MissingAnnDataError: anndata is not installed.
+    """
+    rows = columns.get("key", columns.get("protein", np.arange(len(features))))
+    index = pd.Index([str(name) for name in rows])
+    described = {
+        name: values.astype(object) if values.dtype.kind == "U" else values
+        for name, values in columns.items()
+    }
+    return _anndata().AnnData(
+        X=features,
+        obs=pd.DataFrame(described, index=index),
+        var=pd.DataFrame(index=pd.Index(list(names))),
+    )
 
 
 def check_h5ad(path: Path, num_rows: int, num_features: int) -> None:
