@@ -1,4 +1,4 @@
-"""Tables from CSV, TSV and Parquet files, strictly: what is odd is an error with its line.
+"""Tables from CSV, TSV, Excel and Parquet files, strictly: what is odd is an error with its line.
 
 Every command that takes a table of somebody else reads it here, compressed by gzip or not. Text is
 UTF-8, with or without a byte order mark; lines end in a newline, or a carriage return and one.
@@ -11,9 +11,12 @@ inside a value (`5'-A`, `12" ruler`) is a character like any other.
 from __future__ import annotations
 
 import csv as text
+import datetime
 import gzip
+import logging
 import os
 import re
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,8 +29,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+logger = logging.getLogger(__name__)
+
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 PARQUET = (".parquet", ".pq")
+EXCEL = (".xlsx", ".xlsm")
+_DIVIDERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_SAMPLE_LINES = 100
+_EXCEL_ERRORS = ("#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#DIV/0!")
 _MOST_BYTES = 8 << 30  # of an archive's content; more would hardly be a table
 _CHUNK_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -37,11 +46,13 @@ class TableError(ValueError):
     """A table that cannot be read as it is."""
 
 
-def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """All rows of a table; every column of a delimited file is text, as it stands there.
+def read_table(path: str | os.PathLike[str], delimiter: str | None = None) -> pd.DataFrame:
+    """All rows of a table; every column of a delimited file or sheet is text, as it stands there.
 
     Args:
-        path: `.csv` (comma), `.tsv`, `.tab`, `.txt` (tab), all also `.gz`; or `.parquet`.
+        path: `.csv`, `.tsv`, `.tab`, `.txt`, all also `.gz`; or `.xlsx` (extra `excel`); or
+            `.parquet`.
+        delimiter: of a text file; None for what divides its header: commas, semicolons or tabs.
 
     Raises:
         TableError: no rows, columns named twice or not at all, a row of another length (with its
@@ -49,7 +60,12 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         OSError: the file cannot be read.
     """
     path = Path(path)
-    table = _read_parquet(path) if suffix_of(path) in PARQUET else read_delimited(path)
+    if suffix_of(path) in PARQUET:
+        table = _read_parquet(path)
+    elif suffix_of(path) in EXCEL:
+        table = _read_excel(path)
+    else:
+        table = read_delimited(path, delimiter=delimiter, find_delimiter=True)
     _check_columns(table.column_names, path)
     if table.num_rows == 0:
         raise TableError(_no_rows(path))
@@ -63,11 +79,19 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
-def read_delimited(path: Path, *, first_may_be_unnamed: bool = False) -> pa.Table:
+def read_delimited(
+    path: Path,
+    *,
+    delimiter: str | None = None,
+    find_delimiter: bool = False,
+    first_may_be_unnamed: bool = False,
+) -> pa.Table:
     """The rows of a CSV or TSV file; every column is text.
 
     Args:
-        path: of the file; its suffix tells the delimiter.
+        path: of the file.
+        delimiter: None for the one that the suffix tells.
+        find_delimiter: where none is given, let the header tell it.
         first_may_be_unnamed: the first column may have no name, as that of row names.
 
     Raises:
@@ -76,13 +100,15 @@ def read_delimited(path: Path, *, first_may_be_unnamed: bool = False) -> pa.Tabl
     """
     suffix = suffix_of(path)
     if suffix not in DELIMITERS:
-        known = ", ".join([*DELIMITERS, *PARQUET])
+        known = ", ".join([*DELIMITERS, *PARQUET, *EXCEL[:1]])
         msg = f"A table must be one of {known} (text also in .gz). Received: {path}."
         raise TableError(msg)
-    delimiter = DELIMITERS[suffix]
     data = content(path).removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
     header = _header(data, path)
     _check_text(data, path)
+    if delimiter is None:
+        usual = DELIMITERS[suffix]
+        delimiter = _delimiter_of(data, header, usual, path) if find_delimiter else usual
     _check_quotes(data, delimiter, path)
     columns = next(text.reader([header.decode().rstrip("\r")], delimiter=delimiter))
     is_unnamed = first_may_be_unnamed and len(columns) > 1 and not tidy(columns[0])
@@ -143,6 +169,8 @@ def place(path: str | os.PathLike[str], row: int) -> str:
     path = Path(path)
     if suffix_of(path) in PARQUET:
         return f"{path.name}, row {row}"
+    if suffix_of(path) in EXCEL:
+        return f"{path.name}, row {row + 2}"  # as Excel numbers them
     return f"{path.name}, line {row + 2}"
 
 
@@ -163,6 +191,115 @@ def _read_parquet(path: Path) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         msg = f"A .parquet file must be a whole Parquet file. Received: {path}: {error}"
         raise TableError(msg) from error
+
+
+def _read_excel(path: Path) -> pa.Table:
+    """The first sheet of a workbook that has values and is not hidden.
+
+    Excel keeps `0012` as the number 12: names are compared without leading zeros where their kind
+    allows it, see `deeploc_tf.names`.
+    """
+    import pyarrow as pa
+
+    try:
+        import openpyxl
+    except ImportError as error:
+        msg = (
+            f"An .xlsx table needs the package openpyxl. Received: {path}. Install it (pip install "
+            "'deeploc-tf[excel]'), or save the sheet as CSV UTF-8."
+        )
+        raise TableError(msg) from error
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(part.file_size for part in archive.infolist()) > _MOST_BYTES:
+                msg = f"A table must fit into memory. Received: {path}, {_MOST_BYTES >> 30} GiB."
+                raise TableError(msg)
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        sheets = {
+            sheet.title: [list(row) for row in sheet.iter_rows(values_only=True)]
+            for sheet in book.worksheets
+            if sheet.sheet_state == "visible"
+        }
+    except (TableError, FileNotFoundError, MemoryError):
+        raise
+    except Exception as error:  # openpyxl raises what zipfile, XML and itself have for damage
+        msg = f"An .xlsx file must be a whole workbook. Received: {path}: {error}"
+        raise TableError(msg) from error
+    filled = {title: rows for title, rows in sheets.items() if any(map(_has_values, rows))}
+    title, rows = next(iter(filled.items()), ("", [[None]]))
+    if len(filled) > 1:
+        logger.warning("Of %s the sheet %r is read, and no other one.", path.name, title)
+    while rows and not _has_values(rows[-1]):
+        rows.pop()
+    width = max((at + 1 for row in rows for at, v in enumerate(row) if v is not None), default=0)
+    rows = [[*row, *[None] * width][:width] for row in rows]
+    texts = [
+        [_excel_text(value, path, number) for value in row] for number, row in enumerate(rows, 1)
+    ]
+    dates = (n for n, row in enumerate(rows, 1) if any(isinstance(v, datetime.date) for v in row))
+    if date := next(dates, None):
+        logger.warning(
+            "%s, row %d, holds a date. If it was a name, such as MARCH1, format the column as text "
+            "and type it again.",
+            *(path.name, date),
+        )
+    header, *lines = texts or [[]]
+    if empty := next((i for i, row in enumerate(texts, 1) if not any(row)), None):
+        msg = f"A table must have no empty rows. Received: {path}, row {empty}. Remove it."
+        raise TableError(msg)
+    _check_columns(header, path)
+    columns = zip(*lines, strict=True) if lines else [()] * len(header)
+    return pa.table([pa.array(list(c), pa.string()) for c in columns], names=header)
+
+
+def _has_values(row: Iterable[object]) -> bool:
+    return any(value is not None and str(value).strip() for value in row)
+
+
+def _excel_text(value: object, path: Path, row: int) -> str:
+    """A cell as text: whole numbers without a decimal point, which Excel does not keep."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    if isinstance(value, datetime.date):
+        return value.isoformat().removesuffix("T00:00:00")
+    if value in _EXCEL_ERRORS:
+        msg = f"A table must hold values. Received: {value} in {path}, row {row}. Mend the formula."
+        raise TableError(msg)
+    return str(value)
+
+
+def _delimiter_of(data: bytes, header: bytes, usual: str, path: Path) -> str:
+    """What divides the values: what the suffix tells, if the header has it, or the only other one.
+
+    Raises:
+        TableError: lines can be divided in two ways.
+    """
+
+    def widths(delimiter: str) -> list[int]:
+        lines = data.split(b"\n", _SAMPLE_LINES)[:_SAMPLE_LINES]
+        texts = (line.decode(errors="replace").rstrip("\r") for line in lines)
+        return [len(row) for row in text.reader(texts, delimiter=delimiter)]
+
+    found = {d: widths(d) for d in _DIVIDERS}
+    dividing = [d for d in found if found[d][0] > 1]
+    even = [d for d in dividing if len(set(found[d])) == 1]
+    if len(even) > 1 and max(even, key=lambda d: found[d][0]) != usual:
+        ways = " or ".join(_DIVIDERS[d] for d in even)
+        msg = (
+            f"A table must be divided in one way. Received: {path}, line 1: "
+            f"{header.decode(errors='replace')[:80]!r}, by {ways}. Say which (--delimiter)."
+        )
+        raise TableError(msg)
+    chosen = usual
+    if usual not in dividing or (usual not in even and even):
+        chosen = next(iter(even or dividing), usual)
+    if chosen != usual:
+        logger.info("%s is divided by %s.", path.name, _DIVIDERS[chosen])
+    return chosen
 
 
 def _parsed(data: bytes, start: int, columns: list[str], delimiter: str, path: Path) -> pa.Table:

@@ -346,7 +346,7 @@ TABLES = {
     "header only": (b"key,gfp,protein\n", "t.csv, which has only a header"),
     "missing column": (b"key,protein\na,b\n", "t.csv must be one of the columns key, protein"),
     "duplicate column": (b"key,gfp,gfp\na,{},{}\n", "t.csv, line 1: 'gfp' twice"),
-    "wrong delimiter": (b"key;gfp;protein\na;{};b\n", "line 1: one column 'key;gfp;protein'"),
+    "wrong delimiter": (b"key|gfp|protein\na|{}|b\n", "line 1: one column 'key|gfp|protein'"),
     "other encoding": (b"key,gfp,protein\na,{},b\n\xe4,{},b\n", "t.csv, line 3"),
     "too many fields": (b"key,gfp,protein\na,{},b\na2,{},b,c\n", "line 3"),
     "empty path": (b"key,gfp,protein\na,{},b\na2,,b\n", "line 3"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
 import click
@@ -79,6 +80,31 @@ other_pixel_size_option = click.option(
     default="warn",
     show_default=True,
     help="What to do if pixels are more than 10 % larger or smaller than in training.",
+)
+
+
+_DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t"}
+
+
+def _delimiter(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    delimiter = _DELIMITERS.get(value, value) if value is not None else None
+    if delimiter is not None and len(delimiter.encode()) != 1:
+        msg = f"must be comma, semicolon, tab or one character. Received: {value!r}."
+        raise click.BadParameter(msg)
+    return delimiter
+
+
+plate_map_option = click.option(
+    "--plate-map",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Table of what is in each well; columns that it shares with the cells join it.",
+)
+
+delimiter_option = click.option(
+    "--delimiter",
+    callback=_delimiter,
+    metavar="comma|semicolon|tab",
+    help="Delimiter of all tables in text.  [default: what divides the header]",
 )
 
 

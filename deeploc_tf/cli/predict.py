@@ -10,9 +10,11 @@ import click
 
 from deeploc_tf.cli.parameters import (
     allow_unmatched_option,
+    delimiter_option,
     device_option,
     distinct_case_option,
     other_pixel_size_option,
+    plate_map_option,
     test_time_option,
 )
 from deeploc_tf.cli.sources import field_options, source_of
@@ -50,11 +52,8 @@ Examples:
     "[default: plate, barcode, ..., and what stands before the well in the pattern]",
 )
 @click.option("--field", help="Column of the field.  [default: field, site, ..., if there]")
-@click.option(
-    "--plate-map",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Table of what is in each well; columns that it shares with the cells join it.",
-)
+@plate_map_option
+@delimiter_option
 @distinct_case_option
 @allow_unmatched_option("wells without a row in the plate map")
 @click.option("--embedding", is_flag=True, help="Write the vector of each cell too.")
@@ -98,6 +97,7 @@ def predict(
     plate: str | None,
     field: str | None,
     plate_map: Path | None,
+    delimiter: str | None,
     distinct_case: bool,
     allow_unmatched: int,
     embedding: bool,
@@ -133,13 +133,17 @@ def predict(
     from deeploc_tf.serving.predict import predict as predict_fields
 
     model = open_model(run, layer=layer, test_time=test_time, fast=fast, trust=trust, device=device)
-    sources = _sources(fields, {**options, "allow_unmatched": allow_unmatched}, model)
+    sources = _sources(
+        fields, {**options, "allow_unmatched": allow_unmatched, "delimiter": delimiter}, model
+    )
     single = next(sources)[1] if len(fields) == 1 else None
     done = predict_fields(
         model,
         single or sources,
         output,
-        columns=Columns(protein, well, plate, plate_map, allow_unmatched, distinct_case, field),
+        columns=Columns(
+            protein, well, plate, plate_map, allow_unmatched, distinct_case, field, delimiter
+        ),
         embedding=embedding,
         min_fraction=min_fraction,
         max_rejects=max_rejects,

@@ -14,7 +14,9 @@ from deeploc_tf.cli.parameters import (
     Names,
     Pair,
     allow_unmatched_option,
+    delimiter_option,
     distinct_case_option,
+    plate_map_option,
     together,
 )
 
@@ -35,6 +37,8 @@ _PLANNED = (
     "label_table",
     "label_key",
     "label_separator",
+    "plate_map",
+    "delimiter",
     "classes",
     "unknown",
     "protein",
@@ -65,7 +69,7 @@ records_options = together(
     click.option(
         "--label-table",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Table (CSV, TSV or Parquet) with the column given by --label.",
+        help="Table (CSV, TSV, Excel or Parquet) with the column given by --label.",
     ),
     click.option(
         "--label-key",
@@ -73,6 +77,8 @@ records_options = together(
         show_default=True,
         help="Column to join the label table on.",
     ),
+    plate_map_option,
+    delimiter_option,
     click.option(
         "--label-separator",
         help=("Text that separates several labels of one crop; makes the data set multi-label."),
@@ -91,7 +97,7 @@ records_options = together(
         "--protein", default="protein", show_default=True, help="Column that holds the protein."
     ),
     distinct_case_option,
-    allow_unmatched_option("names without a row in the label table"),
+    allow_unmatched_option("names without a row in the label table, or wells in the plate map"),
     click.option(
         "--test",
         **_CONDITION,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
+_OF_ALL = ("allow_unmatched", "delimiter")  # joins and tables, also those that are no source
+
 pattern_option = click.option(
     "--pattern",
     help="Pattern of file paths inside the folder, with {name} placeholders, {channel} and {*}.",
@@ -69,6 +71,11 @@ field_options = together(
         is_flag=True,
         default=None,
         help="Follow links that lead out of the folder; they are refused otherwise.",
+    ),
+    click.option(
+        "--missing-chunks",
+        type=click.Choice(["refuse", "fill"]),
+        help="Refuse an OME-Zarr chunk that is not there, or read it as empty.  [default: refuse]",
     ),
     click.option(
         "--resample-to",
@@ -144,7 +151,7 @@ def make_source(
     """The source of kind `name`; options that belong to another one of `kinds` are wrong usage."""
     kind = kinds[name]
     known = {option for kind in kinds.values() for option in (*kind.needed, *kind.optional)}
-    known -= {"allow_unmatched"}  # which belongs to all joins
+    known -= {*_OF_ALL}
     given = {option for option in known if options.get(option) not in (None, ())}
     for option in kind.needed:
         if option not in given:
@@ -155,8 +162,7 @@ def make_source(
         msg = f"{_flag(foreign[0])} does not go with a {kind.title}, and {crops} is one."
         raise click.UsageError(msg)
     own = {option: options[option] for option in given}
-    if "allow_unmatched" in kind.optional:
-        own["allow_unmatched"] = options["allow_unmatched"]
+    own |= {name: options[name] for name in _OF_ALL if name in kind.optional}
     return kind.make(crops, own)
 
 
@@ -183,7 +189,7 @@ def _folder(crops: Path, own: dict[str, Any]) -> Source:
 def _fields(crops: Path, own: dict[str, Any]) -> Source:
     from deeploc_tf.sources import CellTable, FieldSource
 
-    path = own.pop("cells", None)
+    path, delimiter = own.pop("cells", None), own.pop("delimiter", None)
     columns = {
         argument: own.pop(option)
         for option, argument in (
@@ -198,7 +204,9 @@ def _fields(crops: Path, own: dict[str, Any]) -> Source:
     if columns and path is None:
         msg = "Columns of cells need the table that has them: --cells."
         raise click.UsageError(msg)
-    cells = None if path is None else CellTable(path, **columns)
+    cells = None if path is None else CellTable(path, delimiter=delimiter, **columns)
+    if "missing_chunks" in own:
+        own["fill_chunks"] = own.pop("missing_chunks") == "fill"
     return FieldSource(crops, own.pop("pattern"), own.pop("channels", ()), cells=cells, **own)
 
 
@@ -231,15 +239,24 @@ _KINDS = {
         ("pattern",),
         (
             *("channels", "axes", "dtype", "cells", "cell_field", "center", "box", "number"),
-            *("key_column", "label_image", "crop_size", "border", *_OF_IMAGES),
-            "allow_unmatched",
+            *("key_column", "label_image", "crop_size", "border", "missing_chunks", *_OF_IMAGES),
+            *_OF_ALL,
         ),
         _fields,
     ),
     "table": Kind(
         "table of crops",
         ("image_columns",),
-        ("channels", "axes", "dtype", "mask_column", "key_column", "root", *_OF_IMAGES),
+        (
+            "channels",
+            "axes",
+            "dtype",
+            "mask_column",
+            "key_column",
+            "root",
+            "delimiter",
+            *_OF_IMAGES,
+        ),
         _table,
     ),
 }

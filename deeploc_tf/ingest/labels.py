@@ -63,6 +63,7 @@ def assign_labels(
     protein: str = "protein",
     distinct_case: bool = False,
     allow_unmatched: int = 0,
+    delimiter: str | None = None,
 ) -> Labels:
     """Classes of each crop of an index.
 
@@ -82,6 +83,7 @@ def assign_labels(
         distinct_case: let proteins differ in case.
         allow_unmatched: how many values of `label_key` may have no row in `label_table`; their
             crops are left out. With `unknown="skip"` any number may.
+        delimiter: of a label table in text; None for what divides its header.
 
     Raises:
         TableError: the table cannot be read, or a column is missing.
@@ -107,7 +109,7 @@ def assign_labels(
         keys = texts_of(index[label_key])
         distinct = distinct_case and label_key == protein
         table, join = _read_label_table(
-            label_table, label_key, label, set(keys), distinct_case=distinct
+            label_table, label_key, label, set(keys), distinct_case=distinct, delimiter=delimiter
         )
         join.checked(None if unknown == "skip" else allow_unmatched, error=SourceError)
         may_lack = np.isin(keys, join.unmatched)
@@ -135,9 +137,10 @@ def _read_label_table(
     wanted: Set[str],
     *,
     distinct_case: bool,
+    delimiter: str | None = None,
 ) -> tuple[Mapping[str, str], Joined[str]]:
     """The labels of the names `wanted`, those of the crops, and how these meet the table's."""
-    frame = read_table(path)
+    frame = read_table(path, delimiter)
     require_column(frame.columns, label_key, f"The key column of {os.fspath(path)}")
     require_column(frame.columns, label, f"The label column of {os.fspath(path)}")
     kind = kind_of_column(label_key)

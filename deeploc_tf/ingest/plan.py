@@ -64,6 +64,8 @@ def plan_records(
     label_table: str | os.PathLike[str] | None = None,
     label_key: str = "protein",
     label_separator: str | None = None,
+    plate_map: str | os.PathLike[str] | None = None,
+    delimiter: str | None = None,
     classes: Sequence[str] | None = None,
     unknown: Unknown = "refuse",
     protein: str = "protein",
@@ -93,6 +95,9 @@ def plan_records(
         label_table: a table that gives labels to the values of `label_key`.
         label_key: column that joins index and label table.
         label_separator: text between several labels of a crop; makes the data set multi-label.
+        plate_map: a table of what is in each well; see `PlateMap`. Its columns are then columns of
+            the crops, which `label`, `protein`, conditions and groups may name.
+        delimiter: of the label table and plate map in text; None for what divides their headers.
         classes: class names in the order of their indices; by default all labels, sorted.
         unknown: "refuse" crops without a known label, or "skip" them; the manifest counts them.
         protein: column of the protein; crops have none where the index lacks it.
@@ -112,8 +117,8 @@ def plan_records(
         seed: of the order of the crops, and of the choice of groups.
         minimum_cells: set the cells of proteins aside that have fewer than this in the source.
         distinct_case: let proteins be two whose names differ in case alone, such as alleles.
-        allow_unmatched: how many names of the crops may have no row in the label table; their crops
-            are left out.
+        allow_unmatched: how many names of the crops may have no row in the label table, whose crops
+            are left out; and how many wells none in the plate map.
         max_rejects: how many cells may be unusable.
         allow_duplicates: crops of equal pixels, or that overlap in their field, may lie in two
             splits; they are counted.
@@ -133,6 +138,7 @@ def plan_records(
     check_rejects(source.rejects, max_rejects)
     conditions, fractions = by_split(conditions or {}), by_split(fractions or {})
     index, renamed = with_places(index, {"plate": plate, "well": well, "field": field})
+    index, map_join = _with_plate_map(index, source, plate_map, allow_unmatched, delimiter)
     conditions = {
         split: [(renamed.get(column, column), value) for column, value in pairs]
         for split, pairs in conditions.items()
@@ -170,8 +176,9 @@ def plan_records(
         protein=protein,
         distinct_case=distinct_case,
         allow_unmatched=allow_unmatched,
+        delimiter=delimiter,
     )
-    joins = () if labels.join is None else (labels.join.counts(),)
+    joins = (*map_join, *(() if labels.join is None else (labels.join.counts(),)))
     wanted = _Splitting(conditions, fractions, split_column, group_by, seed)
     split, group_by = wanted.apply(index, labels)
     warn_of_unused_splits(split)
@@ -400,6 +407,24 @@ def _folders(source: Source) -> set[str]:
     """The fields of a pattern that stand for folders."""
     above = str(source.description.get("pattern") or "").rpartition("/")[0]
     return set(re.findall(r"\{(\w+)\}", above))
+
+
+def _with_plate_map(
+    index: pd.DataFrame,
+    source: Source,
+    plate_map: str | os.PathLike[str] | None,
+    allow_unmatched: int,
+    delimiter: str | None,
+) -> tuple[pd.DataFrame, tuple[Mapping[str, Any], ...]]:
+    """The index with the columns of a plate map, and what of it met."""
+    if plate_map is None:
+        return index, ()
+    from deeploc_tf.sources.plate_map import PlateMap, columns_above_wells, with_wells
+
+    table = PlateMap(plate_map, allow_unmatched, delimiter)
+    index = with_wells(index)
+    index = table.join(index, columns_above_wells(index, None, source))
+    return index, (table.report(),)
 
 
 def _rows_of(index: pd.DataFrame, rows: NDArray[np.intp]) -> pd.DataFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,15 @@ from numpy.typing import NDArray
 from deeploc_tf.models.trained import OtherPixelSize, check_pixel_size
 from deeploc_tf.names import matched, respelled_channels, same_channels
 from deeploc_tf.serving.description import Description
-from deeploc_tf.serving.plate_map import PlateMap, as_texts, with_wells
 from deeploc_tf.sources import Source, SourceError
+from deeploc_tf.sources.plate_map import (
+    PlateMap,
+    as_texts,
+    columns_above_wells,
+    fields_of_pattern,
+    may_be_a_plate,
+    with_wells,
+)
 from deeploc_tf.sources.source import UNREADABLE, Pixels, Reject, RejectedCrop
 from deeploc_tf.text_tables import require_column
 from deeploc_tf.units import kind_of_column, whole_path
@@ -41,6 +47,7 @@ class Columns:
         plate_map: table of what is in each well, see `PlateMap`.
         allow_unmatched: how many wells may have no row in it.
         distinct_case: let proteins that differ in case be two.
+        delimiter: of a plate map in text; None for what divides its header.
     """
 
     protein: str | None = None
@@ -50,6 +57,7 @@ class Columns:
     allow_unmatched: int = 0
     distinct_case: bool = False
     field: str | None = None
+    delimiter: str | None = None
 
     def table(
         self, source: Source, folder: str, plate_map: PlateMap | None = None
@@ -81,7 +89,7 @@ class Columns:
         frame = _with_column(frame, self.plate, "plate") if self.plate else frame
         frame = _with_column(frame, self.field, "field") if self.field else frame
         frame = _with_column(frame, self.well, "well", required=plate_map is None)
-        above = _above(frame, self.plate, source)
+        above = columns_above_wells(frame, self.plate, source)
         for name in (*above, *(["well"] if "well" in frame else [])):
             if frame[name].dtype.kind not in "iu":
                 frame[name] = _one_spelling(frame[name], name)
@@ -132,37 +140,12 @@ def _with_column(
     return with_wells(frame) if what == "well" else frame
 
 
-def _above(frame: pd.DataFrame, plate: str | None, source: Source) -> tuple[str, ...]:
-    """Columns in which wells of one name may lie: folder, plate, and what the pattern names first.
-
-    What else stands before the well in a path is above it, as a plate of whatever name.
-    """
-    names = [str(name) for name in frame]
-    if plate is not None:
-        require_column(names, plate, "The column of the plate")
-    found = {*whole_path(["well"], names), plate} - {"well", None}
-    fields = _fields_of_pattern(source)
-    if wells := [name for name in fields if kind_of_column(name) == "well"]:
-        found |= {name for name in fields[: fields.index(wells[0])] if _may_be_a_plate(name)}
-    ordered = dict.fromkeys(("folder", *names))
-    return tuple(name for name in ordered if name in found and name in names)
-
-
-def _fields_of_pattern(source: Source) -> list[str]:
-    pattern = str(source.description.get("pattern") or "")
-    return list(dict.fromkeys(re.findall(r"\{(\w+)\}", pattern)))
-
-
-def _may_be_a_plate(name: str) -> bool:
-    return kind_of_column(name) in ("plate", "group") and name not in ("channel", "label")
-
-
 def _say_what_wells_pool(frame: pd.DataFrame, path: Sequence[str], source: Source) -> None:
     """Name the fields of the pattern that differ within a well and could be its plate."""
     if not frame["well"].any():
         return
-    for name in _fields_of_pattern(source):
-        if name in path or name not in frame or not _may_be_a_plate(name):
+    for name in fields_of_pattern(source):
+        if name in path or name not in frame or not may_be_a_plate(name):
             continue
         if int(frame.groupby(list(path))[name].nunique().max()) > 1:
             logger.warning(

@@ -25,8 +25,8 @@ from deeploc_tf.serving.description import Description
 from deeploc_tf.serving.inputs import Columns, check_source, read_crops
 from deeploc_tf.serving.localization_table import MIN_FRACTION, Tally
 from deeploc_tf.serving.open_model import OpenModel
-from deeploc_tf.serving.plate_map import PlateMap
 from deeploc_tf.sources import Source, SourceError
+from deeploc_tf.sources.plate_map import PlateMap
 from deeploc_tf.sources.rejects import as_lines, check_rejects, counted
 from deeploc_tf.sources.source import Reject
 from deeploc_tf.version import __version__
@@ -149,7 +149,7 @@ class _Screen:
         self._plate_map = (
             None
             if columns.plate_map is None
-            else PlateMap(columns.plate_map, columns.allow_unmatched)
+            else PlateMap(columns.plate_map, columns.allow_unmatched, columns.delimiter)
         )
         self._embedding = embedding
         self._names = model.description.class_names

@@ -37,6 +37,7 @@ class CellFiles:
         in_one_file: whether it does.
         axes: of such files.
         dtype: type to convert pixels to; see `as_dtype`.
+        fill: take chunks of OME-Zarr that are missing for empty ones.
 
     Attributes:
         channels: names of the channels, known once `settle` has seen a file.
@@ -49,6 +50,7 @@ class CellFiles:
         in_one_file: bool,
         axes: Axes | None = None,
         dtype: str | None = None,
+        fill: bool = False,
     ) -> None:
         check_different(channels)
         self.channels = tuple(channels)
@@ -56,6 +58,7 @@ class CellFiles:
         self._in_one_file = in_one_file
         self._axes = axes
         self._dtype = dtype
+        self._fill = fill
         self._layout: ChannelLayout | None = None
         self._are_stacks = False
         # by the place of a file in its cell
@@ -228,7 +231,7 @@ class CellFiles:
         """The channels of a file that holds them all."""
         if self._are_stacks:
             statuses.append(os.stat(path))  # noqa: PTH116 -- once a crop
-            pixels, description = read_stack(path, colors=self._has_axes)
+            pixels, description = read_stack(path, colors=self._has_axes, fill=self._fill)
         else:
             pixels, description = self._read_file(path, statuses)
         if description is not self._alike.get(0) and self._layout is not None:
@@ -262,4 +265,4 @@ class CellFiles:
             if not Path(path).is_dir():
                 raise
         statuses.append(os.stat(path))  # noqa: PTH116 -- once a plane
-        return read_stack(path)  # an OME-Zarr image
+        return read_stack(path, fill=self._fill)  # an OME-Zarr image

@@ -41,6 +41,7 @@ class CellTable:
         number: column of the number in the label image.
         key: column of unique names; by default `key` where the table has it, else the key of the
             field and the place.
+        delimiter: of a text table; None for what divides its header.
     """
 
     path: str | os.PathLike[str]
@@ -49,6 +50,7 @@ class CellTable:
     box: tuple[str, str, str, str] | None = None
     number: str | None = None
     key: str | None = None
+    delimiter: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse several ways to say where a cell is."""
@@ -78,7 +80,7 @@ class CellTable:
             TableError: the table cannot be read, or a column is missing.
             SourceError: a column holds what is no number.
         """
-        frame = read_table(self.path)
+        frame = read_table(self.path, self.delimiter)
         for column in self.columns:
             require_column(frame.columns, column, "A column of places")
         name = self.field or ("image" if "image" in frame.columns else None)

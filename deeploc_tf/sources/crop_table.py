@@ -36,6 +36,7 @@ class TableSource(ListedSource):
         key_column: column of unique names. By default `key` where the table has it, else the path
             of the first channel.
         dtype: type to convert pixels to, if every number fits; see `as_dtype`.
+        delimiter: of a text table; None for what divides its header.
         follow_links: take what links lead to, wherever it lies.
         resample_to: micrometres a pixel to resample images to, by averages over areas; see
             `Resampling`.
@@ -53,6 +54,7 @@ class TableSource(ListedSource):
         root: str | os.PathLike[str] | None = None,
         key_column: str | None = None,
         dtype: str | None = None,
+        delimiter: str | None = None,
         follow_links: bool = False,
         resample_to: float | None = None,
         pixel_size: float | None = None,
@@ -64,6 +66,7 @@ class TableSource(ListedSource):
         self._columns = [*columns, *([mask_column] if mask_column is not None else [])]
         _check_columns(columns, self._columns, None if in_one_file else (*channels, *(axes or ())))
         self.path = Path(path)
+        self._delimiter = delimiter
         self._root = Root(self.path.parent if root is None else root, follow_links=follow_links)
         self.root = self._root.path
         self.mask_column = mask_column
@@ -109,7 +112,7 @@ class TableSource(ListedSource):
         return tuple([paths[position] for paths in self._paths])
 
     def _list(self) -> pd.DataFrame:
-        frame = read_table(self.path)
+        frame = read_table(self.path, self._delimiter)
         for column in self._columns:
             require_column(frame.columns, column, f"A path column of {self.path.name}")
         keys = self.key_column or ("key" if "key" in frame.columns else None)

@@ -17,6 +17,7 @@ from deeploc_tf.joins import Joined, joined, text
 from deeploc_tf.names import Kind, respelled, same_form
 from deeploc_tf.sources.cell_table import CellRows, CellTable
 from deeploc_tf.sources.field_images import FieldImages
+from deeploc_tf.sources.masks import check_numbered
 from deeploc_tf.sources.source import UNREADABLE, Reject, RejectedCrop, SourceError
 from deeploc_tf.sources.windows import Spot, Window, labeled_objects
 from deeploc_tf.text_tables import place
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _WHAT = "Fields of the table of cells"
+_TOO_LARGE = "cell does not fit into the crop"
 Names = tuple[str, ...]
 """What names a field: its path or key, or the texts of the fields of the pattern."""
 
@@ -138,6 +140,7 @@ class _Search:
         self._sizes: dict[int, tuple[int, int]] = {}
         self._stored: dict[int, tuple[int, int]] = {}
         self._cells: list[_Cell] = []
+        self._needed: list[int] = []  # crop sizes of cells that do not fit
         self._rejects: list[Reject] = []
         self._passed_over: Counter[str] = Counter()
 
@@ -201,8 +204,28 @@ class _Search:
         for item in field.objects if rows is None else rows:
             self._take(field, item)
 
+    def _say_what_would_fit(self) -> None:
+        """Say how many cells do not fit, and which crops would hold them; rejects say so, too."""
+        if not self._needed:
+            return
+        sizes = sorted(self._needed)
+        count = len(sizes) + len(self._cells)
+        sentence = (
+            f"{len(sizes)} of {count} cells do not fit into crops of {self._crop_size} pixels: "
+            f"crops of {sizes[-1]} would hold them all (--crop-size {sizes[-1]})"
+        )
+        sentence += f", of {sizes[len(sizes) // 2]} half of them." if len(sizes) > 1 else "."
+        _log.warning("%s", sentence)
+        self._rejects = [
+            dataclasses.replace(reject, detail=f"{reject.detail} {sentence}")
+            if reject.reason == _TOO_LARGE
+            else reject
+            for reject in self._rejects
+        ]
+
     def cells(self) -> FieldCells:
         """What was found, without keys."""
+        self._say_what_would_fit()
         windows = [(cell.window.top, cell.window.left) for cell in self._cells]
         return FieldCells(
             fields=np.array([cell.field for cell in self._cells], np.int32),
@@ -264,6 +287,7 @@ class _Search:
         if not objects:
             msg = f"A label image must have objects. Received: none in {files[-1]}."
             raise RejectedCrop(msg, reason="label image is empty")
+        check_numbered(labels, len(objects), files[-1])
         return _Field(number, key, files, stored, size, labels, objects)
 
     def _name(self, field: str, item: int) -> tuple[str, tuple[str, ...]]:
@@ -304,9 +328,10 @@ class _Search:
             msg = (
                 "A cell must fit into its crop. Received: "
                 f"crop_size={self._crop_size}, a cell of {right - left:g} x {bottom - top:g} "
-                f"pixels at x={spot.x:g}, y={spot.y:g} in {field.files[0]}. Cut larger crops."
+                f"pixels at x={spot.x:g}, y={spot.y:g} in {field.files[0]}."
             )
-            raise RejectedCrop(msg, reason="cell does not fit into the crop")
+            self._needed.append(Window.size_that_holds(spot.x, spot.y, spot.box))
+            raise RejectedCrop(msg, reason=_TOO_LARGE)
         return window
 
 

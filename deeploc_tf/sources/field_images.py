@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from deeploc_tf.sources.cell_files import CellFiles
 from deeploc_tf.sources.channel_layout import Axes
+from deeploc_tf.sources.formats.hdf5_labels import is_hdf5, read_hdf5_labels
 from deeploc_tf.sources.formats.ngff import is_damaged_group, is_ngff
 from deeploc_tf.sources.images import image_files, read_stack
 from deeploc_tf.sources.masks import as_labels
@@ -39,6 +40,7 @@ class FieldImages:
         axes: where the channels lie in a file that holds several, where it does not say.
         dtype: type to convert pixels to; see `as_dtype`.
         follow_links: take what links lead to, wherever it lies.
+        fill_chunks: take chunks of OME-Zarr that are missing for empty ones.
 
     Attributes:
         keys: of each field: its path without channel and suffix.
@@ -60,6 +62,7 @@ class FieldImages:
         axes: Axes | None,
         dtype: str | None,
         follow_links: bool = False,
+        fill_chunks: bool = False,
     ) -> None:
         self._folder = PatternFolder(
             Root(root, follow_links=follow_links), pattern, channels, item="field"
@@ -76,8 +79,13 @@ class FieldImages:
                 )
                 raise SourceError(msg)
         self._reader = CellFiles(
-            channels, in_one_file=not self.pattern.has_channel, axes=axes, dtype=dtype
+            channels,
+            in_one_file=not self.pattern.has_channel,
+            axes=axes,
+            dtype=dtype,
+            fill=fill_chunks,
         )
+        self._fill = fill_chunks
         self._stems: list[str] = []
         self.keys: list[str] = []
         self.columns: Mapping[str, list[str]] = {}
@@ -132,7 +140,7 @@ class FieldImages:
     def paths(self, number: int) -> tuple[str, ...]:
         """All files on disk that the pixels and labels come from."""
         paths = map(self._folder.root.inside, self.files(number))
-        return tuple(file for path in paths for file in image_files(path))
+        return tuple(file for path in paths for file in image_files(path, fill=self._fill))
 
     def copies(self, numbers: Iterable[int]) -> dict[int, int]:
         """Fields whose first file is that of an earlier one, a link to it or a copy of it.
@@ -189,8 +197,11 @@ class FieldImages:
         if not Path(path).exists():
             msg = f"Every field must have a label image. Received: {name}, which does not exist."
             raise RejectedCrop(msg, reason="label image is missing")
-        pixels, description = read_stack(path)
-        self._reader.check_labels(description, name)
+        if is_hdf5(path):
+            pixels = read_hdf5_labels(Path(path))
+        else:
+            pixels, description = read_stack(path, fill=self._fill)
+            self._reader.check_labels(description, name)
         labels = as_labels(pixels, name)
         size = self.size(number)
         if labels.shape != size:

@@ -52,6 +52,8 @@ class FieldSource(ListedSource):
         follow_links: take what links lead to, wherever it lies.
         allow_unmatched: how many fields of the table may have no image; their cells are passed
             over, and else rejects.
+        fill_chunks: take chunks of OME-Zarr that were never written for empty ones, which cannot be
+            told from lost ones.
         resample_to: micrometres a pixel to resample images to, by averages over areas; see
             `Resampling`.
         pixel_size: micrometres a pixel of the images; by default what the files say.
@@ -73,6 +75,7 @@ class FieldSource(ListedSource):
         dtype: str | None = None,
         follow_links: bool = False,
         allow_unmatched: int = 0,
+        fill_chunks: bool = False,
         resample_to: float | None = None,
         pixel_size: float | None = None,
     ) -> None:
@@ -97,7 +100,9 @@ class FieldSource(ListedSource):
             axes=axes,
             dtype=dtype,
             follow_links=follow_links,
+            fill_chunks=fill_chunks,
         )
+        self._fill_chunks = fill_chunks
         self.cells = cells
         self.crop_size = crop_size
         self.border = border
@@ -127,6 +132,7 @@ class FieldSource(ListedSource):
             "dtype": self.dtype,
             **({"joins": [join.counts()]} if join is not None else {}),
             **self._described_pixel_size(),
+            **({"fill_chunks": True} if self._fill_chunks else {}),
         }
 
     def files(self, position: int) -> tuple[str, ...]:

@@ -78,15 +78,19 @@ def read_plane(
 
 
 def read_stack(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, colors: bool = False
+    path: str | os.PathLike[str],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    colors: bool = False,
+    fill: bool = False,
 ) -> Image:
     """Pixels of an image file or OME-Zarr folder, and what it says of axes, channels and size.
 
     Slower than `read_image`, which see, and which does not look at metadata. With `colors`, red,
-    green and blue are three channels.
+    green and blue are three channels. With `fill`, chunks of OME-Zarr that are missing are empty.
     """
     if Path(path).is_dir():
-        image, description = _guarded(path, lambda: read_ngff(path, max_pixels))
+        image, description = _guarded(path, lambda: read_ngff(path, max_pixels, fill=fill))
     else:
         name = Path(path).name
         image, description = _of_file(
@@ -106,12 +110,12 @@ def describe_image(
     return _gray(path, description, colors)
 
 
-def image_files(path: str) -> tuple[str, ...]:
+def image_files(path: str, *, fill: bool = False) -> tuple[str, ...]:
     """The files that the pixels of an image come from: itself, or those of an OME-Zarr folder."""
     if not Path(path).is_dir():
         return (path,)
     try:
-        return _guarded(path, lambda: ngff_files(path, MAX_PIXELS))
+        return _guarded(path, lambda: ngff_files(path, MAX_PIXELS, fill=fill))
     except (RejectedCrop, OSError):  # `read_stack` says what is wrong
         return (path,)
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from deeploc_tf.sources.source import RejectedCrop
 
+_SPECK = 0.1  # of the largest part's area, below which another part is none
+
 
 def single_plane(image: NDArray[Any], name: str) -> NDArray[Any]:
     """The image without axes of length 1 around `(height, width)`; `name` is its file.
@@ -89,6 +91,38 @@ def as_labels(image: NDArray[Any], name: str) -> NDArray[Any]:
         f"{problem} in {name}."
     )
     raise RejectedCrop(msg, reason=reason)
+
+
+def check_numbered(labels: NDArray[Any], num_objects: int, name: str) -> None:
+    """Refuse a binary mask, which tells cells from background and not from each other.
+
+    Args:
+        labels: of `as_labels`.
+        num_objects: how many numbers it has beside 0.
+        name: its file, for messages.
+
+    Raises:
+        RejectedCrop: its one number is on several parts that do not touch, or it has two numbers at
+            most and no background.
+    """
+    if num_objects == 1:
+        from scipy import ndimage
+
+        parts, _ = ndimage.label(labels != 0, np.ones((3, 3)))
+        areas = np.bincount(parts.ravel())[1:]
+        large = int((areas >= _SPECK * areas.max()).sum())  # pixels astray make no second cell
+        problem = f"the number {labels.max()} on {large} parts that do not touch"
+        is_binary = large > 1
+    else:
+        problem = f"only the numbers {labels.min()} and {labels.max()}, and no background"
+        is_binary = num_objects == 2 and bool((labels != 0).all())
+    if is_binary:
+        msg = (
+            f"A label image must give each cell a number of its own. Received: {problem} in "
+            f"{name}, as in a binary mask. Number the cells first (ImageJ: Analyze Particles with "
+            "Count Masks; Python: skimage.measure.label; ilastik: export Object Identities)."
+        )
+        raise RejectedCrop(msg, reason="label image is a binary mask")
 
 
 def first_gap(dtype: np.dtype[Any]) -> int:

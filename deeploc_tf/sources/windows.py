@@ -63,6 +63,20 @@ class Window:
             and bottom <= self.top + self.size
         )
 
+    @staticmethod
+    def size_that_holds(x: float, y: float, box: tuple[float, float, float, float]) -> int:
+        """The size of the smallest window around `x`, `y` that holds a box.
+
+        Example:
+            >>> Window.size_that_holds(10, 10, (8, 6, 12, 12))
+            8
+        """
+        left, top, right, bottom = box
+        column, row = math.floor(x + 0.5), math.floor(y + 0.5)
+        before = math.ceil(max(column - left, row - top, 0))
+        behind = math.ceil(max(right - column, bottom - row, 1))
+        return min(2 * max(before, behind), 2 * max(before, behind - 1) + 1)
+
     def cut(self, field: NDArray[Any]) -> NDArray[Any]:
         """A copy of the pixels of the window; 0 where it reaches out of the field.
 

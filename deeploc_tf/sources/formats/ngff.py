@@ -49,25 +49,28 @@ def describe_ngff(path: str | os.PathLike[str], max_pixels: int) -> ImageDescrip
 
 
 def read_ngff(
-    path: str | os.PathLike[str], max_pixels: int
+    path: str | os.PathLike[str], max_pixels: int, *, fill: bool = False
 ) -> tuple[NDArray[Any], ImageDescription]:
-    """The pixels of the finest level, and what the image says of it.
+    """The pixels of the finest level, and what the image says of it; `fill` as of `ZarrArray.read`.
 
     Raises:
         BadImage: a chunk is missing or cut, or the metadata are not as they must be.
     """
     description, array = _open(Path(path), max_pixels)
-    return array.read().reshape(description.shape), description
+    return array.read(fill=fill).reshape(description.shape), description
 
 
-def ngff_files(path: str | os.PathLike[str], max_pixels: int) -> tuple[str, ...]:
-    """The files that the pixels come from: metadata and chunks."""
+def ngff_files(
+    path: str | os.PathLike[str], max_pixels: int, *, fill: bool = False
+) -> tuple[str, ...]:
+    """The files that the pixels come from: metadata and chunks; with `fill`, those there are."""
     folder = Path(path)
     _, array = _open(folder, max_pixels)
     metadata = [folder / name for name in _METADATA] + [
         array.folder / name for name in (".zarray", "zarr.json")
     ]
-    files = [file for file in metadata if file.exists()] + [file for _, file in array.files]
+    files = [file for file in metadata if file.exists()]
+    files += [file for _, file in array.files if not fill or file.exists()]
     return tuple(map(str, files))
 
 

@@ -28,6 +28,11 @@ def _header(file: BinaryIO, max_pixels: int) -> tuple[tuple[int, ...], bool, np.
     shape, by_columns, dtype = read(file)
     if dtype.kind not in "buif" or dtype.subdtype is not None:
         msg = f"it holds {dtype}, not plain numbers"
+        if dtype.hasobject:
+            msg += (
+                ", and to open it could run code. Of Cellpose's _seg.npy, save the masks as "
+                "_cp_masks.tif or _cp_masks.png (cellpose --save_tif, or --save_png)"
+            )
         raise BadImage(msg, "pixel type is not kept")
     check_size(shape, max_pixels)
     return shape, by_columns, dtype

@@ -27,6 +27,10 @@ _MAX_JSON_BYTES = 1 << 24
 _MAX_CHUNKS = 1 << 20
 _V2_COMPRESSORS = ("blosc", "zlib", "gzip", "zstd", "lz4", "lzma", "bz2")
 _V3_CODECS = ("bytes", "transpose", "blosc", "gzip", "zstd", "crc32c", "sharding_indexed")
+_REMEDY = (
+    "A writer must write empty chunks too; or if it never does, read them as empty "
+    "(--missing-chunks fill)"
+)
 _EMPTY = (1 << 64) - 1  # in place of the offset of a chunk that a shard does not hold
 
 
@@ -70,34 +74,48 @@ class ZarrArray:
             numbers = self.separator.join(map(str, place))
             yield place, self.folder / (self.prefix + numbers)
 
-    def read(self) -> NDArray[Any]:
-        """All pixels; raises `BadImage` where a chunk is missing or cut, never gives zeros."""
+    def read(self, *, fill: bool = False) -> NDArray[Any]:
+        """All pixels; raises `BadImage` where a chunk is missing or cut, never gives zeros.
+
+        With `fill`, chunks that are missing are the array's fill value, as writers mean them that
+        write no empty ones; what is there is checked all the same.
+        """
         zarr = _import_zarr()
         for place, path in self.files:
-            self._check_chunk(place, path)
+            if not fill or path.exists():
+                self._check_chunk(place, path, fill=fill)
         pixels = np.asarray(
             zarr.open_array(self.folder, mode="r", zarr_format=self.zarr_format)[...]
         )
         return pixels.reshape(self.shape)
 
-    def _check_chunk(self, place: tuple[int, ...], path: Path) -> None:
+    def _check_chunk(self, place: tuple[int, ...], path: Path, *, fill: bool) -> None:
         name = path.relative_to(self.folder).as_posix()
         try:
             status = path.lstat()
         except FileNotFoundError:
-            msg = f"chunk {name} is missing. A writer must write empty chunks too"
+            msg = f"chunk {name} is missing. {_REMEDY}"
             raise BadImage(msg, "chunk is missing") from None
         if not stat.S_ISREG(status.st_mode):
             msg = f"chunk {name} is a link or a folder"
             raise BadImage(msg, "chunk is missing")
         if self.inner is not None:
-            for offset, count in self._shard(self.inner, place, path, status.st_size, name):
+            for offset, count in self._shard(
+                self.inner, place, path, status.st_size, name, fill=fill
+            ):
                 self._check_blosc(path, offset, count, name)
         else:
             self._check_blosc(path, 0, status.st_size, name)
 
     def _shard(
-        self, inner: tuple[int, ...], place: tuple[int, ...], path: Path, size: int, name: str
+        self,
+        inner: tuple[int, ...],
+        place: tuple[int, ...],
+        path: Path,
+        size: int,
+        name: str,
+        *,
+        fill: bool,
     ) -> Iterator[tuple[int, int]]:
         """Offset and length of every chunk of the array that lies in a shard."""
         grid = [c // i for c, i in zip(self.chunks, inner, strict=True)]
@@ -117,8 +135,10 @@ class ZarrArray:
             ]
             if any(start >= end for start, end in zip(starts, self.shape, strict=True)):
                 continue  # beyond the edge of the array
+            if offset == count == _EMPTY and fill:
+                continue
             if offset == count == _EMPTY:
-                msg = f"chunk {within} of shard {name} is missing. A writer must write empty chunks"
+                msg = f"chunk {within} of shard {name} is missing. {_REMEDY}"
                 raise BadImage(msg, "chunk is missing")
             if offset + count > size:
                 msg = f"shard {name} is cut"

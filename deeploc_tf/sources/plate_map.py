@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,9 @@ import pandas as pd
 
 from deeploc_tf.joins import Joined, joined, listed
 from deeploc_tf.names import Kind, same_form, tidy, unified, well_name
-from deeploc_tf.sources import SourceError
-from deeploc_tf.text_tables import place, read_table
-from deeploc_tf.units import is_plate, kind_of_column, row_and_column
+from deeploc_tf.sources.source import Source, SourceError
+from deeploc_tf.text_tables import place, read_table, require_column
+from deeploc_tf.units import is_plate, kind_of_column, row_and_column, whole_path
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +30,18 @@ class PlateMap:
         path: of the table: columns that it shares with the cells (well, and perhaps plate) join
             it, the others are added to the cells.
         allow_unmatched: how many wells of the cells may have no row.
+        delimiter: of a text table; None for what divides its header.
 
     Raises:
         SourceError: the table cannot be read, or two of its columns may be one.
     """
 
-    def __init__(self, path: Path, allow_unmatched: int = 0) -> None:
-        self.path = path
+    def __init__(
+        self, path: str | os.PathLike[str], allow_unmatched: int = 0, delimiter: str | None = None
+    ) -> None:
+        self.path = path = Path(path)
         self._allow_unmatched = allow_unmatched
-        self.wells = read_table(path).pipe(as_texts)
+        self.wells = read_table(path, delimiter).pipe(as_texts)
         with_well = with_wells(self.wells)
         if with_well is not self.wells:  # what the well was made of joins nothing by itself
             parts = row_and_column([str(name) for name in self.wells]) or ()
@@ -182,6 +187,33 @@ class PlateMap:
                 )
                 raise SourceError(msg)
             first[form] = row
+
+
+def columns_above_wells(frame: pd.DataFrame, plate: str | None, source: Source) -> tuple[str, ...]:
+    """Columns in which wells of one name may lie: folder, plate, and what the pattern names first.
+
+    What else stands before the well in a path is above it, as a plate of whatever name.
+    """
+    names = [str(name) for name in frame]
+    if plate is not None:
+        require_column(names, plate, "The column of the plate")
+    found = {*whole_path(["well"], names), plate} - {"well", None}
+    fields = fields_of_pattern(source)
+    if wells := [name for name in fields if kind_of_column(name) == "well"]:
+        found |= {name for name in fields[: fields.index(wells[0])] if may_be_a_plate(name)}
+    ordered = dict.fromkeys(("folder", *names))
+    return tuple(name for name in ordered if name in found and name in names)
+
+
+def fields_of_pattern(source: Source) -> list[str]:
+    """The names in the pattern of a source, in their order; none of a table."""
+    pattern = str(source.description.get("pattern") or "")
+    return list(dict.fromkeys(re.findall(r"\{(\w+)\}", pattern)))
+
+
+def may_be_a_plate(name: str) -> bool:
+    """Whether a column may name plates by whatever word."""
+    return kind_of_column(name) in ("plate", "group") and name not in ("channel", "label")
 
 
 def as_texts(frame: pd.DataFrame) -> pd.DataFrame:
