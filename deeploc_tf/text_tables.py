@@ -279,8 +279,12 @@ def _delimiter_of(data: bytes, header: bytes, usual: str, path: Path) -> str:
         TableError: lines can be divided in two ways.
     """
 
+    lines = data[:_CHUNK_BYTES].split(b"\n")
+    if len(data) > _CHUNK_BYTES and len(lines) > 1:
+        lines.pop()  # which is cut
+    lines = lines[:_SAMPLE_LINES]
+
     def widths(delimiter: str) -> list[int]:
-        lines = data.split(b"\n", _SAMPLE_LINES)[:_SAMPLE_LINES]
         texts = (line.decode(errors="replace").rstrip("\r") for line in lines)
         return [len(row) for row in text.reader(texts, delimiter=delimiter)]
 
