@@ -278,7 +278,6 @@ def _delimiter_of(data: bytes, header: bytes, usual: str, path: Path) -> str:
     Raises:
         TableError: lines can be divided in two ways.
     """
-
     lines = data[:_CHUNK_BYTES].split(b"\n")
     if len(data) > _CHUNK_BYTES and len(lines) > 1:
         lines.pop()  # which is cut
