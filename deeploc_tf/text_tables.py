@@ -36,6 +36,7 @@ PARQUET = (".parquet", ".pq")
 EXCEL = (".xlsx", ".xlsm")
 _DIVIDERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _SAMPLE_LINES = 100
+_LONGEST_FIELD = 1 << 17  # that the module csv reads
 _EXCEL_ERRORS = ("#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#DIV/0!")
 _MOST_BYTES = 8 << 30  # of an archive's content; more would hardly be a table
 _CHUNK_BYTES = 1 << 20
@@ -281,7 +282,7 @@ def _delimiter_of(data: bytes, header: bytes, usual: str, path: Path) -> str:
     lines = data[:_CHUNK_BYTES].split(b"\n")
     if len(data) > _CHUNK_BYTES and len(lines) > 1:
         lines.pop()  # which is cut
-    lines = lines[:_SAMPLE_LINES]
+    lines = lines[:1] + [line for line in lines[1:_SAMPLE_LINES] if len(line) < _LONGEST_FIELD]
 
     def widths(delimiter: str) -> list[int]:
         texts = (line.decode(errors="replace").rstrip("\r") for line in lines)

@@ -40,7 +40,7 @@ Examples:
     "fields",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(exists=True, path_type=Path),
 )
 @click.argument("output", type=click.Path(path_type=Path))
 @field_options
@@ -113,7 +113,7 @@ def predict(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Tell the compartment of every cell in FIELDS, folders of whole images.
+    """Tell the compartment of every cell in FIELDS, folders or tables of whole images.
 
     RUN is a finished training, or a SavedModel from `export`. Cells come from a table (--cells) or
     from label images (--label-image). The new folder OUTPUT gets cells.parquet, a row a cell, and
@@ -181,4 +181,7 @@ def _sources(
     if not options["channels"] and "{channel}" in (options["pattern"] or ""):
         ours["channels"] = of.channels
     for folder in folders:
-        yield folder.resolve().name, source_of(folder, {**options, **ours})
+        yield (
+            folder.resolve().stem if folder.is_file() else folder.resolve().name,
+            source_of(folder, {**options, **ours}),
+        )

@@ -65,7 +65,21 @@ field_options = together(
     click.option(
         "--key-column", help="Column with a unique key per cell.  [default: key, or the first path]"
     ),
-    click.option("--label-image", help="Whole fields: pattern of the paths of label images."),
+    click.option(
+        "--image-column",
+        "image_columns",
+        multiple=True,
+        metavar="CHANNEL=COLUMN",
+        help=(
+            "Column with the file paths of one channel; give it once per channel. Give "
+            "COLUMN alone if each file holds all channels."
+        ),
+    ),
+    root_option,
+    click.option(
+        "--label-image",
+        help="Whole fields: pattern of the paths of label images; or their column in a table.",
+    ),
     click.option(
         "--follow-links",
         is_flag=True,
@@ -99,18 +113,7 @@ source_options = together(
     ),
     field_options,
     mask_channel_option,
-    click.option(
-        "--image-column",
-        "image_columns",
-        multiple=True,
-        metavar="CHANNEL=COLUMN",
-        help=(
-            "Column with the file paths of one channel; give it once per channel. Give "
-            "COLUMN alone if each file holds all channels."
-        ),
-    ),
     click.option("--mask-column", help="Column with the file paths of masks."),
-    root_option,
     click.option(
         "--crop-size",
         type=click.IntRange(min=1),
@@ -142,7 +145,10 @@ def source_of(crops: Path, options: dict[str, Any]) -> Source:
     Raises:
         click.UsageError: an option is missing or of another kind, or another command reads `crops`.
     """
-    return make_source(_KINDS, options["source_kind"] or _detect(crops, options), crops, options)
+    kind = options["source_kind"] or _detect(crops, options)
+    if kind == "fields" and crops.is_file():
+        kind = "field_table"
+    return make_source(_KINDS, kind, crops, options)
 
 
 def make_source(
@@ -187,7 +193,7 @@ def _folder(crops: Path, own: dict[str, Any]) -> Source:
 
 
 def _fields(crops: Path, own: dict[str, Any]) -> Source:
-    from deeploc_tf.sources import CellTable, FieldSource
+    from deeploc_tf.sources import CellTable, FieldSource, FieldTable
 
     path, delimiter = own.pop("cells", None), own.pop("delimiter", None)
     columns = {
@@ -207,15 +213,31 @@ def _fields(crops: Path, own: dict[str, Any]) -> Source:
     cells = None if path is None else CellTable(path, delimiter=delimiter, **columns)
     if "missing_chunks" in own:
         own["fill_chunks"] = own.pop("missing_chunks") == "fill"
-    return FieldSource(crops, own.pop("pattern"), own.pop("channels", ()), cells=cells, **own)
+    if "pattern" in own:
+        return FieldSource(crops, own.pop("pattern"), own.pop("channels", ()), cells=cells, **own)
+    label_image = own.pop("label_image", None)
+    table = FieldTable(crops, own.pop("image_columns"), label_image, delimiter=delimiter)
+    root = own.pop("root", crops.parent)
+    return FieldSource(root, table, own.pop("channels", ()), cells=cells, **own)
+
+
+def _field_table(crops: Path, own: dict[str, Any]) -> Source:
+    columns = _image_columns(own.pop("image_columns"))
+    if not isinstance(columns, str):
+        own["channels"] = tuple(columns)
+    return _fields(crops, {**own, "image_columns": columns})
 
 
 def _table(crops: Path, own: dict[str, Any]) -> Source:
     from deeploc_tf.sources import TableSource
 
-    columns = own.pop("image_columns")
+    return TableSource(crops, _image_columns(own.pop("image_columns")), **own)
+
+
+def _image_columns(columns: tuple[str, ...]) -> dict[str, str] | str:
+    """Channel -> column of its paths, or the one column of files that hold all channels."""
     if len(columns) == 1 and "=" not in columns[0]:
-        return TableSource(crops, columns[0], **own)
+        return columns[0]
     pairs = [column.partition("=")[::2] for column in columns]
     if not all(channel and column for channel, column in pairs):
         msg = "--image-column must have the form CHANNEL=COLUMN, or be one COLUMN alone."
@@ -223,7 +245,7 @@ def _table(crops: Path, own: dict[str, Any]) -> Source:
     if len(dict(pairs)) != len(pairs):
         msg = "--image-column must name each channel once."
         raise click.UsageError(msg)
-    return TableSource(crops, dict(pairs), **own)
+    return dict(pairs)
 
 
 _OF_IMAGES = ("follow_links", "resample_to", "pixel_size")
@@ -243,6 +265,16 @@ _KINDS = {
             *_OF_ALL,
         ),
         _fields,
+    ),
+    "field_table": Kind(
+        "table of fields",
+        ("image_columns",),
+        (
+            *("channels", "axes", "dtype", "cells", "cell_field", "center", "box", "number"),
+            *("key_column", "label_image", "crop_size", "border", "missing_chunks", *_OF_IMAGES),
+            *("root", *_OF_ALL),
+        ),
+        _field_table,
     ),
     "table": Kind(
         "table of crops",

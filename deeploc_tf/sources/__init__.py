@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deeploc_tf.sources.cell_table import CellTable
 from deeploc_tf.sources.crop_table import TableSource
+from deeploc_tf.sources.field_table import FieldTable
 from deeploc_tf.sources.fields import FieldSource
 from deeploc_tf.sources.folders import FolderSource
 from deeploc_tf.sources.historical.deeploc_hdf5 import DeepLocHDF5Source
@@ -15,6 +16,7 @@ __all__ = [
     "CellTable",
     "DeepLocHDF5Source",
     "FieldSource",
+    "FieldTable",
     "FolderSource",
     "LabelDictionarySource",
     "Source",

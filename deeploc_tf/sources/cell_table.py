@@ -70,11 +70,12 @@ class CellTable:
             return (self.number,)
         return tuple(self.box or self.center or CENTER)
 
-    def read(self, fields: Sequence[str]) -> CellRows:
+    def read(self, fields: Sequence[str], some: bool = False) -> CellRows:
         """The rows of the table.
 
         Args:
             fields: names of the fields of the pattern.
+            some: the table need not have all of them.
 
         Raises:
             TableError: the table cannot be read, or a column is missing.
@@ -84,7 +85,8 @@ class CellTable:
         for column in self.columns:
             require_column(frame.columns, column, "A column of places")
         name = self.field or ("image" if "image" in frame.columns else None)
-        joined = [name] if name is not None else list(fields)
+        shared = [field for field in fields if field in frame.columns] if some else []
+        joined = [name] if name is not None else shared or list(fields or ["image"])
         for column in joined:
             require_column(frame.columns, column, "The column of the field")
         key = self.key or ("key" if "key" in frame.columns else None)
@@ -95,6 +97,7 @@ class CellTable:
             path=Path(self.path),
             fields=list(zip(*(frame[column].map(str) for column in joined), strict=True)),
             by_name=name is not None,
+            joined=tuple(joined),
             places=np.stack([self._numbers(frame[c], c) for c in self.columns], axis=1),
             keys=None if key is None else [str(value) for value in frame[key]],
             free=frame.drop(columns=[column for column in frame.columns if column in used]),
@@ -161,6 +164,7 @@ class CellRows:
         path: the table.
         fields: what names the field of each row.
         by_name: whether that is one name, or the values of the pattern's fields.
+        joined: columns that it is or they are.
         places: `(rows, columns)`: centre or box as float64, or the number of an object as Python
             has it; NaN where it is not known.
         keys: key of each row, or None.
@@ -170,6 +174,7 @@ class CellRows:
     path: Path
     fields: list[tuple[str, ...]]
     by_name: bool
+    joined: tuple[str, ...]
     places: NDArray[Any]
     keys: list[str] | None
     free: pd.DataFrame

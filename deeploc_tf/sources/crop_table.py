@@ -118,10 +118,10 @@ class TableSource(ListedSource):
         keys = self.key_column or ("key" if "key" in frame.columns else None)
         if keys is not None:
             require_column(frame.columns, keys, f"The key column of {self.path.name}")
-        self._paths = [self._clean(frame[c], c) for c in self._columns]
+        self._paths = [below_root(frame[c], c, self.path, self._root) for c in self._columns]
         names = self._paths[0] if keys is None else self._keys(frame[keys])
         frame = frame.drop(columns={*self._columns, *([keys] if keys is not None else [])})
-        missing = _missing_files(self.root, self._paths)
+        missing = missing_files(self.root, self._paths)
         self._rejects = [
             self._reject(names[row], self._names(row), row, path) for row, path in missing.items()
         ]
@@ -146,21 +146,6 @@ class TableSource(ListedSource):
         )
         return Reject("file is missing", key, (*paths, place(self.path, row)), detail)
 
-    def _clean(self, values: pd.Series[Any], column: str) -> list[str]:
-        cleaned = []
-        for row, value in enumerate(values):
-            if not isinstance(value, str) or not value.strip():
-                msg = (
-                    f"Every row must have a path in column {column!r}. Received: {value!r} "
-                    f"({place(self.path, row)})."
-                )
-                raise SourceError(msg)
-            path = self._root.relative(value)
-            if path is None:
-                raise SourceError(self._escape(value, row))
-            cleaned.append(path)
-        return cleaned
-
     def _keys(self, values: pd.Series[Any]) -> list[str]:
         keys = [value if isinstance(value, str) else str(value) for value in values]
         for row, key in enumerate(keys):
@@ -172,14 +157,36 @@ class TableSource(ListedSource):
     def _inside(self, name: str, row: int) -> str:
         path = self._root.real(name)
         if path is None:
-            raise SourceError(self._escape(name, row))
+            raise SourceError(_escape(name, row, self.path, self._root))
         return path
 
-    def _escape(self, value: str, row: int) -> str:
-        return (
-            f"Paths must stay inside {self.root}. Received: {value!r} ({place(self.path, row)}). "
-            "Name the folder that holds all files as `root`."
-        )
+
+def below_root(values: pd.Series[Any], column: str, table: Path, root: Root) -> list[str]:
+    """The paths in a column of a table, relative to the root.
+
+    Raises:
+        SourceError: one is empty, or leads out.
+    """
+    cleaned = []
+    for row, value in enumerate(values):
+        if not isinstance(value, str) or not value.strip():
+            msg = (
+                f"Every row must have a path in column {column!r}. Received: {value!r} "
+                f"({place(table, row)})."
+            )
+            raise SourceError(msg)
+        path = root.relative(value)
+        if path is None:
+            raise SourceError(_escape(value, row, table, root))
+        cleaned.append(path)
+    return cleaned
+
+
+def _escape(value: str, row: int, table: Path, root: Root) -> str:
+    return (
+        f"Paths must stay inside {root.path}. Received: {value!r} ({place(table, row)}). "
+        "Name the folder that holds all files as `root`."
+    )
 
 
 def _check_columns(
@@ -200,7 +207,7 @@ def _check_columns(
         raise SourceError(msg)
 
 
-def _missing_files(root: Path, columns: Sequence[Sequence[str]]) -> dict[int, str]:
+def missing_files(root: Path, columns: Sequence[Sequence[str]]) -> dict[int, str]:
     """Row, ascending -> first file that does not exist."""
     is_there = is_listed(root)
     missing: dict[int, str] = {}

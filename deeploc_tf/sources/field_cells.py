@@ -108,7 +108,7 @@ def find_cells(
     Raises:
         SourceError: the table does not fit to the fields.
     """
-    rows = None if table is None else table.read(images.pattern.fields)
+    rows = None if table is None else table.read(images.fields, images.fields_are_columns)
     search = _Search(images, rows, crop_size, drop=drop, allow_unmatched=allow_unmatched)
     if rows is None:
         for number in range(len(images)):
@@ -146,9 +146,9 @@ class _Search:
 
     def rows_of_fields(self, table: CellRows) -> dict[int, list[int]]:
         """Field -> its rows in the table."""
-        known = self._images.names() if table.by_name else self._images.values()
+        known = self._images.names() if table.by_name else self._images.values(table.joined)
         kinds: list[Kind] = (
-            ["key"] if table.by_name else [kind_of_column(name) for name in self._images.columns]
+            ["key"] if table.by_name else [kind_of_column(name) for name in table.joined]
         )
         below = {
             name: (self._images.below(name[0]),) if table.by_name else name
@@ -214,7 +214,11 @@ class _Search:
             f"{len(sizes)} of {count} cells do not fit into crops of {self._crop_size} pixels: "
             f"crops of {sizes[-1]} would hold them all (--crop-size {sizes[-1]})"
         )
-        sentence += f", of {sizes[len(sizes) // 2]} half of them." if len(sizes) > 1 else "."
+        if (few := count // 100) < len(
+            sizes
+        ) and few:  # of which one may be many cells grown together
+            sentence += f", crops of {sizes[-1 - few]} 99 % of all cells"
+        sentence += "."
         _log.warning("%s", sentence)
         self._rejects = [
             dataclasses.replace(reject, detail=f"{reject.detail} {sentence}")

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from deeploc_tf.sources.cell_files import CellFiles
 from deeploc_tf.sources.channel_layout import Axes
+from deeploc_tf.sources.field_table import FieldTable, ListedFields
 from deeploc_tf.sources.formats.hdf5_labels import is_hdf5, read_hdf5_labels
 from deeploc_tf.sources.formats.ngff import is_damaged_group, is_ngff
 from deeploc_tf.sources.images import image_files, read_stack
 from deeploc_tf.sources.masks import as_labels
-from deeploc_tf.sources.pattern_folder import PatternFolder, is_of_macos
+from deeploc_tf.sources.pattern_folder import Listing, PatternFolder, is_of_macos
 from deeploc_tf.sources.patterns import ANYTHING, FolderPattern, described
 from deeploc_tf.sources.resampling import Resampling
 from deeploc_tf.sources.root import Root
@@ -34,7 +35,7 @@ class FieldImages:
 
     Args:
         root: the folder. Links that lead out of it are refused, but with `follow_links`.
-        pattern: see `FolderPattern`; an OME-Zarr folder counts as a file.
+        pattern: see `FolderPattern`; an OME-Zarr folder counts as a file. Or the table of fields.
         channels: values of `{channel}`; without it see `ChannelLayout.of`.
         label_image: pattern of the label image of each field, with the fields of `pattern`.
         axes: where the channels lie in a file that holds several, where it does not say.
@@ -55,7 +56,7 @@ class FieldImages:
     def __init__(
         self,
         root: str | os.PathLike[str],
-        pattern: str,
+        pattern: str | FieldTable,
         channels: Sequence[str],
         *,
         label_image: str | None,
@@ -64,23 +65,21 @@ class FieldImages:
         follow_links: bool = False,
         fill_chunks: bool = False,
     ) -> None:
-        self._folder = PatternFolder(
-            Root(root, follow_links=follow_links), pattern, channels, item="field"
-        )
-        self.pattern = self._folder.pattern
+        below = Root(root, follow_links=follow_links)
+        self._folder: PatternFolder | ListedFields
+        if isinstance(pattern, FieldTable):
+            self._folder = ListedFields(below, pattern)
+        else:
+            self._folder = PatternFolder(below, pattern, channels, item="field")
         self.label_image = None if label_image is None else self.below(label_image)
         self._label_names: dict[tuple[str, ...], str] = {}  # where only a listing tells them
-        for name in _NAME.findall(label_image or ""):
-            if name not in (*self.pattern.fields, ANYTHING):
-                msg = (
-                    "A label image must be named by fields of the pattern, "
-                    f"{', '.join(self.pattern.fields)}. Received: {name!r} in {label_image!r}."
-                    f"{did_you_mean(name, self.pattern.fields)}"
-                )
-                raise SourceError(msg)
+        if isinstance(self._folder, ListedFields):
+            self.label_image = self._folder.table.label_image
+        else:
+            _check_label_image(label_image or "", self._folder.pattern.fields)
         self._reader = CellFiles(
             channels,
-            in_one_file=not self.pattern.has_channel,
+            in_one_file=self._folder.in_one_file,
             axes=axes,
             dtype=dtype,
             fill=fill_chunks,
@@ -101,20 +100,47 @@ class FieldImages:
 
     def list(self) -> None:
         """Find the fields; no pixels are read."""
+        if isinstance(self._folder, ListedFields):
+            listing = self._folder.list()
+            self._stems, self.columns = listing.stems, listing.fields
+            self.keys = listing.stems
+        else:
+            listing = self._list_folder(self._folder)
+        self.rejects, self.passed_over = listing.rejects, listing.passed_over
+        self._reader.settle(map(self._folder.files, self._stems), self._folder.root.real)
+        self.channels, self.pixel_size = self._reader.channels, self._reader.pixel_size
+
+    def _list_folder(self, folder: PatternFolder) -> Listing:
+        """The fields of a folder without label images, which may match their pattern, too."""
         labels = None if self.label_image is None else FolderPattern(self.label_image, ())
-        listing = self._folder.list(self._is_image, labels)
+        listing = folder.list(self._is_image, labels)
         self._stems, self.columns = listing.stems, listing.fields
         if f"{{{ANYTHING}}}" in (self.label_image or ""):
             self._label_names = self._listed_labels()
         names = {self._label_name(number) for number in range(len(self))}
-        # label images may match the pattern of the fields too
-        kept = [i for i, stem in enumerate(self._stems) if not names & {*self._folder.files(stem)}]
+        kept = [i for i, stem in enumerate(self._stems) if not names & {*folder.files(stem)}]
         self._stems = [listing.stems[i] for i in kept]
         self.columns = {name: [texts[i] for i in kept] for name, texts in self.columns.items()}
-        self.keys = [self._folder.key(stem) for stem in self._stems]
-        self.rejects, self.passed_over = listing.rejects, listing.passed_over
-        self._reader.settle(map(self._folder.files, self._stems), self._folder.root.real)
-        self.channels, self.pixel_size = self._reader.channels, self._reader.pixel_size
+        self.keys = [folder.key(stem) for stem in self._stems]
+        return listing
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of what is known of each field: those of the pattern, or columns of the table."""
+        folder = self._folder
+        return folder.fields if isinstance(folder, ListedFields) else folder.pattern.fields
+
+    @property
+    def fields_are_columns(self) -> bool:
+        """Whether they are the columns of a table, of which one of cells need not have all."""
+        return isinstance(self._folder, ListedFields)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What made the listing, for the manifest."""
+        if not isinstance(self._folder, ListedFields):
+            return {"pattern": self._folder.pattern.text}
+        return {"field_table": list(self._folder.table.columns)}
 
     def names(self) -> dict[tuple[str, ...], int]:
         """What a table may call each field: the path of one of its files, or its key."""
@@ -127,9 +153,23 @@ class FieldImages:
         """What a table calls a field, if it is a path then from the root and with `/`."""
         return self._folder.root.relative(name) or name
 
-    def values(self) -> dict[tuple[str, ...], int]:
-        """The fields by the texts of the pattern's fields."""
-        return {row: i for i, row in enumerate(zip(*self.columns.values(), strict=True))}
+    def values(self, names: Sequence[str]) -> dict[tuple[str, ...], int]:
+        """The fields by the texts of some of `fields`.
+
+        Raises:
+            SourceError: two fields have the same.
+        """
+        rows = list(zip(*(self.columns[name] for name in names), strict=True))
+        found = {row: number for number, row in enumerate(rows)}
+        if len(found) < len(rows):
+            twice = next(row for number, row in enumerate(rows) if found[row] != number)
+            msg = (
+                "Columns that cells and fields share must name each field once. Received: "
+                f"{', '.join(names)}, of which several fields have {', '.join(twice)!r}. Name the "
+                "field in a column `image` of the table of cells, by its path or its key."
+            )
+            raise SourceError(msg)
+        return found
 
     def files(self, number: int) -> tuple[str, ...]:
         """Relative paths: the channels or the one file, then the label image."""
@@ -217,9 +257,12 @@ class FieldImages:
         if not is_damaged_group(folder, files):
             return is_ngff(folder, files)
         path = Path(folder).relative_to(self._folder.root.path).as_posix()
-        return self.pattern.match(path) is not None
+        is_folder = isinstance(self._folder, PatternFolder)
+        return is_folder and self._folder.pattern.match(path) is not None
 
     def _label_name(self, number: int) -> str | None:
+        if isinstance(self._folder, ListedFields):
+            return self._folder.label(self._stems[number])
         if self.label_image is None:
             return None
         values = {name: texts[number] for name, texts in self.columns.items()}
@@ -250,6 +293,17 @@ class FieldImages:
                 )
                 raise SourceError(msg)
         return found
+
+
+def _check_label_image(label_image: str, fields: Sequence[str]) -> None:
+    for name in _NAME.findall(label_image):
+        if name not in (*fields, ANYTHING):
+            msg = (
+                "A label image must be named by fields of the pattern, "
+                f"{', '.join(fields)}. Received: {name!r} in {label_image!r}."
+                f"{did_you_mean(name, fields)}"
+            )
+            raise SourceError(msg)
 
 
 def _samples(path: Path, size: int) -> bytes:

@@ -13,6 +13,7 @@ from deeploc_tf.sources.cell_table import CellTable
 from deeploc_tf.sources.channel_layout import Axes
 from deeploc_tf.sources.field_cells import FieldCells, find_cells
 from deeploc_tf.sources.field_images import FieldImages
+from deeploc_tf.sources.field_table import FieldTable
 from deeploc_tf.sources.listed_source import ListedSource
 from deeploc_tf.sources.source import Pixels, RejectedCrop, SourceError
 from deeploc_tf.sources.windows import Window
@@ -39,7 +40,8 @@ class FieldSource(ListedSource):
     Args:
         root: the folder of the fields. Links that lead out of it are refused, but with
             `follow_links`.
-        pattern: see `FolderPattern`. Each field but `{channel}` becomes a column of the index.
+        pattern: see `FolderPattern`. Each field but `{channel}` becomes a column of the index. Or a
+            `FieldTable`, whose paths are relative to `root` and whose other columns do.
         channels: names of the channels in their stored order; as of a `FolderSource`.
         cells: the table; without it, every object of the label images is a cell.
         label_image: pattern of the label image of each field, with the fields of `pattern`. With
@@ -64,7 +66,7 @@ class FieldSource(ListedSource):
     def __init__(
         self,
         root: str | os.PathLike[str],
-        pattern: str,
+        pattern: str | FieldTable,
         channels: Sequence[str] = (),
         *,
         cells: CellTable | None = None,
@@ -86,6 +88,8 @@ class FieldSource(ListedSource):
                 f"crop_size={crop_size}, border={border!r}."
             )
             raise SourceError(msg)
+        if isinstance(pattern, FieldTable):
+            label_image = pattern.label_image
         if label_image is None and (cells is None or cells.number is not None):
             msg = (
                 "Cells must come from a table of centres or boxes, or from label images. Received: "
@@ -120,7 +124,7 @@ class FieldSource(ListedSource):
         join = None if self._found is None else self._found.join
         return {
             "kind": "field",
-            "pattern": self._images.pattern.text,
+            **self._images.description,
             "channels": list(self.channels),
             "label_image": self._images.label_image,
             "cell_columns": None if table is None else list(table.columns),

@@ -58,6 +58,11 @@ class PatternFolder:
         self._spelled = list(self.channels)  # as the first path of each spells it
         self._odd: dict[tuple[str, int], str] = {}  # paths that spell it otherwise
 
+    @property
+    def in_one_file(self) -> bool:
+        """Whether one file holds all channels of an item."""
+        return not self.pattern.has_channel
+
     def files(self, stem: str) -> tuple[str, ...]:
         """Relative paths of an item's files, one a channel, or the one that it is."""
         if not self.pattern.has_channel:
