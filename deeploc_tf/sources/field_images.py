@@ -257,8 +257,8 @@ class FieldImages:
         if not is_damaged_group(folder, files):
             return is_ngff(folder, files)
         path = Path(folder).relative_to(self._folder.root.path).as_posix()
-        folder = self._folder
-        return isinstance(folder, PatternFolder) and folder.pattern.match(path) is not None
+        of = self._folder
+        return isinstance(of, PatternFolder) and of.pattern.match(path) is not None
 
     def _label_name(self, number: int) -> str | None:
         if isinstance(self._folder, ListedFields):
