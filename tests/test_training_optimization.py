@@ -46,7 +46,12 @@ def test_the_optimizer_is_what_the_configuration_says() -> None:
 
 def test_the_exponential_schedule_falls_in_steps() -> None:
     config = FitConfig(
-        optimizer="sgd", schedule="exponential", decay_rate=0.5, decay_steps=20, learning_rate=0.1
+        optimizer="sgd",
+        schedule="exponential",
+        decay_rate=0.5,
+        decay_steps=20,
+        learning_rate=0.1,
+        ema_momentum=0,
     )
     optimizer = make_optimizer(config, 4)
     assert type(optimizer) is keras.optimizers.SGD

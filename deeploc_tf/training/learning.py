@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from deeploc_tf.models.channels import SelectChannels
 from deeploc_tf.models.views import window_size
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.duration import Duration
@@ -42,12 +43,20 @@ def describe_network(model: keras.Model, batch_size: int, channels: Sequence[str
     seen = f"the whole crop of {height}x{width} pixels"
     if window != (height, width):
         seen = f"{window[0]}x{window[1]} of the {height}x{width} pixels of a crop"
-    chosen = next((la.channels for la in model.layers if la.name.endswith("channels")), None)
+    chosen = next(
+        (
+            layer.channels
+            for layer in model.layers
+            if isinstance(layer, SelectChannels) and layer.name.endswith("channels")
+        ),
+        None,
+    )
     names = channels if chosen is None else [channels[channel] for channel in chosen]
     of = f"{len(names)} channel{'s' * (len(names) > 1)} ({', '.join(names)})"
+    billions = _operations(model) * batch_size / 1e9
     return (
         f"The network sees {seen}, {of}, and has {num_parameters(model):,} parameters. A step over "
-        f"{batch_size} crops takes about {_operations(model) * batch_size / 1e9:,.3g} billion "
+        f"{batch_size} crops takes about {billions:,.{0 if billions >= 100 else 2}f} billion "
         "operations."
     )
 
