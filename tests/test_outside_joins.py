@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ import pytest
 import tifffile
 from shared import run_cli
 
+from deeploc_tf.benchmark.comparable import comparable
+from deeploc_tf.benchmark.standards import Standard, StandardError, annotate
+from deeploc_tf.joins import JoinError
 from deeploc_tf.profiles.tables import VectorTable, write_table
 
 GOLDEN = Path(__file__).parent / "golden" / "savedmodel_v2"
@@ -318,3 +322,85 @@ def test_columns_of_other_case_are_written_once(model: Path, tmp_path: Path) -> 
     assert pd.read_csv(tmp_path / "out" / "wells.csv")["well"].tolist() == ["A1", "A2"]
     proteins = pd.read_csv(tmp_path / "out" / "proteins.csv")
     assert proteins["protein"].tolist() == ["ERG6", "SEC61"]
+
+
+# Methods, standards and screens
+
+
+def vectors_of(proteins: list[str]) -> VectorTable:
+    features = np.random.default_rng(0).normal(size=(len(proteins), 4)).astype(np.float32)
+    return VectorTable(features, pd.DataFrame({"protein": proteins}), {"kind": "profiles"})
+
+
+def test_methods_meet_whatever_the_form_of_their_names(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    named = [("a", vectors_of(["SEC61", "ERG6", "TUB\u00e9", "ACT1"]))]
+    named += [("b", vectors_of(["ACT1 ", "TUBe\u0301", "SEC61", "OLE1"]))]
+    first, second = comparable(named)
+    for method in (first, second):
+        assert method.profiles.metadata["protein"].tolist() == ["ACT1", "SEC61", "TUB\u00e9"]
+    assert first.excluded is not None
+    assert second.excluded is not None
+    assert first.excluded["names"] == {"not_in_every_method": ["ERG6"]}
+    assert second.excluded["names"] == {"not_in_every_method": ["OLE1"]}
+    assert "'ACT1 ' and 'ACT1'" in caplog.text
+    with pytest.raises(ValueError, match=r"ERG6 \(1 of 4 of 'a'\) without one in another"):
+        comparable(named, allow_unmatched=0)
+    assert len(comparable(named, allow_unmatched=1)) == 2
+
+
+@pytest.mark.parametrize("name", ["sec61", "SEC061"])
+def test_methods_whose_names_may_be_one_are_refused(name: str) -> None:
+    named = [
+        ("a", vectors_of(["SEC61", "ERG6", "ACT1"])),
+        ("b", vectors_of([name, "ERG6", "ACT1"])),
+    ]
+    with pytest.raises(JoinError, match=f"'{name}' and 'SEC61'"):
+        comparable(named)
+    if name == "sec61":
+        assert len(comparable(named, distinct_case=True)[1].profiles.metadata) == 2
+    with pytest.raises(JoinError, match="none of 3, such as 'x', 'y', 'z'"):
+        comparable([named[0], ("b", vectors_of(["x", "y", "z"]))])
+
+
+def test_how_many_proteins_a_standard_may_lack() -> None:
+    standard = Standard("s", {"er": frozenset(["SEC61", "ERG6", "OLE1"])})
+    proteins = ["SEC61", "ERG6", "ACT1", "TUB1"]
+    annotate(standard, proteins)
+    annotate(standard, proteins, allow_unmatched=2)
+    with pytest.raises(StandardError, match=r"'ACT1', 'TUB1' \(2 of 4\).*allow_unmatched=2"):
+        annotate(standard, proteins, allow_unmatched=1)
+
+
+def test_screens_meet_whatever_the_form_of_their_names(tmp_path: Path) -> None:
+    names = [f"P{i:02}" for i in range(30)]
+    for file, proteins in (
+        ("a", [*names, "only a"]),
+        ("b", [*(f"{n} " for n in names), "only b", "b 2"]),
+    ):
+        rows = [{"key": f"{p}{c}", "protein": p} for p in proteins for c in range(4)]
+        random = np.random.default_rng(len(proteins))
+        table = VectorTable(
+            random.normal(size=(len(rows), 2)).astype("f4"), pd.DataFrame(rows), {"kind": "cells"}
+        )
+        write_table(tmp_path / f"{file}.h5", table, ["x", "y"])
+    words = ["change", tmp_path / "a.h5", tmp_path / "b.h5", tmp_path / "changes.csv"]
+    done = run_cli(*words, "--allow-unmatched", 1)
+    assert done.exit_code == 1
+    assert "'b 2', 'only b' (2 of 32) without a partner" in done.stderr
+    done = run_cli(*words)
+    assert done.exit_code == 0, done.output
+    assert "30 of 32 proteins of b.h5 and 30 of 31 proteins of a.h5 meet." in done.stderr
+    join = json.loads((tmp_path / "changes.json").read_text())["join"]
+    assert (join["data"], join["data_matched"], join["respelled"]) == (32, 30, 0)
+    assert join["reference_unmatched"] == {"count": 1, "some": ["only a"]}
+
+
+def test_a_protein_is_asked_for_in_any_form(tmp_path: Path) -> None:
+    path = write_profiles(tmp_path / "p.h5", ["SEC61", "TUB\u00e9", "ACT1"])
+    done = run_cli("neighbors", path, " SEC61", "TUBe\u0301")
+    assert done.exit_code == 0, done.output
+    assert "' SEC61' is 'SEC61'" in done.stderr
+    done = run_cli("neighbors", path, "sec61")
+    assert done.exit_code == 1
+    assert "Did you mean 'SEC61'" in done.stderr

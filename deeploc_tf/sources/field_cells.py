@@ -347,8 +347,10 @@ def _meeting(names: Set[Names], known: Mapping[Names, int], kinds: Sequence[Kind
 
     alike = Counter(map(form, known))
     # of two files that only zeros tell apart, neither is meant unless it is named letter by letter
-    meant = [name for name in known if name in names or alike[form(name)] == 1]
-    return joined(names, meant, kinds, ("fields of the table of cells", "fields of the images"))
+    unclear = {name for name in names if name not in known and alike[form(name)] > 1}
+    words = "fields of the table of cells", "fields of the images"
+    found = joined(names - unclear, known.keys(), kinds, words)
+    return dataclasses.replace(found, unmatched=(*found.unmatched, *sorted(unclear)))
 
 
 def _fault(error: RejectedCrop | OSError, files: Sequence[str]) -> tuple[str, str]:
