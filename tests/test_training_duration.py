@@ -14,9 +14,9 @@ from deeploc_tf.training.duration import Duration
     ("settings", "steps_per_epoch", "epochs", "steps"),
     [
         ({}, 156, 40, 6240),  # 10,000 crops
-        ({}, 13, 40, 520),
-        ({}, 12, 42, 504),
-        ({}, 2, 250, 500),  # 136 crops
+        ({}, 25, 40, 1000),
+        ({}, 24, 42, 1008),
+        ({}, 2, 500, 1000),  # 136 crops
         ({"min_steps": 301}, 100, 40, 4000),
         ({"min_steps": 301}, 3, 101, 303),
         ({"epochs": 9}, 2, 9, 18),  # what is given wins

@@ -54,7 +54,7 @@ def test_the_exponential_schedule_falls_in_steps() -> None:
         ema_momentum=0,
     )
     optimizer = make_optimizer(config, 4)
-    assert type(optimizer) is keras.optimizers.SGD
+    assert isinstance(optimizer, keras.optimizers.SGD)
     assert (optimizer.momentum, optimizer.nesterov) == (0.9, True)
     for step in (0, 1, 19, 20, 60):
         rate = float(optimizer._learning_rate(step))

@@ -47,7 +47,7 @@ class Preset:
     target: str = "label"
     epochs: int | None = 40
     steps: int | None = None
-    min_steps: int = 500
+    min_steps: int = 1000
     batch_size: int = 64
     optimizer: str = "adamw"
     learning_rate: float = 2e-3
