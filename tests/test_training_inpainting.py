@@ -141,7 +141,7 @@ def test_a_run_says_what_it_pairs_and_how_well_it_paints(finished: Finished) -> 
 @pytest.mark.slow
 def test_it_learns_to_paint_and_learns_it_from_the_source(tmp_path: Path) -> None:
     records = write(tmp_path / "records", cells=32)
-    longer = {"epochs": 12, "width": 0.08, "learning_rate": 0.005}
+    longer = {"epochs": 12, "width": 0.08, "learning_rate": 0.005, "batch_norm_momentum": 0.9}
     metrics = fit(records, tmp_path / "run", CONFIG.model_copy(update=longer))
     for split in ("validation", "test"):
         assert metrics[split]["num_pairs"] == 64
