@@ -29,9 +29,7 @@ def crop_sheet(crops: Mapping[str, NDArray[Any]], *, by_crop: bool = False) -> F
     its pixels: crops of one class can be compared in brightness, classes cannot.
 
     Args:
-        crops: class -> `(batch, height, width, channels)`, any numeric dtype. Channel 0 is shown
-            green and channel 1 magenta, which color-blind people tell apart; a single one is gray;
-            further ones are not shown.
+        crops: class -> `(batch, height, width, channels)`, any numeric dtype; see `colored`.
         by_crop: stretch every crop by itself, which shows the faint ones too.
 
     Raises:
@@ -47,7 +45,11 @@ def crop_sheet(crops: Mapping[str, NDArray[Any]], *, by_crop: bool = False) -> F
     if not crops:
         msg = "A sheet must have a class. Received: none."
         raise ValueError(msg)
-    blocks = {name: _side_by_side(_colors(images, by_crop)) for name, images in crops.items()}
+    pixels = (1, 2) if by_crop else (0, 1, 2)
+    blocks = {
+        name: _side_by_side(colored(images, limits(images, pixels)))
+        for name, images in crops.items()
+    }
     widest = max(block.shape[1] / block.shape[0] for block in blocks.values())
     columns = max(1, min(len(blocks), round(math.sqrt(2.2 * len(blocks) / widest))))
     rows = math.ceil(len(blocks) / columns)
@@ -65,15 +67,34 @@ def crop_sheet(crops: Mapping[str, NDArray[Any]], *, by_crop: bool = False) -> F
         return figure
 
 
-def _colors(images: NDArray[Any], by_crop: bool) -> NDArray[np.float64]:
-    """RGB in [0, 1], `(batch, height, width, 3)`."""
-    images = images[..., :2].astype(np.float64)
-    pixels = (1, 2) if by_crop else (0, 1, 2)
-    low, high = np.nanpercentile(images, [_LOW, _HIGH], axis=pixels, keepdims=True)
-    stretched = np.clip((images - low) / np.maximum(high - low, 1e-12), 0, 1)
-    if stretched.shape[-1] == 1:
-        return np.repeat(stretched, 3, axis=-1)
-    green, magenta = stretched[..., 0], stretched[..., 1]
+def limits(images: NDArray[Any], pixels: tuple[int, ...] = (0, 1, 2)) -> NDArray[np.float64]:
+    """What is shown black, and what at full brightness: the 1st and the 99.8th percentile.
+
+    Args:
+        images: `(batch, height, width, channels)`, of which the first two channels are shown.
+        pixels: the axes whose pixels share a contrast.
+
+    Returns:
+        `(2, batch or 1, height or 1, width or 1, shown channels)`.
+    """
+    shown = images[..., :2].astype(np.float64)
+    return np.nanpercentile(shown, [_LOW, _HIGH], axis=pixels, keepdims=True)
+
+
+def colored(images: NDArray[Any], contrast: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Crops as RGB in [0, 1], `(batch, height, width, 3)`.
+
+    Channel 0 is green and channel 1 magenta, which color-blind people tell apart; a single channel
+    is gray; further ones are not shown.
+
+    Args:
+        images: `(batch, height, width, channels)`.
+        contrast: as `limits` gives it.
+    """
+    low, high = contrast
+    shown = images[..., :2].astype(np.float64)
+    stretched = np.clip((shown - low) / np.maximum(high - low, 1e-12), 0, 1)
+    green, magenta = stretched[..., 0], stretched[..., -1]
     return np.stack([magenta, green, magenta], axis=-1)
 
 
