@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from deeploc_tf.report.function_curves import function_curves
     from deeploc_tf.report.map import protein_map
     from deeploc_tf.report.methods import methods_compared
+    from deeploc_tf.report.map_page import write_map
     from deeploc_tf.serving.export import export
     from deeploc_tf.serving.open_model import open_model
     from deeploc_tf.serving.predict import predict
@@ -135,6 +136,7 @@ MODULES = {
     "deeploc_tf.report.map": ("protein_map",),
     "deeploc_tf.report.densities": ("density_map",),
     "deeploc_tf.report.crops": ("crop_sheet",),
+    "deeploc_tf.report.map_page": ("write_map",),
     "deeploc_tf.serving.export": ("export",),
     "deeploc_tf.serving.open_model": ("open_model",),
     "deeploc_tf.serving.predict": ("predict",),
@@ -191,6 +193,7 @@ __all__ = [
     "simulate",
     "training_batches",
     "training_curves",
+    "write_map",
     "write_table",
 ]
 

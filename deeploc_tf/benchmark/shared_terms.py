@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from deeploc_tf.names import same_form
 
 class SharedTerms:
     """Terms by protein, whatever the spaces and the Unicode form of its name.
+
+    A term is called by its description, if it has one of its own.
 
     Args:
         standards: whose terms are looked up.
@@ -39,13 +42,20 @@ class SharedTerms:
         self.reports = []
         for standard in standards:
             of_protein = self._terms.setdefault(standard.name, {})
+            # Some files describe all their terms by one word: that names none of them.
+            uses = Counter(text for text in standard.descriptions.values() if text)
             for term, names in standard.terms.items():
-                title = standard.descriptions.get(term) or term
+                description = standard.descriptions.get(term, "")
+                title = description if uses[description] == 1 else term
                 for name in names:
                     of_protein.setdefault(_form(name), set()).add(title)
             self.reports.append(
                 _compared(standard, known, allow_unmatched, distinct_case=distinct_case)
             )
+
+    def of(self, protein: str) -> dict[str, list[str]]:
+        """Terms, by standard, that have a protein as a member; every standard is there."""
+        return {name: sorted(terms.get(_form(protein), ())) for name, terms in self._terms.items()}
 
     def __call__(self, first: str, second: str) -> dict[str, list[str]]:
         """Terms, by standard, that have both proteins as members."""

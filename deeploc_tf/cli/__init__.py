@@ -42,6 +42,9 @@ COMMANDS = {
     "neighbors": Lazy(
         "deeploc_tf.cli.neighbors:neighbors", "List the proteins or cells that are most similar."
     ),
+    "map": Lazy(
+        "deeploc_tf.cli.map:map", "Draw proteins as an interactive page, in one offline file."
+    ),
     "change": Lazy(
         "deeploc_tf.cli.change:change", "Test which proteins moved between two screens."
     ),

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.profiles.tables import VectorTable
-from deeploc_tf.report.drawing import COLORS, figure_of, legend, new_axes, without_axes
+from deeploc_tf.report.choices import Projection
+from deeploc_tf.report.drawing import (
+    COLORS,
+    MissingExtraError,
+    figure_of,
+    legend,
+    new_axes,
+    without_axes,
+)
+from tfrecords.errors import did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+PROJECTIONS: tuple[Projection, ...] = get_args(Projection)
+
 _LARGEST_PERPLEXITY = 30.0
-_FEWEST_FOR_NEIGHBORS = 5
+_NEIGHBORS = 15  # of UMAP
+# Proteins below which the principal components are taken.
+_FEWEST: dict[str, float] = {"tsne": 5, "umap": _NEIGHBORS + 2, "pca": math.inf}
 _SHAPES = ("o", "s", "^", "D", "v", "P", "X")
 _OTHERS = "#C8C8C8"
 
@@ -67,23 +82,36 @@ def protein_map(
         return figure_of(axes)
 
 
-def positions(features: NDArray[np.float32]) -> NDArray[np.float64]:
+def positions(
+    features: NDArray[np.float32], projection: Projection = "tsne"
+) -> NDArray[np.float64]:
     """A place in the plane for each profile, float64 `(num_proteins, 2)`.
 
-    t-SNE of cosine distances, started from the first two principal components of the profiles
-    scaled to length one; perplexity is 30, or a third of the other proteins where those are fewer.
-    Fewer than five proteins get the principal components themselves. Distances between far points
-    mean little, and the axes nothing. No random number is drawn.
+    All projections are of profiles scaled to length one, and t-SNE and UMAP, which compare them by
+    cosine, start from the first two principal components. Perplexity is 30, or a third of the
+    other proteins where those are fewer; UMAP looks at 15 neighbors. Fewer than five proteins (17
+    for UMAP) get the principal components themselves. Distances between far points mean little,
+    and the axes nothing. The same profiles give the same places.
 
     Args:
         features: `(num_proteins, num_features)`.
+        projection: "tsne"; "umap", which is quicker for many proteins and needs the extra `map`; or
+            "pca", the principal components.
 
     Raises:
-        ValueError: a profile is not finite.
+        ValueError: a profile is not finite, or there is no such projection.
+        MissingExtraError: UMAP is not installed.
 
     References:
-        Van der Maaten and Hinton 2008; the start from principal components: Kobak and Berens 2019.
+        Van der Maaten and Hinton 2008; the start from principal components: Kobak and Berens 2019;
+        McInnes et al. 2018.
     """
+    if projection not in PROJECTIONS:
+        msg = (
+            f"`projection` must be one of {', '.join(PROJECTIONS)}. Received: projection="
+            f"{projection!r}.{did_you_mean(str(projection), PROJECTIONS)}"
+        )
+        raise ValueError(msg)
     features = np.asarray(features, np.float64)
     if not np.isfinite(features).all():
         count = int((~np.isfinite(features)).any(axis=1).sum())
@@ -93,17 +121,47 @@ def positions(features: NDArray[np.float32]) -> NDArray[np.float64]:
     unit = features / np.where(lengths == 0, 1, lengths)
     start = _principal_components(unit)
     spread = start[:, 0].std() if len(start) else 0.0
-    if len(unit) < _FEWEST_FOR_NEIGHBORS or spread == 0:
+    if used_projection(projection, len(unit)) == "pca" or spread == 0:
         return start
+    place = _umap if projection == "umap" else _tsne
+    return place(unit, (start / spread).astype(np.float32)).astype(np.float64)
+
+
+def used_projection(projection: Projection, num_proteins: int) -> Projection:
+    """The one that `positions` takes: principal components where proteins are too few."""
+    return projection if num_proteins >= _FEWEST[projection] else "pca"
+
+
+def has_umap() -> bool:
+    """Whether the extra `map` is installed."""
+    return importlib.util.find_spec("umap") is not None
+
+
+def _tsne(unit: NDArray[np.float64], start: NDArray[np.float32]) -> NDArray[np.float64]:
     from sklearn.manifold import TSNE
 
     placement: NDArray[np.float64] = TSNE(
         metric="cosine",
-        init=(start / spread * 1e-4).astype(np.float32),
+        init=start * 1e-4,
         perplexity=min(_LARGEST_PERPLEXITY, (len(unit) - 1) / 3),
         random_state=0,
     ).fit_transform(unit)
-    return placement.astype(np.float64)
+    return placement
+
+
+def _umap(unit: NDArray[np.float64], start: NDArray[np.float32]) -> NDArray[np.float64]:
+    if not has_umap():
+        msg = (
+            "This projection needs umap-learn. Received: an installation without it. Mend it: "
+            "pip install 'deeploc-tf[map]', or choose tsne."
+        )
+        raise MissingExtraError(msg)
+    import umap
+
+    placement: NDArray[np.float64] = umap.UMAP(
+        n_neighbors=_NEIGHBORS, metric="cosine", init=start, random_state=0, n_jobs=1
+    ).fit_transform(unit)
+    return placement
 
 
 def _principal_components(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,0 +1,115 @@
+"""`deeploc-tf map`: proteins in the plane, with cells, neighbors and terms, on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deeploc_tf.cli.parameters import LazyChoice
+from deeploc_tf.cli.standard_files import reading_keywords, reading_options
+
+EPILOG = """\b
+Examples:
+  deeploc-tf map cells.profiles.parquet map.html
+  deeploc-tf map cells.profiles.parquet map.html --records RECORDS --standard complexes.gmt
+  deeploc-tf map profiles.tsv map.html --standard go_slim_mapping.tab.gz --aspect C \\
+      --identifiers SGD_features.tab --projection tsne --center
+"""
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(epilog=EPILOG)
+@click.argument("profiles", type=_FILE)
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.html")
+@click.option(
+    "--records",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Data set of records whose cells to show.",
+)
+@click.option(
+    "--standard",
+    "standards",
+    multiple=True,
+    type=_FILE,
+    help="Gold standard whose terms to show; can be given several times.",
+)
+@reading_options
+@click.option(
+    "-k",
+    "--number",
+    type=click.IntRange(min=0),
+    default=8,
+    show_default=True,
+    help="Number of nearest neighbors per protein.",
+)
+@click.option("--center", is_flag=True, help="Take the mean of all profiles off first.")
+@click.option(
+    "--projection",
+    type=LazyChoice("deeploc_tf.report.choices:Projection"),
+    help="How proteins are placed in the plane.  [default: umap where the extra `map` is "
+    "installed, else tsne]",
+)
+@click.option(
+    "--crops-per-protein",
+    type=click.IntRange(min=0),
+    default=4,
+    show_default=True,
+    help="Number of cells to show per protein.",
+)
+@click.option(
+    "--max-megabytes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=25,
+    show_default=True,
+    help="Largest size of the page; where not all cells fit, fewer are shown.",
+)
+@click.option("--title", default="Map of proteins", show_default=True, help="Title of the page.")
+@click.option("--quiet", is_flag=True, help="Hide progress.")
+def map(
+    profiles: Path,
+    output: Path,
+    records: Path | None,
+    standards: tuple[Path, ...],
+    number: int,
+    center: bool,
+    projection: Any,
+    crops_per_protein: int,
+    max_megabytes: float,
+    title: str,
+    quiet: bool,
+    **reading: Any,
+) -> None:
+    """Draw the proteins of PROFILES as an interactive page, OUT.html.
+
+    The page is one file that opens by a double click and loads nothing from a network. It colors
+    proteins by any column or standard, finds them by name, alias or term, and shows cells, nearest
+    neighbors and shared terms; OUT.html#NAME opens it at a protein.
+    """
+    from deeploc_tf.benchmark.read_standards import read_standards, told_apart
+    from deeploc_tf.report.map_page import write_map
+
+    keywords = reading_keywords(reading)
+    read = read_standards(standards, **keywords) if standards else []
+    written = write_map(
+        output,
+        profiles,
+        records=records,
+        standards=[standard for file in read for standard in told_apart(file)],
+        identifiers=keywords["identifiers"],
+        num_neighbors=number,
+        center=center,
+        projection=projection,
+        crops_per_protein=crops_per_protein,
+        max_bytes=int(max_megabytes * 10**6),
+        title=title,
+        progress=not quiet,
+    )
+    click.echo(
+        f"{written.path}: {written.num_proteins} proteins, {written.num_crops} cells, "
+        f"{written.num_bytes / 10**6:.1f} MB"
+    )
+    for note in written.notes:
+        click.echo(note, err=True)

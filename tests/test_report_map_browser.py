@@ -1,0 +1,364 @@
+"""The map in a browser: it loads without errors or requests, and shows and exports what is true."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+import pytest
+from chromium import Browser, Page, chromium
+from test_report_map_page import ODD_NAMES
+
+from deeploc_tf.benchmark.identifiers import read_identifiers
+from deeploc_tf.benchmark.standards import Standard
+from deeploc_tf.profiles.neighbors import nearest, search_space
+from deeploc_tf.profiles.tables import VectorTable
+from deeploc_tf.report.drawing import COLORS
+from deeploc_tf.report.map_page import write_map
+
+NAMES = [*(f"AAC{i}" for i in range(4)), *ODD_NAMES, *(f"YAL{i:03}C" for i in range(20))]
+CLASSES = [f"class {i % 17}" for i in range(len(NAMES))]
+STANDARD = Standard(
+    "complexes",
+    {"F1 \u2013 ATPase": frozenset(NAMES[:6]), "nuclear pore": frozenset(NAMES[4:20])},
+)
+
+
+class Folder(NamedTuple):
+    """Where the browser puts its downloads, and the page."""
+
+    browser: Browser
+    path: Path
+    page: Path
+    table: VectorTable
+
+
+@pytest.fixture(scope="module")
+def here(
+    tmp_path_factory: pytest.TempPathFactory, write_screen: Callable[..., Any]
+) -> Iterator[Folder]:
+    folder = tmp_path_factory.mktemp("map")
+    with chromium(folder) as browser:
+        write_screen(folder / "records")
+        (folder / "names.tsv").write_text("SEC61\tYAL007C\n", encoding="utf-8")
+        random = np.random.default_rng(0)
+        metadata = pd.DataFrame(
+            {"protein": NAMES, "place": CLASSES, "size": np.float32([0.1, np.nan] * 17)}
+        )
+        features = random.normal(size=(len(NAMES), 5)).astype(np.float32)
+        table = VectorTable(features, metadata, {"kind": "profiles"})
+        page = folder / "a map.html"
+        write_map(
+            page,
+            table,
+            records=folder / "records",
+            standards=[STANDARD],
+            identifiers=read_identifiers(folder / "names.tsv"),
+            projection="pca",
+            num_neighbors=3,
+        )
+        yield Folder(browser, folder, page, table)
+
+
+@pytest.fixture
+def page(here: Folder) -> Iterator[Page]:
+    """The page at 1280 pixels; after the test it must have had no problem and asked for nothing."""
+    page = here.browser.open_page(here.page.as_uri())
+    yield page
+    assert page.problems == []
+    assert page.requests == []
+
+
+def type_in(page: Page, text: str) -> None:
+    page.run(
+        f"(() => {{ const field = document.getElementById('search'); field.value = {text!r};"
+        "field.dispatchEvent(new Event('input')); })()"
+    )
+
+
+def texts(page: Page, selector: str) -> list[str]:
+    found: list[str] = page.run(
+        f"[...document.querySelectorAll({selector!r})].map(element => element.textContent)"
+    )
+    return found
+
+
+def place(page: Page, name: str) -> tuple[float, float]:
+    x, y = page.run(f"proteinMap.place({json.dumps(name)})")
+    return x, y
+
+
+def exported(here: Folder, page: Page) -> list[dict[str, str]]:
+    """The rows of the file that Export gives."""
+    path = here.path / "proteins.csv"
+    path.unlink(missing_ok=True)
+    page.run("document.getElementById('export').click()")
+    end = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < end:
+        page.frames(1)
+    return list(csv.DictReader(io.StringIO(path.read_bytes().decode(), newline="")))
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_loads_and_fits(here: Folder, width: int) -> None:
+    page = here.browser.open_page(here.page.as_uri(), width)
+    assert (page.problems, page.requests) == ([], [])
+    assert page.run("document.documentElement.scrollWidth") == width
+    assert page.run("document.title") == "Map of proteins"
+    assert texts(page, "tbody th") == NAMES
+    assert texts(page, "#legend button bdi")[:2] == ["class 0", "class 1"]
+    inside = [0 < x < width for x, _ in (place(page, name) for name in NAMES)]
+    assert all(inside)
+
+
+def test_what_people_press_has_a_name(page: Page) -> None:
+    nameless = page.run(
+        "[...document.querySelectorAll('button, input, select, img, [tabindex]')].filter(e =>"
+        "!(e.textContent.trim() || e.ariaLabel || e.alt || (e.labels && e.labels.length)))"
+        ".map(e => e.outerHTML)"
+    )
+    assert nameless == []
+    assert page.run("document.documentElement.lang") == "en"
+    assert page.run("document.querySelectorAll('h1').length") == 1
+
+
+def test_points_have_the_colors_of_their_classes(page: Page) -> None:
+    for row in (0, 1, 2, 7, 16):
+        x, y = place(page, NAMES[row])
+        pixel = page.run(
+            f"(() => {{ const canvas = document.getElementById('points'), box = "
+            f"canvas.getBoundingClientRect(); return [...canvas.getContext('2d').getImageData("
+            f"{x} - box.left, {y} - box.top, 1, 1).data].slice(0, 3); }})()"
+        )
+        color = COLORS[int(CLASSES[row].split()[1]) % len(COLORS)]
+        assert "#" + "".join(f"{value:02X}" for value in pixel) == color
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("yal007", ["YAL007C"]),
+        ("sec6", ["YAL007C"]),  # an alias
+        ("atpase", NAMES[:6]),  # a term
+        ("\uff21\uff21\uff23\uff11", ["AAC1"]),  # full-width letters
+        ("AAC3; sec61, AAC1, nothing", ["AAC1", "AAC3", "YAL007C"]),
+        ("ade5,7", ["ADE5,7"]),
+        ("<img", ODD_NAMES[:1]),
+        ("100%", ["100%"]),
+        ("no such protein", []),
+    ],
+)
+def test_search_finds_names_aliases_terms_and_lists(
+    page: Page, query: str, found: list[str]
+) -> None:
+    type_in(page, query)
+    assert sorted(texts(page, "#results button bdi:first-child")) == sorted(found)
+    assert texts(page, "tbody th") == [name for name in NAMES if name in found]
+    assert texts(page, "#count") == [f"{len(found)} of 34 proteins selected"]
+    page.run("document.getElementById('clear').click()")
+    assert texts(page, "#count") == ["34 proteins"]
+
+
+def test_pointing_shows_name_class_and_cells(page: Page) -> None:
+    page.mouse("moved", *place(page, "AAC2"))
+    page.wait("!document.getElementById('tip').hidden")
+    assert texts(page, "#tip strong") == ["AAC2"]
+    assert texts(page, "#tip span") == ["class 2"]
+    page.wait(
+        "[...document.querySelectorAll('#tip img')].every(image => image.naturalWidth === 20)"
+    )
+    assert page.run("document.querySelectorAll('#tip img').length") == 4
+    page.mouse("moved", 5, 5)
+    page.wait("document.getElementById('tip').hidden")
+
+
+def test_a_click_shows_cells_neighbors_and_shared_terms(here: Folder, page: Page) -> None:
+    page.click(*place(page, "AAC2"))
+    page.wait("location.hash === '#AAC2'")
+    page.wait("document.querySelector('#details h2').textContent === 'AAC2'")
+    features = here.table.features.copy()
+    rows, likeness = nearest(search_space(features, NAMES, NAMES), np.array([2]), 3)
+    assert texts(page, ".near button") == [NAMES[row] for row in rows[0]]
+    assert texts(page, ".near .similarity") == [f"{value:.3f}" for value in likeness[0]]
+    shared = [
+        "; ".join(term for term, own in STANDARD.terms.items() if {"AAC2", NAMES[row]} <= own)
+        for row in rows[0]
+    ]
+    assert texts(page, ".near .soft") == [terms and f"shares {terms}" for terms in shared]
+    assert texts(page, ".terms li") == ["F1 \u2013 ATPase"]
+    # The bar of the cell is bright in the first channel alone: green.
+    page.wait("document.querySelector('#details img').complete")
+    red, green, blue = page.run(
+        "(() => { const canvas = document.createElement('canvas'), pen = canvas.getContext('2d');"
+        "pen.drawImage(document.querySelector('#details .crops img'), 0, 0);"
+        "return [...pen.getImageData(10, 10, 1, 1).data].slice(0, 3); })()"
+    )
+    assert green > 1.3 * max(red, blue)
+    page.run("history.back()")
+    page.wait("document.querySelector('#details h2').textContent === 'Choose a protein'")
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_link_opens_any_name(here: Folder, name: str) -> None:
+    page = here.browser.open_page(f"{here.page.as_uri()}#{quote(name, safe='')}")
+    assert texts(page, "#details h2") == [name]
+    assert page.run("document.querySelectorAll('[onerror]').length") == 0
+    assert (page.problems, page.requests) == ([], [])
+
+
+def test_a_link_to_an_alias_and_to_nothing(page: Page) -> None:
+    page.run("location.hash = 'sec61'")
+    page.wait("document.querySelector('#details h2').textContent === 'YAL007C'")
+    page.run("location.hash = 'nobody'")
+    page.wait("document.querySelector('#details .notes')")
+    assert "No protein is called nobody." in texts(page, "#details")[0]
+
+
+def test_all_and_the_selection_are_exported(here: Folder, page: Page) -> None:
+    rows = exported(here, page)
+    assert [row["protein"] for row in rows] == NAMES
+    assert list(rows[0]) == [
+        "protein",
+        "x",
+        "y",
+        "place",
+        "size",
+        "label in the records",
+        "complexes",
+    ]
+    assert [row["place"] for row in rows] == CLASSES
+    assert (rows[0]["size"], rows[1]["size"]) == ("0.1", "")
+    assert rows[4]["complexes"] == "F1 \u2013 ATPase; nuclear pore"
+    page.run("document.querySelectorAll('#legend button')[3].click()")
+    assert [row["protein"] for row in exported(here, page)] == [
+        name for name, own in zip(NAMES, CLASSES, strict=True) if own == "class 3"
+    ]
+    assert texts(page, "#export") == ["Export 2 proteins as CSV"]
+
+
+def test_drawing_around_points_selects_them(page: Page) -> None:
+    x, y = place(page, "YAL003C")
+    page.run("document.getElementById('lasso').click()")
+    page.mouse("moved", x - 9, y - 9)
+    page.mouse("pressed", x - 9, y - 9)
+    for dx, dy in ((9, -9), (9, 9), (-9, 9)):
+        page.mouse("moved", x + dx, y + dy, buttons=1)
+    page.mouse("released", x - 9, y + 9)
+    near = [name for name in NAMES if max(np.abs(np.subtract(place(page, name), (x, y)))) < 9]
+    assert "YAL003C" in near
+    assert texts(page, "tbody th") == near
+
+
+def test_the_map_is_moved_and_zoomed(page: Page) -> None:
+    before = place(page, "AAC0")
+    page.mouse("moved", 600, 600)
+    page.mouse("pressed", 600, 600)
+    page.mouse("moved", 650, 570, buttons=1)
+    page.mouse("released", 650, 570)
+    assert place(page, "AAC0") == pytest.approx((before[0] + 50, before[1] - 30))
+    page.mouse("wheel", 600, 400, deltaX=0, deltaY=-300)
+    page.frames()
+    far = np.subtract(place(page, "AAC0"), (600, 400))
+    assert far == pytest.approx(
+        np.subtract((before[0] + 50, before[1] - 30), (600, 400)) * 1.716, rel=0.01
+    )
+    page.run("document.getElementById('fit').click()")
+    assert place(page, "AAC0") == pytest.approx(before)
+
+
+def test_the_table_is_sorted_and_colors_are_changed(page: Page) -> None:
+    page.run("document.querySelectorAll('thead button')[2].click()")  # size, missing ones last
+    assert texts(page, "tbody th") == NAMES[::2] + NAMES[1::2]
+    assert page.run("document.querySelectorAll('thead th')[2].ariaSort") == "ascending"
+    options = texts(page, "#color option")
+    assert options == ["one color", "place", "size", "label in the records", "complexes"]
+    for number in (3, 1, -1, ""):
+        page.run(
+            f"(() => {{ const field = document.getElementById('color'); field.value = '{number}';"
+            "field.dispatchEvent(new Event('change')); })()"
+        )
+        page.frames()
+    assert texts(page, "#legend button") == []
+
+
+def test_one_protein_without_anything(here: Folder) -> None:
+    table = VectorTable(np.float32([[1, 2]]), pd.DataFrame({"protein": ["ACT1"]}), {})
+    write_map(here.path / "one.html", table)
+    page = here.browser.open_page((here.path / "one.html").as_uri())
+    page.click(*place(page, "ACT1"))
+    page.wait("document.querySelector('#details h2').textContent === 'ACT1'")
+    page.run("location.hash = ''")
+    page.wait("document.querySelectorAll('#details .notes li').length === 2")
+    assert (page.problems, page.requests) == ([], [])
+
+
+def large(path: Path, count: int) -> str:
+    """A page of so many proteins of 17 classes, in clouds; says how large it is."""
+    random = np.random.default_rng(0)
+    kinds = random.integers(0, 17, count)
+    features = random.normal(size=(17, 8))[kinds] + 0.4 * random.normal(size=(count, 8))
+    names = [f"P{i:05}" for i in range(count)]
+    metadata = pd.DataFrame({"protein": names, "place": [f"class {kind}" for kind in kinds]})
+    terms = {
+        f"term {i}": frozenset(map(str, random.choice(names, 40, replace=False)))
+        for i in range(count // 10)
+    }
+    write_map(
+        path,
+        VectorTable(features.astype(np.float32), metadata, {}),
+        standards=[Standard("terms", terms)],
+        projection="pca",
+    )
+    return (
+        f"{count:,} proteins, 17 classes, {len(terms):,} terms: {path.stat().st_size / 1e6:.2f} MB"
+    )
+
+
+def measured(page: Page) -> dict[str, float]:
+    """Milliseconds from frame to frame while the map is dragged, and of a keystroke of a search."""
+    page.run(
+        "window.times = []; const tick = now => { times.push(now); requestAnimationFrame(tick); };"
+        "requestAnimationFrame(tick)"
+    )
+    page.mouse("moved", 600, 400)
+    page.mouse("pressed", 600, 400)
+    for step in range(60):
+        page.mouse("moved", 600 + 4 * (step % 30), 400 + 2 * (step % 20), buttons=1)
+    page.mouse("released", 600, 400)
+    frames = np.diff(page.run("times"))
+    drawing = page.run(
+        "(() => { const field = document.getElementById('search'), times = []; for (const text of "
+        "['p', 'p0', 'p01', 'p012', 'term', 'term 1', 'zzz', '']) { const start = performance.now();"
+        "field.value = text; field.dispatchEvent(new Event('input'));"
+        "times.push(performance.now() - start); } return times; })()"
+    )
+    return {
+        "frame": statistics.median(frames.tolist()),
+        "keystroke": statistics.median(drawing),
+        "slowest keystroke": max(drawing),
+    }
+
+
+@pytest.mark.parametrize(
+    "count", [4000, pytest.param(30_000, marks=pytest.mark.long)], ids=["4000", "30000"]
+)
+def test_many_proteins(here: Folder, count: int, capsys: pytest.CaptureFixture[str]) -> None:
+    path = here.path / f"{count}.html"
+    told = large(path, count)
+    page = here.browser.open_page(path.as_uri())
+    times = measured(page)
+    with capsys.disabled():
+        print(f"\n{told}; " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in times.items()))
+    type_in(page, "p00012")
+    assert texts(page, "tbody th")[:2] == ["P00012"]
+    assert (page.problems, page.requests) == ([], [])
+    assert path.stat().st_size < 25_000_000
