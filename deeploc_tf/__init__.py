@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from deeploc_tf.report.densities import density_map
     from deeploc_tf.report.function_curves import function_curves
     from deeploc_tf.report.map import protein_map
-    from deeploc_tf.report.methods import methods_compared
     from deeploc_tf.report.map_page import write_map
+    from deeploc_tf.report.methods import methods_compared
     from deeploc_tf.serving.export import export
     from deeploc_tf.serving.open_model import open_model
     from deeploc_tf.serving.predict import predict

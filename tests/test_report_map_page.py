@@ -200,7 +200,7 @@ def test_terms_and_aliases_meet_by_the_table_of_identifiers(tmp_path: Path) -> N
     assert (terms["name"], terms["terms"]) == ("complexes", ["GO:2", "TFIIIC"])
     assert numbers(terms["starts"], "<i4").tolist() == [0, 1, 3, 3]
     assert numbers(terms["members"], "<i4").tolist() == [1, 0, 1]
-    with pytest.raises(StandardError, match="none of them in complexes"):
+    with pytest.raises(StandardError, match="must be among the proteins of 'complexes'"):
         write_map(tmp_path / "no.html", table_of(["A"]), standards=[standard], projection="pca")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import LazyChoice
+from deeploc_tf.cli.parameters import LazyChoice, allow_unmatched_option, distinct_case_option
 from deeploc_tf.cli.standard_files import reading_keywords, reading_options
 
 EPILOG = """\b
@@ -37,6 +37,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Gold standard whose terms to show; can be given several times.",
 )
 @reading_options
+@distinct_case_option
+@allow_unmatched_option("proteins that a standard lacks", None)
 @click.option(
     "-k",
     "--number",
@@ -73,6 +75,8 @@ def map(
     output: Path,
     records: Path | None,
     standards: tuple[Path, ...],
+    distinct_case: bool,
+    allow_unmatched: int | None,
     number: int,
     center: bool,
     projection: Any,
@@ -99,6 +103,8 @@ def map(
         records=records,
         standards=[standard for file in read for standard in told_apart(file)],
         identifiers=keywords["identifiers"],
+        distinct_case=distinct_case,
+        allow_unmatched=allow_unmatched,
         num_neighbors=number,
         center=center,
         projection=projection,

@@ -73,6 +73,8 @@ def write_map(
     records: str | Path | None = None,
     standards: Sequence[Standard] = (),
     identifiers: IdentifierMap | None = None,
+    distinct_case: bool = False,
+    allow_unmatched: int | None = None,
     num_neighbors: int = 8,
     center: bool = False,
     projection: Projection | None = None,
@@ -93,6 +95,8 @@ def write_map(
         records: folder of the data set whose cells to show; they are read without TensorFlow.
         standards: whose terms to show.
         identifiers: further names of proteins to find them by, and to match with standards.
+        distinct_case: let names that differ in case be two proteins.
+        allow_unmatched: how many proteins may be in no term of a standard; None: any number.
         num_neighbors: of each protein, by cosine similarity; 0 for none.
         center: take the mean of all profiles off first.
         projection: see `deeploc_tf.report.map.positions`; None: UMAP if installed, else t-SNE.
@@ -114,15 +118,21 @@ def write_map(
         msg = f"A page must end in .html. Received: {path.name!r}. Name it {path.stem}.html."
         raise ValueError(msg)
     source = "" if isinstance(profiles, VectorTable) else Path(profiles).name
-    table = profiles if isinstance(profiles, VectorTable) else read_profiles(profiles)
+    table = (
+        profiles
+        if isinstance(profiles, VectorTable)
+        else read_profiles(profiles, distinct_case=distinct_case)
+    )
     names = [str(name) for name in table.metadata["protein"]]
     if isinstance(profiles, VectorTable):
-        check_proteins(names, Path("profiles"))
+        check_proteins(names, Path("profiles"), distinct_case=distinct_case)
     if not names:
         msg = f"A map must have a protein. Received: {source or 'a table'} without a row."
         raise ValueError(msg)
     known, aliases = _names(names, identifiers)
-    shared = SharedTerms(standards, known)
+    shared = SharedTerms(
+        standards, known, distinct_case=distinct_case, allow_unmatched=allow_unmatched
+    )
     notes = _lacking(records, standards, crops_per_protein)
     chosen = projection or ("umap" if has_umap() else "tsne")
     vectors, placed = _comparable(table.features, center=center)
