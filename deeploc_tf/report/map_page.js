@@ -11,6 +11,7 @@ const SHAPES = ["circle", "square", "up", "diamond", "down", "plus", "cross"];
 const RAMP = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
 const RAMP_STEPS = 24, MAX_CLASSES = 40, MAX_TERMS = 24, MAX_RESULTS = 50, MAX_NAMES = 60, ROWS = 50;
 const OTHER = "#9aa3ae", NONE = "#c3c9d0", DIM = "#e3e6ea";
+const BACKGROUND = 0xfffdfdfc; // of the stage, as its bytes lie in memory: #fcfdfd
 
 // ---- Elements and numbers ------------------------------------------------------------------------
 
@@ -198,10 +199,9 @@ function showLegend(ends, rule) {
 // ---- The map -------------------------------------------------------------------------------------
 
 const stage = at("stage"), points = at("points"), map = at("map"), tip = at("tip");
-const pen = points.getContext("2d"), over = map.getContext("2d");
+const pen = points.getContext("2d", { willReadFrequently: true }), over = map.getContext("2d");
 const density = () => Math.min(2, window.devicePixelRatio || 1);
 const view = { scale: 1, x: 0, y: 0, width: 0, height: 0, whole: 1 };
-let lastSprites = "", sprites = document.createElement("canvas"), cell = 0;
 let waiting = false, lassoPath = null;
 
 const extent = (() => {
@@ -278,25 +278,49 @@ function drawShape(context, style, x, y, radius, line) {
   }
 }
 
-/** Each style is drawn once into a strip; points are copies of these. */
+/** Points are copies of a small picture of each style, made once, written pixel by pixel: drawing tens
+ * of thousands of images is slow where there is no GPU. */
+let stamps = [], stampsOf = null, cell = 0, pixels = null;
+
 function radiusNow() {
   const usual = Math.min(6.5, Math.max(2.2, 130 / Math.sqrt(total)));
   return Math.round(2 * Math.min(9, usual * Math.pow(view.scale / view.whole, .3))) / 2;
 }
-function refreshSprites() {
-  const radius = radiusNow(), key = `${radius} ${density()}` ;
-  if (lastSprites === key && sprites.styles === styles) return;
-  lastSprites = key;
-  const ratio = density();
+
+function refreshStamps() {
+  const radius = radiusNow(), ratio = density(), key = `${radius} ${ratio} ${points.width}`;
+  if (stampsOf && stampsOf.key === key && stampsOf.styles === styles) return;
+  stampsOf = { key, styles };
   cell = 2 * Math.ceil((1.25 * radius + 1) * ratio);
-  sprites = document.createElement("canvas");
-  sprites.styles = styles;
-  sprites.width = cell * styles.length;
-  sprites.height = cell;
-  const context = sprites.getContext("2d");
-  styles.forEach((style, index) => {
-    drawShape(context, style, (index + .5) * cell, cell / 2, radius * ratio, Math.min(1, radius / 5) * ratio);
+  const canvas = make("canvas", { width: cell, height: cell });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  stamps = styles.map((style) => {
+    context.clearRect(0, 0, cell, cell);
+    drawShape(context, style, cell / 2, cell / 2, radius * ratio, Math.min(1, radius / 5) * ratio);
+    const { data: drawn } = context.getImageData(0, 0, cell, cell);
+    const inside = Array.from({ length: cell * cell }, (_, place) => place).filter((place) => drawn[4 * place + 3]);
+    return {
+      x: Int32Array.from(inside, (place) => place % cell),
+      y: Int32Array.from(inside, (place) => Math.floor(place / cell)),
+      alpha: Uint8Array.from(inside, (place) => drawn[4 * place + 3]),
+      color: Uint32Array.from(inside, (place) => (drawn[4 * place + 2] << 16 | drawn[4 * place + 1] << 8 | drawn[4 * place] | 0xff000000) >>> 0),
+    };
   });
+}
+
+function stamp(buffer, width, height, { x, y, alpha, color }, left, top) {
+  const cut = left < 0 || top < 0 || left + cell > width || top + cell > height;
+  for (let i = 0; i < alpha.length; i++) {
+    const across = left + x[i], down = top + y[i];
+    if (cut && (across < 0 || down < 0 || across >= width || down >= height)) continue;
+    const place = down * width + across, a = alpha[i];
+    if (a === 255) { buffer[place] = color[i]; continue; }
+    const over = color[i], under = buffer[place], keep = 255 - a;
+    const red = ((over & 255) * a + (under & 255) * keep) / 255;
+    const green = ((over >>> 8 & 255) * a + (under >>> 8 & 255) * keep) / 255;
+    const blue = ((over >>> 16 & 255) * a + (under >>> 16 & 255) * keep) / 255;
+    buffer[place] = (0xff000000 | blue << 16 | green << 8 | red) >>> 0;
+  }
 }
 
 function redraw() {
@@ -307,21 +331,23 @@ function redraw() {
 
 function drawPoints() {
   if (!view.width || !colored) return;
-  refreshSprites();
-  const ratio = density(), half = cell / 2, filtered = numSelected < total;
+  refreshStamps();
+  const ratio = density(), half = cell / 2, { style } = colored;
   const scale = view.scale * ratio, dx = view.x * ratio - half, dy = view.y * ratio - half;
-  const right = points.width, bottom = points.height, style = colored.style;
-  pen.clearRect(0, 0, right, bottom);
-  const inside = [];
-  for (let pass = filtered ? 0 : 1; pass < 2; pass++) {
+  const { width, height } = points;
+  if (!pixels || pixels.width !== width || pixels.height !== height) pixels = new ImageData(width, height);
+  const buffer = new Uint32Array(pixels.data.buffer), inside = [];
+  buffer.fill(BACKGROUND);
+  for (let pass = numSelected < total ? 0 : 1; pass < 2; pass++) {
     for (let row = 0; row < total; row++) {
       if (selected[row] !== pass) continue;
       const x = Math.round(places[2 * row] * scale + dx), y = Math.round(dy - places[2 * row + 1] * scale);
-      if (!(x > -cell && y > -cell && x < right && y < bottom)) continue;
-      pen.drawImage(sprites, pass ? style[row] * cell : 0, 0, cell, cell, x, y, cell, cell);
+      if (!(x > -cell && y > -cell && x < width && y < height)) continue;
+      stamp(buffer, width, height, stamps[pass ? style[row] : 0], x, y);
       if (pass && inside.length <= MAX_NAMES) inside.push(row);
     }
   }
+  pen.putImageData(pixels, 0, 0);
   if (inside.length <= MAX_NAMES) drawNames(pen, inside);
 }
 
