@@ -296,9 +296,8 @@ def _fitting(
     left = max_bytes - len(_page(title, content))
     if left < 0:
         msg = (
-            f"A page must not be larger than {max_bytes / _MEGABYTE:.1f} MB. Received: "
-            f"{(max_bytes - left) / _MEGABYTE:.1f} MB for {path.name} without a crop. Allow more, "
-            "or give fewer standards."
+            f"A page must not be larger than {max_bytes:,} bytes. Received: {max_bytes - left:,} for "
+            f"{path.name} without a crop. Allow more, or give fewer standards."
         )
         raise ValueError(msg)
     if crops is None:
