@@ -257,7 +257,7 @@ def test_the_page_keeps_to_its_size(write_screen: WriteScreen, tmp_path: Path) -
     assert max(counts) - min(counts) <= 1
     assert 0 < sum(counts) == part.num_crops < 24
     assert f"{sum(counts)} of 24 crops are shown" in part.notes[-1]
-    with pytest.raises(ValueError, match=r"must not be larger than .* without a crop"):
+    with pytest.raises(ValueError, match=r"must have .* bytes at most.* without a crop"):
         write_map(tmp_path / "none.html", table, max_bytes=bare.num_bytes - 500, **settings)
     assert not (tmp_path / "none.html").exists()
 

@@ -296,7 +296,7 @@ def _fitting(
     left = max_bytes - len(_page(title, content))
     if left < 0:
         msg = (
-            f"A page must not be larger than {max_bytes:,} bytes. Received: {max_bytes - left:,} for "
+            f"A page must have {max_bytes:,} bytes at most. Received: {max_bytes - left:,} for "
             f"{path.name} without a crop. Allow more, or give fewer standards."
         )
         raise ValueError(msg)
