@@ -74,7 +74,7 @@ def test_wells_of_several_plates_and_wells_without_a_row(tmp_path: Path) -> None
         build_records(source, tmp_path / "records", plate_map=path)
     build_records(source, tmp_path / "records", plate_map=path, allow_unmatched=1)
     manifest = json.loads((tmp_path / "records" / "manifest.json").read_text())
-    assert manifest["counts"]["train"]["protein"] == {"": 4, "a": 4, "b": 4, "c": 4}
+    assert manifest["counts"]["train"]["protein"] == {"a": 4, "b": 4, "c": 4}
     path.write_text("plate,well,protein\n01,A1,a\n")
     with pytest.raises((SourceError, ValueError), match="none of"):
         build_records(source, tmp_path / "other", plate_map=path)

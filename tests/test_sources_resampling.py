@@ -131,6 +131,22 @@ def test_cells_of_fields_are_cut_from_resampled_ones(tmp_path: Path, way: str) -
     assert "resample_to" not in same.description
 
 
+def test_objects_that_resampling_loses_are_counted(tmp_path: Path) -> None:
+    write_field(tmp_path)
+    labels = tifffile.imread(tmp_path / "1_labels.tif")
+    labels[11, 11] = 9
+    tifffile.imwrite(tmp_path / "1_labels.tif", labels)
+    source = FieldSource(
+        *(tmp_path, "{field}_{channel}.ome.tif", ["gfp"]),
+        label_image="{field}_labels.tif",
+        crop_size=16,
+        resample_to=0.4,
+        border="pad",
+    )
+    assert source.index()["object"].tolist() == [5]
+    assert source.passed_over["object is smaller than a resampled pixel"] == 1
+
+
 def test_crops_are_resampled_and_the_manifest_says_so(tmp_path: Path) -> None:
     crops = tmp_path / "crops"
     crops.mkdir()

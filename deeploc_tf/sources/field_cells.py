@@ -201,6 +201,8 @@ class _Search:
                 self._rejects.append(Reject(reason, cell, (*files, *row), detail))
             return
         self._sizes[number], self._stored[number] = field.size, field.stored
+        if rows is None and (lost := self._images.lost.get(number)):
+            self._passed_over["object is smaller than a resampled pixel"] += lost
         for item in field.objects if rows is None else rows:
             self._take(field, item)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.sources.cell_files import CellFiles
@@ -49,6 +50,7 @@ class FieldImages:
         channels: known once `list` has been called.
         pixel_size: micrometres a pixel, or None; known once `list` has been called.
         resampling: of the fields and their label images, or None; set it before they are read.
+        lost: field -> objects of its label image that are too small to be there when resampled.
         rejects: fields that lack a channel.
         passed_over: reason -> how many files are no fields.
     """
@@ -91,6 +93,7 @@ class FieldImages:
         self.channels = tuple(channels)
         self.pixel_size: float | None = None
         self.resampling: Resampling | None = None
+        self.lost: dict[int, int] = {}
         self.rejects: tuple[Reject, ...] = ()
         self.passed_over: Mapping[str, int] = {}
 
@@ -250,7 +253,11 @@ class FieldImages:
                 f"{labels.shape} in {name}, for a field of {size}."
             )
             raise RejectedCrop(msg, reason="label image has another size")
-        return labels if self.resampling is None else self.resampling.labels(labels)
+        if self.resampling is None:
+            return labels
+        resampled = self.resampling.labels(labels)
+        self.lost[number] = np.setdiff1d(labels, resampled).size
+        return resampled
 
     def _is_image(self, folder: str, files: Sequence[str]) -> bool:
         """Whether a folder is an OME-Zarr image, or was one before its metadata were damaged."""
