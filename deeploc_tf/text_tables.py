@@ -429,6 +429,7 @@ def _check_columns(columns: list[str], path: Path) -> None:
     if len(columns) == 1 and any(d in columns[0] for d in ",;\t|"):
         msg = (
             f"A .csv table must be divided by commas, a .tsv table by tabs. Received: {path}, "
-            f"line 1: one column {columns[0]!r}. Is the delimiter another one?"
+            f"line 1: one column {columns[0]!r}. Is the delimiter another one? Say it where there "
+            "is an option for it (--delimiter)."
         )
         raise TableError(msg)

@@ -80,9 +80,7 @@ def test_text_stays_as_it_stands(tmp_path: Path) -> None:
         (b"a,b\n", "only a header"),
         (b"a,a\n1,2\n", "line 1: 'a' twice"),
         (b"a,\n1,2\n", "line 1: a column without a name"),
-        (b"a;b\n1;2\n", "line 1: one column 'a;b'"),
-        (b"a;b\n1,5;2\n", "line 1: one column 'a;b'"),
-        (b"a\tb\n1\t2\n", "line 1: one column"),
+        (b"a|b\n1|2\n", "line 1: one column 'a|b'.*--delimiter"),
         (b"a,b\n1,2\n3\n", "line 3: 1 values"),
         (b"a,b\r1,2\r", "carriage return"),
         (b'a,b\n1,2\n"3,4\n', "line 3"),
@@ -114,9 +112,9 @@ def test_line_is_named_far_down_a_long_table(tmp_path: Path) -> None:
 
 
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.xlsx").write_bytes(b"PK")
+    (tmp_path / "a.ods").write_bytes(b"PK")
     with pytest.raises(TableError, match=r"must be one of \.csv"):
-        read_table(tmp_path / "a.xlsx")
+        read_table(tmp_path / "a.ods")
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(TableError, match=r"whole Parquet file.*a\.parquet"):
         read_table(tmp_path / "a.parquet")
