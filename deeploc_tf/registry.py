@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar, cast
 
 from tfrecords.errors import did_you_mean
 
 Entry = TypeVar("Entry")
+
+_log = logging.getLogger(__name__)
 
 
 class PluginError(ImportError, ValueError):
@@ -31,6 +34,7 @@ class Registry(Generic[Entry]):
         entries: name -> the object, or where it is, as "module:attribute".
         group: name of the group of entry points; None: other packages add nothing.
         error: raised where a name is not known.
+        kind: what entries of other packages must be; None: anything.
 
     Example:
         >>> shapes = Registry("shape", {"sum": "math:fsum", "root": "math:sqrt"})
@@ -45,8 +49,10 @@ class Registry(Generic[Entry]):
         *,
         group: str | None = None,
         error: type[ValueError] = ValueError,
+        kind: type | None = None,
     ) -> None:
         self.what = what
+        self._kind = kind
         self.group = group
         self._entries: dict[str, Entry | str] = dict(entries)
         self._error = error
@@ -107,13 +113,30 @@ class Registry(Generic[Entry]):
                 found = self._entries[name] = cast("Entry", imported(found))
             return found
         try:
-            return cast("Entry", imported(places[0]))
-        except (ImportError, AttributeError) as error:
-            msg = (
-                f"What a package offers must be importable. Received: {self.what}={name!r} at "
-                f"{places[0]}: {error}. Install a version of that package that fits."
-            )
-            raise PluginError(msg) from error
+            entry = imported(places[0])
+        except Exception as error:  # a module of somebody else may raise anything
+            raise self._broken(name, places[0], str(error)) from error
+        if self._kind is not None and not isinstance(entry, self._kind):
+            raise self._broken(name, places[0], f"a {type(entry).__name__}")
+        return cast("Entry", entry)
+
+    def _broken(self, name: str, place: str, problem: str) -> PluginError:
+        what = "importable" if self._kind is None else f"importable, and a {self._kind.__name__}"
+        return PluginError(
+            f"What a package offers must be {what}. Received: {self.what}={name!r} at {place}: "
+            f"{problem}. Install a version of that package that fits."
+        )
+
+    def usable(self) -> Iterator[tuple[str, Entry]]:
+        """Name and entry of all that can be had; what an installed package breaks is told once.
+
+        One broken extension must not stop what does not need it.
+        """
+        for name in self.names:
+            try:
+                yield name, self.get(name)
+            except PluginError as error:
+                _tell_once(str(error))
 
     def register(self, name: str, entry: Entry | str, *, replace: bool = False) -> None:
         """Add an entry to this process; other processes see entry points only.
@@ -139,6 +162,11 @@ class Registry(Generic[Entry]):
         """Take an entry out again that `register` added."""
         self._registered.remove(name)
         del self._entries[name]
+
+
+@functools.cache
+def _tell_once(problem: str) -> None:
+    _log.warning("%s It is passed over.", problem)
 
 
 def imported(place: str) -> Any:

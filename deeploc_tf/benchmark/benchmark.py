@@ -118,8 +118,8 @@ def benchmark(
             "profiles_left_out": len(proteins) - len(kept),
             **annotation.coverage,
         }
-        for name in SCORES:
-            found = SCORES.get(name).compute(scoring)
+        for name, scores in SCORES.usable():
+            found = scores.compute(scoring)
             if double := sorted(numbers.keys() & found.keys()):
                 msg = (
                     "Each number must have a name of its own. Received twice: "

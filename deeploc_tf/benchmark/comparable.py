@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from deeploc_tf.benchmark.identifiers import IdentifierMap
 from deeploc_tf.benchmark.similarity import unusable_profiles, usable_profiles
 from deeploc_tf.joins import joined
 from deeploc_tf.profiles.reading import read_profiles
-from deeploc_tf.profiles.tables import VectorTable
+from deeploc_tf.profiles.tables import NO_ROLES, RoleError, Roles, VectorTable
+from deeploc_tf.profiles.tables.foreign import KIND
 
 _log = logging.getLogger(__name__)
 _SHOWN_NAMES = 5
@@ -55,6 +56,7 @@ def comparable(
     identifiers: IdentifierMap | None = None,
     proteins: Collection[str] | None = None,
     num_random: int | None = None,
+    roles: Roles = NO_ROLES,
     seed: int = 0,
     distinct_case: bool = False,
     allow_unmatched: int | None = None,
@@ -64,12 +66,13 @@ def comparable(
     Args:
         methods: name and profiles, or the file of these; profiles of one name are seeds.
         similarity: of two profiles, which says what is usable.
-        identifiers: gives each protein the name to use; of profiles that come together, the one
-            that was called so stays, or the first.
+        identifiers: gives each protein the name to use; profiles that come together are averaged.
         proteins: nobody else takes part; None asks nobody to stay away.
         num_random: add a method `random`, vectors of so many random numbers for the proteins of the
             first method.
-        seed: of these.
+        roles: which column names the protein in tables of other programs, and in those of ours
+            that have it.
+        seed: of the random numbers.
         distinct_case: let names of two methods differ in case and be two proteins.
         allow_unmatched: how many profiles of a method may have none in another; None: any number.
 
@@ -85,8 +88,8 @@ def comparable(
         OSError: a file cannot be read.
     """
     found = [
-        _renamed(_read(name, profiles, distinct_case=distinct_case), identifiers)
-        for name, profiles in methods
+        _renamed(method, identifiers)
+        for method in _read(methods, roles, distinct_case=distinct_case)
     ]
     if not found:
         msg = "`methods` must be pairs of a name and profiles. Received: none. Name one or more."
@@ -120,7 +123,8 @@ def comparable(
         )
         raise ValueError(msg)
     chosen = []
-    for method, bad in zip(found, reasons, strict=True):
+    lacking = _lacking(found, reasons)
+    for method, bad, lacks in zip(found, reasons, lacking, strict=True):
         names = method.profiles.metadata["protein"]
         if proteins is not None:
             bad["not_chosen"] = ~names.isin(proteins).to_numpy() & ~np.any([*bad.values()], axis=0)
@@ -131,6 +135,10 @@ def comparable(
         order = names.reset_index(drop=True).sort_values()
         kept = _rows_of(method.profiles, order.index[order.isin(common)].tolist())
         excluded = _excluded(method, bad)
+        if len(found) > 1:
+            excluded["lacking_here_alone"] = len(lacks)
+            if lacks:
+                excluded["names"]["lacking_here_alone"] = lacks[:_SHOWN_NAMES]
         chosen.append(dataclasses.replace(method, profiles=kept, excluded=excluded))
     return chosen
 
@@ -153,17 +161,31 @@ def random_profiles(proteins: Sequence[str], num_features: int, seed: int = 0) -
     return VectorTable(vectors.astype(np.float32), metadata, {"kind": "random", "seed": seed})
 
 
-def _read(name: str, profiles: VectorTable | str | Path, *, distinct_case: bool) -> Method:
-    if not isinstance(profiles, VectorTable):
-        read = read_profiles(profiles, distinct_case=distinct_case)
-        return Method(name, read, Path(profiles))
-    if "protein" not in profiles.metadata:
-        msg = (
-            "Profiles must have a column `protein`. Received: those of "
-            f"{name!r} with {', '.join(map(str, profiles.metadata))}. Name the column so."
-        )
-        raise ValueError(msg)
-    return Method(name, profiles)
+def _read(
+    methods: Iterable[tuple[str, VectorTable | str | Path]], roles: Roles, *, distinct_case: bool
+) -> Iterator[Method]:
+    lacking: list[RoleError] = []
+    count = 0
+    for count, (name, profiles) in enumerate(methods, 1):  # noqa: B007
+        if not isinstance(profiles, VectorTable):
+            try:
+                table = read_profiles(profiles, roles, distinct_case=distinct_case)
+            except RoleError as error:
+                lacking.append(error)
+                table = read_profiles(profiles, distinct_case=distinct_case)
+                if table.provenance.get("kind") == KIND:
+                    raise
+            yield Method(name, table, Path(profiles))
+        elif "protein" not in profiles.metadata:
+            msg = (
+                "Profiles must have a column `protein`. Received: those of "
+                f"{name!r} with {', '.join(map(str, profiles.metadata))}. Name the column so."
+            )
+            raise ValueError(msg)
+        else:
+            yield Method(name, profiles)
+    if lacking and len(lacking) == count:
+        raise lacking[0]
 
 
 def _named_alike(methods: Sequence[Method], *, distinct_case: bool) -> list[Method]:
@@ -209,6 +231,21 @@ def _check_have(methods: Iterable[Method], proteins: Collection[str]) -> None:
             raise ValueError(msg)
 
 
+def _lacking(
+    methods: Sequence[Method], reasons: Sequence[Mapping[str, NDArray[np.bool_]]]
+) -> list[list[str]]:
+    """Of each method the proteins that it alone has no usable profile of: those that it removes."""
+    usable: list[set[str]] = []
+    for method, bad in zip(methods, reasons, strict=True):
+        good = ~np.any([*bad.values()], axis=0)
+        usable.append(set(method.profiles.metadata["protein"][good]))
+    found = []
+    for number, own in enumerate(usable):
+        others = [names for place, names in enumerate(usable) if place != number]
+        found.append(sorted(set.intersection(*others) - own) if others else [])
+    return found
+
+
 def _excluded(method: Method, reasons: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:
     """How many profiles take no part, by reason, and the first few of each, JSON-ready."""
     proteins = method.profiles.metadata["protein"]
@@ -224,24 +261,43 @@ def _excluded(method: Method, reasons: Mapping[str, NDArray[np.bool_]]) -> dict[
 
 
 def _renamed(method: Method, identifiers: IdentifierMap | None) -> Method:
-    """Proteins under the names to use; of those that come together, the one called so, or first."""
+    """Proteins under the names to use; profiles that come together are one, their mean."""
     if identifiers is None:
         return method
     written = method.profiles.metadata["protein"].tolist()
     mapped, report = identifiers.map(written)
-    first: dict[str, int] = {}
-    for row, (name, old) in enumerate(zip(mapped, written, strict=True)):
-        if name not in first or (name == old and written[first[name]] != name):
-            first[name] = row
-    # Names that are there twice in the table itself are left to be refused.
-    rows = sorted(first.values()) if len(set(written)) == len(written) else range(len(mapped))
-    kept = _rows_of(method.profiles, rows)
-    metadata = kept.metadata.assign(protein=[mapped[row] for row in rows])
+    if len(set(written)) < len(written):  # names that are there twice are left to be refused
+        rows = {str(row): [row] for row in range(len(mapped))}
+    else:
+        rows = {}
+        for row, name in enumerate(mapped):
+            rows.setdefault(name, []).append(row)
+    averaged = {name: own for name, own in rows.items() if len(own) > 1}
+    first = [own[0] for own in rows.values()]
+    kept = _rows_of(method.profiles, first)
+    features = kept.features.copy()
+    for place, own in enumerate(rows.values()):
+        if len(own) > 1:
+            features[place] = _mean(method.profiles.features[own])
+    metadata = kept.metadata.assign(protein=[mapped[row] for row in first])
     return dataclasses.replace(
         method,
-        profiles=dataclasses.replace(kept, metadata=metadata),
-        identifiers={**report, "profiles_merged_away": len(written) - len(rows)},
+        profiles=dataclasses.replace(kept, features=features, metadata=metadata),
+        identifiers={
+            **report,
+            "profiles_merged_away": len(written) - len(first),
+            "profiles_averaged": {
+                name: [written[row] for row in own] for name, own in sorted(averaged.items())
+            },
+        },
     )
+
+
+def _mean(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of the finite vectors, or of all where none is."""
+    finite = np.isfinite(vectors).all(axis=1)
+    used = vectors[finite] if finite.any() else vectors
+    return np.asarray(used.mean(axis=0, dtype=np.float64), np.float32)
 
 
 def _rows_of(table: VectorTable, rows: Sequence[int]) -> VectorTable:

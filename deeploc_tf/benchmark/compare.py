@@ -16,7 +16,7 @@ from deeploc_tf.benchmark.read_standards import read_standards, told_apart
 from deeploc_tf.benchmark.results import Comparison
 from deeploc_tf.benchmark.scores import Extent
 from deeploc_tf.benchmark.standards import Standard
-from deeploc_tf.profiles.tables import VectorTable
+from deeploc_tf.profiles.tables import NO_ROLES, Roles, VectorTable
 
 _USUAL_EXTENT = Extent(num_permutations=1000, intervals=True)
 
@@ -34,6 +34,7 @@ def compare(
     num_random: int | None = None,
     cells: Iterable[tuple[str | None, VectorTable | str | Path]] = (),
     group: Sequence[str] = ("protein",),
+    roles: Roles = NO_ROLES,
     distinct_case: bool = False,
     allow_unmatched: int | None = None,
 ) -> Comparison:
@@ -55,6 +56,7 @@ def compare(
         num_random: add a method `random`, vectors of so many random numbers.
         cells: name (None: the file's) and embeddings of single cells, to be scored by their labels.
         group: columns of `cells`: cells of a group are predicted from other groups only.
+        roles: which column names the protein in tables of other programs.
         distinct_case: let names of proteins differ in case and be two.
         allow_unmatched: how many proteins of a method may be missing in another one, or in all
             terms of a standard; None: any number. They are counted.
@@ -87,6 +89,7 @@ def compare(
         identifiers=identifiers,
         proteins=proteins,
         num_random=num_random,
+        roles=roles,
         seed=extent.seed,
         distinct_case=distinct_case,
         allow_unmatched=allow_unmatched,

@@ -63,6 +63,20 @@ class IdentifierMap:
         """
         return self.map_alternatives([(name,) for name in names])
 
+    def find(self, wanted: str, names: Sequence[str], proteins: Sequence[str]) -> str:
+        """The one of `names` that goes by `wanted`, or whose protein does; else `wanted` itself.
+
+        Args:
+            wanted: any name of a protein.
+            names: of the rows of a table.
+            proteins: of these rows, under the names to use.
+        """
+        if wanted in names:
+            return wanted
+        (protein,), _ = self.map([wanted])
+        meant = [n for n, own in zip(names, proteins, strict=True) if own == protein]
+        return meant[0] if len(meant) == 1 else wanted
+
     def map_alternatives(self, proteins: Sequence[Protein]) -> tuple[list[str], dict[str, Any]]:
         """As `map`, for proteins with several names each: the first that stands for one decides.
 

@@ -138,6 +138,7 @@ SCORES: Registry[Scores] = Registry(
         "clusters": "deeploc_tf.benchmark.clustering:OF_CLUSTERS",
     },
     group="deeploc_tf.scores",
+    kind=Scores,
 )
 
 
@@ -157,4 +158,4 @@ def bars() -> dict[str, Bar]:
 
 
 def _all() -> Iterator[Scores]:
-    return map(SCORES.get, SCORES)
+    return (scores for _, scores in SCORES.usable())

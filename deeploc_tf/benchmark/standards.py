@@ -280,7 +280,7 @@ def _check_options(path: Path, chosen: str, given: Mapping[str, Any]) -> None:
     """Refuse what the format does not know: an option without an effect would be a wrong number."""
     for option, value in given.items():
         if option not in FORMATS.get(chosen).options:
-            taking = ", ".join(name for name in FORMATS if option in FORMATS.get(name).options)
+            taking = ", ".join(name for name, form in FORMATS.usable() if option in form.options)
             msg = (
                 f"`{option}` must be given for a format that has it: {taking}. Received: "
                 f"{option}={value!r} for {path}, read as {chosen}. Leave it out, or name the "

@@ -16,12 +16,14 @@ from deeploc_tf.cli.parameters import (
     Names,
     allow_unmatched_option,
     distinct_case_option,
+    role_options,
 )
 from deeploc_tf.cli.standard_files import reading_keywords, reading_options, told
 
 if TYPE_CHECKING:
     from deeploc_tf.benchmark.comparable import Method
     from deeploc_tf.benchmark.results import Comparison
+    from deeploc_tf.profiles.tables import Roles
 
 EPILOG = """\b
 Examples:
@@ -94,6 +96,7 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     help="Gold standard; can be given several times. All other files are then PROFILES.",
 )
 @reading_options
+@role_options
 @click.option(
     "--random", type=click.IntRange(min=1), help="Add random vectors of this length as a control."
 )
@@ -170,6 +173,9 @@ def benchmark(
     files: tuple[tuple[str | None, Path], ...],
     results: Path,
     standards: tuple[tuple[str | None, Path], ...],
+    protein: str | None,
+    plate: str | None,
+    well: str | None,
     random: int | None,
     similarity: Any,
     min_size: int,
@@ -201,9 +207,11 @@ def benchmark(
     from deeploc_tf.benchmark.compare import compare
     from deeploc_tf.benchmark.read_standards import read_standards, told_apart
     from deeploc_tf.benchmark.scores import Extent
+    from deeploc_tf.profiles.tables import Roles
     from tfrecords.publishing import publishing_folder
 
-    named, chosen = _divide(files, standards)
+    roles = Roles(protein, plate, well)
+    named, chosen = _divide(files, standards, roles)
     with publishing_folder(results) as folder:
         keywords = reading_keywords(reading)
         groups = read_standards([path for _, path in chosen], **keywords)
@@ -220,6 +228,7 @@ def benchmark(
             group=group,
             distinct_case=distinct_case,
             allow_unmatched=allow_unmatched,
+            roles=roles,
         )
         values = comparison.write(folder, pairs=pairs)
         _draw(folder)
@@ -227,12 +236,14 @@ def benchmark(
 
 
 def _divide(
-    files: Sequence[tuple[str | None, Path]], standards: Sequence[tuple[str | None, Path]]
+    files: Sequence[tuple[str | None, Path]],
+    standards: Sequence[tuple[str | None, Path]],
+    roles: Roles,
 ) -> tuple[list[tuple[str, Path]], Sequence[tuple[str | None, Path]]]:
     """Which files are profiles, by name, and which are standards."""
     from deeploc_tf.profiles.tables import is_table
 
-    are_tables = [bool(standards) or is_table(path) for _, path in files]
+    are_tables = [bool(standards) or is_table(path, roles) for _, path in files]
     if not any(are_tables):
         are_tables[0] = True  # reading it says why it is none
     tables = list(itertools.compress(files, are_tables))
@@ -318,6 +329,13 @@ def _excluded(methods: Sequence[Method]) -> Iterator[str]:
                 parts.append(f"{count} {what} ({', '.join(names)}{more})")
         if parts:
             yield f"\n{method.name}: {excluded['profiles']} profiles; excluded: {', '.join(parts)}"
+        if count := excluded.get("lacking_here_alone", 0):
+            names = excluded["names"]["lacking_here_alone"]
+            more = " ..." if count > len(names) else ""
+            yield (
+                f"{method.name}: {count} proteins that all other methods have are missing or not "
+                f"usable here, and take no part ({', '.join(names)}{more})"
+            )
 
 
 def _notes(methods: Sequence[Method]) -> Iterator[str]:

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import Names, allow_unmatched_option, distinct_case_option
+from deeploc_tf.cli.parameters import (
+    Names,
+    allow_unmatched_option,
+    distinct_case_option,
+    role_options,
+)
 
 if TYPE_CHECKING:
     from deeploc_tf.profiles.change import Changes
@@ -28,6 +33,7 @@ _SHOWN = 10
 @click.argument("untreated", type=_FILE)
 @click.argument("treated", type=_FILE)
 @click.argument("output", type=click.Path(path_type=Path))
+@role_options
 @click.option(
     "--replicate",
     type=Names(),
@@ -80,7 +86,16 @@ _SHOWN = 10
 @allow_unmatched_option("proteins that are in one screen only", None)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def change(untreated: Path, treated: Path, output: Path, as_json: bool, **given: Any) -> None:
+def change(
+    untreated: Path,
+    treated: Path,
+    output: Path,
+    protein: str | None,
+    plate: str | None,
+    well: str | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Write which proteins moved from the screen UNTREATED to TREATED to OUTPUT (.csv or .tsv).
 
     Both are tables (.h5, .parquet, .npz, .h5ad or text) of cells by one model, or of profiles with
@@ -89,6 +104,7 @@ def change(untreated: Path, treated: Path, output: Path, as_json: bool, **given:
     """
     from deeploc_tf.profiles.change import ChangeSettings
     from deeploc_tf.profiles.change import change as compare
+    from deeploc_tf.profiles.tables import Roles
 
     settings = ChangeSettings(
         replicate=given["replicate"],
@@ -103,7 +119,8 @@ def change(untreated: Path, treated: Path, output: Path, as_json: bool, **given:
         distinct_case=given["distinct_case"],
         allow_unmatched=given["allow_unmatched"],
     )
-    found = compare(untreated, treated, output, settings)
+    roles = Roles(protein, plate, well)
+    found = compare(untreated, treated, output, settings, roles=roles)
     for sentence in _notes(found):
         click.echo(sentence, err=True)
     if as_json:

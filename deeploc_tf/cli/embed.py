@@ -7,7 +7,12 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import device_option, other_pixel_size_option, test_time_option
+from deeploc_tf.cli.parameters import (
+    Names,
+    device_option,
+    other_pixel_size_option,
+    test_time_option,
+)
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -47,6 +52,14 @@ Examples:
     help="Fold batch normalization into the convolutions, and compute in bfloat16 where the "
     "hardware supports it.",
 )
+@click.option(
+    "--summarize-by",
+    type=Names(),
+    default="protein",
+    show_default=True,
+    help="Columns, such as well or compound, of whose groups the profiles are; columns above them, "
+    "such as plate, are taken along.",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
 @device_option
 @other_pixel_size_option
@@ -59,6 +72,7 @@ def embed(
     layers: tuple[str, ...],
     test_time: str | None,
     fast: bool,
+    summarize_by: tuple[str, ...],
     batch_size: int,
     device: str,
     other_pixel_size: Any,
@@ -87,6 +101,7 @@ def embed(
         layer=layers or None,
         test_time=test_time,
         fast=fast,
+        summarize_by=summarize_by,
         batch_size=batch_size,
         device=device,
         other_pixel_size=other_pixel_size,
@@ -96,4 +111,5 @@ def embed(
         f"{written.embeddings}: {written.num_crops} cells, "
         f"{written.num_features} features of {written.layer}"
     )
-    click.echo(f"{written.profiles}: {written.num_proteins} proteins")
+    what = "proteins" if summarize_by == ("protein",) else f"groups by {', '.join(summarize_by)}"
+    click.echo(f"{written.profiles}: {written.num_proteins} {what}")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import LazyChoice, allow_unmatched_option, distinct_case_option
+from deeploc_tf.cli.parameters import (
+    LazyChoice,
+    allow_unmatched_option,
+    distinct_case_option,
+    role_options,
+)
+from deeploc_tf.cli.standard_files import identifiers_option
 
 if TYPE_CHECKING:
     from deeploc_tf.profiles.approximate_index import ApproximateIndex
@@ -18,6 +25,7 @@ EPILOG = """\b
 Examples:
   deeploc-tf neighbors cells.profiles.parquet AAC1 AAH1 -k 5
   deeploc-tf neighbors profiles.h5 AAC1 --standard complexes.gmt --standard go_cc.gmt --center
+  deeploc-tf neighbors profiles.h5 YMR056C --standard kegg.tsv --identifiers SGD_features.tab
   deeploc-tf neighbors cells.h5 AAC1_1_003 --index cells.usearch --json
 """
 
@@ -35,6 +43,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="Of two profiles; euclidean: minus the distance.",
 )
+@role_options
 @click.option("--center", is_flag=True, help="Take the mean of all rows off first.")
 @click.option(
     "--standard",
@@ -43,6 +52,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     type=_FILE,
     help="Show the terms that both are in. Of any form that `standards` reads. Repeatable.",
 )
+@identifiers_option
 @distinct_case_option
 @allow_unmatched_option("proteins that a standard lacks", None)
 @click.option(
@@ -58,7 +68,11 @@ def neighbors(
     number: int,
     similarity: Any,
     center: bool,
+    protein: str | None,
+    plate: str | None,
+    well: str | None,
     standards: tuple[Path, ...],
+    identifiers: tuple[Path, ...],
     distinct_case: bool,
     allow_unmatched: int | None,
     index: Path | None,
@@ -69,12 +83,22 @@ def neighbors(
     PROFILES is a table of profiles in any format (.h5, .parquet, .npz, .h5ad, or text), or one of
     cells, which go by their key. Without --index the search is exact.
     """
+    from deeploc_tf.benchmark.identifiers import read_identifiers
     from deeploc_tf.benchmark.shared_terms import SharedTerms
     from deeploc_tf.benchmark.standards import read_standard
     from deeploc_tf.profiles.neighbors import nearest, read_space
+    from deeploc_tf.profiles.tables import Roles
 
-    read = [read_standard(path) for path in standards]
-    space = read_space(profiles, similarity, center=center, distinct_case=distinct_case)
+    names = read_identifiers(*identifiers) if identifiers else None
+    read = [read_standard(path, identifiers=names) for path in standards]
+    roles = Roles(protein, plate, well)
+    space = read_space(
+        profiles, similarity, center=center, roles=roles, distinct_case=distinct_case
+    )
+    if names is not None:
+        called, _ = names.map(space.proteins)
+        space = dataclasses.replace(space, proteins=tuple(called))
+        proteins = tuple(names.find(name, space.names, called) for name in proteins)
     queries = space.rows_of(proteins)
     if space.left_out:
         shown = ", ".join(space.left_out[:3]) + (" ..." if len(space.left_out) > 3 else "")

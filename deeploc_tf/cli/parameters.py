@@ -119,6 +119,17 @@ def together(*options: _Decorator) -> _Decorator:
     return decorate
 
 
+role_options = together(
+    click.option(
+        "--protein",
+        help="Column of the protein, or of what else a row is of.  [default: protein, gene or "
+        "Metadata_...]",
+    ),
+    click.option("--plate", help="Column of the plate.  [default: what is called so]"),
+    click.option("--well", help="Column of the well.  [default: what is called so]"),
+)
+
+
 class Names(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """Names divided by commas."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeploc_tf.cli.benchmark import Bytes
-from deeploc_tf.cli.parameters import LazyChoice, Names, Pair, distinct_case_option
+from deeploc_tf.cli.parameters import LazyChoice, Names, Pair, distinct_case_option, role_options
 
 if TYPE_CHECKING:
     from deeploc_tf.profiles.profile import Profiled
@@ -18,6 +18,7 @@ Examples:
   deeploc-tf profile cells.parquet profiles.parquet --method median --min-cells 20
   deeploc-tf profile cells.h5 profiles.h5 --normalize mad --by plate \\
       --controls protein=CTRL --sphere --save transform.npz
+  deeploc-tf profile plate1.parquet wells.parquet --protein Metadata_gene --summarize-by well
   deeploc-tf profile new.h5 new-profiles.h5 --transform transform.npz --fit-new-groups
 """
 
@@ -27,6 +28,14 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command(epilog=EPILOG)
 @click.argument("cells", type=_FILE)
 @click.argument("output", type=click.Path(path_type=Path))
+@role_options
+@click.option(
+    "--summarize-by",
+    type=Names(),
+    default=(),
+    help="Columns, such as well or compound, of whose groups a row is; columns above them, such as "
+    "plate, are taken along.  [default: protein]",
+)
 @click.option(
     "--method",
     type=LazyChoice("deeploc_tf.profiles.choices:Method"),
@@ -86,21 +95,32 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @distinct_case_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--quiet", is_flag=True, help="Hide progress.")
-def profile(cells: Path, output: Path, quiet: bool, **given: Any) -> None:
+def profile(
+    cells: Path,
+    output: Path,
+    protein: str | None,
+    plate: str | None,
+    well: str | None,
+    quiet: bool,
+    **given: Any,
+) -> None:
     """Write a profile of each protein in CELLS, a table of `embed` or `measure`, to OUTPUT.
 
-    CELLS may be .h5, .parquet, .npz, .h5ad or text. First the cells are transformed, then those of
+    CELLS may be .h5, .parquet, .npz, .h5ad or text; of another program (pycytominer, CytoTable,
+    AnnData, pandas) Parquet, .h5ad or text. First the cells are transformed, then those of
     each protein summarized. OUTPUT is .h5, .parquet, .npz or .h5ad, and has the number of cells,
     their dispersion and the standard error of each profile. docs/profiles.md has the formulas.
     """
     from deeploc_tf.profiles.fitting import TransformSettings
     from deeploc_tf.profiles.profile import ProfileSettings
     from deeploc_tf.profiles.profile import profile as make_profiles
+    from deeploc_tf.profiles.tables import Roles
 
     settings = ProfileSettings(
         method=given["method"],
         min_cells=given["min_cells"],
         replicate=given["replicate"],
+        summarize_by=given["summarize_by"],
         num_resamples=given["resamples"],
         intervals=given["intervals"],
         drop_undefined=given["drop_undefined"],
@@ -124,14 +144,21 @@ def profile(cells: Path, output: Path, quiet: bool, **given: Any) -> None:
         fit=fit,
         transform=given["transform"],
         save=given["save"],
+        roles=Roles(protein, plate, well),
         progress=not quiet,
     )
     for sentence in _notes(written, settings.min_cells):
         click.echo(sentence, err=True)
     click.echo(
-        f"{written.profiles}: {written.num_proteins} proteins of {written.num_cells} cells, "
-        f"{written.num_features} features"
+        f"{written.profiles}: {written.num_proteins} {_what(written)} of {written.num_cells} "
+        f"cells, {written.num_features} features"
     )
+
+
+def _what(written: Profiled) -> str:
+    """What a row is of."""
+    by = written.summarized_by
+    return "proteins" if by == ("protein",) else f"groups by {', '.join(by)}"
 
 
 def _notes(written: Profiled, min_cells: int) -> list[str]:
@@ -140,7 +167,8 @@ def _notes(written: Profiled, min_cells: int) -> list[str]:
     if written.num_undefined:
         found.append(f"{written.num_undefined} cells are not finite and were left out.")
     if written.num_without_protein:
-        found.append(f"{written.num_without_protein} cells name no protein and were left out.")
+        what = ", ".join(written.summarized_by)
+        found.append(f"{written.num_without_protein} cells name no {what} and were left out.")
     if written.num_without_replicate:
         found.append(
             f"{written.num_without_replicate} cells have no value of "
@@ -149,8 +177,8 @@ def _notes(written: Profiled, min_cells: int) -> list[str]:
     if written.too_few:
         shown = ", ".join(written.too_few[:3]) + (" ..." if len(written.too_few) > 3 else "")
         found.append(
-            f"{len(written.too_few)} proteins have fewer than {min_cells} cells and were left out: "
-            f"{shown}."
+            f"{len(written.too_few)} {_what(written)} have fewer than {min_cells} cells and were "
+            f"left out: {shown}."
         )
     if written.transform is not None:
         found += written.transform.notes()

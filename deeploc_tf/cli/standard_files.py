@@ -13,6 +13,16 @@ from deeploc_tf.cli.parameters import LazyChoice, Names
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SHOWN_NAMES = 5
+identifiers_option = click.option(
+    "--identifiers",
+    multiple=True,
+    type=_FILE,
+    help=(
+        "Table that maps names of proteins to one name each: SGD_features.tab, a table "
+        "with uniprot and gene_id, or two columns. Can be given several times; later "
+        "tables are read through earlier ones."
+    ),
+)
 _OPTIONS = (
     click.option(
         "--format",
@@ -51,16 +61,7 @@ _OPTIONS = (
         multiple=True,
         help="Term to exclude; can be given several times.",
     ),
-    click.option(
-        "--identifiers",
-        multiple=True,
-        type=_FILE,
-        help=(
-            "Table that maps names of proteins to one name each: SGD_features.tab, a table "
-            "with uniprot and gene_id, or two columns. Can be given several times; later "
-            "tables are read through earlier ones."
-        ),
-    ),
+    identifiers_option,
 )
 
 
@@ -90,7 +91,10 @@ def told(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"identifiers: {found['mapped']} of {found['names']} names mapped"
     ambiguous = [f"{name} ({' or '.join(found['ambiguous'][name])})" for name in found["ambiguous"]]
     merged = [f"{name} ({', '.join(came)})" for name, came in found["merged"].items()]
+    averaged = found.get("profiles_averaged", {})
+    of_one = [f"{name} ({', '.join(came)})" for name, came in averaged.items()]
     shown = {"unmapped": found["unmapped"], "ambiguous": ambiguous, "merged": merged}
+    shown["profiles averaged"] = of_one
     for what, names in shown.items():
         if names:
             more = " ..." if len(names) > _SHOWN_NAMES else ""

@@ -31,12 +31,14 @@ from deeploc_tf.models.views import mean_of_vectors, outputs_of_views, views
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.shards import shard_batches
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
-from deeploc_tf.profiles.aggregate import MeanProfiles
+from deeploc_tf.profiles.aggregate import UNIT_SIGN, MeanProfiles
 from deeploc_tf.profiles.tables import check_table, open_rows, write_table, writing_table
 from deeploc_tf.profiles.tables.columns import column_types
 from deeploc_tf.profiles.tables.spill import Spill
 from deeploc_tf.progress import ShowProgress, counting
+from deeploc_tf.units import told_path
 from deeploc_tf.version import __version__
+from tfrecords.errors import did_you_mean
 from tfrecords.manifest import Manifest, ShardInfo
 from tfrecords.publishing import check_absent
 from tfrecords.verify import verify
@@ -77,6 +79,7 @@ def embed(
     layer: str | Sequence[str] | None = None,
     test_time: str | None = None,
     fast: bool = False,
+    summarize_by: Sequence[str] = ("protein",),
     batch_size: int = 256,
     device: str = "auto",
     other_pixel_size: OtherPixelSize = "warn",
@@ -103,6 +106,8 @@ def embed(
             has it from its preset.
         fast: with batch norm folded away, and in bfloat16 where the device multiplies it in
             hardware; see `fast_model`.
+        summarize_by: columns of the records, such as `well` or `compound`, whose groups the
+            profiles are of; columns above, such as the plate of a well, are taken along.
         batch_size: crops a step; it changes no value beyond float32 rounding.
         device: "auto", "cpu", "gpu" or one such as "gpu:1".
         other_pixel_size: "warn" of pixels of another size than in training, or "refuse" them; see
@@ -119,7 +124,7 @@ def embed(
         RecordsError: the run is not finished, or the records are damaged.
         SchemaError: the model was made for other crops, or has no such views.
         SplitError: there is no such split, or one is named twice.
-        ValueError: there is no such layer or device, or the table does not fit into memory.
+        ValueError: there is no such layer, device or column, or the table does not fit into memory.
         MissingAnnDataError: .h5ad without the extra `anndata`.
     """
     output = Path(output)
@@ -140,6 +145,7 @@ def embed(
     check_table(output, total, network.num_features)
     provenance = _provenance(trained, manifest, splits, network)
     columns = column_types(manifest.schema)
+    by = _group_columns(summarize_by, columns)
     table: dict[str, Any] = {
         "feature_names": network.names,
         "columns": columns,
@@ -162,8 +168,8 @@ def embed(
             for number in range(len(shards)):
                 for vectors, described in parts.read(number):
                     writer.append(vectors, described)
-                    profiles.add(vectors, described["protein"])
-            found = profiles.table(provenance)
+                    profiles.add(vectors, _names_of_groups(described, by))
+            found = profiles.table(provenance, by)
             # Before the embeddings get their name, which says that both are done.
             write_table(profiles_path, found, network.names)
     return Embedded(
@@ -245,6 +251,26 @@ def _computed(
         waiting = computed
     if waiting is not None:
         yield *waiting[:2], waiting[2].numpy()
+
+
+def _group_columns(wanted: Sequence[str], columns: Mapping[str, str]) -> tuple[str, ...]:
+    """The columns of `summarize_by`, with those above them."""
+    for name in wanted:
+        if name not in columns:
+            msg = (
+                f"`summarize_by` must be columns of the records: {', '.join(columns)}. Received: "
+                f"{name!r}.{did_you_mean(name, columns)}"
+            )
+            raise ValueError(msg)
+    return told_path(wanted, columns, "`summarize_by`")
+
+
+def _names_of_groups(described: Mapping[str, Sequence[Any]], by: Sequence[str]) -> Sequence[str]:
+    """The name of the group of each row; "" where a part of it has none."""
+    if len(by) == 1 and isinstance(next(iter(described[by[0]]), ""), str):
+        return described[by[0]]
+    parts = zip(*([str(value) for value in described[name]] for name in by), strict=True)
+    return [UNIT_SIGN.join(part) if all(part) else "" for part in parts]
 
 
 def _identity(table: Mapping[str, Any], batch_size: int) -> str:

@@ -15,6 +15,9 @@ from deeploc_tf.profiles.tables import VectorTable
 
 logger = logging.getLogger(__name__)
 
+UNIT_SIGN = "\x1f"
+"""Between the values of several columns in one name."""
+
 
 class MeanProfiles:
     """Running means by protein, so that the cells need not be kept.
@@ -62,14 +65,23 @@ class MeanProfiles:
             else:
                 self.num_without_protein += int(count)
 
-    def table(self, provenance: Mapping[str, Any]) -> VectorTable:
-        """The profiles in alphabetical order, with columns `protein` and `num_crops`."""
+    def table(
+        self, provenance: Mapping[str, Any], columns: Sequence[str] = ("protein",)
+    ) -> VectorTable:
+        """The profiles in alphabetical order, with their names and `num_crops`.
+
+        Args:
+            provenance: of the table.
+            columns: that the names stand in; of several, each name was joined of its values by
+                `UNIT_SIGN`.
+        """
         if self.num_without_protein:
-            logger.info("%d cells name no protein: no profile has them.", self.num_without_protein)
+            what = ", ".join(columns)
+            logger.info("%d cells name no %s: no profile has them.", self.num_without_protein, what)
         names = sorted(self._sums)
         means = [self._sums[name] / self._counts[name] for name in names]
         features = np.array(means, np.float32).reshape(len(names), self.num_features)
-        metadata = pd.DataFrame(
-            {"protein": names, "num_crops": [self._counts[name] for name in names]}
-        )
+        parts = [name.split(UNIT_SIGN) if len(columns) > 1 else [name] for name in names]
+        metadata = pd.DataFrame(parts, columns=list(columns))
+        metadata["num_crops"] = [self._counts[name] for name in names]
         return VectorTable(features, metadata, {**provenance, "kind": "profiles"})

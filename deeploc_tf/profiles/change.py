@@ -23,7 +23,7 @@ from deeploc_tf.profiles.discriminant_space import (
     screen,
 )
 from deeploc_tf.profiles.shift_test import Shifts, permuted_pseudo_f, pseudo_f, shifts
-from deeploc_tf.profiles.tables import RowTable, open_rows
+from deeploc_tf.profiles.tables import NO_ROLES, Roles, RowTable, open_rows
 from deeploc_tf.profiles.tables.row_table import check_same_features, origin
 from deeploc_tf.units import columns_of, some
 from deeploc_tf.version import __version__
@@ -117,6 +117,8 @@ def change(
     treated: str | Path,
     output: str | Path | None = None,
     settings: ChangeSettings | None = None,
+    *,
+    roles: Roles = NO_ROLES,
 ) -> Changes:
     """Compare two screens of the same proteins, embedded by one model.
 
@@ -127,6 +129,7 @@ def change(
         output: .csv or .tsv to write the table to, with the summary beside it as .json; None
             writes nothing.
         settings: how they are compared.
+        roles: which columns of both tables name proteins, plates and wells.
 
     Raises:
         OutputExistsError: a file of one of the names is there already.
@@ -135,7 +138,7 @@ def change(
     """
     settings = settings or ChangeSettings()
     paths = None if output is None else _paths(Path(output))
-    tables = open_rows(untreated), open_rows(treated)
+    tables = open_rows(untreated, roles), open_rows(treated, roles)
     must = "Both screens must have the same features."
     check_same_features(origin(tables[0]), origin(tables[1]), must)
     first, second = (_screen(table, settings) for table in tables)

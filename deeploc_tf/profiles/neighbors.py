@@ -16,7 +16,7 @@ from deeploc_tf.joins import joined
 from deeploc_tf.names import respelled
 from deeploc_tf.profiles.choices import Similarity
 from deeploc_tf.profiles.reading import check_proteins
-from deeploc_tf.profiles.tables import open_rows
+from deeploc_tf.profiles.tables import NO_ROLES, Roles, open_rows
 from tfrecords.errors import did_you_mean
 
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
@@ -99,6 +99,7 @@ def read_space(
     similarity: Similarity = "cosine",
     *,
     center: bool = False,
+    roles: Roles = NO_ROLES,
     distinct_case: bool = False,
 ) -> Space:
     """A table to search in, of any format: profiles, or cells; held in memory once.
@@ -108,6 +109,7 @@ def read_space(
         similarity: see `Space`.
         center: whether to take the mean of all rows off first: vectors after a ReLU all point into
             one corner, and their cosines are all near 1.
+        roles: which column names the protein.
         distinct_case: let proteins of profiles whose names differ in case alone be two.
 
     Raises:
@@ -115,7 +117,7 @@ def read_space(
             compared.
     """
     path = Path(path)
-    table = open_rows(path)
+    table = open_rows(path, roles)
     names = proteins = table.column("protein").tolist()
     if "key" in table.columns:
         names = table.column("key").tolist()

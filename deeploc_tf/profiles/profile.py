@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.profiles.by_protein import MEMORY, means_by_replicate, vectors_by_protein
@@ -23,7 +24,9 @@ from deeploc_tf.profiles.summaries import (
     standard_errors,
 )
 from deeploc_tf.profiles.tables import (
+    NO_ROLES,
     Groups,
+    Roles,
     RowTable,
     TableWriter,
     check_table,
@@ -32,12 +35,13 @@ from deeploc_tf.profiles.tables import (
 )
 from deeploc_tf.profiles.transforms import Transform, load_transform, save_transform
 from deeploc_tf.progress import ShowProgress, counting
-from deeploc_tf.units import columns_of
+from deeploc_tf.units import columns_of, is_place, spelled
 from deeploc_tf.version import __version__
 from tfrecords.errors import did_you_mean
 from tfrecords.publishing import check_absent
 
 LEVEL = 0.95
+_OURS = ("num_crops", "num_replicates", "dispersion", "standard_error")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +54,8 @@ class ProfileSettings:
         replicate: column, such as `field`, or columns whose cells are averaged first: profile,
             dispersion and errors are then those of the replicates. Columns above, such as `plate`,
             are taken along. None takes the cells themselves.
+        summarize_by: column, such as `well` or `compound`, or columns that name what a row of the
+            result is of, in place of the protein. Columns above are taken along.
         num_resamples: bootstrap draws behind the errors of methods other than the mean; 0: none.
         intervals: whether to write the ends of each feature's 95% interval, too.
         drop_undefined: whether to leave out cells with a feature that is not finite; otherwise they
@@ -63,6 +69,7 @@ class ProfileSettings:
     method: Method = "mean"
     min_cells: int = 1
     replicate: str | Sequence[str] | None = None
+    summarize_by: str | Sequence[str] | None = None
     num_resamples: int = 0
     intervals: bool = False
     drop_undefined: bool = False
@@ -115,6 +122,7 @@ class Profiled:
         num_undefined: cells left out, since they are not finite.
         num_without_protein: cells left out, since they name no protein.
         num_without_replicate: cells left out, since they have no value in a column of replicates.
+        summarized_by: columns that name what a row is of, those above included.
         too_few: proteins left out, with fewer than `min_cells` cells.
         replicate_columns: columns that name a replicate, those above included.
         transform: what was done to the cells; None: nothing.
@@ -127,6 +135,7 @@ class Profiled:
     num_undefined: int
     num_without_protein: int
     num_without_replicate: int
+    summarized_by: tuple[str, ...]
     too_few: tuple[str, ...]
     replicate_columns: tuple[str, ...]
     transform: Transform | None
@@ -140,6 +149,7 @@ def profile(
     fit: TransformSettings | None = None,
     transform: str | Path | None = None,
     save: str | Path | None = None,
+    roles: Roles = NO_ROLES,
     progress: ShowProgress = False,
 ) -> Profiled:
     """Write a profile of each protein: its cells transformed, then summarized.
@@ -147,15 +157,18 @@ def profile(
     The table has the columns `protein`, `num_crops`, `dispersion` (root mean squared distance of
     the cells, or replicates, from the profile), with `replicate` also `num_replicates`, and
     `standard_error`, the length of the vector of the features' standard errors. With `intervals`,
-    `NAME.low.SUFFIX` and `NAME.high.SUFFIX` beside it are tables of the same shape.
+    `NAME.low.SUFFIX` and `NAME.high.SUFFIX` beside it are tables of the same shape. Summarized by
+    other columns, a row has these in the place of `protein`, and those that have one value in each
+    of their groups, such as the protein of a well.
 
     Args:
-        cells: table of any format and any number of rows.
+        cells: table of any format and any number of rows, also of another program.
         output: file to write, .h5, .parquet, .npz or .h5ad.
         settings: how vectors become profiles.
         fit: transform to fit to these cells.
         transform: file of a transform that was fitted before, instead.
         save: file (.npz) to save the fitted transform to.
+        roles: which columns of the table name proteins, plates and wells.
         progress: True to show the number of proteins profiled; or a callable that gets
             `(done, total)`.
 
@@ -166,11 +179,15 @@ def profile(
     settings = settings or ProfileSettings()
     output = Path(output)
     paths = _paths(output, settings, fit, transform, save)
-    table = open_rows(cells)
+    table = open_rows(cells, roles)
     used = table.defined() if settings.drop_undefined else np.ones(table.num_rows, np.bool_)
     columns = table.unit_columns(settings.replicate_columns, "`replicate`")
     replicates = table.groups(*columns)
-    proteins = table.groups("protein", distinct_case=settings.distinct_case)
+    given = columns_of(settings.summarize_by)
+    # compounds come again on every plate; wells must not
+    what = "`summarize_by`" if any(map(is_place, given)) else None
+    by = table.unit_columns(given, what) or ("protein",)
+    proteins = table.groups(*by, distinct_case=settings.distinct_case)
     named = proteins.codes >= 0
     left_out = {
         "cells_undefined": int((~used).sum()),
@@ -180,6 +197,7 @@ def profile(
     proteins, too_few = _with_enough(
         table, proteins, used & (replicates.codes >= 0), settings.min_cells
     )
+    kinds, described = _described(table, proteins, by, settings.distinct_case)
     fitted, codes = _transform(table, used, settings, fit, transform)
     names = table.feature_names if fitted is None else fitted.output_names
     provenance = _provenance(table, settings, columns, fitted) | {
@@ -188,7 +206,7 @@ def profile(
     with contextlib.ExitStack() as stack:  # what is entered first is published last
         writers = [
             stack.enter_context(
-                writing_table(path, names, _columns(settings), {**provenance, "kind": kind})
+                writing_table(path, names, kinds | _columns(settings), {**provenance, "kind": kind})
             )
             for kind, path in paths.items()
         ]
@@ -197,7 +215,7 @@ def profile(
         count = stack.enter_context(counting(progress, "Profiling proteins", total))
         blocks = _grouped(table, proteins, of_cells, len(names), fitted, codes, settings.memory)
         for number, vectors in blocks:
-            _append(writers, proteins.names[number], *vectors, settings)
+            _append(writers, proteins.names[number], described[number], *vectors, settings)
             count(writers[0].num_rows)
         num_proteins = writers[0].num_rows
         if save is not None and fitted is not None:
@@ -211,6 +229,7 @@ def profile(
         left_out["cells_undefined"],
         left_out["cells_without_protein"],
         left_out["cells_without_replicate"],
+        by,
         too_few,
         columns,
         fitted,
@@ -268,6 +287,31 @@ def _with_enough(
     return Groups(groups.names, kept), tuple(few)
 
 
+def _described(
+    table: RowTable, groups: Groups, by: Sequence[str], distinct_case: bool
+) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Columns of the result that say what a row is of, their types, and their values by group."""
+    if tuple(by) == ("protein",):
+        return {"protein": "text"}, [{"protein": name} for name in groups.names]
+    rows = np.flatnonzero(groups.codes >= 0)
+    codes = groups.codes[rows]
+    first = np.zeros(len(groups.names), np.int64)
+    first[codes[::-1]] = rows[::-1]
+    kinds = dict.fromkeys(by, "text")
+    values: dict[str, list[Any]] = {}
+    for name, kind in table.columns.items():
+        column = table.column(name)
+        own = pd.factorize(column, use_na_sentinel=False)[0]
+        if name in by:
+            texts = [str(value) for value in column[first]]
+            spelling = spelled(texts, name, distinct_case=distinct_case)
+            values[name] = [spelling[text] for text in texts]
+        elif name not in (*_OURS, "key") and (own[rows] == own[first[codes]]).all():
+            kinds[name], values[name] = kind, column[first].tolist()
+    each = zip(*values.values(), strict=True)
+    return kinds, [dict(zip(values, row, strict=True)) for row in each]
+
+
 def _transform(
     table: RowTable,
     used: NDArray[np.bool_],
@@ -311,7 +355,8 @@ def _grouped(
 
 def _append(
     writers: Sequence[TableWriter],
-    protein: str,
+    name: str,
+    described: Mapping[str, Any],
     vectors: NDArray[np.float32],
     num_cells: int,
     settings: ProfileSettings,
@@ -319,14 +364,14 @@ def _append(
     """Write the profile of one protein, and the ends of its intervals where they are wanted."""
     vector = SUMMARIES[settings.method](vectors)
     row: dict[str, list[Any]] = {
-        "protein": [protein],
+        **{column: [value] for column, value in described.items()},
         "num_crops": [num_cells],
         "dispersion": [dispersion(vectors, vector)],
     }
     if settings.replicate_columns:
         row["num_replicates"] = [len(vectors)]
     # of its own, so that the order of proteins and the memory change nothing
-    generator = np.random.default_rng([settings.seed, zlib.crc32(protein.encode())])
+    generator = np.random.default_rng([settings.seed, zlib.crc32(name.encode())])
     errors = standard_errors(vectors, settings.method, settings.num_resamples, generator)
     ends = [vector]
     if errors is not None:
@@ -339,7 +384,6 @@ def _append(
 
 def _columns(settings: ProfileSettings) -> dict[str, str]:
     return {
-        "protein": "text",
         "num_crops": "int64",
         **({"num_replicates": "int64"} if settings.replicate_columns else {}),
         "dispersion": "float32",
@@ -355,7 +399,8 @@ def _provenance(
 ) -> dict[str, Any]:
     """Where the cells came from, and what became of them."""
     origin = {name: value for name, value in table.provenance.items() if name != "columns"}
-    described = {n: v for n, v in dataclasses.asdict(settings).items() if n != "memory"}
+    left_out = {"memory", *(() if settings.summarize_by else ("summarize_by",))}
+    described = {n: v for n, v in dataclasses.asdict(settings).items() if n not in left_out}
     return {
         **origin,
         "profile": {

@@ -6,15 +6,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from deeploc_tf.names import matched
-from deeploc_tf.profiles.tables import VectorTable, open_rows
+from deeploc_tf.profiles.tables import NO_ROLES, Roles, VectorTable, open_rows
 from deeploc_tf.text_tables import DELIMITERS, suffix_of
 
 
-def read_profiles(path: str | Path, *, distinct_case: bool = False) -> VectorTable:
+def read_profiles(
+    path: str | Path, roles: Roles = NO_ROLES, *, distinct_case: bool = False
+) -> VectorTable:
     """A table of any format with a row a protein; see `deeploc_tf.profiles.tables`.
 
     Args:
         path: of the file.
+        roles: which of its columns names the protein.
         distinct_case: let proteins whose names differ in case alone be two.
 
     Returns:
@@ -26,12 +29,12 @@ def read_profiles(path: str | Path, *, distinct_case: bool = False) -> VectorTab
         OSError: the file cannot be read.
     """
     path = Path(path)
-    table = open_rows(path)
-    if "protein" not in table.columns or "key" in table.columns:
+    table = open_rows(path, roles)
+    if "key" in table.columns:
         msg = (
-            "Profiles must have a row a protein. Received: "
-            f"{path}, a table of {table.provenance.get('kind', 'something else')}. "
-            "Take NAME.profiles.SUFFIX, which `embed` writes beside it."
+            f"Profiles must have a row a protein. Received: {path}, a table of embeddings of cells. "
+            "Take NAME.profiles.SUFFIX, which `embed` writes beside it, or what `profile` makes of "
+            "it."
         )
         raise ValueError(msg)
     check_proteins(table.column("protein"), path, distinct_case=distinct_case)
@@ -54,6 +57,6 @@ def check_proteins(proteins: Iterable[str], path: Path, *, distinct_case: bool =
             msg = (
                 f"Each protein must have one row. Received: {names[first]!a} and {name!a}, which "
                 f"are one name, in {what} {first + at} and {row + at} of {path}. Profile the cells "
-                "of both together, or name them clearly."
+                "of both together (deeploc-tf profile), or name them clearly."
             )
             raise ValueError(msg)

@@ -11,19 +11,35 @@ from deeploc_tf.benchmark.formats.text import header_of, malformed, names_in
 _PATHWAY = re.compile(r"([a-z]{2,4}\d{5})  (.*?)(?: (?=[a-z]{2,4}\d{5}  )|$)")
 
 
-def read_kegg_link(reading: Reading) -> Iterator[Entry]:
-    """The entries of `sce:YAL001C TAB path:sce00010`, in either order.
+_TERM = re.compile(r"(?:path|md):(.+)|([a-z]{2,4}\d{5}|(?:[a-z]{2,4}_)?M\d{5})")
 
-    Genes and pathways lose what stands before the colon.
+
+def kegg_term(field: str) -> str | None:
+    """The id of a pathway or module, if the field is one.
+
+    >>> kegg_term("path:sce00010"), kegg_term("md:sce_M00001"), kegg_term("sce:YAL001C")
+    ('sce00010', 'sce_M00001', None)
+    """
+    found = _TERM.fullmatch(field.strip())
+    return None if found is None else found[1] or found[2]
+
+
+def read_kegg_link(reading: Reading) -> Iterator[Entry]:
+    """The entries of a gene and a pathway or module a line, in either order.
+
+    As `sce:YAL001C TAB path:sce00010`, `sce:YAL001C TAB md:sce_M00001`, or without `path:` and
+    `md:`. Genes, pathways and modules lose what stands before the colon.
     """
     for number, line in reading.lines():
         fields = names_in(reading.path, number, line)
-        paths = [field for field in fields if field.startswith("path:")]
-        genes = [field for field in fields if not field.startswith("path:")]
-        if len(paths) != 1 or len(genes) != 1 or not genes[0] or paths[0] == "path:":
-            must = "A line of a KEGG link table must be a gene and a path:ID, a tab between."
+        terms = [term for field in fields if (term := kegg_term(field)) is not None]
+        genes = [field for field in fields if kegg_term(field) is None]
+        if len(terms) != 1 or len(genes) != 1 or not genes[0]:
+            must = (
+                "A line of a KEGG link table must be a gene and a path:ID or md:ID, a tab between."
+            )
             raise malformed(reading.path, number, line, must)
-        yield entry(paths[0].removeprefix("path:"), [genes[0].rpartition(":")[2]])
+        yield entry(terms[0], [genes[0].rpartition(":")[2]])
 
 
 def read_kegg_table(reading: Reading) -> Iterator[Entry]:

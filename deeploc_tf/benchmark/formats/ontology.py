@@ -50,22 +50,31 @@ class Ontology:
     def current(self, term_id: str) -> tuple[str | None, str]:
         """The id to use now, or None, and what happened on the way.
 
+        Successors are followed to the last one, through obsolete terms and alternative ids; those
+        that lead in a circle lead nowhere.
+
         Returns:
             The second part is "" or one of "alternative id", "obsolete term replaced", "obsolete
             term", "unknown term".
         """
         event = ""
-        if term_id not in self.terms and term_id in self.alternatives:
-            term_id, event = self.alternatives[term_id], "alternative id"
-        term = self.terms.get(term_id)
-        if term is None:
-            return None, "unknown term"
-        if not term.obsolete:
-            return term_id, event
-        new = self.terms.get(term.replaced_by[0]) if len(term.replaced_by) == 1 else None
-        if new is None or new.obsolete:
-            return None, "obsolete term"
-        return term.replaced_by[0], "obsolete term replaced"
+        seen: set[str] = set()
+        while term_id not in seen:
+            seen.add(term_id)
+            if term_id not in self.terms and term_id in self.alternatives:
+                term_id, event = self.alternatives[term_id], event or "alternative id"
+            term = self.terms.get(term_id)
+            if term is None:
+                return (
+                    None,
+                    "obsolete term" if event == "obsolete term replaced" else "unknown term",
+                )
+            if not term.obsolete:
+                return term_id, event
+            if len(term.replaced_by) != 1:
+                break
+            term_id, event = term.replaced_by[0], "obsolete term replaced"
+        return None, "obsolete term"
 
     def ancestors(self, term_id: str) -> tuple[frozenset[str], frozenset[str]]:
         """All terms above one over is_a and part_of, and the parents that the file does not have.

@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from deeploc_tf.benchmark.formats.complex_tab import ACCESSION, read_complex_tab
+from deeploc_tf.benchmark.formats.cyc2008 import COLUMNS, read_cyc2008
 from deeploc_tf.benchmark.formats.entries import Entry, Reading
 from deeploc_tf.benchmark.formats.gaf import read_gaf
 from deeploc_tf.benchmark.formats.gmt import read_described_gmt, read_gmt, read_gmt_of_members
 from deeploc_tf.benchmark.formats.huh import SUMMARY_HEADER, read_huh_summary, read_huh_table
-from deeploc_tf.benchmark.formats.kegg import read_kegg_link, read_kegg_table
+from deeploc_tf.benchmark.formats.kegg import kegg_term, read_kegg_link, read_kegg_table
 from deeploc_tf.benchmark.formats.modules_json import read_modules_json
 from deeploc_tf.benchmark.formats.pairs import read_lines, read_pairs
-from deeploc_tf.benchmark.formats.sgd_slim import read_sgd_slim
+from deeploc_tf.benchmark.formats.sgd_slim import columns_of, read_sgd_slim
 from deeploc_tf.benchmark.formats.text import StandardError, numbered_lines
 from deeploc_tf.registry import Registry
 
@@ -55,7 +56,8 @@ _OURS = {
     "gmt-described": Format(read_described_gmt, "the same, whatever descriptions look like"),
     "gmt-members": Format(read_gmt_of_members, "a term a line: name, members, no description"),
     "pairs": Format(read_pairs, "two columns: protein, term"),
-    "lines": Format(read_lines, "the members of a term a line, as CYC2008"),
+    "lines": Format(read_lines, "the members of a term a line, as some copies of CYC2008"),
+    "cyc2008": Format(read_cyc2008, "CYC2008_complex.tab: ORF, Name, Complex"),
     "json": Format(read_modules_json, 'modules: {"term": ["member", ...]}', suffixes=(".json",)),
     "sgd-slim": Format(read_sgd_slim, "SGD's go_slim_mapping.tab", frozenset({"aspect"})),
     "gaf": Format(
@@ -64,14 +66,14 @@ _OURS = {
         frozenset({"aspect", "exclude_evidence", "ontology", "slim"}),
         (".gaf",),
     ),
-    "kegg-link": Format(read_kegg_link, "KEGG's gene and path:ID, either order"),
+    "kegg-link": Format(read_kegg_link, "KEGG's gene and pathway or module, either order"),
     "kegg-table": Format(read_kegg_table, "yeast-GEM's table with gene_id and pathway"),
     "complex-tab": Format(read_complex_tab, "Complex Portal"),
     "huh-table": Format(read_huh_table, "allOrfData.txt of Huh et al. 2003"),
     "huh-summary": Format(read_huh_summary, "ORF and localisation summary of the same"),
 }
 FORMATS: Registry[Format] = Registry(
-    "format", _OURS, group="deeploc_tf.standards", error=StandardError
+    "format", _OURS, group="deeploc_tf.standards", error=StandardError, kind=Format
 )
 
 
@@ -98,7 +100,7 @@ def sniff(path: Path) -> str:
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     suffix = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else path.suffix.lower()
-    by_suffix = (name for name in FORMATS if suffix in FORMATS.get(name).suffixes)
+    by_suffix = (name for name, form in FORMATS.usable() if suffix in form.suffixes)
     if found := next(by_suffix, None):  # ours come first
         return found
     numbered = itertools.islice(numbered_lines(path), _SAMPLE_LINES)
@@ -112,6 +114,8 @@ def sniff(path: Path) -> str:
         return "huh-summary"
     if {"yORF", "gene name", "ambiguous"} <= set(first):
         return "huh-table"
+    if set(COLUMNS) <= {name.strip() for name in first}:
+        return "cyc2008"
     if {"gene_id", "pathway"} <= set(first):
         return "kegg-table"
     if first[0].lstrip().startswith("{"):
@@ -123,11 +127,12 @@ def _by_columns(rows: list[list[str]]) -> str:
     """The format of a table without a header."""
     if not rows:
         return "pairs"
-    if all(len(row) == 7 and row[3] in ("C", "F", "P") for row in rows):
+    if columns_of(rows) is not None:
         return "sgd-slim"
     if all(len(row) >= 15 and row[4].startswith("GO:") for row in rows):
         return "gaf"
-    if all(len(row) == 2 and sum(f.startswith("path:") for f in row) == 1 for row in rows):
+    terms = {tuple(kegg_term(field) is not None for field in row) for row in rows}
+    if terms in ({(True, False)}, {(False, True)}):
         return "kegg-link"
     fields = [field.strip() for row in rows for field in row if field.strip()]
     systematic = sum(SYSTEMATIC_NAME.fullmatch(field) is not None for field in fields)

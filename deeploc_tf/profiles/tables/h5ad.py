@@ -7,6 +7,7 @@ row a feature, and `uns` the JSON texts `deeploc_tf` and `deeploc_tf_digests`.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.hdf5_trial import try_elsewhere
+from deeploc_tf.profiles.tables.foreign import (
+    NO_ROLES,
+    Roles,
+    as_texts,
+    check_features,
+    described_columns,
+    provenance,
+    sentence,
+    some,
+)
 from deeploc_tf.profiles.tables.in_memory import InMemoryTable, InMemoryWriter, check_size
 from deeploc_tf.profiles.tables.table_format import TableFormat
+from deeploc_tf.text_tables import TableError
+
+_log = logging.getLogger(__name__)
 
 _UNS, _UNS_DIGESTS = "deeploc_tf", "deeploc_tf_digests"
 
@@ -26,20 +40,66 @@ class MissingAnnDataError(ImportError, ValueError):
     """.h5ad needs anndata, which is not installed."""
 
 
-def open_h5ad(path: Path) -> InMemoryTable:
-    """All of a table.
+def open_h5ad(path: Path, roles: Roles = NO_ROLES) -> InMemoryTable:
+    """All of a table, of ours or of another program.
+
+    Of another one, `obs` describes the rows and `X` holds the features, named by `var`; where `X`
+    is empty, the one matrix of `obsm` does. Rows whose protein no column names go by the names of
+    `obs`.
 
     Raises:
         MissingAnnDataError: anndata is not installed.
+        TableError: there are no features, or a role is that of no column.
     """
     anndata = _anndata()
     try_elsewhere(path)  # anndata writes structures without checksums
     table = anndata.read_h5ad(path)
+    if not {_UNS, _UNS_DIGESTS} & table.uns.keys():
+        return _foreign(table, path, roles)
     text, digests = table.uns[_UNS], table.uns.get(_UNS_DIGESTS)
     columns = {name: table.obs[name].to_numpy() for name in json.loads(text)["columns"]}
     features = np.asarray(table.X, np.float32)
     names = tuple(table.var_names)
     return InMemoryTable(path, text, names, len(features), digests, features, columns)
+
+
+def _foreign(table: Any, path: Path, roles: Roles) -> InMemoryTable:
+    names, values = _vectors(table, path)
+    obs = table.obs.rename(columns=str)
+    described = described_columns(obs, roles, path, list(obs))
+    columns = {name: as_texts(obs[own]) for name, own in described.items()}
+    rows = as_texts(pd.Series(table.obs_names.astype(str)))
+    are_named = any(str(row) != name for row, name in enumerate(rows))
+    if are_named and "protein" not in columns:
+        columns["protein"], described["protein"] = rows, "obs_names"
+    elif are_named and "key" not in columns and not pd.Series(columns["protein"]).is_unique:
+        columns["key"], described["key"] = rows, "obs_names"  # rows are cells, or replicates
+    check_features(names, described, path)
+    _log.info("%s", sentence(path, names, described))
+    text = json.dumps(provenance(path, described, len(names)))
+    return InMemoryTable(path, text, tuple(names), len(values), None, values, columns)
+
+
+def _vectors(table: Any, path: Path) -> tuple[list[str], NDArray[np.float32]]:
+    """Names and values of the features of an `AnnData`."""
+    source, names, what = table.X, [str(name) for name in table.var_names], "X"
+    if source is None or not names:
+        arrays = {k: a for k, a in table.obsm.items() if getattr(a, "ndim", 0) == 2}
+        if len(arrays) != 1:
+            msg = (
+                "An .h5ad table must have its features in X, or in the one matrix of obsm. "
+                f"Received: {path} without X and with {some(list(table.obsm)) or 'nothing'} in "
+                "obsm. Put the features into X."
+            )
+            raise TableError(msg)
+        ((what, source),) = arrays.items()
+        names = [f"{what}_{n}" for n in getattr(source, "columns", range(source.shape[1]))]
+    dense = source.toarray() if hasattr(source, "toarray") else np.asarray(source)
+    if dense.dtype.kind not in "fiub":
+        msg = f"Features must be numbers. Received: {what} of {dense.dtype} in {path}."
+        raise TableError(msg)
+    with np.errstate(over="ignore"):
+        return names, np.ascontiguousarray(dense, np.float32)
 
 
 class H5adWriter(InMemoryWriter):
@@ -90,4 +150,4 @@ def _anndata() -> Any:
     return anndata
 
 
-H5AD = TableFormat(open_h5ad, H5adWriter, check_h5ad)
+H5AD = TableFormat(open_h5ad, H5adWriter, check_h5ad, foreign=open_h5ad)

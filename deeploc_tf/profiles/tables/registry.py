@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
+from deeploc_tf.profiles.tables.foreign import KIND, NO_ROLES, Roles, found_column
 from deeploc_tf.profiles.tables.row_table import RowTable, VectorTable, damage_told
 from deeploc_tf.profiles.tables.table_format import TableFormat, digests_of
 from deeploc_tf.registry import Registry
@@ -35,7 +37,7 @@ def format_of(path: Path, *, to_write: bool = False) -> TableFormat:
     """
     suffix = _suffix(path)
     if suffix not in FORMATS or (to_write and FORMATS.get(suffix).writer is None):
-        known = [name for name in FORMATS if not to_write or FORMATS.get(name).writer is not None]
+        known = [name for name, form in FORMATS.usable() if not to_write or form.writer is not None]
         msg = (
             f"A table must end in {', '.join(known)}"
             f"{'' if to_write else ' (text also in .gz)'}. Received: {path.name!r}."
@@ -45,12 +47,12 @@ def format_of(path: Path, *, to_write: bool = False) -> TableFormat:
     return FORMATS.get(suffix)
 
 
-def is_table(path: str | Path) -> bool:
+def is_table(path: str | Path, roles: Roles = NO_ROLES) -> bool:
     """Whether a file is a table of vectors rather than something else, such as a gold standard.
 
     The suffixes of our own tables decide at once, so that a damaged one is told as a damaged table.
     A text file is a table if it has a header and numbers in every column that does not describe
-    rows.
+    rows, or the column that `roles` names as that of the protein.
 
     Raises:
         ValueError: it could be either.
@@ -60,34 +62,57 @@ def is_table(path: str | Path) -> bool:
     if _suffix(path) not in FORMATS:
         return False
     recognizes = format_of(path).recognizes
-    return recognizes is None or recognizes(path)
+    return recognizes is None or recognizes(path, roles)
 
 
-def open_rows(path: str | Path) -> RowTable:
-    """Open a table of cells or profiles, of any format.
+def open_rows(path: str | Path, roles: Roles = NO_ROLES) -> RowTable:
+    """Open a table of cells or profiles, of any format, of ours or of another program.
+
+    Args:
+        path: of the file.
+        roles: which of its columns name proteins, plates and wells.
 
     Raises:
-        ValueError: the file is no such table, or not as it was written.
+        ValueError: the file is no such table, or not as it was written; or a role is that of no
+            column.
         FileNotFoundError: there is none.
     """
     path = Path(path)
     form = format_of(path)
-    of_ours = form.writer is not None
-    with damage_told(path) if of_ours else contextlib.nullcontext():
-        stored = form.open(path)
+    with damage_told(path) if form.writer is not None else contextlib.nullcontext():
+        stored = form.open(path) if form.foreign is None else form.foreign(path, roles)
         provenance = json.loads(stored.provenance)
-        digests = digests_of(stored) if of_ours else None
-        return RowTable(stored, provenance["columns"], provenance, digests)
+        columns = provenance["columns"]
+        is_foreign = provenance.get("kind") == KIND
+        digests = digests_of(stored) if form.writer is not None and not is_foreign else None
+    called = {} if is_foreign else _called(path, columns, roles)
+    moved = {column for role, column in called.items() if role != "protein"}
+    columns = {name: kind for name, kind in columns.items() if name not in moved} | {
+        role: columns[column] for role, column in called.items()
+    }
+    return RowTable(stored, columns, provenance, digests, called)
 
 
-def read_table(path: str | Path) -> VectorTable:
+def _called(path: Path, columns: Mapping[str, str], roles: Roles) -> dict[str, str]:
+    """Role -> column of a table of ours."""
+    return {
+        role: found_column(given, columns, path, f"column of the {role}")
+        for role, given in roles.given().items()
+    }
+
+
+def read_table(path: str | Path, roles: Roles = NO_ROLES) -> VectorTable:
     """Read a table of embeddings or profiles, of any format, as a whole.
+
+    Args:
+        path: of the file.
+        roles: as of `open_rows`.
 
     Raises:
         ValueError: the file is no such table, or not as it was written.
         FileNotFoundError: there is none.
     """
-    return open_rows(path).read()
+    return open_rows(path, roles).read()
 
 
 def _suffix(path: Path) -> str:

@@ -14,12 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.names import tidy
+from deeploc_tf.profiles.tables.foreign import our_name
 from deeploc_tf.profiles.tables.table_format import (
     NUMBER_TYPES,
     Digests,
     LaterVersionError,
     Stored,
 )
+from deeploc_tf.text_tables import TableError
 from deeploc_tf.units import check_unit, spelled, told_path, whole_path
 from tfrecords.errors import did_you_mean
 
@@ -115,12 +117,14 @@ class RowTable:
         provenance: JSON values, as in `VectorTable`.
         digests: what is read is compared with them; None in a table of version 1, or of another
             program.
+        called: role, such as `protein`, -> the column that the user said to have it.
     """
 
     stored: Stored
     columns: Mapping[str, str]
     provenance: Mapping[str, Any]
     digests: Digests | None = None
+    called: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -218,9 +222,9 @@ class RowTable:
 
     def column(self, name: str) -> NDArray[Any]:
         """A metadata column, `(num_rows,)`."""
-        self._check_column(name)
+        role = self._known(name)
+        name, kind = self.called.get(role, role), self.columns[role]
         with damage_told(self.path):
-            kind = self.columns[name]
             values = self.stored.column(name)
             if kind != "text":
                 values = values.astype(NUMBER_TYPES[kind], copy=False)
@@ -281,8 +285,7 @@ class RowTable:
             ValueError: there is no such column, or the unit is numbered anew under another one, see
                 `deeploc_tf.units.check_unit`.
         """
-        for name in columns:
-            self._check_column(name)
+        columns = [self._known(name) for name in columns]
         above = set(whole_path(columns, self.columns)) - set(columns)
         empty = {name for name in above if not self._has_value(name)}
         known = [name for name in self.columns if name not in empty]
@@ -301,13 +304,20 @@ class RowTable:
     def _has_value(self, name: str) -> bool:
         return any(tidy(str(value)) for value in pd.factorize(self.column(name))[1])
 
-    def _check_column(self, name: str) -> None:
-        if name not in self.columns:
-            msg = (
-                f"A column must be one of {', '.join(self.columns)}. Received: {name!r} for "
-                f"{self.path}.{did_you_mean(name, self.columns)}"
-            )
-            raise ValueError(msg)
+    def _known(self, name: str) -> str:
+        """The column that is called so, in this table or in its file."""
+        if name in self.columns:
+            return name
+        roles = {column: role for role, column in self.called.items()}
+        for ours in (roles.get(name), our_name(name)):
+            if ours is not None and ours in self.columns:
+                return ours
+        remedy = " Name the column of the proteins (--protein)." if name == "protein" else ""
+        msg = (
+            f"A column must be one of {', '.join(self.columns) or 'none'}. Received: {name!r} for "
+            f"{self.path}.{did_you_mean(name, self.columns) or remedy}"
+        )
+        raise ValueError(msg)
 
 
 def check_same_features(first: Mapping[str, Any], second: Mapping[str, Any], must: str) -> None:
@@ -375,7 +385,7 @@ def damage_told(path: Path) -> Iterator[None]:
     """Give what libraries say of a damaged file the name of the file; they raise all kinds."""
     try:
         yield
-    except (FileNotFoundError, LaterVersionError, ImportError, MemoryError):
+    except (FileNotFoundError, LaterVersionError, TableError, ImportError, MemoryError):
         raise
     except Exception as error:
         msg = (

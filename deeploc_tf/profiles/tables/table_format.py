@@ -24,6 +24,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from deeploc_tf.profiles.tables.foreign import Roles
+
 FORMAT_VERSION = 2
 NUMBER_TYPES: dict[str, Any] = {
     "int64": np.dtype("<i8"),
@@ -121,13 +123,17 @@ class TableFormat:
             versions.
         check: raises `ValueError` where a table of path, number of rows and of features cannot be
             written; it is asked before anything is computed.
-        recognizes: whether a file is a table, by its content; None: it is, by its suffix.
+        recognizes: whether a file is a table, by its content and the roles of its columns; None:
+            it is, by its suffix.
+        foreign: opens tables of other programs as well, given the roles of their columns, in the
+            place of `open`; None: there are no others.
     """
 
     open: Callable[[Path], Stored]
     writer: type[Writer] | None = None
     check: Callable[[Path, int, int], None] | None = None
-    recognizes: Callable[[Path], bool] | None = None
+    recognizes: Callable[[Path, Roles], bool] | None = None
+    foreign: Callable[[Path, Roles], Stored] | None = None
 
 
 def chunk_rows(width: int) -> int:

@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.names import tidy
+from deeploc_tf.profiles.tables.foreign import (
+    NO_ROLES,
+    PROTEIN_NAMES,
+    Roles,
+    check_features,
+    described_columns,
+    describes_objects,
+    describes_rows,
+    our_name,
+    provenance,
+    sentence,
+)
 from deeploc_tf.profiles.tables.in_memory import InMemoryTable
 from deeploc_tf.profiles.tables.table_format import TableFormat
 from deeploc_tf.text_tables import (
@@ -25,17 +38,10 @@ from deeploc_tf.text_tables import (
     suffix_of,
     whole_parts,
 )
-from deeploc_tf.units import is_place
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_METADATA = "metadata_"  # begins the name of a column that is no feature, in any case
-_PROTEIN = ("protein", "gene")
-# What our tables say of a protein; as a feature it would decide who is alike, as would a plate.
-_OF_PROTEINS = {*_PROTEIN, "key", "label", "split", "class", "cluster", "compartment", "batch"}
-_OF_PROTEINS |= {"localization", "num_crops", "num_cells", "n_cells", "cell_count", "count_cells"}
-_OF_PROTEINS |= {"num_replicates", "replicate", "dispersion", "standard_error"}
 _UNNAMED = re.compile(r"(Unnamed: \d+)?")  # as pandas writes row numbers, and reads them again
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NO_NUMBER = {
@@ -50,26 +56,32 @@ _LARGEST = float(np.finfo(np.float32).max)
 _log = logging.getLogger(__name__)
 
 
-def open_text(path: Path) -> InMemoryTable:
+def open_text(path: Path, roles: Roles = NO_ROLES) -> InMemoryTable:
     """All of a text table.
 
     The columns named `Metadata_...` describe the rows and every other one is a feature. The protein
     stands in `Metadata_Protein`, else in `Metadata_Gene`, `protein` or `gene`, else in the first
     column, which needs no name. Names of proteins are text, as they stand but for spaces around
-    them.
+    them. Where a role is given, columns that are called as what describes rows, and those without
+    a number, describe them as well.
 
     Raises:
         TableError: the table has no proteins, no header, or none in some line, or a feature that is
-            not a number.
+            not a number; or a role is that of no column.
         OSError: the file cannot be read.
     """
     rows = read_delimited(path, first_may_be_unnamed=True)
-    described, names = _columns(rows.column_names, path)
+    others: list[str] = []
+    if roles.given():
+        others = [n for n in rows.column_names if _describes(n) or _has_no_number(rows[n])]
+    described, names = _columns(rows.column_names, path, roles, others)
     columns = {name: np.array(rows[n].to_pylist(), object) for name, n in described.items()}
     proteins = _proteins(columns["protein"], path)
     columns["protein"] = np.array(proteins, object)
-    if described["protein"] == rows.column_names[0]:
+    if described["protein"] == rows.column_names[0] and roles.protein is None:
         _check_names(proteins, described["protein"], path)
+    if said := [name for name in names if describes_rows(name)]:
+        raise _would_be_a_feature(said[0], path)
     features = np.empty((rows.num_rows, len(names)), np.float32)
     vanished = 0
     for index, name in enumerate(names):
@@ -92,30 +104,44 @@ def open_text(path: Path) -> InMemoryTable:
             vanished,
             "s are" if vanished > 1 else " is",
         )
-    kind = "embeddings" if "key" in described else "profiles"
-    provenance = json.dumps({"kind": kind, "columns": dict.fromkeys(described, "text")})
-    return InMemoryTable(path, provenance, tuple(names), len(features), None, features, columns)
+    _log.info("%s", sentence(path, names, described))
+    text = json.dumps(provenance(path, described, len(names)))
+    return InMemoryTable(path, text, tuple(names), len(features), None, features, columns)
 
 
-def seems_text_table(path: Path) -> bool:
+def seems_text_table(path: Path, roles: Roles = NO_ROLES) -> bool:
     """Whether a text file is a table of vectors rather than a gold standard, by its first lines.
 
-    It has a header, and numbers in every column but those that describe rows.
+    It has a header, and numbers in every column but those that describe rows; or the column of the
+    proteins that the user names. What would be a table if it were divided by another sign is taken
+    for one, so that reading it says so.
 
     Raises:
         TableError: it can be both: two columns, the second of numbers.
         OSError: the file cannot be read.
     """
-    header, *rows = _sample(path) or [[]]
+    usual = DELIMITERS[suffix_of(path)]
+    others = (sign for sign in ",;\t" if sign != usual)
+    return _seems_table(path, usual, roles) or any(
+        _seems_table(path, sign, roles) and len(_sample(path, sign)[0]) > 1 for sign in others
+    )
+
+
+def _seems_table(path: Path, delimiter: str, roles: Roles) -> bool:
+    header, *rows = _sample(path, delimiter) or [[]]
     if not rows or not _is_header(header):
         return False
+    if roles.protein is not None and roles.protein in header:
+        return True
     described = {
         header.index(name) for name in (*_described(header, path).values(), *_row_numbers(header))
     }
     values = [value.strip() for row in rows for at, value in enumerate(row) if at not in described]
+    if delimiter == ";":
+        values = [value.replace(",", ".") for value in values]
     if not all(map(_is_number, values)) or not any(map(_NUMBER.fullmatch, values)):
         return False
-    if len(header) == 2 and DELIMITERS[suffix_of(path)] == "\t":
+    if len(header) == 2 and delimiter == DELIMITERS[suffix_of(path)] == "\t":
         msg = (
             "What a file is must be seen from it. Received: "
             f"{path}, two columns with numbers in the second: proteins with one feature, or pairs "
@@ -126,18 +152,20 @@ def seems_text_table(path: Path) -> bool:
     return True
 
 
-def _sample(path: Path) -> list[list[str]]:
+def _sample(path: Path, delimiter: str) -> list[list[str]]:
     """The values of the first lines; none where they are no lines of text."""
     try:
         with opened(path) as file:
             lines = whole_parts(path, iter(lambda: file.readline(_LONGEST_LINE), b""))
             texts = b"".join(itertools.islice(lines, _SAMPLE_LINES)).decode("utf-8-sig").split("\n")
-        return [row for row in csv.reader(texts, delimiter=DELIMITERS[suffix_of(path)]) if row]
+        return [row for row in csv.reader(texts, delimiter=delimiter) if row]
     except (TableError, UnicodeDecodeError, csv.Error):
         return []
 
 
-def _columns(header: list[str], path: Path) -> tuple[dict[str, str], list[str]]:
+def _columns(
+    header: list[str], path: Path, roles: Roles, others: Sequence[str]
+) -> tuple[dict[str, str], list[str]]:
     """Name in our metadata -> column of the table, and the names of the features."""
     if not _is_header(header):
         msg = (
@@ -145,7 +173,7 @@ def _columns(header: list[str], path: Path) -> tuple[dict[str, str], list[str]]:
             f"Received: {path}, line 1: {', '.join(header[:4])}{', ...' * (len(header) > 4)}."
         )
         raise TableError(msg)
-    described = _described(header, path)
+    described = _described(header, path, roles, others)
     used = {*described.values(), *_row_numbers(header)}
     names = [column for column in header if column not in used]
     if unnamed := [name for name in names if _UNNAMED.fullmatch(tidy(name))]:
@@ -154,54 +182,47 @@ def _columns(header: list[str], path: Path) -> tuple[dict[str, str], list[str]]:
             "pandas calls one without a name. Remove it, or name it."
         )
         raise TableError(msg)
-    if said := [name for name in names if _plain(name) in _OF_PROTEINS or is_place(name)]:
-        msg = (
-            "What describes proteins must stand in columns named Metadata_..., or it would be a "
-            f"feature. Received: column {said[0]!r} in {path}, line 1. Name it "
-            f"Metadata_{tidy(said[0])}, or remove it."
-        )
-        raise TableError(msg)
-    if not names:
-        msg = f"Profiles must have a feature. Received: {path} with {', '.join(header)}."
-        raise TableError(msg)
+    check_features(names, described, path)
     return described, names
+
+
+def _would_be_a_feature(column: str, path: Path) -> TableError:
+    return TableError(
+        "What describes proteins must stand in columns named Metadata_..., or it would be a "
+        f"feature. Received: column {column!r} in {path}, line 1. Name it Metadata_{tidy(column)}, "
+        "or remove it; or name the column of the proteins (--protein), and columns that are called "
+        "so describe them."
+    )
 
 
 def _is_header(line: list[str]) -> bool:
     return len(line) < 2 or not all(map(_is_number, line[1:])) or _are_counted(line[1:])
 
 
-def _described(header: list[str], path: Path) -> dict[str, str]:
+def _described(
+    header: list[str], path: Path, roles: Roles = NO_ROLES, others: Sequence[str] = ()
+) -> dict[str, str]:
     """Name in our metadata -> column of the table; the protein's is the first."""
-    described: dict[str, str] = {}
-    for column in header:
-        if tidy(column).lower().startswith(_METADATA):
-            plain = tidy(column)[len(_METADATA) :]
-            name = plain[:1].lower() + plain[1:]
-            name = name.lower() if name.lower() in _PROTEIN else name
-            if described.setdefault(name, column) != column:
-                msg = (
-                    "Columns of metadata must differ in more than the case of their first letters. "
-                    f"Received: {described[name]!r} and {column!r} in {path}, line 1."
-                )
-                raise TableError(msg)
-    by_name = {tidy(column).lower(): column for column in reversed(header)}
-    of_protein = next(
-        (found[name] for found in (described, by_name) for name in _PROTEIN if name in found),
-        header[0],
+    others = [*others, *filter(describes_objects, header)]
+    described = described_columns(header, roles, path, others)
+    if "protein" not in described:
+        described = {name: column for name, column in described.items() if column != header[0]}
+    return {"protein": header[0], **described}
+
+
+def _describes(column: str) -> bool:
+    return describes_rows(column) or describes_objects(column)
+
+
+def _has_no_number(values: pa.ChunkedArray) -> bool:
+    texts = {value.strip() for value in values.unique().to_pylist()}
+    return not any(map(_NUMBER.fullmatch, texts)) and any(
+        text.lower() not in _NO_NUMBER for text in texts
     )
-    return {
-        "protein": of_protein,
-        **{name: column for name, column in described.items() if column != of_protein},
-    }
 
 
 def _row_numbers(header: list[str]) -> list[str]:
     return header[:1] if _UNNAMED.fullmatch(tidy(header[0])) else []
-
-
-def _plain(column: str) -> str:
-    return re.sub(r"[\s.-]+", "_", tidy(column).lower())
 
 
 def _are_counted(names: list[str]) -> bool:
@@ -226,7 +247,7 @@ def _proteins(written: NDArray[Any], path: Path) -> list[str]:
 
 def _check_names(names: list[str], column: str, path: Path) -> None:
     """Refuse a first column that names proteins only because it is the first."""
-    if tidy(column).lower() in {*_PROTEIN, *(_METADATA + name for name in _PROTEIN)}:
+    if (our_name(column) or tidy(column).lower()) in PROTEIN_NAMES:
         return
     problem = ""
     if names == [str(row) for row in range(len(names))]:
@@ -281,4 +302,4 @@ def _is_number(text: str) -> bool:
     return _NUMBER.fullmatch(plain) is not None or plain.lower() in _NO_NUMBER
 
 
-TEXT = TableFormat(open_text, recognizes=seems_text_table)
+TEXT = TableFormat(open_text, recognizes=seems_text_table, foreign=open_text)
