@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from deeploc_tf.embedding.embed import embed
     from deeploc_tf.features.measure import measure
     from deeploc_tf.ingest.build_records import build_records
-    from deeploc_tf.ingest.quality import Quality
     from deeploc_tf.models.deeploc import DeepLoc
     from deeploc_tf.models.extractors import feature_extractor
     from deeploc_tf.models.trained import load_trained
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
         TableSource,
         read_image,
     )
+    from deeploc_tf.sources.quality import Quality
     from deeploc_tf.training.config import FitConfig
     from deeploc_tf.training.evaluate import evaluate
     from deeploc_tf.training.fit import fit

@@ -241,42 +241,37 @@ def test_what_cannot_be_read_is_refused_with_the_remedy(tmp_path: Path) -> None:
 
 def test_every_command_reads_a_foreign_table(tmp_path: Path) -> None:
     anndata = pytest.importorskip("anndata")
-    path = of_pycytominer(tmp_path)
-    frame = pd.read_parquet(path)
-    frame.to_csv(tmp_path / "wells.csv", index=False)
+    frame = pd.read_parquet(of_pycytominer(tmp_path))
     features = [name for name in frame if not name.startswith("Metadata_")]
     obs = frame.drop(columns=features).set_axis([f"r{n}" for n in frame.index])
-    anndata.AnnData(
-        X=frame[features].to_numpy(), obs=obs, var=pd.DataFrame(index=features)
-    ).write_h5ad(tmp_path / "wells.h5ad")
-    (tmp_path / "s.gmt").write_text("t\td\tG01\tG02\tG03\nu\td\tG04\tG05\n")
+    for number, name in enumerate(("untreated", "treated")):
+        frame[features] = vectors(24, seed=number)
+        frame.to_parquet(tmp_path / f"{name}.parquet", index=False)
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+        table = anndata.AnnData(
+            X=frame[features].to_numpy(), obs=obs, var=pd.DataFrame(index=features)
+        )
+        table.write_h5ad(tmp_path / f"{name}.h5ad")
+    gmt = tmp_path / "s.gmt"
+    gmt.write_text("t\td\tG01\tG02\tG03\nu\td\tG04\tG05\n")
     roles = ("--protein", "Metadata_gene_symbol")
-    outputs = []
+    cheap = ("--shuffles", 0, "--resamples", 0, "--permutations", 0, "--json")
+    found = []
     for suffix in (".parquet", ".csv", ".h5ad"):
-        source, made = tmp_path / f"wells{suffix}", tmp_path / f"made{suffix}.parquet"
-        answer = run_cli(
-            "profile", str(source), str(made), *roles, "--normalize", "center", "--by", "plate"
-        )
-        assert answer.exit_code == 0, answer.output
-        near = run_cli("neighbors", str(made), "G01", "--json")
-        scores = run_cli(
-            "benchmark", str(made), str(tmp_path / "s.gmt"), str(tmp_path / f"r{suffix}"), "--json"
-        )
-        assert scores.exit_code == 0, scores.output
-        moved = run_cli(
-            "change",
-            str(source),
-            str(source),
-            str(tmp_path / f"c{suffix}.csv"),
-            *roles,
-            "--json",
-            "--components",
-            "2",
-        )
-        assert moved.exit_code == 0, moved.output
-        outputs.append([json.loads(near.stdout), json.loads(moved.stdout)["proteins"]])
-    assert outputs[0] == outputs[1] == outputs[2]
-    answer = run_cli("neighbors", str(path), "G01", *roles)
+        untreated, treated = (tmp_path / f"{name}{suffix}" for name in ("untreated", "treated"))
+        made, table = tmp_path / f"made{suffix}.parquet", tmp_path / f"c{suffix}.csv"
+        commands: list[tuple[object, ...]] = [
+            ("profile", untreated, made, *roles, "--normalize", "center", "--by", "plate"),
+            ("neighbors", made, "G01", "--json"),
+            ("benchmark", made, gmt, tmp_path / f"r{suffix}", *cheap),
+            ("change", untreated, treated, table, *roles, "--components", 2, "--json"),
+        ]
+        answers = [run_cli(*words) for words in commands]
+        assert [answer.exit_code for answer in answers] == [0] * 4, answers[-1].output
+        near, scores, moved = (json.loads(answer.stdout) for answer in answers[1:])
+        found.append((near["queries"], scores["standards"], moved["moved"], table.read_text()))
+    assert found[0] == found[1] == found[2]
+    answer = run_cli("neighbors", tmp_path / "treated.parquet", "G01", *roles)
     assert answer.exit_code == 1
     assert "Each protein must have one row" in answer.output
 
@@ -293,7 +288,8 @@ def test_methods_of_two_programs_are_compared(tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "theirs.csv", index=False)
     (tmp_path / "s.gmt").write_text("t\td\tG01\tG02\tG03\nu\td\tG04\tG05\n")
     files = [str(tmp_path / name) for name in ("ours.parquet", "theirs.csv", "s.gmt", "results")]
-    answer = run_cli("benchmark", *files, "--protein", "symbol", "--json")
+    cheap = ("--shuffles", 0, "--resamples", 0, "--permutations", 0, "--json")
+    answer = run_cli("benchmark", *files, "--protein", "symbol", *cheap)
     assert answer.exit_code == 0, answer.output
     assert (
         set(json.loads(answer.stdout)["methods"]) >= {"ours", "theirs"} or "theirs" in answer.output
@@ -377,7 +373,7 @@ def test_the_example_of_pycytominer_gives_sensible_values(
     )
     monkeypatch.chdir(tmp_path)
     made: dict[str, Any] = {}
-    exec(code, made)  # noqa: S102
+    exec(code, made)
     spread = silent.std(axis=0)
     expected = (silent - silent.mean(axis=0)) / np.where(spread > 0, spread, 1)
     found = made["normalized"][names].to_numpy()

@@ -19,18 +19,12 @@ from deeploc_tf.cli.parameters import (
     plate_map_option,
     together,
 )
+from deeploc_tf.cli.sources import quality_of, set_aside_option
 
 if TYPE_CHECKING:
     from deeploc_tf.sources import Source
     from tfrecords.manifest import Manifest
 
-ODDITIES = {
-    "zero": "all pixels are zero",
-    "constant": "channel is constant",
-    "saturated": "saturated",
-    "empty": "empty",
-    "blurred": "out of focus",
-}
 # Options that `plan_records` takes as they are.
 _PLANNED = (
     "label",
@@ -147,16 +141,7 @@ records_options = together(
         show_default=True,
         help="Maximum number of unusable cells; they are listed in rejects.jsonl.",
     ),
-    click.option(
-        "--set-aside",
-        type=Names(),
-        default=(),
-        metavar="ODDITIES",
-        help=(
-            "Kinds of crops to leave out: zero, constant, saturated, empty, blurred.  "
-            "[default: none]"
-        ),
-    ),
+    set_aside_option,
     click.option(
         "--minimum-cells",
         type=click.IntRange(min=0),
@@ -226,13 +211,9 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
 def _build(
     source: Source, records: Path, options: dict[str, Any], arguments: dict[str, Any]
 ) -> Manifest:
-    from deeploc_tf.ingest import Quality
     from deeploc_tf.ingest import build_records as build
 
-    for name in options["set_aside"]:
-        if name not in ODDITIES:
-            msg = f"--set-aside must be among {', '.join(ODDITIES)}. Received: {name}."
-            raise click.UsageError(msg)
+    quality = quality_of(options["set_aside"])
     read_batches = None
     if options["runner"] == "beam":
         from deeploc_tf.ingest.beam import check_beam, read_with_beam
@@ -245,7 +226,7 @@ def _build(
     return build(
         source,
         records,
-        quality=Quality(drop=tuple(ODDITIES[name] for name in options["set_aside"])),
+        quality=quality,
         overwrite=options["overwrite"],
         workers=options["workers"],
         read_batches=read_batches,

@@ -13,6 +13,7 @@ from deeploc_tf.cli.parameters import Names, together
 
 if TYPE_CHECKING:
     from deeploc_tf.sources import Source
+    from deeploc_tf.sources.quality import Quality
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -37,6 +38,21 @@ root_option = click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help=("Folder that paths in a table are relative to.  [default: the folder of the table]"),
+)
+
+ODDITIES = {
+    "zero": "all pixels are zero",
+    "constant": "channel is constant",
+    "saturated": "saturated",
+    "empty": "empty",
+    "blurred": "out of focus",
+}
+set_aside_option = click.option(
+    "--set-aside",
+    type=Names(),
+    default=(),
+    metavar="ODDITIES",
+    help="Kinds of crops to leave out: zero, constant, saturated, empty, blurred.  [default: none]",
 )
 
 # Those that describe whole fields, but the size of the crops.
@@ -137,6 +153,21 @@ class Kind:
     needed: tuple[str, ...]
     optional: tuple[str, ...]
     make: Callable[[Path, dict[str, Any]], Source]
+
+
+def quality_of(set_aside: tuple[str, ...]) -> Quality:
+    """What `--set-aside` asks for.
+
+    Raises:
+        click.UsageError: there is no such oddity.
+    """
+    from deeploc_tf.sources.quality import Quality
+
+    for name in set_aside:
+        if name not in ODDITIES:
+            msg = f"--set-aside must be among {', '.join(ODDITIES)}. Received: {name}."
+            raise click.UsageError(msg)
+    return Quality(drop=tuple(ODDITIES[name] for name in set_aside))
 
 
 def source_of(crops: Path, options: dict[str, Any]) -> Source:

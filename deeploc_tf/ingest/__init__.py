@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from deeploc_tf.ingest.build_records import build_records
 from deeploc_tf.ingest.plan import RecordsPlan, plan_records
-from deeploc_tf.ingest.quality import Quality
 from deeploc_tf.ingest.splits import check_groups, split_by_conditions, split_by_fractions
+from deeploc_tf.sources.quality import Quality
 
 __all__ = [
     "Quality",

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeploc_tf.ingest.plan import RecordsPlan, plan_records
-from deeploc_tf.ingest.quality import Quality
 from deeploc_tf.ingest.reading import BatchReader, Rows, changed
 from deeploc_tf.processes import computed
 from deeploc_tf.progress import ShowProgress, counting
+from deeploc_tf.sources.quality import Quality
 from deeploc_tf.sources.rejects import as_lines, check_rejects, counted, from_json
 from deeploc_tf.sources.source import Reject, Source, SourceError
 from tfrecords.manifest import FLAGGED_NAME, REJECTS_NAME

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.ingest.quality import Quality
+from deeploc_tf.sources.quality import Quality
 from deeploc_tf.sources.rejects import to_json, too_many
 from deeploc_tf.sources.source import (
     UNREADABLE,

@@ -32,9 +32,9 @@ def read_profiles(
     table = open_rows(path, roles)
     if "key" in table.columns:
         msg = (
-            f"Profiles must have a row a protein. Received: {path}, a table of embeddings of cells. "
-            "Take NAME.profiles.SUFFIX, which `embed` writes beside it, or what `profile` makes of "
-            "it."
+            f"Profiles must have a row a protein. Received: {path}, a table of embeddings of "
+            "cells. Take NAME.profiles.SUFFIX, which `embed` writes beside it, or what `profile` "
+            "makes of it."
         )
         raise ValueError(msg)
     check_proteins(table.column("protein"), path, distinct_case=distinct_case)

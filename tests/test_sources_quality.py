@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from deeploc_tf.ingest.quality import (
+from deeploc_tf.sources import FolderSource
+from deeploc_tf.sources.quality import (
     CEILINGS,
     MIN_SHARPNESS,
     MIN_STRUCTURE,
@@ -16,7 +17,6 @@ from deeploc_tf.ingest.quality import (
     sharpness,
     structure,
 )
-from deeploc_tf.sources import FolderSource
 
 ALL = Quality(drop=ODDITIES)
 
