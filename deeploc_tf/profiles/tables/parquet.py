@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -112,6 +113,11 @@ def open_parquet(path: Path, roles: Roles) -> ParquetTable:
     footer = pq.read_metadata(path)
     if {_METADATA_KEY, _DIGESTS_KEY} & (footer.metadata or {}).keys():
         return ParquetTable.open(path)
+    with path.open("rb") as file:
+        file.seek(max(-footer.serialized_size - 8, -path.stat().st_size), os.SEEK_END)
+        if _DIGESTS_KEY in file.read():
+            msg = "its footer is damaged where it says that the table is ours"
+            raise ValueError(msg)
     schema = footer.schema.to_arrow_schema()
     index = _index_of_pandas(schema)
     nested = [f.name for f in schema if pa.types.is_nested(f.type)]
