@@ -132,7 +132,7 @@ NAMES_KEPT = {
     "missing values of programs": ["NA", "null", "nan", "None", "N/A", "AAC1"],
     "leading zeros": ["0851234", "851235"],
     "numbers with exponents": ["2310009E13", "1E01", "1e5"],
-    "truth values": ["TRUE", "FALSE", "true"],
+    "truth values": ["TRUE", "FALSE", "T"],
     "numbers with points": ["1.10", "1.100", "7.0"],
     "large numbers": ["12345678901234567890123", "9007199254740993"],
     "dates": ["1-Oct", "2001-01-01", "OCT1"],
