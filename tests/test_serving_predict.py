@@ -20,9 +20,10 @@ from shared import run_cli
 from deeploc_tf import read_table
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.serving.export import export
-from deeploc_tf.serving.inputs import Columns
+from deeploc_tf.serving.inputs import Columns, _scaled
 from deeploc_tf.serving.open_model import OpenModel, open_model
 from deeploc_tf.serving.predict import predict
+from deeploc_tf.simulation.simulate import Screen, simulate
 from deeploc_tf.sources import CellTable, FieldSource, SourceError
 from deeploc_tf.text_tables import TableError
 from tfrecords.errors import OutputExistsError, SchemaError
@@ -362,7 +363,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(
         ("row,protein\n1,SEC61\n", "must share a column with the cells"),
         ("well,protein\nA01,SEC61\nA01,ERG6\n", r"'A01' twice \(wells.csv, line 3\)"),
         ("well,protein\nH12,SEC61\n", "none of 1, such as 'A01'; the rows of wells.csv are 'H12'"),
-        ("well,confidence\nA01,1\n", "must not have names of the output"),
+        ("well,folder\nA01,1\n", "must not be called 'folder'"),
     ],
 )
 def test_plate_maps_that_do_not_fit_are_refused(
@@ -385,3 +386,151 @@ def test_a_model_with_masks_needs_label_images(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="needs the mask of each cell"):
         predict(open_model(tmp_path / "model"), source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def with_odd_objects(folder: Path) -> Path:
+    """The fields with objects of 20 to 25 pixels, and a seventh of 3 beside the fifth."""
+    for path in folder.glob("*_labels.tif"):
+        labels = tifffile.imread(path)
+        for number in range(2, 7):
+            rows, columns = np.nonzero(labels == number)
+            labels[rows[: number - 1], columns[: number - 1]] = 0
+        labels[40, 33:36] = 7
+        tifffile.imwrite(path, labels)
+    return folder
+
+
+def test_odd_objects_are_flagged_and_the_rest_of_the_table_stays(
+    plain: OpenModel, tmp_path: Path
+) -> None:
+    folder = with_odd_objects(write_fields(tmp_path / "fields", ("A01",)))
+    table = pd.DataFrame(
+        {
+            "file": "A01_1-gfp.tif",
+            "cx": [20.25, 30, 34, 40],
+            "cy": [15, 40, 40, 68],
+            "GENE": ["SEC61", "ERG6", "ERG6", "SEC61"],
+            "confidence": ["high", "low", "", ""],
+            "Dose": [1, 2, 3, 4],
+        }
+    )
+    table.to_csv(tmp_path / "cells.csv", index=False)
+    cells = CellTable(tmp_path / "cells.csv", field="file", center=("cx", "cy"))
+    out = tmp_path / "out"
+    done = predict(
+        plain,
+        source_of(folder, cells=cells, border="pad"),
+        out,
+        columns=Columns(protein="GENE"),
+        embedding=True,
+    )
+    found = pd.read_parquet(out / "cells.parquet")
+    assert found["image"].tolist() == ["A01_1-gfp.tif"] * 4
+    assert found["object"].tolist() == [2, 5, 7, 6]
+    assert found["area"].tolist() == [24, 21, 3, 20]
+    assert found["flags"].tolist() == [
+        *("", "touches another cell"),
+        *("touches another cell|unusual area", "cut by the edge"),
+    ]
+    for name, given in table.items():
+        stored = {"confidence": "meta_confidence"}.get(str(name), str(name))
+        assert found[stored].astype(str).tolist() == given.astype(str).tolist()
+    assert found["protein"].tolist() == table["GENE"].tolist()
+    assert done.flagged == {
+        **{"cut by the edge": 1, "touches another cell": 2, "unusual area": 1},
+    }
+    as_text = pd.read_csv(out / "cells.csv", keep_default_na=False)
+    assert list(as_text) == list(found)
+    assert as_text["flags"].tolist() == found["flags"].tolist()
+    np.testing.assert_allclose(as_text["confidence"], found["confidence"], rtol=1e-6)
+    assert read_table(out / "embeddings.parquet").metadata["Dose"].tolist() == list("1234")
+
+
+def test_cells_are_chosen_by_fields_tables_and_plate_maps(plain: OpenModel, tmp_path: Path) -> None:
+    folder = write_fields(tmp_path / "fields")
+    (folder / "B01_2_labels.tif").unlink()  # of a field that nobody asks for
+    (tmp_path / "wells.csv").write_text("well,drug\nA01,DMSO\nA02,rapamycin\nB01,DMSO\n")
+
+    def chosen(number: int, **where: tuple[str, ...]) -> pd.DataFrame:
+        columns = Columns(plate_map=tmp_path / "wells.csv", where=where)
+        out = tmp_path / f"out{number}"
+        predict(plain, source_of(folder, where=where), out, columns=columns)
+        return pd.read_parquet(out / "cells.parquet")
+
+    found = chosen(1, well=("a1", "B01"), field=("01",))
+    assert found["key"].str[:5].unique().tolist() == ["A01_1", "B01_1"]
+    found = chosen(2, well=("A01", "A02"), field=("1", "2"), object=("3", "4"), drug=("DMSO",))
+    assert found["well"].unique().tolist() == ["A01"]
+    assert found["object"].tolist() == [3, 4] * 2
+    with pytest.raises(SourceError, match="field='9'"):
+        chosen(3, well=("A01",), field=("2", "9"))
+    with pytest.raises(TableError, match=r"Received: 'drugs'.*drug"):
+        chosen(4, well=("A01",), drugs=("DMSO",))
+
+
+def test_the_command_chooses_filters_and_scales(golden: Path, tmp_path: Path) -> None:
+    folder = write_fields(tmp_path / "fields", ("A01",))
+    blank = tifffile.imread(folder / "A01_2-rfp.tif")
+    blank[8:23, 13:28] = 7  # around object 2
+    tifffile.imwrite(folder / "A01_2-rfp.tif", blank)
+    base = ("predict", golden, folder)
+    done = run_cli(*base, tmp_path / "a", *OPTIONS, "--where", "field=2")
+    assert done.exit_code == 0, done.output
+    assert "flagged" in done.stdout
+    assert "channel is constant" in done.stdout
+    cells = pd.read_parquet(tmp_path / "a" / "cells.parquet")
+    assert cells["flags"].tolist() == ["channel is constant", "", "", ""]
+    done = run_cli(
+        *(*base, tmp_path / "b", *OPTIONS, "--set-aside", "constant", "--where", "field=2")
+    )
+    assert done.exit_code == 0, done.output
+    values = json.loads((tmp_path / "b" / "predict.json").read_text("utf-8"))
+    assert values["set_aside"] == {"channel is constant": 1}
+    assert values["num_cells"] == 3
+    assert values["where"] == {"field": ["2"]}
+    twice = tmp_path / "twice"  # the same fields at twice the magnification
+    twice.mkdir()
+    for path in folder.iterdir():
+        pixels = tifffile.imread(path)
+        tifffile.imwrite(twice / path.name, pixels.repeat(2, axis=0).repeat(2, axis=1))
+    done = run_cli("predict", golden, twice, tmp_path / "c", *OPTIONS, "--crop-size", 28)
+    assert done.exit_code == 0, done.output
+    one = run_cli(*base, tmp_path / "d", *OPTIONS)
+    assert one.exit_code == 0, one.output
+    large, small = (pd.read_parquet(tmp_path / n / "cells.parquet") for n in "cd")
+    assert large["area"].tolist() == [4 * area for area in small["area"]]
+
+
+def test_crops_of_another_size_are_averaged_to_that_of_the_model() -> None:
+    image = np.random.default_rng(0).integers(0, 60_000, (14, 14, 2), np.uint16)
+    mask = (image[..., 0] > 30_000).astype(np.uint8)
+    large = image.repeat(3, axis=0).repeat(3, axis=1), mask.repeat(3, axis=0).repeat(3, axis=1)
+    for given in ((image, mask), large):
+        found = _scaled(*given, 14)
+        np.testing.assert_array_equal(found[0], image)
+        np.testing.assert_array_equal(found[1], mask)
+    assert _scaled(image, None, 28)[0].shape == (28, 28, 2)
+
+
+def test_whole_fields_of_our_own_simulation_need_no_options(tmp_path: Path) -> None:
+    from deeploc_tf.cli.predict import _of_simulation
+
+    screen = tmp_path / "screen"
+    settings = Screen(num_proteins=34, num_fields=1, cells_per_field=2)
+    simulate(screen, settings, fields=True)
+    nothing = dict.fromkeys(("pattern", "cells", "label_image", "cell_field"))
+    for folder in (screen, screen / "fields"):
+        (root,), options = _of_simulation((folder,), nothing)
+        table = CellTable(options["cells"], field=options["cell_field"])
+        source = FieldSource(
+            root,
+            options["pattern"],
+            ("gfp", "rfp"),
+            cells=table,
+            label_image=options["label_image"],
+        )
+        index = source.index()
+        assert len(index) >= 68  # cells of each field, some of them not cut into crops
+        assert not source.rejects
+        assert {"protein", "plate", "field", "localization"} <= {*index}
+    assert _of_simulation((tmp_path,), nothing) == ((tmp_path,), nothing)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeploc_tf.cli.parameters import (
+    Pair,
     allow_unmatched_option,
     delimiter_option,
     device_option,
@@ -17,7 +18,7 @@ from deeploc_tf.cli.parameters import (
     plate_map_option,
     test_time_option,
 )
-from deeploc_tf.cli.sources import field_options, source_of
+from deeploc_tf.cli.sources import field_options, quality_of, set_aside_option, source_of
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
@@ -56,6 +57,21 @@ Examples:
 @delimiter_option
 @distinct_case_option
 @allow_unmatched_option("wells without a row in the plate map")
+@click.option(
+    "--where",
+    multiple=True,
+    type=Pair("column=value[,value]"),
+    metavar="COLUMN=VALUE[,VALUE]",
+    help="Only the cells with these values, such as field=3,4; conditions on several columns must "
+    "all hold. Other fields are not opened where the column is one of the pattern.",
+)
+@set_aside_option
+@click.option(
+    "--crop-size",
+    type=click.IntRange(min=1),
+    help="Side of the windows in pixels of the fields; they are averaged to the size of the "
+    "model's crops.  [default: that size]",
+)
 @click.option("--embedding", is_flag=True, help="Write the vector of each cell too.")
 @click.option("--layer", help="Of a run: layer of the vectors.  [default: fc_2]")
 @test_time_option
@@ -100,6 +116,9 @@ def predict(
     delimiter: str | None,
     distinct_case: bool,
     allow_unmatched: int,
+    where: tuple[tuple[str, str], ...],
+    set_aside: tuple[str, ...],
+    crop_size: int | None,
     embedding: bool,
     layer: str | None,
     test_time: str | None,
@@ -122,28 +141,43 @@ def predict(
     from tfrecords.publishing import check_absent
 
     check_absent(output)  # before TensorFlow takes its seconds
+    quality = quality_of(set_aside)
+    fields, options = _of_simulation(fields, options)
     if options["cells"] is None and options["label_image"] is None:
         msg = (
             "Cells of whole fields come from a table, --cells, or from label images, --label-image."
         )
         raise click.UsageError(msg)
+    wanted: dict[str, tuple[str, ...]] = {}
+    for column, values in where:
+        wanted[column] = (*wanted.get(column, ()), *values.split(","))
     start_tensorflow()
     from deeploc_tf.serving.inputs import Columns
     from deeploc_tf.serving.open_model import open_model
     from deeploc_tf.serving.predict import predict as predict_fields
 
     model = open_model(run, layer=layer, test_time=test_time, fast=fast, trust=trust, device=device)
-    sources = _sources(
-        fields, {**options, "allow_unmatched": allow_unmatched, "delimiter": delimiter}, model
-    )
+    more = {"allow_unmatched": allow_unmatched, "delimiter": delimiter}
+    more |= {"where": wanted, "crop_size": crop_size}
+    sources = _sources(fields, {**options, **more}, model)
     single = next(sources)[1] if len(fields) == 1 else None
     done = predict_fields(
         model,
         single or sources,
         output,
         columns=Columns(
-            protein, well, plate, plate_map, allow_unmatched, distinct_case, field, delimiter
+            protein,
+            well,
+            plate,
+            plate_map,
+            allow_unmatched,
+            distinct_case,
+            field,
+            delimiter,
+            wanted,
         ),
+        quality=quality,
+        scale_crops=crop_size is not None,
         embedding=embedding,
         min_fraction=min_fraction,
         max_rejects=max_rejects,
@@ -160,9 +194,27 @@ def predict(
     ):
         if count:
             click.echo(f"  {what:12}  {count:9}  (cells that no {what.split()[1]} is known of)")
-    for what, counts in (("left out", done.rejects), ("passed over", done.passed_over)):
+    for what, counts in (
+        ("flagged", done.flagged),
+        ("set aside", done.set_aside),
+        ("left out", done.rejects),
+        ("passed over", done.passed_over),
+    ):
         for reason, count in counts.items():
             click.echo(f"  {what:12}  {count:9}  ({reason})")
+
+
+def _of_simulation(
+    folders: tuple[Path, ...], options: dict[str, Any]
+) -> tuple[tuple[Path, ...], dict[str, Any]]:
+    """The whole fields of our own `simulate`, which need no options: where they are, and which."""
+    from deeploc_tf.simulation.simulate import FIELDS, screen_of_fields
+
+    given = [name for name in ("pattern", "cells", "label_image") if options[name] is not None]
+    screens = [screen_of_fields(folder) for folder in folders]
+    if given or not all(screens) or len(folders) != 1 or screens[0] is None:
+        return folders, options
+    return (screens[0],), {**options, **FIELDS, "cells": screens[0] / "fields.csv"}
 
 
 def _sources(
@@ -177,7 +229,8 @@ def _sources(
             f"{height} x {width} pixels."
         )
         raise ValueError(msg)
-    ours = {"source_kind": "fields", "crop_size": height, "channels": options["channels"]}
+    ours = {"source_kind": "fields", "channels": options["channels"]}
+    ours["crop_size"] = options["crop_size"] or height
     if not options["channels"] and "{channel}" in (options["pattern"] or ""):
         ours["channels"] = of.channels
     for folder in folders:

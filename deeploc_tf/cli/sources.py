@@ -189,7 +189,7 @@ def make_source(
     kind = kinds[name]
     known = {option for kind in kinds.values() for option in (*kind.needed, *kind.optional)}
     known -= {*_OF_ALL}
-    given = {option for option in known if options.get(option) not in (None, ())}
+    given = {option for option in known if options.get(option) not in (None, (), {})}
     for option in kind.needed:
         if option not in given:
             msg = f"A {kind.title} needs {_flag(option)}."
@@ -293,7 +293,7 @@ _KINDS = {
         (
             *("channels", "axes", "dtype", "cells", "cell_field", "center", "box", "number"),
             *("key_column", "label_image", "crop_size", "border", "missing_chunks", *_OF_IMAGES),
-            *_OF_ALL,
+            *("where", *_OF_ALL),
         ),
         _fields,
     ),

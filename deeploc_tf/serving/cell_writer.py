@@ -1,4 +1,4 @@
-"""`cells.parquet`: rows of any columns, written while cells stream by."""
+"""`cells.parquet` and `cells.csv`: rows of any columns, written while cells stream by."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import csv
 
 from deeploc_tf.profiles.tables.table_format import ARROW_TYPES
 from tfrecords.publishing import sync
@@ -18,8 +19,10 @@ _ROWS_OF_A_GROUP = 8192
 class CellWriter:
     """Writes a Parquet table in row groups of some thousand rows, whatever the batches.
 
+    The same rows go to a CSV file beside it, for spreadsheets.
+
     Args:
-        path: file to make.
+        path: file to make; the other one has its name and the suffix `.csv`.
         kinds: column -> "text", "int64", "float32" or "float64".
     """
 
@@ -27,6 +30,8 @@ class CellWriter:
         self._path, self._kinds = path, kinds
         self._schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in kinds.items()])
         self._writer = pq.ParquetWriter(path, self._schema, write_page_checksum=True)
+        self._csv = path.with_suffix(".csv")
+        self._csv_writer = csv.CSVWriter(self._csv, self._schema)
         self._waiting: list[pa.RecordBatch] = []
 
     def __enter__(self) -> CellWriter:
@@ -40,8 +45,9 @@ class CellWriter:
     ) -> None:
         if kind is None:
             self._write()
-        self._writer.close()
-        sync(self._path)
+        for writer, path in ((self._writer, self._path), (self._csv_writer, self._csv)):
+            writer.close()
+            sync(path)
 
     def append(self, rows: dict[str, Any]) -> None:
         """Add rows, a sequence of values a column."""
@@ -54,4 +60,5 @@ class CellWriter:
         if self._waiting:
             table = pa.Table.from_batches(self._waiting, self._schema)
             self._writer.write_table(table, row_group_size=len(table))
+            self._csv_writer.write_table(table)
             self._waiting = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,17 @@ from deeploc_tf.sources.plate_map import (
     may_be_a_plate,
     with_wells,
 )
+from deeploc_tf.sources.resampling import Resampling
 from deeploc_tf.sources.source import UNREADABLE, Pixels, Reject, RejectedCrop
 from deeploc_tf.text_tables import require_column
-from deeploc_tf.units import kind_of_column, whole_path
+from deeploc_tf.units import kind_of_column, same_in_column, whole_path
 from tfrecords.errors import SchemaError
 
 logger = logging.getLogger(__name__)
 
-_OURS = ("folder", "call", "confidence")
+_OURS = ("area", "call", "confidence", "flags")
+MOST_DEVIATIONS = 3.0
+"""Scaled median absolute deviations of the logarithm from which on an area is unusual."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Columns:
         allow_unmatched: how many wells may have no row in it.
         distinct_case: let proteins that differ in case be two.
         delimiter: of a plate map in text; None for what divides its header.
+        where: column -> the values of the cells that are wanted; none: all cells.
     """
 
     protein: str | None = None
@@ -58,11 +62,15 @@ class Columns:
     distinct_case: bool = False
     field: str | None = None
     delimiter: str | None = None
+    where: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
 
     def table(
         self, source: Source, folder: str, plate_map: PlateMap | None = None
     ) -> tuple[pd.DataFrame, tuple[str, ...]]:
         """One row a cell: `key`, `folder` if it has a name, `protein`, `well`, then the rest.
+
+        The rest is what the source knows, the user's own columns among it, and `flags`. The frame's
+        index is the position of each cell in the source.
 
         Args:
             source: of the cells.
@@ -82,7 +90,7 @@ class Columns:
             twice = frame["key"][frame["key"].duplicated()].iloc[0]
             msg = f"Every cell must have a key of its own. Received: {twice!r} twice."
             raise SourceError(msg)
-        _check_names(frame)
+        frame = _with_details(_named_apart(frame, "The cells"), source)
         if folder:
             frame["key"] = f"{folder}/" + frame["key"].astype(str)
             frame["folder"] = folder
@@ -94,7 +102,7 @@ class Columns:
             if frame[name].dtype.kind not in "iu":
                 frame[name] = _one_spelling(frame[name], name)
         if plate_map is not None:
-            _check_names(plate_map.wells)
+            plate_map.wells = _named_apart(plate_map.wells, plate_map.path.name)
             frame = plate_map.join(frame, above)
         for name, given in (("well", self.well), ("protein", self.protein)):
             frame = _with_column(frame, given, name)
@@ -105,18 +113,81 @@ class Columns:
             )
         path = whole_path([*above, "well"], [str(name) for name in frame])
         _say_what_wells_pool(frame, path, source)
+        for name in ("protein", "well", "plate", "field"):  # one name, in tables of vectors
+            twins = [str(n) for n in frame if n != name and str(n).casefold() == name]
+            if twins and name in frame:
+                frame = frame.drop(columns=[name] if twins[0] in path else twins)
         first = ["key", *(["folder"] if folder else []), "protein", "well"]
         rest = [name for name in frame.columns if name not in first]
         return frame[first + rest], path
 
+    def wanted(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The cells, as `table` gives them, that meet all conditions of `where`."""
+        for name, values in self.where.items():
+            require_column(frame.columns, name, "A column of conditions")
+            forms = {same_in_column(name, value) for value in values}
+            texts = as_texts(frame[[name]])[name]
+            frame = frame[[same_in_column(name, text) in forms for text in texts]]
+        return frame
 
-def _check_names(frame: pd.DataFrame) -> None:
-    if taken := [n for n in frame if n in _OURS or str(n).startswith("probability_")]:
+
+def _named_apart(frame: pd.DataFrame, what: str) -> pd.DataFrame:
+    """The table with `meta_` before names that the output needs for itself."""
+    if "folder" in frame:
         msg = (
-            f"Columns of cells must not have names of the output. Received: {taken}. Rename "
-            "them in the table or the pattern."
+            "Columns of cells must not be called 'folder', which stands for the folder of the "
+            f"fields. Received: such a column. {what} must name it otherwise."
         )
         raise SourceError(msg)
+    taken = [str(n) for n in frame if n in _OURS or str(n).startswith("probability_")]
+    renamed = {name: f"meta_{name}" for name in taken}
+    if clash := sorted(set(renamed.values()) & {*map(str, frame)}):
+        msg = (
+            "Columns must differ from the names of the output, also with `meta_` before them. "
+            f"Received: {', '.join(clash)}. Rename them in the table or the pattern."
+        )
+        raise SourceError(msg)
+    if renamed:
+        pairs = ", ".join(f"{name!r} is {new!r}" for name, new in renamed.items())
+        logger.info("%s: columns get other names, since the output has theirs: %s.", what, pairs)
+    return frame.rename(columns=renamed)
+
+
+def _with_details(frame: pd.DataFrame, source: Source) -> pd.DataFrame:
+    """The cells with what their source knows beside its index, and what is odd about objects."""
+    details: pd.DataFrame | None = None
+    if (found := getattr(source, "details", None)) is not None:
+        details = found()
+    flags = [""] * len(frame)
+    if details is not None:
+        own = [name for name in details if name not in ("area", "touches", "cut")]
+        named = _named_apart(details[own], "The table of cells")
+        frame = frame.join(named[[name for name in named if name not in frame]])
+        if "area" in details:
+            frame["area"] = details["area"]
+            odd = {
+                "touches another cell": details["touches"].to_numpy(np.bool_),
+                "cut by the edge": details["cut"].to_numpy(np.bool_),
+                "unusual area": _is_unusual(details["area"].to_numpy(np.float64)),
+            }
+            flags = [
+                "|".join(flag for flag, are in odd.items() if are[row]) for row in range(len(frame))
+            ]
+    frame["flags"] = flags
+    return frame
+
+
+def _is_unusual(areas: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which areas lie far from the median, on a logarithmic scale; none where most are equal."""
+    with np.errstate(divide="ignore"):
+        logs = np.log(areas)
+    known = logs[areas > 0]
+    if not known.size:
+        return np.zeros(len(areas), np.bool_)
+    middle = np.median(known)
+    scale = 1.4826 * np.median(np.abs(known - middle))
+    unusual: NDArray[np.bool_] = (areas > 0) & (np.abs(logs - middle) > MOST_DEVIATIONS * scale)
+    return unusual if scale > 0 else np.zeros(len(areas), np.bool_)
 
 
 def _with_column(
@@ -136,7 +207,8 @@ def _with_column(
     alike = [str(name) for name in frame if kind_of_column(str(name)) == what]
     if len(alike) == 1:
         logger.info("The column of the %s is %r.", what, alike[0])
-        return frame.rename(columns={alike[0]: what})
+        frame[what] = frame[alike[0]]
+        return frame
     return with_wells(frame) if what == "well" else frame
 
 
@@ -200,19 +272,37 @@ def check_source(
 
 
 def read_crops(
-    source: Source, positions: range, description: Description
-) -> Iterator[tuple[int, Pixels | Reject]]:
-    """Position, and image and mask or why there are none, of some cells of a source."""
+    source: Source, positions: Iterable[int], description: Description, *, scale: bool = False
+) -> Iterator[Pixels | Reject]:
+    """Image and mask, or why there are none, of some cells of a source.
+
+    Args:
+        source: of the cells.
+        positions: of the cells.
+        description: of the model.
+        scale: make crops of other sizes those of the model, by averages over areas.
+    """
     for position in positions:
         try:
             image, mask = source.read(position)
+            if scale:
+                image, mask = _scaled(image, mask, description.image_shape[0])
             _check_crop(image, mask, description)
         except (RejectedCrop, *UNREADABLE) as error:
             reason = error.reason if isinstance(error, RejectedCrop) else "file cannot be read"
             detail = str(error) if isinstance(error, RejectedCrop) else str(error.strerror)
-            yield position, Reject(reason, "", source.files(position), detail)
+            yield Reject(reason, "", source.files(position), detail)
         else:
-            yield position, (image, mask)
+            yield image, mask
+
+
+def _scaled(
+    image: NDArray[Any], mask: NDArray[Any] | None, size: int
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    if len(image) == size:
+        return image, mask
+    resampling = Resampling(len(image) / size)
+    return resampling.image(image), None if mask is None else resampling.labels(mask)
 
 
 def _check_crop(

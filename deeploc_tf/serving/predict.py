@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ from deeploc_tf.serving.localization_table import MIN_FRACTION, Tally
 from deeploc_tf.serving.open_model import OpenModel
 from deeploc_tf.sources import Source, SourceError
 from deeploc_tf.sources.plate_map import PlateMap
+from deeploc_tf.sources.quality import Quality
 from deeploc_tf.sources.rejects import as_lines, check_rejects, counted
 from deeploc_tf.sources.source import Reject
+from deeploc_tf.units import same_in_column
 from deeploc_tf.version import __version__
 from tfrecords.publishing import publish_bytes, publish_json, publishing_folder
 
@@ -51,6 +53,8 @@ class Predicted:
         rejects: reason -> how many cells or fields could not be used.
         passed_over: reason -> how many files or cells count for nothing, such as cells at the
             border that are dropped.
+        set_aside: reason -> how many cells the quality filter leaves out.
+        flagged: reason -> how many rows of `cells.parquet` say so.
     """
 
     num_cells: int
@@ -60,6 +64,8 @@ class Predicted:
     num_without_well: int
     rejects: dict[str, int]
     passed_over: dict[str, int]
+    set_aside: dict[str, int]
+    flagged: dict[str, int]
 
 
 def predict(
@@ -68,6 +74,8 @@ def predict(
     output: str | Path,
     *,
     columns: Columns | None = None,
+    quality: Quality | None = None,
+    scale_crops: bool = False,
     embedding: bool = False,
     min_fraction: float = MIN_FRACTION,
     max_rejects: int = 0,
@@ -80,9 +88,11 @@ def predict(
     Crops are cut as in `build_records`, and the preprocessing is that of the model's own graph.
     One field and one batch are in memory at a time. The folder appears when all is written:
 
-    - `cells.parquet`, a row a cell: key, protein, well, what the source knows (x, y, plate, ...),
-      `call` (the most probable class; with sigmoids all above one half, divided by ``|``),
-      `confidence` (the highest probability) and `probability_<class>`
+    - `cells.parquet`, and `cells.csv` with the same rows, a row a cell: key, protein, well, what
+      the source and the user's table know (x, y, plate, ...), `image`, with label images `object`
+      and `area`, `flags` (what is odd, such as "touches another cell", divided by ``|``), `call`
+      (the most probable class; with sigmoids all above one half, divided by ``|``), `confidence`
+      (the highest probability) and `probability_<class>`
     - `embeddings.parquet`, if asked: the vectors of the same rows, as `embed` writes them
     - `wells.csv`, `proteins.csv`: see `Tally.table`
     - `rejects.jsonl`: cells and fields that could not be used, if any
@@ -93,7 +103,10 @@ def predict(
         fields: the cells; of several folders a name and a source each, taken one after the other,
             whose keys then begin with the name.
         output: folder to make.
-        columns: where protein and well stand.
+        columns: where protein and well stand, and which cells are wanted.
+        quality: what is looked for in the pixels, and which of it leaves a cell out; by default the
+            dead and the saturated are flagged, and none is left out.
+        scale_crops: make crops of other sizes those of the model, by averages over areas.
         embedding: write the vectors too.
         min_fraction: of the cells of a protein, for a compartment to count among its
             `localizations`.
@@ -107,7 +120,8 @@ def predict(
     Raises:
         OutputExistsError: `output` is there already.
         SchemaError: the fields have other channels than the model, or no masks where it needs them.
-        SourceError: no cells, a table that does not fit, or more than `max_rejects` rejects.
+        SourceError: no cells, no cell that a condition asks for, a table that does not fit, or more
+            than `max_rejects` rejects.
     """
     total = None if isinstance(fields, Iterable) else len(fields.index())
     with (
@@ -117,12 +131,12 @@ def predict(
     ):
         screen = _Screen(model, folder, columns or Columns(), max_rejects, embedding, stack)
         screen.other_pixel_size = other_pixel_size
+        screen.quality, screen.scale_crops = quality or Quality(), scale_crops
         for name, source in _named(fields):
             for sentence in screen.begin(name, source):
                 _log.info("%s", sentence)
             for start in range(0, len(screen.cells), batch_size):
-                stop = min(start + batch_size, len(screen.cells))
-                screen.take(source, range(start, stop))
+                screen.take(source, start, start + batch_size)
                 count(screen.num_cells)
         stack.close()
         return screen.finish(min_fraction)
@@ -159,6 +173,11 @@ class _Screen:
         self._passed_over: Counter[str] = Counter()
         self._sources: dict[str, Any] = {}
         self._kinds: dict[str, str] = {}
+        self._set_aside: Counter[str] = Counter()
+        self._flagged: Counter[str] = Counter()
+        self._unmet = {(n, same_in_column(n, v)): v for n, of in columns.where.items() for v in of}
+        self.quality = Quality()
+        self.scale_crops = False
         self._writer: CellWriter | None = None
         self._vectors: TableWriter | None = None
         self.cells = pd.DataFrame()
@@ -170,10 +189,16 @@ class _Screen:
         if name in self._sources:
             msg = f"Folders must differ in their names. Received: {name!r} twice. Rename one."
             raise SourceError(msg)
-        self.cells, path = self._columns.table(source, name, self._plate_map)
+        self.cells = source.index()
+        self._meet(getattr(source, "values_of", lambda _: ()))
         self._add_rejects(source.rejects)
         self._passed_over.update(source.passed_over)
         self._sources[name] = dict(source.description)
+        if self._columns.where and self.cells.empty:
+            return []  # another folder may have the cells that are wanted
+        self.cells, path = self._columns.table(source, name, self._plate_map)
+        self._meet(lambda column: self.cells[column].unique() if column in self.cells else ())
+        self.cells = self._columns.wanted(self.cells)
         if not self._kinds:
             self._kinds = {str(n): kind_of(self.cells[n]) for n in self.cells}
         elif list(self.cells) != list(self._kinds):
@@ -186,26 +211,50 @@ class _Screen:
             self._wells = Tally(path, self._names)
         return check_source(source, self._model.description, self.other_pixel_size)
 
-    def take(self, source: Source, positions: range) -> None:
+    def _meet(self, values_of: Callable[[str], Iterable[Any]]) -> None:
+        """Note which values of conditions there are in a source, whatever the other conditions."""
+        for column in {column for column, _ in self._unmet}:
+            for value in values_of(column):
+                self._unmet.pop((column, same_in_column(column, str(value))), None)
+
+    def take(self, source: Source, start: int, stop: int) -> None:
         """Predict some cells of the source that has begun."""
+        cells = self.cells.iloc[start:stop]
         kept, images, masks, rejects = [], [], [], []
-        for position, found in read_crops(source, positions, self._model.description):
+        flags: list[str] = []
+        crops = read_crops(
+            source, cells.index.tolist(), self._model.description, scale=self.scale_crops
+        )
+        for row, found in enumerate(crops):
             if isinstance(found, Reject):
-                key = str(self.cells["key"].iloc[position])
+                key = str(cells["key"].iloc[row])
                 rejects.append(dataclasses.replace(found, key=key))
                 continue
-            kept.append(position)
+            odd = [reason for reason, _ in self.quality.oddities(found[0])]
+            if dropped := [reason for reason in odd if reason in self.quality.drop]:
+                self._set_aside[dropped[0]] += 1
+                continue
+            kept.append(row)
             images.append(found[0])
             masks.append(found[1])
+            flags.append("|".join(filter(None, [cells["flags"].iloc[row], *odd])))
         self._add_rejects(rejects)
         if not kept:
             return
+        self._flagged.update(flag for text in flags for flag in text.split("|") if flag)
         takes_mask = "mask" in self._model.description.inputs
         outputs = self._model(np.stack(images), np.stack(masks) if takes_mask else None)  # type: ignore[arg-type]
-        self._append(self.cells.iloc[kept], outputs)
+        self._append(cells.iloc[kept].assign(flags=flags), outputs)
 
     def finish(self, min_fraction: float) -> Predicted:
         """Write what sums up all cells."""
+        if self._unmet:
+            (column, _), value = next(iter(self._unmet.items()))
+            msg = (
+                "Every value that is asked for must be there. Received: "
+                f"{column}={value!r}, which no cell and no field has (--where)."
+            )
+            raise SourceError(msg)
         if not self.num_cells:
             msg = "There must be a cell. Received: none in any field."
             raise SourceError(msg)
@@ -223,6 +272,8 @@ class _Screen:
             wells.num_without,
             counted(self._rejects),
             dict(sorted(self._passed_over.items())),
+            dict(sorted(self._set_aside.items())),
+            dict(sorted(self._flagged.items())),
         )
         values = {
             "schema_version": SCHEMA_VERSION,
@@ -230,6 +281,8 @@ class _Screen:
             "min_fraction": min_fraction,
             "sources": self._sources,
             "wells_by": wells.columns,
+            "where": {name: sorted(values) for name, values in self._columns.where.items()},
+            "scale_crops": self.scale_crops,
             "plate_map": None if self._plate_map is None else self._plate_map.report(),
             **dataclasses.asdict(done),
         }

@@ -24,6 +24,12 @@ from deeploc_tf.version import __version__
 from tfrecords.publishing import publish_json, publishing_folder
 
 CHANNELS = ("gfp", "rfp")
+FIELDS = {
+    "pattern": "fields/{image}_{channel}.tif",
+    "label_image": "fields/{image}_labels.tif",
+    "cell_field": CHANNELS[0],
+}
+"""How the whole fields are read: options of `predict` and `build-records`, beside `fields.csv`."""
 _SETTINGS = "simulation.json"
 GENERATOR_VERSION = 1
 """Counts up whenever the same settings give other pixels or another truth."""
@@ -166,6 +172,17 @@ def check_same_screen(folder: Path, screen: Screen) -> None:
             f"{', '.join(other)}. Name another folder, or remove this one."
         )
         raise ValueError(msg)
+
+
+def screen_of_fields(folder: Path) -> Path | None:
+    """The screen whose whole fields lie in a folder, itself or its `fields`; None if there is none.
+
+    >>> screen_of_fields(Path("nowhere"))
+    """
+    for screen in (folder, folder.resolve().parent if folder.name == "fields" else folder):
+        if (screen / _SETTINGS).is_file() and (screen / "fields.csv").is_file():
+            return screen
+    return None
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:

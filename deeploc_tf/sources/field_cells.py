@@ -6,8 +6,9 @@ import dataclasses
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from deeploc_tf.sources.masks import check_numbered
 from deeploc_tf.sources.source import UNREADABLE, Reject, RejectedCrop, SourceError
 from deeploc_tf.sources.windows import Spot, Window, labeled_objects
 from deeploc_tf.text_tables import place
-from deeploc_tf.units import kind_of_column
+from deeploc_tf.units import kind_of_column, same_in_column
 from tfrecords.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class FieldCells:
         corners: int32 `(cells, 2)`, first row and column of its window.
         objects: int64 `(cells,)`, its number in the label image; 0 without one.
         rows: int64 `(cells,)`, its row in the table.
+        areas: int64 `(cells,)`, pixels of its object; 0 without a label image.
+        touching: bool `(cells,)`, whether its object lies beside another one.
+        cut: bool `(cells,)`, whether its object reaches the edge of the field.
         table: that table, or None.
         sizes: field -> its height and width, after resampling.
         rejects: cells and fields that cannot be used.
@@ -54,6 +58,9 @@ class FieldCells:
     corners: NDArray[np.int32]
     objects: NDArray[np.int64]
     rows: NDArray[np.int64]
+    areas: NDArray[np.int64]
+    touching: NDArray[np.bool_]
+    cut: NDArray[np.bool_]
     table: Path | None
     sizes: dict[int, tuple[int, int]]
     rejects: tuple[Reject, ...]
@@ -70,7 +77,7 @@ class _Cell:
     key: str
     field: int
     window: Window
-    object: int
+    spot: Spot
     row: int
 
 
@@ -94,6 +101,7 @@ def find_cells(
     *,
     drop: bool,
     allow_unmatched: int = 0,
+    where: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> tuple[FieldCells, pd.DataFrame]:
     """The cells, and the index of them.
 
@@ -104,18 +112,23 @@ def find_cells(
         drop: leave out cells whose window reaches out of the field.
         allow_unmatched: how many fields of the table may have no image; their cells are passed
             over, and else rejects.
+        where: column of the pattern or the table -> the values of the cells that are wanted; what
+            is neither's column is passed over. Other fields are not opened.
 
     Raises:
         SourceError: the table does not fit to the fields.
     """
     rows = None if table is None else table.read(images.fields, images.fields_are_columns)
     search = _Search(images, rows, crop_size, drop=drop, allow_unmatched=allow_unmatched)
+    fields = _wanted(images.columns, len(images), where)
     if rows is None:
-        for number in range(len(images)):
+        for number in np.flatnonzero(fields).tolist():
             search.look(number, None)
     else:
+        cells = _wanted(rows.free, len(rows.fields), where)
         for number, chosen in sorted(search.rows_of_fields(rows).items()):
-            search.look(number, chosen)
+            if fields[number] and (kept := [row for row in chosen if cells[row]]):
+                search.look(number, kept)
     return search.cells(), search.frame()
 
 
@@ -236,8 +249,11 @@ class _Search:
         return FieldCells(
             fields=np.array([cell.field for cell in self._cells], np.int32),
             corners=np.array(windows, np.int32).reshape(-1, 2),
-            objects=np.array([cell.object for cell in self._cells], np.int64),
+            objects=np.array([cell.spot.number for cell in self._cells], np.int64),
             rows=np.array([cell.row for cell in self._cells], np.int64),
+            areas=np.array([cell.spot.area for cell in self._cells], np.int64),
+            touching=np.array([cell.spot.touches for cell in self._cells], np.bool_),
+            cut=np.array([self._is_cut(cell) for cell in self._cells], np.bool_),
             table=None if self._table is None else self._table.path,
             sizes=self._sizes,
             rejects=tuple(self._rejects),
@@ -257,7 +273,7 @@ class _Search:
             np.array([self._center(cell)[axis] for cell in cells], np.int64) for axis in (0, 1)
         )
         if self._images.label_image is not None:
-            columns["object"] = np.array([cell.object for cell in cells], np.int64)
+            columns["object"] = np.array([cell.spot.number for cell in cells], np.int64)
         frame = pd.DataFrame(columns)
         if self._table is None:
             return frame
@@ -317,7 +333,14 @@ class _Search:
         if self._drop and not window.lies_in(*field.size):
             self._passed_over["cell is at the border of its field"] += 1
         else:
-            self._cells.append(_Cell(key, field.number, window, spot.number, item))
+            self._cells.append(_Cell(key, field.number, window, spot, item))
+
+    def _is_cut(self, cell: _Cell) -> bool:
+        if cell.spot.box is None:
+            return False
+        left, top, right, bottom = cell.spot.box
+        height, width = self._sizes[cell.field]
+        return left <= 0 or top <= 0 or right >= width or bottom >= height
 
     def _placed(self, spot: Spot, field: _Field) -> Spot:
         """The place of a row, which is in pixels of the image as it is, in those that are cut."""
@@ -339,6 +362,20 @@ class _Search:
             self._needed.append(Window.size_that_holds(spot.x, spot.y, spot.box))
             raise RejectedCrop(msg, reason=_TOO_LARGE)
         return window
+
+
+def _wanted(
+    columns: Mapping[str, Sequence[Any]] | pd.DataFrame,
+    count: int,
+    where: Mapping[str, Collection[str]],
+) -> NDArray[np.bool_]:
+    """Which of so many fields or rows meet all conditions on their columns."""
+    wanted = np.ones(count, np.bool_)
+    for name, values in where.items():
+        if name in columns:
+            forms = {same_in_column(name, value) for value in values}
+            wanted &= [same_in_column(name, str(value)) in forms for value in columns[name]]
+    return wanted
 
 
 def _meeting(names: Set[Names], known: Mapping[Names, int], kinds: Sequence[Kind]) -> Joined[Names]:
@@ -387,7 +424,7 @@ def _in_labels(spot: Spot, field: _Field) -> Spot:
             f"x={spot.x:g}, y={spot.y:g} in {field.files[-1]}."
         )
         raise RejectedCrop(msg, reason="no object at the middle of the cell")
-    return dataclasses.replace(spot, number=number, box=field.objects[number].box)
+    return dataclasses.replace(field.objects[number], x=spot.x, y=spot.y)
 
 
 def _check_inside(spot: Spot, field: _Field) -> None:

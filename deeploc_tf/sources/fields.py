@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from deeploc_tf.sources.field_table import FieldTable
 from deeploc_tf.sources.listed_source import ListedSource
 from deeploc_tf.sources.source import Pixels, RejectedCrop, SourceError
 from deeploc_tf.sources.windows import Window
+from deeploc_tf.text_tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +60,7 @@ class FieldSource(ListedSource):
         resample_to: micrometres a pixel to resample images to, by averages over areas; see
             `Resampling`.
         pixel_size: micrometres a pixel of the images; by default what the files say.
+        where: columns and the values of the cells that are wanted; fields of others are not opened.
     """
 
     _left_behind = ("_open", "_failed")  # no pixels
@@ -80,6 +82,7 @@ class FieldSource(ListedSource):
         fill_chunks: bool = False,
         resample_to: float | None = None,
         pixel_size: float | None = None,
+        where: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         super().__init__(channels, dtype, resample_to, pixel_size)
         if crop_size < 1 or border not in ("drop", "pad"):
@@ -112,6 +115,7 @@ class FieldSource(ListedSource):
         self.border = border
         self.axes = axes
         self._allow_unmatched = allow_unmatched
+        self._where = dict(where or {})
         self._found: FieldCells | None = None
         self._open: tuple[int, NDArray[Any], NDArray[Any] | None] | None = None
         self._failed: tuple[int, RejectedCrop] | None = None
@@ -143,6 +147,36 @@ class FieldSource(ListedSource):
         """Paths of the field relative to the root, and where the cell stands in the table."""
         cells = self._cells
         return (*self._images.files(int(cells.fields[position])), *cells.place(position))
+
+    def details(self) -> pd.DataFrame:
+        """What is known of each cell and stands in no column of the index, a row a cell.
+
+        The columns of the table that say where a cell is; `image`, the path of the field's first
+        file; and with label images `area` in pixels, `touches` (another object lies beside this
+        one) and `cut` (it reaches the edge of the field).
+        """
+        import pandas as pd
+
+        cells, index = self._cells, self.index()
+        columns: dict[str, Any] = {}
+        if self.cells is not None:
+            table = read_table(self.cells.path, self.cells.delimiter)
+            own = [str(name) for name in table if name not in index]
+            columns = {name: table[name].to_numpy()[cells.rows] for name in own}
+        names = [self._images.files(number)[0] for number in range(len(self._images))]
+        columns.setdefault("image", [names[number] for number in cells.fields.tolist()])
+        if self._images.label_image is not None:
+            columns["area"] = cells.areas
+            columns |= {"touches": cells.touching, "cut": cells.cut}
+        return pd.DataFrame(columns, index=index.index)
+
+    def values_of(self, column: str) -> list[str]:
+        """The different values of a column of the pattern or the table, in all fields."""
+        self._cells  # noqa: B018 -- lists the fields
+        if column in self._images.columns:
+            return sorted(set(self._images.columns[column]))
+        table = None if self.cells is None else read_table(self.cells.path, self.cells.delimiter)
+        return [] if table is None or column not in table else sorted(set(table[column].map(str)))
 
     def windows(self) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
         """Number of each cell's field, first row and column of its window, and the windows' size.
@@ -188,6 +222,7 @@ class FieldSource(ListedSource):
             self.crop_size,
             drop=self.border == "drop",
             allow_unmatched=self._allow_unmatched,
+            where=self._where,
         )
         self._rejects = [*images.rejects, *self._found.rejects]
         self._passed_over = {**images.passed_over, **self._found.passed_over}

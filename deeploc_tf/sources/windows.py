@@ -105,12 +105,16 @@ class Spot:
         y: row of its middle.
         box: left, top, right, bottom (the last two are the first outside), or None.
         number: in the label image; 0 without one.
+        area: pixels of its object; 0 without one.
+        touches: whether a pixel of another object lies beside one of its own.
     """
 
     x: float
     y: float
     box: tuple[float, float, float, float] | None = None
     number: int = 0
+    area: int = 0
+    touches: bool = False
 
     def resampled(self, resampling: Resampling, size: tuple[int, int]) -> Spot:
         """The same place in a field of `size` (height, width) after it was resampled.
@@ -140,7 +144,7 @@ def labeled_objects(labels: NDArray[Any]) -> list[Spot]:
 
     Example:
         >>> labeled_objects(np.array([[0, 7, 7], [0, 0, 3]]))[1]
-        Spot(x=1.5, y=0.0, box=(1, 0, 3, 1), number=7)
+        Spot(x=1.5, y=0.0, box=(1, 0, 3, 1), number=7, area=2, touches=True)
     """
     places = np.flatnonzero(labels)
     if not places.size:
@@ -157,5 +161,16 @@ def labeled_objects(labels: NDArray[Any]) -> list[Spot]:
         np.maximum.reduceat(rows, starts) + 1,
     ]
     boxes = zip(*(edge.tolist() for edge in edges), strict=True)
-    each = zip(means[0].tolist(), means[1].tolist(), boxes, numbers.tolist(), strict=True)
-    return [Spot(x, y, box, int(number)) for x, y, box, number in each]
+    touching = _touching(labels)
+    areas = counts.tolist()
+    each = zip(means[0].tolist(), means[1].tolist(), boxes, numbers.tolist(), areas, strict=True)
+    return [Spot(x, y, b, int(n), area, n in touching) for x, y, b, n, area in each]
+
+
+def _touching(labels: NDArray[Any]) -> set[int]:
+    """Numbers of the objects that lie beside another one, in a row or a column."""
+    found: set[int] = set()
+    for one, other in ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])):
+        meet = (one != other) & (one != 0) & (other != 0)
+        found.update(np.unique(one[meet]).tolist(), np.unique(other[meet]).tolist())
+    return found
