@@ -157,9 +157,9 @@ def predict(
     from deeploc_tf.serving.predict import predict as predict_fields
 
     model = open_model(run, layer=layer, test_time=test_time, fast=fast, trust=trust, device=device)
-    more = {"allow_unmatched": allow_unmatched, "delimiter": delimiter}
-    more |= {"where": wanted, "crop_size": crop_size}
-    sources = _sources(fields, {**options, **more}, model)
+    options |= {"allow_unmatched": allow_unmatched, "delimiter": delimiter}
+    options |= {"where": wanted, "crop_size": crop_size}
+    sources = _sources(fields, options, model)
     single = next(sources)[1] if len(fields) == 1 else None
     done = predict_fields(
         model,
