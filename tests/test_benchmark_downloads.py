@@ -183,6 +183,6 @@ def test_a_broken_extension_stops_no_benchmark(
     gmt = written(tmp_path, "s.tsv", "TFC3\tt\nB\tt\nB\tu\nC\tu\n")
     registry._tell_once.cache_clear()
     monkeypatch.setattr(registry, "installed_parts", lambda: {group: {"theirs": (place,)}})
-    answer = run_cli("benchmark", b, gmt, tmp_path / "r", "--resamples", 0, "--permutations", 0)
+    answer = run_cli("benchmark", b, gmt, tmp_path / "r", "--permutations", 0)
     assert answer.exit_code == 0, answer.output
     assert f"'theirs' at {place}" in caplog.text

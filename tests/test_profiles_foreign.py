@@ -255,7 +255,7 @@ def test_every_command_reads_a_foreign_table(tmp_path: Path) -> None:
     gmt = tmp_path / "s.gmt"
     gmt.write_text("t\td\tG01\tG02\tG03\nu\td\tG04\tG05\n")
     roles = ("--protein", "Metadata_gene_symbol")
-    cheap = ("--shuffles", 0, "--resamples", 0, "--permutations", 0, "--json")
+    cheap = ("--shuffles", 0, "--permutations", 0, "--json")
     found = []
     for suffix in (".parquet", ".csv", ".h5ad"):
         untreated, treated = (tmp_path / f"{name}{suffix}" for name in ("untreated", "treated"))
@@ -288,7 +288,7 @@ def test_methods_of_two_programs_are_compared(tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "theirs.csv", index=False)
     (tmp_path / "s.gmt").write_text("t\td\tG01\tG02\tG03\nu\td\tG04\tG05\n")
     files = [str(tmp_path / name) for name in ("ours.parquet", "theirs.csv", "s.gmt", "results")]
-    cheap = ("--shuffles", 0, "--resamples", 0, "--permutations", 0, "--json")
+    cheap = ("--shuffles", 0, "--permutations", 0, "--json")
     answer = run_cli("benchmark", *files, "--protein", "symbol", *cheap)
     assert answer.exit_code == 0, answer.output
     assert [m["name"] for m in json.loads(answer.stdout)["methods"]] == ["ours", "theirs"]
@@ -305,7 +305,7 @@ def test_a_table_divided_by_semicolons_is_no_standard(tmp_path: Path) -> None:
     answer = run_cli("benchmark", *files)
     assert answer.exit_code == 1
     assert "a.csv" in answer.output
-    assert "'1,5'" in answer.output  # no number of a table of vectors
+    assert "delimiter" in answer.output
 
 
 def test_our_own_tables_take_roles_and_are_summarized_by_any_column(tmp_path: Path) -> None:
