@@ -292,7 +292,8 @@ def test_methods_of_two_programs_are_compared(tmp_path: Path) -> None:
     answer = run_cli("benchmark", *files, "--protein", "symbol", *cheap)
     assert answer.exit_code == 0, answer.output
     assert [m["name"] for m in json.loads(answer.stdout)["methods"]] == ["ours", "theirs"]
-    answer = run_cli("benchmark", *files[:3], str(tmp_path / "r2"), "--protein", "symbl")
+    words = (*files[:2], "-s", files[2], str(tmp_path / "r2"), "--protein", "symbl")
+    answer = run_cli("benchmark", *words)
     assert answer.exit_code == 1
     assert "'symbl'" in answer.output
 
