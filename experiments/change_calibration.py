@@ -13,14 +13,23 @@ found and the mean share of false ones among the calls. A rate of .05 is asked f
 
     python experiments/change_calibration.py OUT bound
 
-Null pairs of few proteins, or with as many features as are let through (ten residual degrees of
-freedom each): the share of 200 with a call, and its 95% interval after Clopper and Pearson.
+Null pairs of few proteins, or with as many features as have ten residual degrees of freedom each:
+the share of 200 with a call, and its 95% interval after Clopper and Pearson.
+
+    python experiments/change_calibration.py OUT grid [PROTEINS ...]
+
+Proteins with places in ten common directions, by how many proteins, features and replicates there
+are. Null pairs; pairs in which six proteins sit where another one sat; and, at 32 features, pairs
+in which six proteins were shifted by 2, 3 or 5 standard deviations, each in a direction of its own.
+OUT/grid.jsonl has a line for each pair, and what it has already is not run again; without PROTEINS
+all are run. The table is printed in the end.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,21 +120,126 @@ def null_calls(
     folder: Path, proteins: int, features: int, vectors: int, *, seed: int, correct_bulk: bool
 ) -> int:
     """How many proteins are called of two screens that differ by one shift of all."""
+    paths = write_pair(folder, proteins, features, vectors, seed=seed)
+    return sum(false_and_true(paths, 0, correct_bulk=correct_bulk))
+
+
+def write_pair(
+    folder: Path,
+    proteins: int,
+    features: int,
+    vectors: int,
+    *,
+    seed: int,
+    resettled: bool = False,
+    shift: float = 0.0,
+) -> tuple[Path, Path]:
+    """Two screens of proteins P0000 ... in ten directions; six of them moved, if any did.
+
+    Args:
+        folder: for the two tables.
+        proteins: in both.
+        features: of each vector.
+        vectors: of each protein in each screen.
+        seed: of all that is drawn.
+        resettled: whether the first six proteins sit in the treated screen where six others sat.
+        shift: of the first six, each in a direction of its own, in standard deviations.
+    """
     random = np.random.default_rng([seed, proteins, features, vectors])
     basis = np.linalg.qr(random.normal(size=(features, min(10, features))))[0]
-    places = 4 * random.normal(size=(proteins, basis.shape[1])) @ basis.T
+    before = 4 * random.normal(size=(proteins, basis.shape[1])) @ basis.T
+    after = before.copy()
+    if resettled:
+        after[:NUM_OF_GRID] = before[-NUM_OF_GRID:]
+    directions = random.normal(size=(NUM_OF_GRID, features))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    after[:NUM_OF_GRID] += shift * directions
     metadata = pd.DataFrame({"protein": np.repeat([f"P{i:04d}" for i in range(proteins)], vectors)})
     metadata["key"] = metadata.index.astype(str)
     paths = []
-    for name in ("untreated", "treated"):
-        values = np.repeat(places + random.normal(size=features), vectors, axis=0)
-        values += random.normal(size=values.shape)
-        table = VectorTable(values.astype(np.float32), metadata, {"kind": "embeddings"})
-        paths.append(folder / f"{name}.h5")
+    for name, places in (("untreated", before), ("treated", after)):
+        values = random.standard_normal((len(metadata), features), np.float32)
+        values += np.repeat((places + random.normal(size=features)).astype(np.float32), vectors, 0)
+        paths.append(folder / f"{name}-{proteins}.h5")
         paths[-1].unlink(missing_ok=True)
+        table = VectorTable(values, metadata, {"kind": "embeddings"})
         write_table(paths[-1], table, [f"f{i}" for i in range(features)])
-    settings = ChangeSettings(correct_bulk=correct_bulk, num_permutations=100)
-    return int(change(paths[0], paths[1], settings=settings).table["moved"].sum())
+    return paths[0], paths[1]
+
+
+# Of each number of proteins: features, vectors of each protein and screen, and how many null pairs,
+# pairs with six that moved and pairs with six that were shifted there are.
+GRID: Mapping[int, tuple[Sequence[int], Sequence[int], tuple[int, int, int]]] = {
+    60: ((32, 128, 512, 1024), (2, 3, 4, 10, 30), (16, 3, 8)),
+    400: ((32, 1024), (2, 4, 10, 30), (12, 3, 3)),
+    4000: ((32, 1024), (2, 10, 30), (2, 2, 1)),
+}
+NUM_OF_GRID = 6
+SHIFTS = (2.0, 3.0, 5.0)
+
+
+def grid(output: Path, numbers: Sequence[int]) -> None:
+    """Run the pairs of the grid that are not in the log, and print what the log says."""
+    output.mkdir(parents=True, exist_ok=True)
+    log = output / "grid.jsonl"
+    known = {tuple(json.loads(line)["pair"]) for line in _lines(log)}
+    for proteins in numbers:
+        for pair in pairs_of(proteins):
+            if pair in known:
+                continue
+            _, features, vectors, kind, seed = pair
+            moves: dict[str, Any] = (
+                {}
+                if kind == "null"
+                else {"resettled": True}
+                if kind == "moved"
+                else {"shift": kind}
+            )
+            paths = write_pair(output, proteins, features, vectors, seed=seed, **moves)
+            found = {}
+            # the correction makes no p-value smaller: no call without it, none with it
+            for correct_bulk in (False, True):
+                if correct_bulk and not any(found["no bulk"]):
+                    found["default"] = (0, 0)
+                    break
+                name = "default" if correct_bulk else "no bulk"
+                number = 0 if kind == "null" else NUM_OF_GRID
+                found[name] = false_and_true(paths, number, correct_bulk=correct_bulk)
+            with log.open("a") as file:
+                file.write(json.dumps({"pair": pair, **found}) + "\n")
+            for path in paths:
+                path.unlink()
+    rows = []
+    for line in _lines(log):
+        proteins, features, vectors, kind, _ = (row := json.loads(line))["pair"]
+        cell = {"proteins": proteins, "features": features, "vectors": vectors, "kind": str(kind)}
+        for name in ("default", "no bulk"):
+            false, true = row[name]
+            cell[name] = float(false + true > 0) if kind == "null" else true / NUM_OF_GRID
+        rows.append(cell)
+    table = pd.DataFrame(rows).groupby(["kind", "proteins", "features", "vectors"])
+    summary = table[["default", "no bulk"]].mean().assign(pairs=table.size())
+    sys.stdout.write(summary.round(3).to_string() + "\n")
+    null = pd.DataFrame(rows).query("kind == 'null'")[["default", "no bulk"]]
+    sys.stdout.write(f"{len(null)} null pairs, with a call: {null.mean().round(4).to_dict()}\n")
+
+
+def pairs_of(proteins: int) -> Iterator[tuple[int, int, int, Any, int]]:
+    """Proteins, features, vectors, kind ("null", "moved" or a shift) and seed of each pair."""
+    features, vectors, (num_null, num_moved, num_shifted) = GRID[proteins]
+    for kind, count in (
+        ("null", num_null),
+        ("moved", num_moved),
+        *((s, num_shifted) for s in SHIFTS),
+    ):
+        for width in features if kind in ("null", "moved") else (32,):
+            for number in vectors:
+                for seed in range(count):
+                    yield proteins, width, number, kind, seed
+
+
+def _lines(log: Path) -> list[str]:
+    return log.read_text().splitlines() if log.exists() else []
 
 
 def write_screens(
@@ -190,4 +304,7 @@ def false_and_true(paths: tuple[Path, Path], num_moved: int, **settings: Any) ->
 
 
 if __name__ == "__main__":
-    (at_the_bound if sys.argv[2:] == ["bound"] else main)(Path(sys.argv[1]))
+    if sys.argv[2:3] == ["grid"]:
+        grid(Path(sys.argv[1]), [int(word) for word in sys.argv[3:]] or list(GRID))
+    else:
+        (at_the_bound if sys.argv[2:] == ["bound"] else main)(Path(sys.argv[1]))

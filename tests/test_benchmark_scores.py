@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from deeploc_tf.benchmark import average_precision as ap
 from deeploc_tf.benchmark.benchmark import Extent, benchmark
-from deeploc_tf.benchmark.per_query import query_scores
+from deeploc_tf.benchmark.per_query import permutation_p_values, query_scores
 from deeploc_tf.benchmark.similarity import cosine_similarities, similarities_of
 from deeploc_tf.benchmark.standards import Standard, StandardError, annotate
 
@@ -188,3 +188,42 @@ def test_standards_that_decide_nothing() -> None:
         benchmark(features(), PROTEINS, [Standard("s", {"a": frozenset("xyz")})])
     with pytest.raises(StandardError, match="every one of 780 pairs"):
         benchmark(features(), PROTEINS, [Standard("s", {"a": frozenset(PROTEINS)})])
+
+
+def test_p_values_are_shares_of_all_rankings() -> None:
+    """All 28 places that two positives of eight can take, counted one by one."""
+    every = [
+        (1 / first + 2 / second) / 2 for first, second in itertools.combinations(range(1, 9), 2)
+    ]
+    scores = np.array(sorted(every))
+    found = permutation_p_values(scores, np.full(28, 2), 8, 20_000, np.random.default_rng(0))
+    wanted = [np.mean(np.array(every) >= score - 1e-9) for score in scores]
+    np.testing.assert_allclose(found, wanted, atol=0.015)
+
+
+def test_no_p_value_is_below_what_the_permutations_resolve() -> None:
+    """The query's own ranking is among them: one in a hundred of 99, never 0."""
+    found = permutation_p_values(np.ones(3), np.full(3, 20), 500, 99, np.random.default_rng(0))
+    np.testing.assert_allclose(found, 0.01)
+    worst = permutation_p_values(np.zeros(1), np.full(1, 20), 500, 99, np.random.default_rng(0))
+    np.testing.assert_allclose(worst, 1)
+
+
+def test_terms_with_ties_score_as_in_scikit_learn() -> None:
+    places = np.random.default_rng(0).integers(0, 3, (40, 2)).astype(np.float32) + 1
+    annotation = annotate(standard(), PROTEINS)
+    rows = np.array([PROTEINS.index(name) for name in annotation.proteins])
+    similarities = similarities_of(places[rows], "euclidean")
+    shared = ap.shared_terms(annotation)
+    members = annotation.members.tocsr()
+    found = query_scores(similarities, shared, (1,), members).term_precision
+    block = similarities.block(slice(None), slice(None))
+    place = 0
+    for protein in range(len(rows)):
+        for term in members.indices[members.indptr[protein] : members.indptr[protein + 1]]:
+            others = np.arange(len(rows)) != protein
+            positive = members[:, [term]].toarray()[others, 0] > 0
+            wanted = average_precision_score(positive, block[protein, others])
+            assert found[place] == pytest.approx(wanted, abs=1e-9)
+            place += 1
+    assert place == len(found)

@@ -260,6 +260,13 @@ def test_the_border_is_mirrored_not_black() -> None:
     np.testing.assert_allclose(found, 1, atol=1e-5)
 
 
+def test_beyond_the_border_lies_the_mirrored_crop_and_not_its_last_pixel() -> None:
+    images = np.ones((50, 32, 32, 1), np.float32)
+    images[:, [0, -1]] = images[:, :, [0, -1]] = 0  # a frame; turned corners lie beyond it
+    found = RandomRotation(45.0)(images, training=True).numpy()
+    assert found[:, 0, 0, 0].max() > 0.9
+
+
 def test_the_background_of_a_masked_crop_is_black_in_every_view() -> None:
     random = np.random.default_rng(0)
     mask = random.integers(0, 2, (64, 16, 16)).astype("uint8") * 255

@@ -10,11 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from change_calibration import NAMES, WIDTH, false_and_true, write_screens
+from change_calibration import NAMES, WIDTH, false_and_true, write_pair, write_screens
 from shared import run_cli
 
-from deeploc_tf.profiles.change import ChangeSettings, change
-from deeploc_tf.profiles.shift_test import discriminants, permuted_pseudo_f, pseudo_f, shifts
+from deeploc_tf.profiles.change import ChangeSettings, _unshrunk, change
+from deeploc_tf.profiles.shift_test import (
+    dealt_pseudo_f,
+    discriminants,
+    permuted_pseudo_f,
+    pseudo_f,
+    shifts,
+)
 from deeploc_tf.profiles.tables import VectorTable, read_table, write_table
 
 
@@ -299,3 +305,55 @@ def test_other_bad_input_is_told(tmp_path: Path, monkeypatch: Any) -> None:
     assert "must end in .csv or .tsv" in run(*map(str, paths), "changes.parquet").stderr
     with pytest.raises(ValueError, match="20 or more"):
         ChangeSettings(num_permutations=3)
+
+
+def test_what_fewer_than_half_of_a_group_do_is_not_the_shift_of_all(tmp_path: Path) -> None:
+    paths = write_pair(tmp_path, 20, 4, 6, seed=0)
+    table = read_table(paths[1])
+    features = table.features.copy()
+    features[table.metadata["protein"].to_numpy() < "P0008", 0] += 30
+    write_table(paths[1], VectorTable(features, table.metadata, table.provenance))
+    distances = change(*paths).table.set_index("protein")["distance"]
+    moved = distances.index < "P0008"
+    assert distances[moved].min() > 20
+    assert distances[~moved].max() < 4
+
+
+def test_residuals_of_a_mean_from_the_same_vectors_are_lengthened() -> None:
+    vectors = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    longer = _unshrunk(vectors - vectors.mean(axis=0))
+    np.testing.assert_allclose(np.square(longer).mean(axis=0), vectors.var(axis=0, ddof=1), 1e-5)
+
+
+def test_z_scores_are_of_cube_roots_and_p_values_count_the_protein_itself() -> None:
+    random = np.random.default_rng(0)
+    null = [random.chisquare(8, 50) for _ in range(20)]
+    statistics = np.append(random.chisquare(8, 19), 1000.0)
+    found = shifts(statistics, null, np.zeros(20, np.int64), correct_bulk=False)
+    roots = np.cbrt(np.concatenate(null))
+    np.testing.assert_allclose(found.z_score, (np.cbrt(statistics) - roots.mean()) / roots.std())
+    assert found.p_value[-1] == pytest.approx(1 / 1001)
+    as_extreme = (np.concatenate(null)[:, None] >= statistics).sum(axis=0)
+    np.testing.assert_allclose(found.p_value, (as_extreme + 1) / 1001)
+
+
+def test_vectors_dealt_out_anew_have_the_statistic_of_a_naive_loop() -> None:
+    """Of two proteins with two and one, and one and three vectors: all 5,040 ways to deal seven."""
+    vectors = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    counts = np.array([2, 2]), np.array([2, 1])
+    naive: list[list[float]] = [[], []]
+    exact = vectors.astype(float)
+    for order in itertools.permutations(range(7)):
+        for protein, (places, number) in enumerate(((order[:4], 2), (order[4:], 2))):
+            a, b = exact[list(places[:number])], exact[list(places[number:])]
+            within = ((a - a.mean(axis=0)) ** 2).sum() + ((b - b.mean(axis=0)) ** 2).sum()
+            squares = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum() / (1 / len(a) + 1 / len(b))
+            naive[protein].append(squares / (within / (len(places) - 2)))
+    drawn = dealt_pseudo_f(vectors, counts, 20_000, np.random.default_rng(1))
+    assert drawn.shape == (2, 20_000)
+    for protein in range(2):
+        every = np.unique(np.round(naive[protein], 9))
+        assert np.abs(drawn[protein, :200, None] - every).min(axis=1).max() < 1e-3 * every.max()
+        quantiles = [0.1, 0.5, 0.9]
+        wanted = np.quantile(naive[protein], quantiles)
+        np.testing.assert_allclose(np.quantile(drawn[protein], quantiles), wanted, rtol=0.05)

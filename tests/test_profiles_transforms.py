@@ -11,7 +11,12 @@ from sklearn.preprocessing import StandardScaler
 
 from deeploc_tf.profiles.fitting import TransformSettings, fit_transform, group_codes
 from deeploc_tf.profiles.tables import RowTable, VectorTable, open_rows, write_table
-from deeploc_tf.profiles.transforms import load_transform, robust_scale, save_transform
+from deeploc_tf.profiles.transforms import (
+    load_transform,
+    robust_scale,
+    save_transform,
+    sphering,
+)
 
 NUM_FEATURES = 6
 NAMES = [f"fc_2_{i}" for i in range(NUM_FEATURES)]
@@ -295,3 +300,12 @@ def test_a_new_plate_is_fitted_on_its_controls(tmp_path: Path) -> None:
     controls = new.column("protein") == "CTRL"
     np.testing.assert_allclose(found[controls].mean(axis=0), 0, atol=1e-5)
     assert np.abs(found.mean(axis=0)).max() > 0.01
+
+
+def test_sphering_is_softened_by_the_mean_eigenvalue() -> None:
+    random = np.random.default_rng(0)
+    rotation = np.linalg.qr(random.normal(size=(4, 4)))[0]
+    values = np.array([10.0, 3.0, 1.0, 0.5])
+    found = sphering(np.zeros(4), rotation @ np.diag(values) @ rotation.T, 0.1).matrix
+    softened = (values + 0.1 * values.mean()) ** -0.5
+    np.testing.assert_allclose(found, rotation @ np.diag(softened) @ rotation.T, atol=1e-9)

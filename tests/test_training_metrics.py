@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
+from deeploc_tf.training.calibration import reliability
 from deeploc_tf.training.metrics import classification_metrics
 
 NAMES = ("cytoplasm", "mitochondrion", "nucleus", "vacuole")
@@ -104,3 +105,12 @@ def test_no_crops_and_broken_logits_are_refused(bad: float) -> None:
     logits[3, 1] = bad
     with pytest.raises(ValueError, match="1 logits not finite"):
         classification_metrics(labels, logits, NAMES)
+
+
+def test_confidences_of_0_and_a_little_above_1_are_in_the_outer_bins() -> None:
+    confidence = np.array([0.0, 0.05, 0.1, 0.95, 1.0, 1.0 + 1e-7])
+    table = reliability(confidence, np.array([True, False, False, True, True, False]), num_bins=10)
+    assert table["num_crops"].tolist() == [3, 0, 0, 0, 0, 0, 0, 0, 0, 3]
+    assert table["accuracy"][9] == pytest.approx(2 / 3)
+    assert table["confidence"][0] == pytest.approx(0.05)
+    assert len(table) == 10

@@ -150,3 +150,11 @@ def test_classes_are_described() -> None:
     )
     many = Classes("protein", tuple(map(str, range(40))), tuple(range(1, 41)), 820)
     assert describe_classes([many]) == "820 crops of 40 proteins: 1 to 40 crops each, median 20.5."
+
+
+def test_a_crop_weighs_what_its_class_weighs_also_where_targets_are_smoothed() -> None:
+    targets, logits = crops()
+    weights = np.array([0.5, 1, 2, 8], np.float32)
+    plain = per_crop(ClassificationLoss(label_smoothing=0.3), targets, logits)
+    weighted = per_crop(ClassificationLoss(label_smoothing=0.3, weights=weights), targets, logits)
+    np.testing.assert_allclose(weighted, plain * weights[targets.argmax(axis=1)], rtol=1e-5)

@@ -51,8 +51,8 @@ _SHOWN = 10
 @click.option(
     "--components",
     type=click.IntRange(min=1),
-    help="Compare by so many principal components of both screens, where there are too many "
-    "features for so few vectors.",
+    help="Compare by so many principal components of the proteins' means at most. Default: all "
+    "features, or as many components as the vectors can bear.",
 )
 @click.option(
     "--dimensions",
@@ -126,7 +126,12 @@ def change(
     if as_json:
         click.echo(json.dumps(found.summary, indent=1, ensure_ascii=False))
         return
-    click.echo(f"{output}: {found.summary['moved']} of {found.summary['proteins']} proteins moved")
+    number = found.summary["proteins"]
+    if found.summary["moved"] is None:
+        click.echo(f"{output}: distances of {number} proteins, without p-values")
+        click.echo(found.table[["protein", "distance"]].head(_SHOWN).to_string(index=False))
+        return
+    click.echo(f"{output}: {found.summary['moved']} of {number} proteins moved")
     moved = found.table[found.table["moved"]]
     shown = moved[["protein", "distance", "z_score", "q_value"]].head(_SHOWN)
     if len(shown):
@@ -159,6 +164,14 @@ def _notes(found: Changes) -> list[str]:
         if names:
             shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
             notes.append(f"{len(names)} proteins are {words[reason]} and were left out: {shown}.")
+    if found.summary["moved"] is None:
+        notes.append(
+            "Each protein has one row in each screen, so nothing tells how much rows of one "
+            "protein differ: distances are in spreads of the differences over all proteins, "
+            "without p-values. Bring two replicates or more of each protein in each screen for "
+            "a test."
+        )
+        return notes
     inflation, width = found.summary["bulk_inflation"], found.summary["bulk_width"]
     if inflation > 1.25 or width > 1.25:
         notes.append(

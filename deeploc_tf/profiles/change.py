@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,16 @@ from deeploc_tf.profiles.discriminant_space import (
     Screen,
     named_alike,
     projected,
-    reduced,
     screen,
+    single_rows,
 )
-from deeploc_tf.profiles.shift_test import Shifts, permuted_pseudo_f, pseudo_f, shifts
+from deeploc_tf.profiles.shift_test import (
+    Shifts,
+    dealt_pseudo_f,
+    permuted_pseudo_f,
+    pseudo_f,
+    shifts,
+)
 from deeploc_tf.profiles.tables import NO_ROLES, Roles, RowTable, open_rows
 from deeploc_tf.profiles.tables.row_table import check_same_features, origin
 from deeploc_tf.units import columns_of, some
@@ -32,8 +38,12 @@ from tfrecords.publishing import check_absent, publish_bytes, publish_json
 FEWEST_PROTEINS = 10
 """In each group of proteins by which shifts are taken."""
 DEGREES_OF_A_FEATURE = 10
-"""Residual degrees of freedom that there must be for each feature: with fewer the scatter within
-proteins is too poorly known for directions that are chosen by it."""
+"""Residual degrees of freedom for each feature, or component, that is compared by: with fewer the
+scatter within proteins is too poorly known for directions that are chosen by it."""
+FEWEST_COMPONENTS, MOST_COMPONENTS = 10, 256
+"""Of more features than that: where fewer can be borne, proteins that differ look alike."""
+MANY_VECTORS, POOLED_VECTORS = 40, 200
+"""Of a protein, that are permuted by themselves; and of several that have fewer, together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +56,8 @@ class ChangeSettings:
             above, such as the plate of a field, are taken along. None takes cells.
         by: columns, such as `plate`: what all proteins of one plate have in common is no move.
             Columns above are taken along.
-        num_components: principal components of both screens together to compare by, where there
-            are too many features for so few vectors; None: the features themselves.
+        num_components: principal components of the proteins' means to compare by, at most; None:
+            the features themselves, or as many components as the vectors can bear.
         num_dimensions: of the space in which moves are looked for.
         false_discovery_rate: share of false ones among the proteins called moved, on average.
         num_permutations: of the vectors of each protein.
@@ -133,8 +143,9 @@ def change(
 
     Raises:
         OutputExistsError: a file of one of the names is there already.
-        ValueError: the tables have other features, or too many for so few vectors; no protein is
-            in both with two vectors or more, a column is missing, or a value is not finite.
+        ValueError: the tables have other features, or too few vectors; no protein is in both with
+            two vectors or more (one in each: there are distances and no p-values), a column is
+            missing, or a value is not finite.
     """
     settings = settings or ChangeSettings()
     paths = None if output is None else _paths(Path(output))
@@ -145,16 +156,19 @@ def change(
     join = _joined(first, second, settings)
     second = named_alike(second, join)
     names, left_out = _in_both(first, second, settings)
-    _check_degrees(first, second, names, settings)
-    if settings.num_components is not None:
-        first, second = reduced((first, second), names, settings.num_components)
     groups = _groups_of_proteins(first, second, names, settings.by)
-    space = projected((first, second), names, groups, settings.num_dimensions)
-    found = _test(space, settings)
-    table = _table(names, (first, second), space, found, settings)
     screens = first, second
+    found = None
+    if _single(screens, names):
+        space = single_rows(screens, names, groups, settings.num_dimensions)
+    else:
+        num_components = _num_components(first, second, names, settings)
+        space = projected(screens, names, groups, num_components, settings.num_dimensions)
+        found = _test(space, settings)
+    table = _table(names, screens, space, found, settings)
     summary = _summary(tables, screens, table, left_out, found, settings, len(set(groups.tolist())))
     summary["join"] = join.counts()
+    summary["dimensions"] = space.differences.shape[1]
     if paths is not None:
         separator = "\t" if paths[0].suffix == ".tsv" else ","
         publish_json(paths[1], summary)
@@ -184,7 +198,7 @@ def _joined(first: Screen, second: Screen, settings: ChangeSettings) -> Joined[s
 
 
 def _with_vectors(one: Screen) -> list[str]:
-    return [n for n, count in zip(one.proteins.names, one.proteins.counts(), strict=True) if count]
+    return [name for name, count in _counts(one).items() if count]
 
 
 def _paths(output: Path) -> tuple[Path, Path]:
@@ -211,52 +225,37 @@ def _screen(table: RowTable, settings: ChangeSettings) -> Screen:
     )
 
 
-def _check_degrees(
+def _num_components(
     first: Screen, second: Screen, names: Sequence[str], settings: ChangeSettings
-) -> None:
-    """Refuse more features than the vectors can bear, and say how many vectors would do."""
-    compared = set(names)
-    vectors = sum(
-        int(count)
-        for one in (first, second)
-        for name, count in zip(one.proteins.names, one.proteins.counts(), strict=True)
-        if name in compared
-    )
-    degrees = vectors - 2 * len(names)
-    width = settings.num_components or first.vectors.num_features
-    if width * DEGREES_OF_A_FEATURE <= degrees:
-        return
-    enough = 1 + -(-DEGREES_OF_A_FEATURE * width // (2 * len(names)))
-    fewer = degrees // DEGREES_OF_A_FEATURE
-    msg = (
-        f"There must be {DEGREES_OF_A_FEATURE} residual degrees of freedom (vectors less one for "
-        "each protein and screen) or more for each feature, or directions are fitted to noise and "
-        f"proteins that stayed seem to move. Received: {width} features and {degrees} degrees of "
-        f"freedom, from {len(names)} proteins. Bring {enough} {settings.unit} or more of each "
-        "protein in each screen, or more proteins"
-        + (
-            f"; or compare by at most {fewer} features, such as principal components "
-            f"(num_components={fewer}, --components {fewer})."
-            if fewer
-            else "."
+) -> int:
+    """Dimensions that the vectors can bear; where these are too few, how many vectors would do."""
+    counts = [_counts(one) for one in (first, second)]
+    degrees = sum(of_screen[name] - 1 for name in names for of_screen in counts)
+    width = first.vectors.num_features
+    borne = degrees // DEGREES_OF_A_FEATURE
+    wanted = settings.num_components or min(width, FEWEST_COMPONENTS)
+    if wanted > borne:
+        enough = 1 + -(-DEGREES_OF_A_FEATURE * wanted // (2 * len(names)))
+        msg = (
+            f"There must be {DEGREES_OF_A_FEATURE} residual degrees of freedom (vectors less one "
+            "for each protein and screen) or more for each dimension that proteins are compared "
+            f"in, and {FEWEST_COMPONENTS} dimensions where there are so many features. Received: "
+            f"{wanted} dimensions of {width} features and {degrees} degrees of freedom, from "
+            f"{len(names)} proteins. Bring {enough} {settings.unit} or more of each protein in "
+            f"each screen, or more proteins; or compare by at most {borne} components "
+            f"(num_components={borne}, --components {borne})."
         )
-    )
-    raise ValueError(msg)
+        raise ValueError(msg)
+    return settings.num_components or min(width, borne, MOST_COMPONENTS)
 
 
 def _in_both(
     first: Screen, second: Screen, settings: ChangeSettings
 ) -> tuple[list[str], dict[str, Any]]:
     """Proteins to compare, and why others are not."""
-    enough = [
-        {
-            n
-            for n, count in zip(s.proteins.names, s.proteins.counts(), strict=True)
-            if count >= FEWEST_VECTORS
-        }
-        for s in (first, second)
-    ]
     known = [set(s.proteins.names) for s in (first, second)]
+    fewest = 1 if _single((first, second), known[0] & known[1]) else FEWEST_VECTORS
+    enough = [{n for n, count in _counts(s).items() if count >= fewest} for s in (first, second)]
     names = sorted(enough[0] & enough[1])
     left_out = {
         "only_untreated": sorted(known[0] - known[1]),
@@ -272,6 +271,16 @@ def _in_both(
         )
         raise ValueError(msg)
     return names, left_out
+
+
+def _counts(one: Screen) -> dict[str, int]:
+    return dict(zip(one.proteins.names, one.proteins.counts().tolist(), strict=True))
+
+
+def _single(screens: tuple[Screen, Screen], names: Collection[str]) -> bool:
+    """Whether each of the proteins has one vector in each screen, as profiles have."""
+    counts = [_counts(one) for one in screens]
+    return all(of_screen[name] == 1 for name in names for of_screen in counts)
 
 
 def _groups_of_proteins(
@@ -303,19 +312,41 @@ def _test(space: Projected, settings: ChangeSettings) -> Shifts:
     residuals = list(space.of_each_protein())
     within = np.array([_squares(a) + _squares(b) for a, b in residuals])
     statistics = pseudo_f(space.differences, within, space.counts)
-    generator = np.random.default_rng(settings.seed)
-    null = [
-        permuted_pseudo_f(
-            np.concatenate([_unshrunk(a), _unshrunk(b)]),
-            len(a),
-            settings.num_permutations,
-            generator,
-        )
-        for a, b in residuals
-    ]
     # proteins with about as many vectors, to a factor of two in the smaller screen
     kinds = np.log2(np.minimum(*space.counts)).astype(np.int64)
+    degrees = space.counts[0] + space.counts[1] - 2
+    spreads = np.sqrt(np.where(within > 0, within / degrees, 1.0))
+    generator = np.random.default_rng(settings.seed)
+    null: list[NDArray[np.float64]] = [np.empty(0)] * len(residuals)
+    for members in _together(space.parts, degrees + 2, generator):
+        pool = np.concatenate(
+            [_unshrunk(part) / spreads[i] for i in members for part in residuals[i]]
+        ).astype(np.float32)
+        counts = space.counts[0][members], space.counts[1][members]
+        if len(members) == 1:
+            drawn = permuted_pseudo_f(pool, counts[0][0], settings.num_permutations, generator)
+            null[members[0]] = drawn
+            continue
+        dealt = dealt_pseudo_f(pool, counts, settings.num_permutations, generator)
+        for i, drawn in zip(members, dealt, strict=True):
+            null[i] = drawn
     return shifts(statistics, null, kinds, correct_bulk=settings.correct_bulk)
+
+
+def _together(
+    parts: NDArray[np.int64], counts: NDArray[np.int64], generator: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
+    """Proteins whose vectors are permuted together: one with many, or several with few.
+
+    The vectors of several are in the same directions, those of their part.
+    """
+    yield from np.flatnonzero(counts >= MANY_VECTORS)[:, None]
+    for part in np.unique(parts):
+        members = generator.permutation(np.flatnonzero((parts == part) & (counts < MANY_VECTORS)))
+        pools = (np.cumsum(counts[members]) - counts[members]) // POOLED_VECTORS
+        # a rest that is too small goes with those before it
+        pools = np.minimum(pools, max(0, counts[members].sum() // POOLED_VECTORS - 1))
+        yield from (members[pools == pool] for pool in np.unique(pools))
 
 
 def _squares(residuals: NDArray[np.float32]) -> float:
@@ -331,7 +362,7 @@ def _table(
     names: list[str],
     screens: tuple[Screen, Screen],
     space: Projected,
-    found: Shifts,
+    found: Shifts | None,
     settings: ChangeSettings,
 ) -> pd.DataFrame:
     columns: dict[str, Any] = {"protein": names}
@@ -341,6 +372,13 @@ def _table(
         if settings.replicate_columns:
             columns[f"replicates_{which}"] = counts
     squares = np.square(space.differences).sum(axis=1)
+    if found is None:
+        columns["distance"] = np.sqrt(np.maximum(squares - space.differences.shape[1], 0))
+        columns |= dict.fromkeys(("statistic", "z_score", "p_value", "q_value"), np.nan)
+        table = pd.DataFrame({**columns, "moved": pd.array([None] * len(names), "boolean")})
+        return table.sort_values(
+            ["distance", "protein"], ascending=[False, True], ignore_index=True
+        )
     # the squared length that chance alone would give is taken off
     with np.errstate(divide="ignore", invalid="ignore"):
         by_chance = np.where(found.statistic > 0, squares / found.statistic, 0.0)
@@ -362,18 +400,18 @@ def _summary(
     screens: tuple[Screen, Screen],
     table: pd.DataFrame,
     left_out: dict[str, Any],
-    found: Shifts,
+    found: Shifts | None,
     settings: ChangeSettings,
     num_groups: int,
 ) -> dict[str, Any]:
     return {
         "deeploc_tf": __version__,
         "proteins": len(table),
-        "moved": int(table["moved"].sum()),
+        "moved": None if found is None else int(table["moved"].sum()),
         "left_out": left_out,
         "groups_of_proteins": num_groups,
-        "bulk_inflation": found.bulk_inflation,
-        "bulk_width": found.bulk_width,
+        "bulk_inflation": None if found is None else found.bulk_inflation,
+        "bulk_width": None if found is None else found.bulk_width,
         "settings": {
             **dataclasses.asdict(settings),
             "replicate": ",".join(settings.replicate_columns) or None,

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.joins import Joined
-from deeploc_tf.profiles.moments import Vectors, covariance_of, means_by_group
+from deeploc_tf.profiles.moments import Vectors, means_by_group
 from deeploc_tf.profiles.shift_test import discriminants
 from deeploc_tf.profiles.tables import Groups, RowTable
-from deeploc_tf.profiles.transforms import Projection, principal_components
+from deeploc_tf.profiles.transforms import robust_scale
 
 FEWEST_VECTORS = 2
 NUM_PARTS = 5
@@ -40,31 +40,6 @@ class Held:
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """All used vectors at once."""
         yield np.flatnonzero(used), self.values[used]
-
-
-@dataclasses.dataclass(frozen=True)
-class Reduced:
-    """Vectors that are projected while they are read.
-
-    Attributes:
-        vectors: before.
-        projection: of each.
-    """
-
-    vectors: Vectors
-    projection: Projection
-
-    @property
-    def num_features(self) -> int:
-        """Length of the projected vectors."""
-        return int(self.projection.matrix.shape[1])
-
-    def used_chunks(
-        self, used: NDArray[np.bool_]
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Numbers of the used vectors, and these, projected."""
-        for rows, chunk in self.vectors.used_chunks(used):
-            yield rows, self.projection.apply(chunk).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,11 +75,13 @@ class Projected:
             protein's group; float64 `(num_proteins, num_dimensions)`.
         residuals: of each screen, float32 `(num_vectors, num_dimensions)`, protein after protein.
         counts: vectors of each protein, in each screen.
+        parts: of each protein.
     """
 
     differences: NDArray[np.float64]
     residuals: tuple[NDArray[np.float32], NDArray[np.float32]]
     counts: tuple[NDArray[np.int64], NDArray[np.int64]]
+    parts: NDArray[np.int64]
 
     def of_each_protein(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """The residuals of one protein after another, in both screens."""
@@ -173,44 +150,11 @@ def named_alike(screen: Screen, join: Joined[str]) -> Screen:
     return dataclasses.replace(screen, proteins=Groups(spelled, screen.proteins.codes))
 
 
-def reduced(
-    screens: tuple[Screen, Screen], names: Sequence[str], num_components: int
-) -> tuple[Screen, Screen]:
-    """Both screens by the principal components of their vectors, each screen's mean taken off.
-
-    The components are the same whichever vectors of a protein are called treated, so that
-    permutations stay fair, which discriminants of too many features would not be.
-
-    Args:
-        screens: the two.
-        names: proteins whose vectors count.
-        num_components: of both together.
-
-    Raises:
-        ValueError: fewer directions vary.
-    """
-    total: NDArray[np.float64] | float = 0.0
-    middle: NDArray[np.float64] | float = 0.0
-    degrees = 0
-    for one in screens:
-        chosen = _renumbered(one, names) >= 0
-        mean, covariance = covariance_of(one.vectors, lambda vectors, _: vectors, chosen)
-        total = total + covariance * (int(chosen.sum()) - 1)
-        middle = middle + mean / len(screens)
-        degrees += int(chosen.sum()) - 1
-    projection = principal_components(
-        np.asarray(middle), np.asarray(total) / degrees, num_components
-    )
-    first, second = (
-        dataclasses.replace(one, vectors=Reduced(one.vectors, projection)) for one in screens
-    )
-    return first, second
-
-
 def projected(
     screens: tuple[Screen, Screen],
     names: list[str],
     groups: NDArray[np.int64],
+    num_components: int,
     num_dimensions: int,
 ) -> Projected:
     """Both screens in the directions in which proteins differ most for how much their vectors do.
@@ -224,33 +168,89 @@ def projected(
         screens: the two.
         names: proteins that both have with two vectors or more, `NUM_PARTS` or more of them.
         groups: number of each protein's group, whose median difference is its shift.
+        num_components: principal components of the means that the directions are made of, at most,
+            after each feature was divided by its spread within proteins; as many as there are
+            features, or more: the features themselves.
         num_dimensions: of the space, at most.
     """
-    taken = [_renumbered(screen, names) for screen in screens]
+    taken, means = _means(screens, names)
     first, second = (np.bincount(codes[codes >= 0], minlength=len(names)) for codes in taken)
+    parts = np.arange(len(names)) % NUM_PARTS
+    read = [(one.vectors, *each) for one, *each in zip(screens, taken, means, strict=True)]
+    both, apart = (means[0] + means[1]) / 2, means[1] - means[0]
+    bases = [np.eye(both.shape[1])] * NUM_PARTS
+    if num_components < both.shape[1]:
+        spread = np.sqrt(sum(_squares(*each) for each in read) / (first + second - 2).sum())
+        spread[spread == 0] = np.inf
+        for part in range(NUM_PARTS):
+            bases[part] = _leading((both / spread)[parts != part], num_components)
+            bases[part] /= spread[:, None]
+    scatters = [_scatter(*each, parts, bases) for each in read]
+    num_dimensions = min(num_dimensions, *(basis.shape[1] for basis in bases))
+    directions = []
+    differences = np.empty((len(names), num_dimensions))
+    for part, basis in enumerate(bases):
+        others = parts != part
+        within = (scatters[0][part] + scatters[1][part]) / (first + second - 2)[others].sum()
+        between = np.atleast_2d(np.cov((both[others] @ basis).T))
+        directions.append(basis @ discriminants(within, between, num_dimensions))
+        inside = parts == part
+        differences[inside] = _without_shift(apart @ directions[-1], groups)[inside]
+    of_parts = np.stack(directions)
+    residuals = [_residuals(*each, of_parts, parts) for each in read]
+    return Projected(differences, (residuals[0], residuals[1]), (first, second), parts)
+
+
+def _means(
+    screens: tuple[Screen, Screen], names: Sequence[str]
+) -> tuple[list[NDArray[np.int32]], list[NDArray[np.float64]]]:
+    """Of each screen the protein of each vector, as an index of `names`, and their means."""
+    taken = [_renumbered(one, names) for one in screens]
     means = [
         means_by_group(one.vectors, Groups(tuple(names), codes), codes >= 0)
         for one, codes in zip(screens, taken, strict=True)
     ]
-    parts = np.arange(len(names)) % NUM_PARTS
-    read = list(zip(screens, taken, means, strict=True))
-    scatters = [_scatter(one.vectors, codes, center, parts) for one, codes, center in read]
-    scatter = scatters[0] + scatters[1]
-    degrees = np.bincount(parts, first + second - 2)
-    both, apart = (means[0] + means[1]) / 2, means[1] - means[0]
-    directions = []
-    differences = np.empty((len(names), min(num_dimensions, apart.shape[1])))
-    for part in range(NUM_PARTS):
-        others = np.arange(NUM_PARTS) != part
-        within = scatter[others].sum(axis=0) / degrees[others].sum()
-        between = np.atleast_2d(np.cov(both[parts != part].T))
-        directions.append(discriminants(within, between, num_dimensions))
-        differences[parts == part] = _without_shift(apart @ directions[-1], groups)[parts == part]
-    of_parts = np.stack(directions)
-    residuals = [
-        _residuals(one.vectors, codes, center, of_parts, parts) for one, codes, center in read
-    ]
-    return Projected(differences, (residuals[0], residuals[1]), (first, second))
+    return taken, means
+
+
+def _leading(rows: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    """Directions in which rows vary, `(num_features, num_directions)`: those of most variance."""
+    centered = rows - rows.mean(axis=0)
+    few = len(rows) < rows.shape[1]
+    values, vectors = np.linalg.eigh(centered @ centered.T if few else centered.T @ centered)
+    chosen = np.flatnonzero(values > 1e-12 * values[-1])[::-1][:most]
+    directions: NDArray[np.float64] = vectors[:, chosen]
+    return centered.T @ directions / np.sqrt(values[chosen]) if few else directions
+
+
+def single_rows(
+    screens: tuple[Screen, Screen],
+    names: list[str],
+    groups: NDArray[np.int64],
+    num_dimensions: int,
+) -> Projected:
+    """Differences of proteins that have one vector in each screen.
+
+    Nothing tells there how far vectors of one protein lie from one another. The unit is the spread
+    of the differences over proteins (of which most stayed), and the directions are those in which
+    the proteins differ most.
+
+    Args:
+        screens: the two.
+        names: proteins that both have.
+        groups: number of each protein's group, whose median difference is its shift.
+        num_dimensions: of the space, at most.
+    """
+    _, means = _means(screens, names)
+    apart = _without_shift(means[1] - means[0], groups)
+    _, spread = robust_scale(apart)
+    directions = _leading((means[0] + means[1]) / spread, num_dimensions)
+    differences = (apart / spread) @ directions
+    nothing = np.empty((0, differences.shape[1]), np.float32)
+    ones = np.ones(len(names), np.int64)
+    return Projected(
+        differences / robust_scale(differences)[1], (nothing, nothing), (ones, ones), ones
+    )
 
 
 def _without_shift(
@@ -279,29 +279,41 @@ def _renumbered(one: Screen, names: Sequence[str]) -> NDArray[np.int32]:
     return table[one.proteins.codes]
 
 
+def _squares(
+    vectors: Vectors, codes: NDArray[np.int32], means: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Sum of the squares of what vectors are off the mean of their protein, of each feature."""
+    found = np.zeros(vectors.num_features)
+    for rows, chunk in vectors.used_chunks(codes >= 0):
+        found += np.square(chunk - means[codes[rows]]).sum(axis=0)
+    return found
+
+
 def _scatter(
     vectors: Vectors,
     codes: NDArray[np.int32],
     means: NDArray[np.float64],
     parts: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Sum, over the vectors of each part, of the outer product of what they are off their mean.
+    bases: Sequence[NDArray[np.float64]],
+) -> list[NDArray[np.float64]]:
+    """Sum of the outer products of what vectors are off their mean, for each part of the others.
 
     Args:
         vectors: read once.
         codes: protein of each vector; -1: none.
         means: of the proteins.
         parts: of the proteins, below `NUM_PARTS`.
+        bases: of each part `(num_features, num_components)`.
 
     Returns:
-        `(NUM_PARTS, num_features, num_features)`.
+        Of each part `(num_components, num_components)`.
     """
-    found = np.zeros((NUM_PARTS, vectors.num_features, vectors.num_features))
+    found = [np.zeros((basis.shape[1], basis.shape[1])) for basis in bases]
     for rows, chunk in vectors.used_chunks(codes >= 0):
-        left = chunk - means[codes[rows]]
-        for part in range(NUM_PARTS):
-            inside = left[parts[codes[rows]] == part]
-            found[part] += inside.T @ inside
+        left = (chunk - means[codes[rows]]).astype(np.float32)
+        for part, basis in enumerate(bases):
+            others = left[parts[codes[rows]] != part] @ basis.astype(np.float32)
+            found[part] += others.T @ others
     return found
 
 

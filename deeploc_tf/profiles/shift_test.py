@@ -18,6 +18,7 @@ REGULARIZATION = 1e-3
 _NORMALIZING_POWER = 1 / 3  # makes F nearly normal (Wilson & Hilferty 1931), and takes a 0
 _ROUNDS = 3  # of finding the bulk
 _SURELY_BULK = 0.2  # q-value above which a protein counts for the bulk
+_EPSILON = np.finfo(np.float32).eps
 _SIXTEENTH = 0.1586552539  # of a normal distribution, one standard deviation below the mean
 
 
@@ -132,6 +133,42 @@ def permuted_pseudo_f(
     smallest = np.finfo(np.float32).eps * max(float(between.max()), 1e-30)
     found: NDArray[np.float64] = between * (number - 2) / np.maximum(within, smallest)
     return found
+
+
+def dealt_pseudo_f(
+    residuals: NDArray[np.float32],
+    counts: tuple[NDArray[np.int64], NDArray[np.int64]],
+    num_permutations: int,
+    generator: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Pseudo-F where the vectors of several proteins are dealt out anew, to proteins and screens.
+
+    For proteins with few vectors: 3 and 3 can be divided in ten ways, and what is more extreme than
+    these comes up more often than p-values say that are taken from so few.
+
+    Args:
+        residuals: as those of `permuted_pseudo_f`, in units of the protein's own spread;
+            `(num_vectors, num_dimensions)`.
+        counts: vectors of each protein in the one and in the other screen.
+        num_permutations: how many statistics to give for each protein.
+        generator: of the permutations.
+
+    Returns:
+        `(num_proteins, num_permutations)`.
+    """
+    sizes = np.stack(counts, axis=1).ravel()
+    starts = np.cumsum(sizes) - sizes
+    centered = residuals - residuals.mean(axis=0)
+    lengths = np.square(centered).sum(axis=1, dtype=np.float64)
+    order = generator.permuted(np.tile(np.arange(len(centered)), (num_permutations, 1)), axis=1)
+    means = np.add.reduceat(centered[order], starts, axis=1) / sizes.astype(np.float32)[:, None]
+    squares = np.add.reduceat(lengths[order], starts, axis=1)
+    squares -= sizes * np.square(means).sum(axis=2, dtype=np.float64)
+    within = np.maximum(squares[:, ::2] + squares[:, 1::2], _EPSILON * lengths.sum())
+    apart = (means[:, 1::2] - means[:, ::2]).astype(np.float64).reshape(-1, means.shape[2])
+    first, second = (np.tile(count, num_permutations) for count in counts)
+    found = pseudo_f(apart, within.ravel(), (first, second))
+    return found.reshape(num_permutations, -1).T
 
 
 def shifts(
