@@ -212,7 +212,7 @@ def test_no_p_value_is_below_what_the_permutations_resolve() -> None:
 def test_terms_with_ties_score_as_in_scikit_learn() -> None:
     places = np.random.default_rng(0).integers(0, 3, (40, 2)).astype(np.float32) + 1
     annotation = annotate(standard(), PROTEINS)
-    rows = np.array([PROTEINS.index(name) for name in annotation.proteins])
+    rows = annotation.proteins
     similarities = similarities_of(places[rows], "euclidean")
     shared = ap.shared_terms(annotation)
     members = annotation.members.tocsr()

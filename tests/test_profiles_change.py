@@ -312,7 +312,8 @@ def test_what_fewer_than_half_of_a_group_do_is_not_the_shift_of_all(tmp_path: Pa
     table = read_table(paths[1])
     features = table.features.copy()
     features[table.metadata["protein"].to_numpy() < "P0008", 0] += 30
-    write_table(paths[1], VectorTable(features, table.metadata, table.provenance))
+    names = table.feature_names
+    write_table(paths[1], VectorTable(features, table.metadata, table.provenance), names)
     distances = change(*paths).table.set_index("protein")["distance"]
     moved = distances.index < "P0008"
     assert distances[moved].min() > 20
