@@ -27,7 +27,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo study study-small install install-addons install-matrix test test-addons test-long test-serving test-beam reliability test-gpu lint format types \
+.PHONY: help demo study study-small install install-addons install-matrix test test-addons test-long test-serving test-beam reliability mutants test-gpu lint format types \
 	layers docs cli-reference api-reference size wheel check clean
 
 help: ## print these targets
@@ -105,6 +105,11 @@ reliability: $(INSTALLED) $(INSTALLED_ADDONS) ## a training killed twenty times,
 			$(PYTEST_ARGS) || exit 1; \
 	done
 	DEEPLOC_TF_RELIABILITY=1 $(BIN)/python -m pytest tests/test_ingest_crash.py --timeout 3600 $(PYTEST_ARGS)
+
+mutants: $(INSTALLED) ## 300 faults of which the tests must find all but few, in the background, hours; goes on where it stopped
+	mkdir -p mutants
+	nohup nice -n 15 $(BIN)/python experiments/mutants.py mutants >mutants/log 2>&1 &
+	@echo 'mutants/mutants.jsonl has a line for each; mutants/log will end with the survivors'
 
 test-gpu: $(INSTALLED) ## tests that need a GPU (not run on a GPU yet)
 	$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)

@@ -158,9 +158,13 @@ def tests_of(path: str) -> list[list[str]]:
     for test in sorted((ROOT / "tests").glob("test_*.py")):
         text = test.read_text()
         rooms = (f"test_{room}_", f"test_cli_{room}", f"test_faults_{room}")
+        if room == "training":  # of which metrics alone are looked at
+            rooms = ("test_training_metrics", "test_training_evaluate", "test_cli_evaluate")
         if module in text or test.stem.startswith(f"test_{room}_{file.stem}"):
             near.append(f"tests/{test.name}")
-        elif test.stem.startswith(rooms) or ("outside" in test.stem and f"_tf.{room}." in text):
+        elif test.stem.startswith(rooms) or (
+            "outside" in test.stem and room != "training" and f"_tf.{room}." in text
+        ):
             far.append(f"tests/{test.name}")
     return [stage for stage in (near, far) if stage]
 

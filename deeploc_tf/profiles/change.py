@@ -42,7 +42,7 @@ DEGREES_OF_A_FEATURE = 10
 scatter within proteins is too poorly known for directions that are chosen by it."""
 FEWEST_COMPONENTS, MOST_COMPONENTS = 10, 256
 """Of more features than that: where fewer can be borne, proteins that differ look alike."""
-MANY_VECTORS, POOLED_VECTORS = 40, 200
+MANY_VECTORS, POOLED_VECTORS = 20, 200
 """Of a protein, that are permuted by themselves; and of several that have fewer, together."""
 
 
