@@ -254,3 +254,12 @@ def test_without_usearch_the_extra_is_named(tmp_path: Path, monkeypatch: Any) ->
     done = run("profiles.h5", "P007", "--index", "i.usearch")
     assert done.exit_code == 1
     assert "pip install 'deeploc-tf[search]'" in done.stderr
+
+
+def test_equal_rows_have_no_distance_and_rounding_makes_none_of_it() -> None:
+    features = np.repeat(vectors(20, 64) + 100, 2, axis=0)
+    names = [str(i) for i in range(40)]
+    space = search_space(features, names, names, "euclidean")
+    _, scores = nearest(space, np.arange(40), 39)
+    assert np.isfinite(scores).all()
+    np.testing.assert_allclose(scores[:, 0], 0, atol=0.1)
