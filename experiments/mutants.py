@@ -10,7 +10,7 @@ a copy of the tree, and the tests run that name the module or are named after it
 room after them; the first that fails, or the time limit, kills it.
 
 OUT/mutants.jsonl has a line for each mutant, and what it has already is not run again. Survivors
-are listed at the end, and docs/mutants.md says of those that are no faults why.
+are listed at the end: each wants a test, or an argument that it is no fault.
 """
 
 from __future__ import annotations
