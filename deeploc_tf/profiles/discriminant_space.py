@@ -176,7 +176,10 @@ def projected(
     taken, means = _means(screens, names)
     first, second = (np.bincount(codes[codes >= 0], minlength=len(names)) for codes in taken)
     parts = np.arange(len(names)) % NUM_PARTS
-    read = [(one.vectors, *each) for one, *each in zip(screens, taken, means, strict=True)]
+    read = [
+        (one.vectors, codes, center)
+        for one, codes, center in zip(screens, taken, means, strict=True)
+    ]
     both, apart = (means[0] + means[1]) / 2, means[1] - means[0]
     bases = [np.eye(both.shape[1])] * NUM_PARTS
     if num_components < both.shape[1]:
