@@ -172,7 +172,10 @@ def _read(
                 table = read_profiles(profiles, roles, distinct_case=distinct_case)
             except RoleError as error:
                 lacking.append(error)
-                table = read_profiles(profiles, distinct_case=distinct_case)
+                try:  # a table of ours has the proteins where it always has them
+                    table = read_profiles(profiles, distinct_case=distinct_case)
+                except ValueError:
+                    raise error from None
                 if table.provenance.get("kind") == KIND:
                     raise
             yield Method(name, table, Path(profiles))
