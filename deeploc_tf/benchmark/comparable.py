@@ -136,9 +136,8 @@ def comparable(
         kept = _rows_of(method.profiles, order.index[order.isin(common)].tolist())
         excluded = _excluded(method, bad)
         if len(found) > 1:
-            excluded["lacking_here_alone"] = len(lacks)
-            if lacks:
-                excluded["names"]["lacking_here_alone"] = lacks[:_SHOWN_NAMES]
+            some = lacks[:_SHOWN_NAMES]
+            excluded["lacking_here_alone"] = {"count": len(lacks), "some": some}
         chosen.append(dataclasses.replace(method, profiles=kept, excluded=excluded))
     return chosen
 

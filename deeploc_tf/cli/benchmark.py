@@ -329,8 +329,9 @@ def _excluded(methods: Sequence[Method]) -> Iterator[str]:
                 parts.append(f"{count} {what} ({', '.join(names)}{more})")
         if parts:
             yield f"\n{method.name}: {excluded['profiles']} profiles; excluded: {', '.join(parts)}"
-        if count := excluded.get("lacking_here_alone", 0):
-            names = excluded["names"]["lacking_here_alone"]
+        lacking = excluded.get("lacking_here_alone", {"count": 0})
+        if count := lacking["count"]:
+            names = lacking["some"]
             more = " ..." if count > len(names) else ""
             yield (
                 f"{method.name}: {count} proteins that all other methods have are missing or not "
