@@ -37,7 +37,10 @@ LAST = {
     "resnet152": "conv5_block3_out",
     "xception": "block14_sepconv2_act",
 }
-TINY: dict[str, Any] = {"window": 0, "augmentation": "orientations", "dense_units": (8, 6)}
+TINY: dict[str, Any] = {
+    **{"window": 0, "augmentation": "orientations", "dense_units": (8, 6)},
+    "dropout": 0.0,  # whose random state is a weight
+}
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.SeparableConv2D)
 
 
