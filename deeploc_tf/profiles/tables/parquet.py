@@ -114,7 +114,10 @@ def open_parquet(path: Path, roles: Roles) -> ParquetTable:
     if {_METADATA_KEY, _DIGESTS_KEY} & (footer.metadata or {}).keys():
         return ParquetTable.open(path)
     with path.open("rb") as file:
-        file.seek(max(-footer.serialized_size - 8, -path.stat().st_size), os.SEEK_END)
+        # Its size as the file says it: what was understood of a damaged footer may be less.
+        file.seek(-8, os.SEEK_END)
+        size = int.from_bytes(file.read(4), "little") + 8
+        file.seek(-min(size, path.stat().st_size), os.SEEK_END)
         if _DIGESTS_KEY in file.read():
             msg = "its footer is damaged where it says that the table is ours"
             raise ValueError(msg)
