@@ -35,7 +35,7 @@ function unpack(packed, Type) {
 }
 
 const number = (value) => Number.isNaN(value) ? "" : String(Number(value.toPrecision(5)));
-const count = (value, noun) => `${value.toLocaleString("en")} ${noun}${value === 1 ? "" : "s"}`;
+const count = (value, noun, ending = "s") => `${value.toLocaleString("en")} ${noun}${value === 1 ? "" : ending}`;
 const folded = (value) => value.normalize("NFKC").toLowerCase().trim();
 
 const places = unpack(data.places, Float32Array);
@@ -128,7 +128,7 @@ function colorBy(field) {
       if (best >= 0) style[row] = 2 + best;
     }
     const more = codes.length - shown.length;
-    if (more > 0) rule = `${count(more, "smaller class").replace("classs", "classes")} in gray. `;
+    if (more > 0) rule = `${count(more, "smaller class", "es")} in gray. `;
     if (field.kind === "terms") rule += "A protein with several terms has the color of the smallest.";
   }
   colored = { field, entries, style };
