@@ -118,7 +118,7 @@ def trained(config: FitConfig, steps: int) -> tuple[keras.Model, list[list[np.nd
     """A model after some steps, and its trainable weights after each of them."""
     keras.utils.set_random_seed(1)
     model = DeepLoc((16, 16, 1), 2, window=0, augmentation="none", width=0.05, dense_units=(4, 4))
-    optimizer = make_optimizer(config, steps)
+    optimizer = make_optimizer(config, max(steps, 1))
     model.compile(
         optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), run_eagerly=True
     )

@@ -194,7 +194,8 @@ def test_the_command_line_shows_the_metrics_of_several_labels(bars: Path, tmp_pa
     assert "64 crops of 2 labels: lying 48, upright 32." in result.stderr
     assert "validation macro ap" in result.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
-    assert f"test: 16 crops, macro ap {metrics['macro_ap']:.4f}, micro ap " in result.stdout
+    seen = "test: 16 crops, 8 views of each (orientations), "
+    assert f"{seen}macro ap {metrics['macro_ap']:.4f}, micro ap " in result.stdout
     precision = metrics["per_class"]["upright"]["average_precision"]
     assert f"  upright: 8 crops, average precision {precision:.4f}" in result.stdout
 
