@@ -11,8 +11,8 @@ import tifffile
 from click.testing import Result
 from shared import run_cli
 
-from deeploc_tf.cli.records_options import ODDITIES
-from deeploc_tf.ingest import quality
+from deeploc_tf.cli.sources import ODDITIES
+from deeploc_tf.sources import quality
 from tfrecords.manifest import read_manifest
 
 PATTERN = "{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif"

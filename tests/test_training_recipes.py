@@ -107,7 +107,9 @@ def test_an_unfinished_run_of_before_is_refused_unless_told(
     assert json.loads((tmp_path / "run" / "config.json").read_text())["recipe_version"] == 2
 
 
-@pytest.mark.parametrize("stop", [3, 4, None])
+@pytest.mark.parametrize(
+    "stop", [3, pytest.param(4, marks=pytest.mark.long), pytest.param(None, marks=pytest.mark.long)]
+)
 def test_a_training_of_so_many_steps_ends_after_them_wherever_it_stopped(
     stop: int | None, write_screen: WriteScreen, tmp_path: Path
 ) -> None:
