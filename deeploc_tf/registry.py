@@ -128,7 +128,7 @@ class Registry(Generic[Entry]):
         )
 
     def usable(self) -> Iterator[tuple[str, Entry]]:
-        """Name and entry of all that can be had; what an installed package breaks is told once.
+        """Name and entry of all that can be had; what an installed package breaks is reported once.
 
         One broken extension must not stop what does not need it.
         """

@@ -1,4 +1,4 @@
-"""Whole fields through a model: a row a cell, and how wells and proteins spread."""
+"""Whole fields through a model: a row per cell, and how wells and proteins spread."""
 
 from __future__ import annotations
 

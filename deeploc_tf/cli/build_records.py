@@ -21,7 +21,7 @@ Examples:
         --pattern '{plate}/{protein}_{field}_{cell}_{channel}.tif' \\
         --label-table localization.csv --label compartment \\
         --fractions train=0.8,validation=0.1,test=0.1 --group plate,field
-  A table, a column of paths a channel:
+  A table, a column of paths per channel:
     deeploc-tf build-records cells.csv RECORDS --label compartment --split-column split \\
         --image-column gfp=path_gfp --image-column rfp=path_rfp
   Whole fields and the centers of their cells:

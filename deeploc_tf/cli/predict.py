@@ -135,7 +135,7 @@ def predict(
     """Tell the compartment of every cell in FIELDS, folders or tables of whole images.
 
     RUN is a finished training, or a SavedModel from `export`. Cells come from a table (--cells) or
-    from label images (--label-image). The new folder OUTPUT gets cells.parquet, a row a cell, and
+    from label images (--label-image). The new folder OUTPUT gets cells.parquet, a row per cell, and
     wells.csv and proteins.csv: how their cells spread over the compartments.
     """
     from tfrecords.publishing import check_absent

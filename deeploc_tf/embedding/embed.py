@@ -53,8 +53,8 @@ class Embedded:
     """What `embed` wrote.
 
     Attributes:
-        embeddings: path of the table with a row a cell.
-        profiles: path of the table with a row a protein.
+        embeddings: path of the table with a row per cell.
+        profiles: path of the table with a row per protein.
         num_crops: number of rows of the first.
         num_proteins: number of rows of the second.
         num_features: length of the vectors.

@@ -1,1 +1,1 @@
-"""Features without a network: `measure` makes a table like that of `embed`, a row a cell."""
+"""Features without a network: `measure` makes a table like that of `embed`, a row per cell."""

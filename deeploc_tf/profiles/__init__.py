@@ -1,1 +1,1 @@
-"""Tables of vectors without TensorFlow: embeddings, a row a cell; profiles, a row a protein."""
+"""Tables of vectors without TensorFlow: embeddings, a row per cell; profiles, a row per protein."""

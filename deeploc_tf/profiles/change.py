@@ -114,7 +114,7 @@ class Changes:
     """What `change` found.
 
     Attributes:
-        table: a row a protein, the surest first; docs/profiles.md has the columns.
+        table: a row per protein, the surest first; docs/profiles.md has the columns.
         summary: JSON-ready; counts, the bulk, settings and where the tables came from.
     """
 

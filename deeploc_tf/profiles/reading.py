@@ -13,7 +13,7 @@ from deeploc_tf.text_tables import DELIMITERS, suffix_of
 def read_profiles(
     path: str | Path, roles: Roles = NO_ROLES, *, distinct_case: bool = False
 ) -> VectorTable:
-    """A table of any format with a row a protein; see `deeploc_tf.profiles.tables`.
+    """A table of any format with a row per protein; see `deeploc_tf.profiles.tables`.
 
     Args:
         path: of the file.
@@ -32,7 +32,7 @@ def read_profiles(
     table = open_rows(path, roles)
     if "key" in table.columns:
         msg = (
-            f"Profiles must have a row a protein. Received: {path}, a table of embeddings of "
+            f"Profiles must have a row per protein. Received: {path}, a table of embeddings of "
             "cells. Take NAME.profiles.SUFFIX, which `embed` writes beside it, or what `profile` "
             "makes of it."
         )

@@ -32,7 +32,7 @@ def density_map(profiles: VectorTable, terms: Mapping[str, frozenset[str]]) -> F
     highest density, a Gaussian kernel estimate.
 
     Args:
-        profiles: a row a protein, with the column `protein`.
+        profiles: a row per protein, with the column `protein`.
         terms: members of each term, such as biological processes.
 
     Raises:

@@ -44,7 +44,7 @@ def protein_map(
     A compartment has its own pair of color and shape, so that neither alone must be told apart.
 
     Args:
-        profiles: a row a protein, with the column `protein`.
+        profiles: a row per protein, with the column `protein`.
         compartments: protein -> compartment; proteins without one are small and gray.
         ax: axes to draw on; by default those of a new figure.
 

@@ -91,7 +91,7 @@ def write_map(
 
     Args:
         path: of the page, ending in .html; the file is old or new, never a mixture.
-        profiles: a table with a row a protein, or its path.
+        profiles: a table with a row per protein, or its path.
         records: folder of the data set whose cells to show; they are read without TensorFlow.
         standards: whose terms to show.
         identifiers: further names of proteins to find them by, and to match with standards.

@@ -36,7 +36,7 @@ class OpenModel:
     def __call__(
         self, images: NDArray[Any], masks: NDArray[np.uint8] | None = None
     ) -> dict[str, NDArray[np.float32]]:
-        """`probabilities`, `logits` and `embedding` of a batch, each float32 with a row a crop.
+        """`probabilities`, `logits` and `embedding` of a batch, each float32 with a row per crop.
 
         Args:
             images: `(batch_size, height, width, channels)` of the described dtype.

@@ -88,7 +88,7 @@ def predict(
     Crops are cut as in `build_records`, and the preprocessing is that of the model's own graph.
     One field and one batch are in memory at a time. The folder appears when all is written:
 
-    - `cells.parquet`, and `cells.csv` with the same rows, a row a cell: key, protein, well, what
+    - `cells.parquet`, and `cells.csv` with the same rows, a row per cell: key, protein, well, what
       the source and the user's table know (x, y, plate, ...), `image`, with label images `object`
       and `area`, `flags` (what is odd, such as "touches another cell", divided by ``|``), `call`
       (the most probable class; with sigmoids all above one half, divided by ``|``), `confidence`

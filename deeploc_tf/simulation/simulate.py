@@ -91,7 +91,7 @@ def simulate(
 ) -> pd.DataFrame:
     """Write a screen of budding-yeast cells with a GFP-tagged protein and a cytosolic RFP.
 
-    In the folder: `cells.csv`, a row a crop, with the columns `key`, `protein`, `localization`,
+    In the folder: `cells.csv`, a row per crop, with the columns `key`, `protein`, `localization`,
     `plate`, `field`, `cell`, `gfp` and `rfp` (paths); `crops/`, uint16 TIFF of 64 x 64, one file a
     channel; `standards/`, the truth as GMT: compartments, processes, pathways and complexes;
     `proteins.csv`, what made each protein look as it does; `simulation.json`, the settings. With

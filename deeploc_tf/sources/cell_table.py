@@ -33,7 +33,7 @@ class CellTable:
     scaled. A cell is given by its centre, or by a box, or by its number in the label image.
 
     Attributes:
-        path: a `.csv`, `.tsv` or `.parquet` table, a row a cell.
+        path: a `.csv`, `.tsv` or `.parquet` table, a row per cell.
         field: column that names the field, by the path of one of its files or by its key. By
             default `image` where the table has it; else the fields of the pattern are columns.
         center: columns of x and y of the centre; by default x, y.

@@ -1,4 +1,4 @@
-"""Whole fields that a table lists: a row a field, a column of paths a channel or one for all."""
+"""Whole fields that a table lists: a row per field, a column of paths per channel or for all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FieldTable:
     """Which table lists the fields, and what its columns are; the others describe the fields.
 
     Attributes:
-        path: a table, a row a field.
+        path: a table, a row per field.
         image_columns: channel -> column that holds the path of its file, in the stored order; or
             one column of files that hold all channels.
         label_image: column that holds the path of the label image, or None.

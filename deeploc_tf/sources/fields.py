@@ -149,7 +149,7 @@ class FieldSource(ListedSource):
         return (*self._images.files(int(cells.fields[position])), *cells.place(position))
 
     def details(self) -> pd.DataFrame:
-        """What is known of each cell and stands in no column of the index, a row a cell.
+        """What is known of each cell and stands in no column of the index, a row per cell.
 
         The columns of the table that say where a cell is; `image`, the path of the field's first
         file; and with label images `area` in pixels, `touches` (another object lies beside this

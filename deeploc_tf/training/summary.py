@@ -27,7 +27,7 @@ class Summary:
     Attributes:
         metrics: content of `metrics.json`.
         tables: content of the CSV files by their names; one with a named index is written with it.
-        predictions: a row a crop.
+        predictions: a row per crop.
     """
 
     metrics: dict[str, Any]

@@ -1,8 +1,8 @@
 """Tables of other programs: which columns are features, and which describe the rows.
 
 pycytominer, CytoTable and copairs name what describes a row `Metadata_...`; CellProfiler's image
-table comes as `Image_...`; AnnData keeps it in `obs`. What no such name tells is told by the type
-of a column, by a name that no feature has, or by the user, who gives columns their `Roles`.
+table comes as `Image_...`; AnnData keeps it in `obs`. Other columns describe rows by their type,
+by a name that no feature has, or because the user gives them a role (`Roles`).
 """
 
 from __future__ import annotations

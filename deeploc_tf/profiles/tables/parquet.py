@@ -90,7 +90,7 @@ class ForeignParquet(ParquetTable):
                 block = np.empty((batch.num_rows, len(names)), np.float32)
                 for index, name in enumerate(names):
                     numbers = batch[name].cast(pa.float64(), safe=False)
-                    with np.errstate(over="ignore"):  # infinity is told where rows are used
+                    with np.errstate(over="ignore"):  # who uses the rows refuses infinity
                         block[:, index] = numbers.to_numpy(zero_copy_only=False)
                 yield block
 
