@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import re
 import signal
@@ -16,7 +18,7 @@ from click.testing import CliRunner
 from shared import run_cli
 
 from deeploc_tf.cli import COMMANDS
-from deeploc_tf.cli.group import LazyGroup
+from deeploc_tf.cli.group import LazyGroup, _messages_on_stderr
 from deeploc_tf.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -221,3 +223,15 @@ def test_names_that_a_terminal_cannot_show_are_escaped() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout == "\\u03b2-tubulin\n"
+
+
+def test_what_is_logged_is_said_once_whatever_listens_at_the_root() -> None:
+    root, heard = logging.getLogger(), logging.StreamHandler(io.StringIO())
+    root.addHandler(heard)
+    try:
+        with _messages_on_stderr():
+            logging.getLogger("deeploc_tf.study").info("said")
+        assert heard.stream.getvalue() == ""
+        assert logging.getLogger("deeploc_tf").propagate
+    finally:
+        root.removeHandler(heard)

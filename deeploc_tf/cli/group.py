@@ -141,16 +141,18 @@ def _messages_on_stderr() -> Iterator[None]:
     """Show what `deeploc_tf` and `tfrecords` log while a command runs."""
     handler = _Messages(logging.INFO)
     loggers = [logging.getLogger(name) for name in ("deeploc_tf", "tfrecords")]
-    before = [logger.level for logger in loggers]
+    before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
+        logger.propagate = False  # other libraries may give the root a handler: not said twice
     try:
         yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
             logger.setLevel(level)
+            logger.propagate = propagate
 
 
 @contextlib.contextmanager
