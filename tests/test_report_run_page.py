@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,3 +142,14 @@ def test_what_is_of_another_run_is_refused(trained: Path, tmp_path: Path) -> Non
     assert done.exit_code == 1
     assert "config.json must be one that `fit` wrote" in done.stderr
     assert not out.exists()
+
+
+def test_classes_and_proteins_keep_their_names(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "evaluation", tmp_path / "evaluation")
+    for name in ("per_class.csv", "per_protein.csv"):
+        path = tmp_path / "evaluation" / name
+        head, first, *rest = path.read_text().splitlines()
+        path.write_text("\n".join([head, "NA," + first.partition(",")[2], *rest]) + "\n")
+    done = report(trained / "run", tmp_path / "r.html", "--evaluation", tmp_path / "evaluation")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "r.html").read_text("utf-8").count("<td>NA</td>") == 2

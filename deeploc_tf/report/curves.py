@@ -31,7 +31,7 @@ def training_curves(run: str | Path) -> Figure:
         ValueError: the file is not what `fit` writes.
         OSError: it cannot be read.
     """
-    history = _read_csv(Path(run) / "history.csv", ["epoch", "loss", "accuracy"])
+    history = read_csv(Path(run) / "history.csv", ["epoch", "loss", "accuracy"])
     with new_figure(7.5, 3) as figure:
         from matplotlib.ticker import MaxNLocator
 
@@ -127,10 +127,10 @@ def precision_recall(results: str | Path, ax: Axes | None = None) -> Figure:
         ValueError: the files are not what `benchmark` writes.
         OSError: they cannot be read.
     """
-    curves = _read_csv(
+    curves = read_csv(
         Path(results) / "precision_recall.csv",
         ["standard", "recall", "precision"],
-        converters=_AS_TEXT,
+        converters=AS_TEXT,
     )
     scores = scores_of(results)
     with new_axes(ax, 5.5, 4.2 + 0.2 * (len(scores) // 2)) as axes:
@@ -215,7 +215,8 @@ def _interval(numbers: dict[str, Any]) -> str:
     return "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
 
 
-_AS_TEXT: Any = {"standard": str, "method": str}  # names such as NA are names
+AS_TEXT: Any = dict.fromkeys(("standard", "method", "class", "protein", "label", "predicted"), str)
+"""Columns of names, for `converters`: names such as NA are names."""
 
 
 def scores_of(results: str | Path) -> dict[str, dict[str, Any]]:
@@ -243,7 +244,8 @@ def _read_counts(path: Path) -> tuple[list[str], list[str], NDArray[np.int64]]:
     return names.to_pylist(), table.column_names[1:], counts.T
 
 
-def _read_csv(path: Path, columns: Iterable[str], **options: Any) -> pd.DataFrame:
+def read_csv(path: Path, columns: Iterable[str], **options: Any) -> pd.DataFrame:
+    """A CSV file that this package wrote, and that must have these columns; see `pandas`."""
     try:
         table: pd.DataFrame = pd.read_csv(path, **options)
     except ValueError as error:  # pandas' own errors are such

@@ -16,8 +16,10 @@ from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.report.calibration import reliability_diagram
 from deeploc_tf.report.crops import crop_sheet
 from deeploc_tf.report.curves import (
+    AS_TEXT,
     confusion_matrix,
     precision_recall,
+    read_csv,
     scores_of,
     training_curves,
 )
@@ -131,6 +133,10 @@ def _json(path: Path) -> dict[str, Any]:
         msg = f"{path.name} must hold a JSON object. Received: {path}, {type(values).__name__}."
         raise ValueError(msg)
     return values
+
+
+def _table(path: Path, *columns: str) -> pd.DataFrame:
+    return read_csv(path, columns, converters=AS_TEXT)
 
 
 def _what_was_run(run: Path, config: Mapping[str, Any]) -> list[Section]:
@@ -247,7 +253,7 @@ class _Evaluation:
         metrics = self.metrics
         title = f"Evaluation on {' + '.join(metrics['splits'])}"
         text = f"{metrics['num_crops']:,} crops, {metrics['num_views']} views of each."
-        per_class = pd.read_csv(self.folder / "per_class.csv").round(4)
+        per_class = _table(self.folder / "per_class.csv", "class").round(4)
         sections = [Section(title, text, table=per_class, caption="Classes.")]
         if (self.folder / "reliability.csv").exists():
             sections.append(
@@ -258,7 +264,7 @@ class _Evaluation:
                 )
             )
         if (self.folder / "per_protein.csv").exists():
-            table = pd.read_csv(self.folder / "per_protein.csv", dtype={"protein": str})
+            table = _table(self.folder / "per_protein.csv", "protein", "agreement")
             worst = table.sort_values("agreement", kind="stable").head(_PROTEINS_SHOWN).round(4)
             sections.append(
                 Section(
@@ -274,7 +280,7 @@ class _Evaluation:
         path = self.folder / "per_protein.csv"
         if not path.exists():
             return {}
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = _table(path, "protein")
         return dict(zip(table["protein"], table["label"], strict=True)) if "label" in table else {}
 
     def crops(self, records: str | Path, missing: list[str]) -> list[Section]:
@@ -377,7 +383,7 @@ def _benchmark(results: Path) -> list[Section]:
 def _function(path: Path) -> Section:
     return Section(
         "Function against the epoch",
-        picture=function_curves(pd.read_csv(path, dtype={"standard": str, "method": str})),
+        picture=function_curves(_table(path, "epoch")),
         alt="Average precision against the epoch, by standard",
     )
 
