@@ -112,7 +112,7 @@ def with_places(
         renamed[column] = place
         if column != place:
             _log.info(f"Column {column!r} is taken as {place!r}.")
-    return index.rename(columns=renamed), renamed
+    return (index.rename(columns=renamed) if renamed else index), renamed  # no copy for nothing
 
 
 def find_column(columns: Iterable[str], name: str) -> str | None:

@@ -143,17 +143,18 @@ def plan_records(
         split: [(renamed.get(column, column), value) for column, value in pairs]
         for split, pairs in conditions.items()
     }
-    group_by = [renamed.get(column, column) for column in group_by]
+    group_by = tuple(renamed.get(column, column) for column in group_by)
     metadata = metadata and [renamed.get(column, column) for column in metadata]
     protein = find_column(index.columns, protein) or protein
     if split_column is None and not (conditions or fractions):
         split_column = find_column(index.columns, "split")
-    group_by = whole_groups(
-        index.drop(columns=[c for c in (label, split_column) if c in index.columns]),
-        group_by,
-        folders=_folders(source),
-        protein=protein,
-    )
+    if group_by:
+        group_by = whole_groups(
+            index.drop(columns=[c for c in (label, split_column) if c in index.columns]),
+            group_by,
+            folders=_folders(source),
+            protein=protein,
+        )
     index = unify_columns(
         index,
         [*group_by, *(column for pairs in conditions.values() for column, _ in pairs)],
@@ -166,7 +167,7 @@ def plan_records(
     index = _rows_of(full, positions)
     labels = assign_labels(
         # a label table may know a place by the name that it had
-        index.assign(**{old: index[new] for old, new in renamed.items()}),
+        index.assign(**{old: index[new] for old, new in renamed.items()}) if renamed else index,
         label,
         label_table=label_table,
         label_key=label_key,
