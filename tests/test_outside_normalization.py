@@ -108,6 +108,60 @@ def test_one_estimate_of_spread_serves_a_feature_on_all_plates(tmp_path: Path) -
     }
 
 
+@pytest.mark.parametrize("kind", ["standardize", "mad"])
+@pytest.mark.parametrize("jitter", [0, 1e-30, 1e-7, 1e-4])
+def test_controls_that_are_nearly_equal_make_no_values_without_bound(
+    kind: str, jitter: float, tmp_path: Path
+) -> None:
+    path = plates(tmp_path / "cells.h5", flat=None)
+    table = read_table(path)
+    controls = np.flatnonzero(table.metadata["protein"] == "CTRL")
+    table.features[controls, 0] = 3 + jitter * np.arange(len(controls))
+    table.features[~np.isin(np.arange(len(table.features)), controls), 0] += 3
+    write_table(path, table)
+    done = run(path, tmp_path / "p.h5", "--normalize", kind, *BY_PLATE)
+    assert done.exit_code == 0, done.output
+    assert "2 of 6 pairs of feature and group have next to no spread" in done.stderr
+    assert "f0 in 1, f0 in 2" in done.stderr
+    found = read_table(tmp_path / "p.h5")
+    assert found.provenance["transform"]["smallest_scale"]["count"] == 2
+    first = dict(zip(found.metadata["protein"], found.features[:, 0], strict=True))
+    # three in seven rows lie 8 off, as many about 0.8
+    assert first["A"] == pytest.approx(160, rel=0.1)
+    assert abs(first["CTRL"]) < 1
+
+
+@pytest.mark.parametrize("kind", ["standardize", "mad"])
+def test_a_plate_that_is_nearly_flat_takes_the_scale_of_the_others(
+    kind: str, tmp_path: Path
+) -> None:
+    path = plates(tmp_path / "cells.h5", controls=400)
+    table = read_table(path)
+    flat = (table.metadata["plate"] == 1) & (table.metadata["protein"] == "CTRL")
+    table.features[flat, 0] = np.linspace(0, 1e-6, 400)
+    write_table(path, table)
+    done = run(path, tmp_path / "p.h5", "--normalize", kind, *BY_PLATE)
+    found = read_table(tmp_path / "p.h5")
+    first = dict(zip(found.metadata["protein"], found.features[:, 0], strict=True))
+    assert first["A"] == pytest.approx(8, abs=0.6)
+    assert found.provenance["transform"]["without_spread"]["some"] == ["f0 in 1"]
+    assert "smallest_scale" not in found.provenance["transform"]
+    assert "next to no spread" not in done.stderr
+
+
+def test_few_equal_values_among_others_have_no_median_deviation(tmp_path: Path) -> None:
+    """A MAD of next to nothing is one of 0: the mean deviation takes its place."""
+    path = plates(tmp_path / "cells.h5", flat=None, controls=100)
+    table = read_table(path)
+    controls = np.flatnonzero(table.metadata["protein"] == "CTRL")
+    some = controls[np.arange(len(controls)) % 5 > 0]
+    table.features[some, 2] = 1e-8 * np.arange(len(some))
+    write_table(path, table)
+    done = run(path, tmp_path / "p.h5", "--normalize", "mad", *BY_PLATE)
+    assert "2 pairs of feature and group are nearly constant in more than half" in done.stderr
+    assert np.abs(read_table(tmp_path / "p.h5").features[:, 2]).max() < 10
+
+
 def test_groups_of_few_controls_are_told(tmp_path: Path) -> None:
     path = plates(tmp_path / "cells.h5", flat=None, controls=1)
     done = run(path, tmp_path / "p.h5", "--normalize", "center", *BY_PLATE)

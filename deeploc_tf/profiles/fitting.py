@@ -13,11 +13,17 @@ from numpy.typing import NDArray
 from deeploc_tf.names import same_form
 from deeploc_tf.profiles import lacking
 from deeploc_tf.profiles.choices import NormalizationKind
-from deeploc_tf.profiles.moments import covariance_of, moments_by_group, robust_by_group
+from deeploc_tf.profiles.moments import (
+    covariance_of,
+    moments_by_group,
+    robust_by_group,
+    spread_around,
+)
 from deeploc_tf.profiles.tables import Groups, RowTable
 from deeploc_tf.profiles.tables.row_table import check_same_features, origin
 from deeploc_tf.profiles.transforms import (
     NORMALIZATIONS,
+    SMALLEST_SCALE,
     Normalization,
     Transform,
     num_varying,
@@ -302,19 +308,29 @@ def _normalization(
         )
         raise ValueError(msg)
     if kind == "mad":
-        stored = {} if before is None else before[1].get("by_mean_deviation") or {}
-        by_mean = np.isin(table.feature_names, stored.get("features", []))
-        shift, scale, by_mean_here = robust_by_group(table, groups, chosen, seed, by_mean)
+        shift, scale, mean_deviation = robust_by_group(table, groups, chosen, seed)
     else:
         shift, scale = moments_by_group(table, groups, chosen)
-        by_mean_here = np.zeros(scale.shape, np.bool_)
-        scale = np.ones_like(scale) if kind == "center" else scale
-    scale, borrowed = shared_spread(scale[present], None if before is None else before[0].scale)
+        mean_deviation = scale
+    floor = np.zeros(table.num_features)
+    if kind == "center":
+        scale = mean_deviation = np.ones_like(scale)
+    else:
+        floor += SMALLEST_SCALE * spread_around(table, groups, used, shift)
+    shift, scale, mean_deviation = shift[present], scale[present], mean_deviation[present]
+    # one estimate serves a feature in all groups
+    by_mean_here = (scale <= floor) & (mean_deviation > floor)
+    stored = {} if before is None else before[1].get("by_mean_deviation") or {}
+    by_mean = np.isin(table.feature_names, stored.get("features", []))
+    scale = np.where(by_mean_here.any(axis=0) | by_mean, mean_deviation, scale)
+    scale, borrowed, floored = shared_spread(
+        scale, floor, None if before is None else before[0].scale
+    )
     names = tuple(groups.names[i] for i in np.flatnonzero(present))
     found = lacking.described(
-        table.feature_names, names, counts[present], borrowed, by_mean_here[present]
+        table.feature_names, names, counts[present], borrowed, floored, by_mean_here
     )
-    return Normalization(kind, settings.by, names, shift[present], scale), found
+    return Normalization(kind, settings.by, names, shift, scale), found
 
 
 def _codes_in(normalization: Normalization | None, groups: Groups) -> NDArray[np.int32]:

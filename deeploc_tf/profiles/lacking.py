@@ -17,6 +17,7 @@ def described(
     groups: Sequence[str],
     counts: NDArray[np.int64],
     borrowed: NDArray[np.bool_],
+    floored: NDArray[np.bool_],
     by_mean: NDArray[np.bool_],
 ) -> dict[str, Any]:
     """What `notes` puts into words, JSON-ready: only what there is to say.
@@ -26,7 +27,8 @@ def described(
         groups: names.
         counts: rows that each group was fitted on.
         borrowed: `(num_groups, num_features)`, where a scale is that of other groups.
-        by_mean: likewise, where the median absolute deviation is 0 and the mean one is not.
+        floored: likewise, where it is the smallest that is divided by.
+        by_mean: likewise, where there is a mean absolute deviation and no median one.
     """
 
     def pairs(where: NDArray[np.bool_]) -> list[str]:
@@ -34,12 +36,13 @@ def described(
         return [f"{features[f]} in {groups[g] or 'all rows'}" for g, f in found]
 
     lacking: dict[str, Any] = {}
-    if borrowed.any():
-        lacking["without_spread"] = {
-            "count": int(borrowed.sum()),
-            "pairs": borrowed.size,
-            "some": pairs(borrowed),
-        }
+    for name, where in (("without_spread", borrowed), ("smallest_scale", floored)):
+        if where.any():
+            lacking[name] = {
+                "count": int(where.sum()),
+                "pairs": where.size,
+                "some": pairs(where),
+            }
     if by_mean.any():
         lacking["by_mean_deviation"] = {
             "count": int(by_mean.sum()),
@@ -70,10 +73,16 @@ def notes(settings: Mapping[str, Any], by: Sequence[str]) -> list[str]:
             f"{', '.join(by)}) have no spread where the scale was fitted: {_some(lacking)}. They "
             "take the median scale of the feature in the other groups."
         )
+    if lacking := settings.get("smallest_scale"):
+        found.append(
+            f"{lacking['count']} of {lacking['pairs']} pairs of feature and group have next to no "
+            f"spread where the scale was fitted, nor has another group: {_some(lacking)}. Their "
+            "scale is a hundredth of the spread of the feature over all rows."
+        )
     if lacking := settings.get("by_mean_deviation"):
         found.append(
-            f"{lacking['count']} pairs of feature and group are constant in more than half of the "
-            f"rows: {_some(lacking)}. Features that are so in a group have the mean absolute "
+            f"{lacking['count']} pairs of feature and group are nearly constant in more than half "
+            f"of the rows: {_some(lacking)}. Features that are so in a group have the mean absolute "
             "deviation for a scale, in all groups."
         )
     if lacking := settings.get("few_rows"):

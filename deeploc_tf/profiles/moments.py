@@ -10,7 +10,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from deeploc_tf.profiles.tables import Groups
-from deeploc_tf.profiles.transforms import robust_estimates
+from deeploc_tf.profiles.transforms import MEAN_TO_DEVIATION, robust_estimates
 
 ROWS_OF_MEDIANS = 200_000
 
@@ -63,27 +63,19 @@ def moments_by_group(
 
 
 def robust_by_group(
-    table: Vectors,
-    groups: Groups,
-    chosen: NDArray[np.bool_],
-    seed: int,
-    by_mean: NDArray[np.bool_] | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Median and spread by group, of as many rows as are held at once.
-
-    The spread of a feature is its MAD; where that is 0 in a group though the feature varies, it is
-    the mean absolute deviation, in all groups, so that one estimate serves a feature everywhere.
+    table: Vectors, groups: Groups, chosen: NDArray[np.bool_], seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Median and two spreads by group, of as many rows as are held at once.
 
     Args:
         table: of cells.
         groups: of its rows.
         chosen: bool `(num_rows,)`, rows that count.
         seed: of the rows that are held where there are more.
-        by_mean: features `(num_features,)` that have the mean absolute deviation in any case.
 
     Returns:
-        Medians and spreads, `(num_groups, num_features)`, and where it is that a MAD is 0 and the
-        feature varies.
+        Medians, median and mean absolute deviations, `(num_groups, num_features)` each, see
+        `robust_estimates`.
     """
     sampled = _sampled(groups, chosen, ROWS_OF_MEDIANS, np.random.default_rng(seed))
     held = np.empty((int(sampled.sum()), table.num_features), np.float32)
@@ -97,9 +89,32 @@ def robust_by_group(
     for group in np.unique(codes):
         members = held[codes == group]
         shift[group], scale[group], mean_deviation[group] = robust_estimates(members)
-    without = (scale == 0) & (mean_deviation > 0)
-    of_mean = without.any(axis=0) if by_mean is None else without.any(axis=0) | by_mean
-    return shift, np.where(of_mean, mean_deviation, scale), without
+    return shift, scale, mean_deviation
+
+
+def spread_around(
+    table: Vectors, groups: Groups, used: NDArray[np.bool_], shift: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Spread of each feature over all rows, `(num_features,)`, in one pass.
+
+    It is the mean absolute deviation from the shift of a row's group, scaled to the standard
+    deviation of a normal distribution.
+
+    Args:
+        table: of cells.
+        groups: of its rows.
+        used: bool `(num_rows,)`, rows that count.
+        shift: `(num_groups, num_features)`.
+    """
+    total = np.zeros(table.num_features)
+    for rows, vectors in table.used_chunks(used):
+        about = shift[groups.codes[rows]]
+        deviations = np.abs(vectors - about)
+        # what rounding leaves of a constant feature: float32 differ by more
+        deviations[deviations < 1e-9 * np.abs(about)] = 0
+        total += deviations.sum(axis=0)
+    found: NDArray[np.float64] = MEAN_TO_DEVIATION * total / used.sum()
+    return found
 
 
 def _sampled(

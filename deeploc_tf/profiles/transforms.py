@@ -25,7 +25,8 @@ NORMALIZATIONS: tuple[NormalizationKind, ...] = get_args(NormalizationKind)
 
 FORMAT_VERSION = 1
 MAD_TO_DEVIATION = 1.4826  # of a normal distribution
-_MEAN_TO_DEVIATION = 1.253314  # the same for the mean absolute deviation
+MEAN_TO_DEVIATION = 1.253314  # the same for the mean absolute deviation
+SMALLEST_SCALE = 0.01  # of the feature's spread over all rows
 _NO_VARIANCE = 1e-10  # against the largest: what rounding leaves of a direction without any
 
 
@@ -202,12 +203,13 @@ def num_varying(covariance: NDArray[np.float64]) -> int:
 def robust_scale(values: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Median and scaled median absolute deviation of each column of `(num_rows, num_features)`.
 
-    A column that is constant in more than half of the rows has no MAD; the mean absolute deviation
-    from the median takes its place (units after a ReLU are often so). One that is constant has no
-    spread: infinity.
+    A column that is constant in more than half of the rows, or nearly so (see `SMALLEST_SCALE`),
+    has no MAD; the mean absolute deviation from the median takes its place (units after a ReLU are
+    often so). One that is constant has no spread: infinity.
     """
     median, scale, mean_deviation = robust_estimates(values)
-    return median, spread_or_infinity(np.where(scale > 0, scale, mean_deviation))
+    low = scale <= SMALLEST_SCALE * mean_deviation
+    return median, spread_or_infinity(np.where(low, mean_deviation, scale))
 
 
 def robust_estimates(
@@ -228,7 +230,7 @@ def robust_estimates(
     return (
         median,
         MAD_TO_DEVIATION * np.median(deviations, axis=1),
-        _MEAN_TO_DEVIATION * deviations.mean(axis=1),
+        MEAN_TO_DEVIATION * deviations.mean(axis=1),
     )
 
 
@@ -238,26 +240,31 @@ def spread_or_infinity(scale: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def shared_spread(
-    scale: NDArray[np.float64], others: NDArray[np.float64] | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Scales that can be divided by, whichever groups have no spread in a feature.
+    scale: NDArray[np.float64],
+    floor: NDArray[np.float64],
+    others: NDArray[np.float64] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Scales that can be divided by, whichever groups have no spread to speak of in a feature.
 
-    A feature without spread in a group takes its median scale over the groups that have one, so
-    that it counts in all groups alike; without spread in any its scale is infinite: it becomes 0.
+    A scale at or below the floor is none. It is the median scale of the feature over the groups
+    that have one, so that the feature counts in all groups alike; without one in any it is the
+    floor, and where that is 0, infinite: the feature becomes 0.
 
     Args:
-        scale: `(num_groups, num_features)`, 0 where there is no spread.
-        others: scales of further groups; infinite where there is no spread.
+        scale: `(num_groups, num_features)`.
+        floor: `(num_features,)`, 0 where the feature is constant in all rows.
+        others: scales of further groups; infinite where there is none.
 
     Returns:
-        The scales, and where they are those of other groups.
+        The scales, where they are those of other groups, and where they are the floor.
     """
     every = scale if others is None else np.vstack([scale, others])
-    usable = np.where((every > 0) & np.isfinite(every), every, np.nan)
+    usable = np.where((every > floor) & np.isfinite(every), every, np.nan)
     has_some = np.isfinite(usable).any(axis=0)
-    typical = np.full(scale.shape[1], np.inf)
+    typical = spread_or_infinity(floor)
     typical[has_some] = np.nanmedian(usable[:, has_some], axis=0)
-    return np.where(scale > 0, scale, typical), (scale == 0) & has_some
+    low = scale <= floor
+    return np.where(low, typical, scale), low & has_some, low & ~has_some & (floor > 0)
 
 
 def save_transform(path: str | Path, transform: Transform) -> None:
