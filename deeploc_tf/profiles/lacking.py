@@ -82,8 +82,8 @@ def notes(settings: Mapping[str, Any], by: Sequence[str]) -> list[str]:
     if lacking := settings.get("by_mean_deviation"):
         found.append(
             f"{lacking['count']} pairs of feature and group are nearly constant in more than half "
-            f"of the rows: {_some(lacking)}. Features that are so in a group have the mean absolute "
-            "deviation for a scale, in all groups."
+            f"of the rows: {_some(lacking)}. Features that are so in a group have the mean "
+            "absolute deviation for a scale, in all groups."
         )
     if lacking := settings.get("few_rows"):
         found.append(
