@@ -18,6 +18,7 @@ from deeploc_tf.benchmark.average_precision import (
 )
 from deeploc_tf.benchmark.choices import Kind
 from deeploc_tf.benchmark.influence import Influence
+from deeploc_tf.benchmark.labels import codes_of
 from deeploc_tf.benchmark.scores import SCORES, Extent, Scoring
 from deeploc_tf.benchmark.similarity import similarities_of, usable_profiles
 from deeploc_tf.benchmark.standards import Standard, annotate
@@ -60,6 +61,7 @@ def benchmark(
     min_size: int = 2,
     max_size: int | None = None,
     extent: Extent | None = None,
+    given: Standard | None = None,
     distinct_case: bool = False,
     allow_unmatched: int | None = None,
 ) -> list[StandardScores]:
@@ -76,6 +78,8 @@ def benchmark(
         min_size: terms with fewer members that have a profile are left out.
         max_size: terms with more are left out; None keeps all.
         extent: of the costly parts; None: a few shuffles and nothing else.
+        given: labels of proteins, as `read_labels` gives them: pairs of proteins with the same
+            terms of it are scored once more, by themselves.
         distinct_case: let names of profiles and of standards differ in case and be two proteins.
         allow_unmatched: how many profiles may be in no term of a standard; None: any number.
 
@@ -109,11 +113,14 @@ def benchmark(
         for standard in standards
     ]
     shared = [shared_terms(annotation) for annotation in annotations]
+    labels = None if given is None else codes_of(given, kept, distinct_case=distinct_case)
     similarities = similarities_of(features, similarity, extent.memory)
     results = []
     for annotation, pairs in zip(annotations, shared, strict=True):
         among = similarities.among(annotation.proteins)
-        scoring = Scoring(features[annotation.proteins], among, annotation, pairs, ks, extent)
+        own = None if labels is None else labels[annotation.proteins]
+        parts = among, annotation, pairs, ks, extent, own
+        scoring = Scoring(features[annotation.proteins], *parts)
         numbers: dict[str, Any] = {
             "profiles_left_out": len(proteins) - len(kept),
             **annotation.coverage,

@@ -12,11 +12,15 @@ from deeploc_tf.benchmark.cells import table_scores
 from deeploc_tf.benchmark.choices import Kind
 from deeploc_tf.benchmark.comparable import comparable
 from deeploc_tf.benchmark.identifiers import IdentifierMap
+from deeploc_tf.benchmark.labels import Labels, label_profiles, read_labels
 from deeploc_tf.benchmark.read_standards import read_standards, told_apart
 from deeploc_tf.benchmark.results import Comparison
 from deeploc_tf.benchmark.scores import Extent
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.profiles.tables import NO_ROLES, Roles, VectorTable
+
+LABELS = "labels"
+"""Name of the method whose profiles are the labels of the proteins."""
 
 _USUAL_EXTENT = Extent(num_permutations=1000, intervals=True)
 
@@ -32,6 +36,8 @@ def compare(
     identifiers: IdentifierMap | None = None,
     proteins: Collection[str] | None = None,
     num_random: int | None = None,
+    labels: Labels | None = None,
+    given: Labels | None = None,
     cells: Iterable[tuple[str | None, VectorTable | str | Path]] = (),
     group: Sequence[str] = ("protein",),
     roles: Roles = NO_ROLES,
@@ -54,6 +60,9 @@ def compare(
             use.
         proteins: nobody else takes part; None asks nobody to stay away.
         num_random: add a method `random`, vectors of so many random numbers.
+        labels: add a method `labels`, what is known of each protein, such as its compartment, as a
+            vector of zeros and ones, see `read_labels`; proteins without a label take no part then.
+        given: likewise: score pairs of proteins with the same label once more, by themselves.
         cells: name (None: the file's) and embeddings of single cells, to be scored by their labels.
         group: columns of `cells`: cells of a group are predicted from other groups only.
         roles: which column names the protein in tables of other programs.
@@ -83,6 +92,16 @@ def compare(
     if not chosen:
         msg = "`standards` must be standards, or their files. Received: none. Name one or more."
         raise ValueError(msg)
+    methods = list(methods)
+    if labels is not None:
+        if any(name == LABELS for name, _ in methods):
+            msg = (
+                f"No method may be called {LABELS!r} where labels are added as one. Received: one "
+                "that is. Give it another name, as in mine=FILE."
+            )
+            raise ValueError(msg)
+        methods.append((LABELS, label_profiles(read_labels(labels, identifiers))))
+    condition = None if given is None else read_labels(given, identifiers)
     taking_part = comparable(
         methods,
         similarity=similarity,
@@ -107,6 +126,7 @@ def compare(
                 method.profiles.metadata["protein"].tolist(),
                 chosen,
                 extent=extent,
+                given=condition,
                 distinct_case=distinct_case,
                 allow_unmatched=allow_unmatched,
                 **options,
@@ -114,9 +134,12 @@ def compare(
         )
         for method in taking_part
     ]
+    settings = {**options, "seed": extent.seed, "extent": dataclasses.asdict(extent)}
+    if condition is not None:
+        settings["given"] = {"name": condition.name, **condition.report}
     return Comparison(
         scored,
         chosen,
-        {**options, "seed": extent.seed, "extent": dataclasses.asdict(extent)},
+        settings,
         [table_scores(table, group, name=name, seed=extent.seed) for name, table in cells],
     )

@@ -90,12 +90,12 @@ def pair_influences(
     """Influences of `average_precision` and `lift`: derivatives by the weights of proteins.
 
     Args:
-        similarities: of the proteins.
-        shared: bool, sparse: which proteins share a term.
+        similarities: of the proteins; where they have groups, only pairs of one group count.
+        shared: bool, sparse: which proteins, of one group, share a term.
         curve: of the ranking of all pairs.
     """
-    count = len(similarities)
-    positives, pairs = shared.nnz / 2, count * (count - 1) / 2
+    count, partners = len(similarities), similarities.num_partners
+    positives, pairs = shared.nnz / 2, partners.sum() / 2
     score, prevalence = curve.average_precision, positives / pairs
     ascending = curve.score[::-1]
     gained = np.diff(curve.recall, prepend=0.0)
@@ -113,6 +113,8 @@ def pair_influences(
         of_score = np.where(true, of_positive[step], 0) - of_any[step]
         weight = by_chance[step]
         of_prevalence = (true - prevalence) / pairs
+        if similarities.groups is not None:
+            of_prevalence[np.isneginf(block)] = 0
         itself = np.arange(len(block)), np.arange(count)[rows]
         of_score[itself] = of_prevalence[itself] = weight[itself] = 0
         columns = np.broadcast_to(np.arange(count), block.shape)
@@ -120,13 +122,14 @@ def pair_influences(
         return {
             "score": places.summed(of_score),
             "prevalence": places.summed(of_prevalence),
-            "weights": (weight.sum(axis=0), np.square(weight).sum(keepdims=True).ravel()),
+            "weights": (weight.sum(axis=0), np.square(weight).sum(axis=0)),
         }
 
     found = _sums_of_blocks(count, moved)
-    # A protein takes `count - 1` pairs along, so that others weigh more. Each pair is met twice.
+    # A protein takes its pairs along, so that others weigh more. Each pair is met twice.
+    heavier = pairs / np.maximum(1, pairs - partners)
     of_score, of_prevalence = (
-        Influence(value, found[name][0] * count / max(1, count - 2), found[name][1] / 2)
+        Influence(value, found[name][0] * heavier, found[name][1] / 2)
         for name, value in (("score", score), ("prevalence", prevalence))
     )
     lift = combined([(1 / prevalence, of_score), (-score / prevalence**2, of_prevalence)])
@@ -135,11 +138,36 @@ def pair_influences(
         "lift": dataclasses.replace(
             lift,
             value=score / prevalence,
-            chance_error=_error_of_shuffles(
-                *found["weights"], np.diff(shared.indptr).astype(float), np.array([shared.nnz])
-            ),
+            chance_error=_error_within(similarities.groups, found["weights"], shared),
         ),
     }
+
+
+def _error_within(
+    groups: NDArray[np.int64] | None,
+    weights: tuple[NDArray[np.float64], NDArray[np.float64]],
+    shared: scipy.sparse.csr_matrix,
+) -> float:
+    """Standard deviation of the sum of weights of positive pairs, proteins shuffled in groups.
+
+    Args:
+        groups: of the proteins; None: one. The variances of groups add up.
+        weights: sums and sums of squares over the pairs of each protein.
+        shared: bool, sparse: which proteins, of one group, share a term.
+    """
+    positives = np.diff(shared.indptr).astype(float)
+    codes = np.zeros(len(positives), np.int64) if groups is None else groups
+    order = np.argsort(codes, kind="stable")
+    errors = [
+        _error_of_shuffles(
+            weights[0][inside],
+            weights[1][inside].sum(keepdims=True),
+            positives[inside],
+            positives[inside].sum(keepdims=True),
+        )
+        for inside in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    ]
+    return float(np.linalg.norm(errors))
 
 
 def _error_of_shuffles(
@@ -160,7 +188,7 @@ def _error_of_shuffles(
         other_squares: likewise.
     """
     count = len(sums)
-    if count < 4:
+    if count < 3:  # of two proteins there is one pair, whoever is who
         return 0.0
     parts = []
     for of_protein, of_all in ((sums, squares), (other_sums, other_squares)):
@@ -168,7 +196,7 @@ def _error_of_shuffles(
         whole = float(of_all[0]) / 2 - of_protein.sum() ** 2 / (2 * count * (count - 1))
         parts.append((by_protein, max(0.0, whole - by_protein)))
     (first, rest), (other, other_rest) = parts
-    variance = first * other / (count - 1) + rest * other_rest / (count * (count - 3) / 2)
+    variance = first * other / (count - 1) + rest * other_rest / max(1, count * (count - 3) / 2)
     return float(np.sqrt(variance))
 
 
@@ -192,6 +220,7 @@ def query_influences(
         if k < count:
             of_query[f"precision_at_{k}"] = queries.hits[:, column] / k
             of_query[f"recall_at_{k}"] = queries.hits[:, column] / queries.positives
+    of_query = {name: values for name, values in of_query.items() if np.isfinite(values).any()}
     defined = {name: np.isfinite(values) for name, values in of_query.items()}
     means = {name: float(np.nanmean(values)) for name, values in of_query.items()}
 
@@ -201,12 +230,16 @@ def query_influences(
         places = _Places.of(rows, rankings.columns, count)
         sums = {}
         for name, changes, where in rankings.changes(ks):
+            if name not in means:
+                continue
             query = rows.start + where // rankings.columns.shape[1]
             # a query whose only positive (or negative) is left out counts no longer
             lost = np.flatnonzero(~np.isfinite(changes))
             changes[lost] = means[name] - of_query[name][query[lost]]
             changes[~defined[name][query]] = 0
             sums[name] = places.summed(changes, where)
+            if len(sums) == len(means):
+                break
         return sums
 
     influences = {}

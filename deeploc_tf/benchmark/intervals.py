@@ -5,7 +5,7 @@ See `influence` for the variances, and docs/metrics.md for how often the interva
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,14 @@ from deeploc_tf.benchmark.influence import (
 from deeploc_tf.benchmark.scores import Scores, Scoring
 
 LEVEL = 0.95
-COMPARED = ("average_precision", "mean_average_precision")
+CONDITIONAL = "conditional_"
+"""Begins the names of scores among proteins of one label."""
+
+COMPARED = tuple(
+    f"{condition}{score}"
+    for condition in ("", CONDITIONAL)
+    for score in ("average_precision", "mean_average_precision")
+)
 """Scores of which differences of methods are told."""
 
 FEWEST_PROTEINS = 20
@@ -53,6 +60,7 @@ def interval(score: str, influence: Influence) -> tuple[float | None, float | No
     """
     if note := why_no_interval(influence):
         return None, None, note
+    score = score.removeprefix(CONDITIONAL)
     if score != "lift" and not 0 < influence.value < 1:
         return None, None, "It is at the end of what is possible."
     # few pairs at the top make much of a pooled score, more than a sample shows
@@ -129,10 +137,16 @@ def _intervals(scoring: Scoring) -> dict[str, float | None]:
     if not scoring.extent.intervals:
         return {}
     parts = scoring.similarities, scoring.shared
-    scoring.influences |= pair_influences(*parts, scoring.curve)
-    scoring.influences |= query_influences(*parts, scoring.queries, scoring.ks)
+    influences = pair_influences(*parts, scoring.curve)
+    influences |= query_influences(*parts, scoring.queries, scoring.ks)
+    return intervals_of(influences, scoring)
+
+
+def intervals_of(influences: Mapping[str, Influence], scoring: Scoring) -> dict[str, float | None]:
+    """Ends of intervals by name; influences, and notes of why there is none, go to `scoring`."""
+    scoring.influences |= influences
     values: dict[str, float | None] = {}
-    for score, influence in scoring.influences.items():
+    for score, influence in influences.items():
         low, high, note = interval(score, influence)
         values |= {f"{score}_low": low, f"{score}_high": high}
         if note:

@@ -56,6 +56,8 @@ class Scoring:
         shared: bool, sparse, `(num_proteins, num_proteins)`: which proteins share a term.
         ks: numbers of neighbors for recall and precision.
         extent: of the costly parts.
+        labels: int64 `(num_proteins,)`, which label, or set of labels, each protein has; -1 where
+            none is known. None: nobody asked for scores given the label.
         notes: by name of a number, why it, or its interval, is None; scores add theirs.
         influences: of proteins on scores, by name; likewise.
     """
@@ -66,6 +68,7 @@ class Scoring:
     shared: scipy.sparse.csr_matrix
     ks: Sequence[int]
     extent: Extent
+    labels: NDArray[np.int64] | None = None
     notes: dict[str, str] = dataclasses.field(default_factory=dict)
     influences: dict[str, Influence] = dataclasses.field(default_factory=dict)
 
@@ -135,6 +138,7 @@ SCORES: Registry[Scores] = Registry(
         "queries": "deeploc_tf.benchmark.retrieval:OF_QUERIES",
         "shuffled": "deeploc_tf.benchmark.retrieval:SHUFFLED",
         "intervals": "deeploc_tf.benchmark.intervals:INTERVALS",
+        "given label": "deeploc_tf.benchmark.conditional:GIVEN_LABEL",
         "clusters": "deeploc_tf.benchmark.clustering:OF_CLUSTERS",
     },
     group="deeploc_tf.scores",

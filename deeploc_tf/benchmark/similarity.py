@@ -31,18 +31,37 @@ class Similarities:
             wanted, else None.
         matrix: float32 `(num_proteins, num_proteins)`, exactly symmetric, or None: too large.
         rows_at_once: how many rows pooled scores look at; the last bit of a product depends on it.
+        groups: int64 `(num_proteins,)` where proteins are compared within their group alone: any
+            others are minus infinity alike, behind all in each ranking. None: one group.
     """
 
     vectors: NDArray[np.floating]
     squares: NDArray[np.float64] | None
     matrix: NDArray[np.float32] | None
     rows_at_once: int = 256
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.vectors)
 
+    @property
+    def num_partners(self) -> NDArray[np.int64]:
+        """How many others each protein is compared with, int64 `(num_proteins,)`."""
+        if self.groups is None:
+            return np.full(len(self), len(self) - 1)
+        _, group, sizes = np.unique(self.groups, return_inverse=True, return_counts=True)
+        partners: NDArray[np.int64] = sizes[group] - 1
+        return partners
+
     def block(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Similarities of some rows to some columns."""
+        block = self._block(rows, columns)
+        if self.groups is None:
+            return block
+        together = self.groups[rows, None] == self.groups[columns]
+        return np.where(together, block, np.float32(-np.inf))
+
+    def _block(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         if self.matrix is not None:
             return self.matrix[rows, columns]
         products = self.vectors[rows] @ self.vectors[columns].T
@@ -57,6 +76,10 @@ class Similarities:
         distances: NDArray[np.float32] = np.sqrt(squares).astype(np.float32)
         return -distances
 
+    def of_groups(self, groups: NDArray[np.int64]) -> Similarities:
+        """The same, of proteins that are compared within groups alone."""
+        return dataclasses.replace(self, groups=groups)
+
     def among(self, proteins: NDArray[np.int64]) -> Similarities:
         """The similarities of some of the proteins, by their rows."""
         return dataclasses.replace(
@@ -64,6 +87,7 @@ class Similarities:
             vectors=self.vectors[proteins],
             squares=None if self.squares is None else self.squares[proteins],
             matrix=None if self.matrix is None else self.matrix[np.ix_(proteins, proteins)],
+            groups=None if self.groups is None else self.groups[proteins],
         )
 
 

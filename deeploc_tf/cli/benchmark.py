@@ -101,6 +101,22 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     "--random", type=click.IntRange(min=1), help="Add random vectors of this length as a control."
 )
 @click.option(
+    "--labels",
+    type=_FILE,
+    help=(
+        "Add the labels of the proteins, such as compartments, as a method: a table with "
+        "protein and label, or a standard. Proteins without a label are not scored then."
+    ),
+)
+@click.option(
+    "--given",
+    type=_FILE,
+    help=(
+        "Labels, as of --labels: also score pairs of proteins with the same label by "
+        "themselves, so what profiles hold beyond the label."
+    ),
+)
+@click.option(
     "--similarity",
     type=LazyChoice("deeploc_tf.benchmark.choices:Kind"),
     default="cosine",
@@ -177,6 +193,8 @@ def benchmark(
     plate: str | None,
     well: str | None,
     random: int | None,
+    labels: Path | None,
+    given: Path | None,
     similarity: Any,
     min_size: int,
     max_size: int | None,
@@ -224,6 +242,8 @@ def benchmark(
             extent=Extent(shuffles, permutations, draws, intervals, memory, seed),
             identifiers=keywords["identifiers"],
             num_random=random,
+            labels=labels,
+            given=given,
             cells=cells,
             group=group,
             distinct_case=distinct_case,
