@@ -13,6 +13,8 @@ import pytest
 
 from deeploc_tf.report.page import Section, write_page
 
+pytest.importorskip("jinja2", reason="jinja2 is in the extra report")
+
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>'
 VOID = {"meta", "img"}

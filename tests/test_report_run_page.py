@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import importlib.util
 import json
 import re
 import shutil
@@ -13,14 +15,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from made_run import make_evaluation, make_run
 from shared import TINY_OPTIONS, run_cli
 
 from deeploc_tf.benchmark.compare import compare
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.profiles.tables import VectorTable, write_table
+from deeploc_tf.report.crops import colored, limits
+from deeploc_tf.report.run_page import write_report
 from tfrecords.manifest import Manifest
+from tfrecords.reader import read_crops
 
 pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
+pytest.importorskip("jinja2", reason="jinja2 is in the extra report")
 
 report = functools.partial(run_cli, "report")
 
@@ -29,11 +36,9 @@ report = functools.partial(run_cli, "report")
 def trained(write_screen: Callable[..., Manifest], tmp_path_factory: Any) -> Path:
     folder: Path = tmp_path_factory.mktemp("report")
     write_screen(folder / "records", {"train": (4, 4, 4), "test": (3, 2, 2)}, size=10)
-    write_screen(folder / "others", {"train": (4, 4, 4), "test": (2, 2, 2)}, size=10)
     options = (*TINY_OPTIONS, "--epochs", "1", "--warmup-epochs", "0", "--quiet")
     for words in (
         ("fit", folder / "records", folder / "run", *options),
-        ("fit", folder / "others", folder / "other run", *options),
         ("evaluate", folder / "run", folder / "records", folder / "evaluation", "--quiet"),
     ):
         done = run_cli(*words)
@@ -47,6 +52,17 @@ def trained(write_screen: Callable[..., Manifest], tmp_path_factory: Any) -> Pat
     return folder
 
 
+@pytest.fixture(scope="module")
+def made(write_screen: Callable[..., Manifest], tmp_path_factory: Any) -> Path:
+    """A run and an evaluation that nobody computed."""
+    folder: Path = tmp_path_factory.mktemp("made")
+    make_run(folder / "run", write_screen(folder / "records", size=12))
+    make_evaluation(folder / "evaluation", folder / "records")
+    others = write_screen(folder / "others", {"train": (4, 4, 4), "test": (2, 2, 2)}, size=10)
+    make_run(folder / "other run", others)
+    return folder
+
+
 def headings(page: str) -> list[str]:
     return re.findall(r"<h2[^>]*>(.*?)</h2>", page)
 
@@ -56,11 +72,12 @@ def test_a_report_shows_all_that_it_is_given(trained: Path, tmp_path: Path) -> N
     more = ("--benchmark", trained / "scores", "--profiles", trained / "profiles.h5")
     done = report(trained / "run", tmp_path / "report.html", *words, *more)
     assert done.exit_code == 0, done.output
-    assert done.stderr == ""
+    assert done.stderr.count("Not shown") == 3  # curves by epoch, plates, a map to explore
     page = (tmp_path / "report.html").read_text("utf-8")
     assert headings(page) == [
         *("What was run", "The training", "How well it does", "The data set"),
-        *("Evaluation on test", "Calibration", "Proteins", "Cells", "Function: scores", "The map"),
+        *("Evaluation on test", "Confusion matrix", "Calibration", "Proteins"),
+        *("Best and worst crops", "Function: scores", "The map", "What this page does not show"),
     ]
     metrics = json.loads((trained / "run" / "metrics.json").read_text())
     config = json.loads((trained / "run" / "config.json").read_text())
@@ -72,68 +89,144 @@ def test_a_report_shows_all_that_it_is_given(trained: Path, tmp_path: Path) -> N
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)  # it asks no other machine
 
 
-def test_what_is_missing_is_named(trained: Path, tmp_path: Path) -> None:
-    done = report(trained / "run", tmp_path / "report.html")
+def test_what_is_missing_is_named(made: Path, tmp_path: Path) -> None:
+    done = report(made / "run", tmp_path / "report.html")
     assert done.exit_code == 0, done.output
     page = (tmp_path / "report.html").read_text("utf-8")
-    for option in ("--records", "--evaluation", "--benchmark", "--profiles"):
+    options = "--records", "--evaluation", "--benchmark", "--profiles", "--map", "--function"
+    for option in options:
         assert f"add {option}" in page
         assert f"add {option}" in done.stderr
 
 
-def test_a_run_that_has_not_ended_has_a_report(trained: Path, tmp_path: Path) -> None:
+def test_a_run_that_has_not_ended_has_a_report(made: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    (run / "config.json").write_bytes((trained / "run" / "config.json").read_bytes())
+    (run / "config.json").write_bytes((made / "run" / "config.json").read_bytes())
     done = report(run, tmp_path / "report.html")
     assert done.exit_code == 0, done.output
-    assert "Not shown: Metrics: the training has not ended." in done.stderr
+    assert "Not shown: Metrics: the training has not ended" in done.stderr
 
 
-def test_cells_are_those_that_were_predicted_so(
+def matrix_of(page: str) -> tuple[str, dict[str, str]]:
+    """The table, and id -> what opens, of each cell."""
+    behind = re.findall(r'<div class="behind" id="(m\d+-\d+)">(.*?)</div>', page, re.DOTALL)
+    (table,) = re.findall(r'<table class="matrix".*?</table>', page, re.DOTALL)
+    return table, dict(behind)
+
+
+def test_cells_of_the_matrix_open_the_surest_crops_behind_them(made: Path, tmp_path: Path) -> None:
+    write_report(tmp_path / "r.html", made / "run", evaluation=made / "evaluation",
+                 records=made / "records")  # fmt: skip
+    table, behind = matrix_of((tmp_path / "r.html").read_text("utf-8"))
+    predictions = pd.read_parquet(made / "evaluation" / "predictions.parquet")
+    predictions["sure"] = predictions.filter(regex="^probability_").max(axis=1)
+    predictions = predictions.sort_values("sure", ascending=False, kind="stable")
+    names = ["cytoplasm", "mitochondrion", "nucleus"]
+    assert set(re.findall(r'href="#(m[^"]+)"', table)) == behind.keys()
+    for i, label in enumerate(names, start=1):
+        for j, said in enumerate(names, start=1):
+            is_so = (predictions["label"] == label) & (predictions["predicted"] == said)
+            shown = re.findall(r'alt="([^:]+): ', behind.get(f"m{i}-{j}", ""))
+            assert shown == predictions["key"][is_so].head(8).tolist()
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_best_and_worst_crops_are_those_of_the_class(
+    write_screen: Callable[..., Manifest], tmp_path: Path, several: bool
+) -> None:
+    manifest = write_screen(tmp_path / "records", size=12, multi_label=several)
+    make_run(tmp_path / "run", manifest)
+    table = make_evaluation(tmp_path / "evaluation", tmp_path / "records")
+    write_report(tmp_path / "r.html", tmp_path / "run", evaluation=tmp_path / "evaluation",
+                 records=tmp_path / "records")  # fmt: skip
+    page = (tmp_path / "r.html").read_text("utf-8").partition("Best and worst crops</h2>")[2]
+    for name in manifest.schema.label_names:
+        part = page.partition(f'<h3 dir="auto">{name}</h3>')[2].partition("<h3")[0]
+        best, worst = (re.findall(r'alt="([^:]+): ', side) for side in part.split("Worst"))
+        mine = table[[name in label.split("|") for label in table["label"]]]
+        order = mine.sort_values(f"probability_{name}", ascending=False)["key"].tolist()
+        assert best == order[:4]
+        assert worst == order[4:][-4:][::-1]
+    assert ("Confusion matrix" in headings((tmp_path / "r.html").read_text("utf-8"))) != several
+
+
+def test_pictures_are_of_their_crops(made: Path, tmp_path: Path) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    write_report(tmp_path / "r.html", made / "run", evaluation=made / "evaluation",
+                 records=made / "records")  # fmt: skip
+    page = (tmp_path / "r.html").read_text("utf-8")
+    shown = dict(re.findall(r'<img src="data:image/webp;base64,([^"]+)" alt="([^:]+):', page))
+    images = {crop.key: crop.image[np.newaxis] for _, crop in read_crops(made / "records")}
+    drawn = {key: colored(image, limits(image)).ravel() for key, image in images.items()}
+    assert len(shown) > 5
+    for data, key in shown.items():
+        seen = imagecodecs.webp_decode(base64.b64decode(data))[..., :3].ravel()
+        alike = {other: np.corrcoef(seen, pixels)[0, 1] for other, pixels in drawn.items()}
+        assert max(alike, key=lambda other: alike[other]) == key
+
+
+def test_what_was_run_is_told(made: Path, tmp_path: Path) -> None:
+    write_report(tmp_path / "r.html", made / "run", records=made / "records")
+    page = (tmp_path / "r.html").read_text("utf-8")
+    digest = json.loads((made / "records" / "manifest.json").read_text())["digest"]
+    for words in ("GPU NVIDIA H200", "deeploc-tf fit &#39;my records&#39; run", digest,
+                  "field (text), focus (float32), plate (int64)"):  # fmt: skip
+        assert words in page, words
+
+
+def test_a_training_without_classes_or_accuracy_has_a_report(
+    write_screen: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    manifest = write_screen(tmp_path / "records", size=12, label_names=())
+    make_run(tmp_path / "run", manifest, loss=0.5, explained_variance=0.25, num_pairs=70)
+    write_report(tmp_path / "r.html", tmp_path / "run", records=tmp_path / "records")
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert "explained variance" in page
+    assert "Loss and accuracy" in page
+
+
+def test_without_jinja_one_sentence_says_what_to_install(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "jinja2" else real(name)
+    )
+    done = report(made / "run", tmp_path / "r.html")
+    assert done.exit_code == 1
+    assert "pip install 'deeploc-tf[report]'" in done.output
+
+
+def test_scores_and_manifest_are_read_once(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from deeploc_tf.report import run_page
-    from tfrecords.reader import read_crops
+    read: list[str] = []
+    open_text, open_bytes = Path.read_text, Path.read_bytes
 
-    sheets: list[dict[str, Any]] = []
-    draw = run_page.crop_sheet
+    def text(path: Path, *words: Any, **options: Any) -> str:
+        read.append(path.name)
+        return open_text(path, *words, **options)
 
-    def kept(crops: Any, **options: Any) -> Any:
-        sheets.append(crops)
-        return draw(crops, **options)
+    def content(path: Path) -> bytes:
+        read.append(path.name)
+        return open_bytes(path)
 
-    monkeypatch.setattr(run_page, "crop_sheet", kept)
-    run_page.write_report(
-        tmp_path / "report.html",
-        trained / "run",
-        evaluation=trained / "evaluation",
-        records=trained / "records",
-    )
-    images = {crop.key: crop.image for _, crop in read_crops(trained / "records")}
-    table = pd.read_parquet(trained / "evaluation" / "predictions.parquet")
-    table["sure"] = table.filter(regex="^probability_").max(axis=1)
-    for sheet, is_right in zip(sheets[:2], (True, False), strict=False):
-        for name, crops in sheet.items():
-            rows = table[(table["label"] == name) & ((table["predicted"] == name) == is_right)]
-            keys = rows.sort_values("sure", ascending=False, kind="stable")["key"].head(4)
-            np.testing.assert_array_equal(crops, np.stack([images[key] for key in keys]))
-    shown = {int(number) for name in sheets[-1] for number in re.findall(r"\((\d+)\)$", name)}
-    assert (
-        max(shown)
-        == (table["label"] + table["predicted"])[table["label"] != table["predicted"]]
-        .value_counts()
-        .max()
-    )
+    monkeypatch.setattr(Path, "read_text", text)
+    monkeypatch.setattr(Path, "read_bytes", content)
+    write_report(tmp_path / "r.html", trained / "run", evaluation=trained / "evaluation",
+                 records=trained / "records", benchmarks=[trained / "scores"])  # fmt: skip
+    assert read.count("scores.json") == 1
+    assert read.count("manifest.json") == 1
 
 
-def test_what_is_of_another_run_is_refused(trained: Path, tmp_path: Path) -> None:
+def test_what_is_of_another_run_is_refused(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "report.html"
-    words = ("--evaluation", trained / "evaluation")
-    done = report(trained / "other run", out, *words)
+    words = ("--evaluation", made / "evaluation")
+    done = report(made / "other run", out, *words)
     assert done.exit_code == 1
     assert "must be of the run's model" in done.stderr
-    done = report(trained / "run", out, *words, "--records", trained / "others")
+    done = report(made / "run", out, *words, "--records", made / "others")
     assert done.exit_code == 1
     assert "Records must be those of the evaluation" in done.stderr
     (tmp_path / "run").mkdir()
@@ -144,12 +237,12 @@ def test_what_is_of_another_run_is_refused(trained: Path, tmp_path: Path) -> Non
     assert not out.exists()
 
 
-def test_classes_and_proteins_keep_their_names(trained: Path, tmp_path: Path) -> None:
-    shutil.copytree(trained / "evaluation", tmp_path / "evaluation")
+def test_classes_and_proteins_keep_their_names(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "evaluation", tmp_path / "evaluation")
     for name in ("per_class.csv", "per_protein.csv"):
         path = tmp_path / "evaluation" / name
         head, first, *rest = path.read_text().splitlines()
         path.write_text("\n".join([head, "NA," + first.partition(",")[2], *rest]) + "\n")
-    done = report(trained / "run", tmp_path / "r.html", "--evaluation", tmp_path / "evaluation")
+    done = report(made / "run", tmp_path / "r.html", "--evaluation", tmp_path / "evaluation")
     assert done.exit_code == 0, done.output
-    assert (tmp_path / "r.html").read_text("utf-8").count("<td>NA</td>") == 2
+    assert (tmp_path / "r.html").read_text("utf-8").count("<td><bdi>NA</bdi></td>") == 2

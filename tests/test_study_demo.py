@@ -17,6 +17,7 @@ from deeploc_tf.benchmark.benchmark import StandardScores
 from deeploc_tf.simulation.simulate import Screen
 
 pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
+pytest.importorskip("jinja2", reason="jinja2 is in the extra report")
 pytestmark = pytest.mark.slow
 
 SCREEN = Screen(num_proteins=51, num_fields=4, cells_per_field=4, difficulty=0.0)

@@ -22,6 +22,7 @@ from tfrecords.locking import locked
 from tfrecords.manifest import Manifest
 
 pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
+pytest.importorskip("jinja2", reason="jinja2 is in the extra report")
 pytestmark = pytest.mark.slow
 
 TINY = """

@@ -29,9 +29,9 @@ def demo(folder: Path, proteins: int, epochs: int, workers: int, seed: int, quie
     Ends in a page, FOLDER/index.html, with the numbers and pictures of every step. Takes some
     minutes on two cores. Needs the extra report (matplotlib).
     """
-    from deeploc_tf.report.drawing import check_matplotlib
+    from deeploc_tf.report.page import check_extra
 
-    check_matplotlib()
+    check_extra()
     start_tensorflow()
     from deeploc_tf.simulation.simulate import Screen
     from deeploc_tf.study.demo import CONFIG

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import click
 
+from deeploc_tf.cli.parameters import Pair
+
 EPILOG = """\b
 Examples:
   deeploc-tf report RUN report.html
   deeploc-tf evaluate RUN RECORDS EVALUATION
   deeploc-tf report RUN report.html --evaluation EVALUATION --records RECORDS
+  deeploc-tf report RUN report.html --cells PREDICTIONS --controls protein=WT
 """
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -30,7 +33,17 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Folder that `benchmark` wrote; can be given several times.",
 )
 @click.option("--profiles", type=_FILE, help="Table of profiles, to draw the map of proteins.")
+@click.option("--map", "map_page", type=_FILE, help="Page that `map` wrote, to link to.")
 @click.option("--function", type=_FILE, help="CSV file of scores by epoch of `FunctionByEpoch`.")
+@click.option("--cells", type=_FOLDER, help="Folder that `predict` wrote, for maps of plates.")
+@click.option(
+    "--controls",
+    multiple=True,
+    type=Pair("column=value[,value]"),
+    metavar="COLUMN=VALUE[,VALUE]",
+    help="Control wells, on which effects of edges and plates are tested; conditions on several "
+    "columns must all hold.",
+)
 def report(
     run: Path,
     output: Path,
@@ -38,16 +51,22 @@ def report(
     records: Path | None,
     benchmarks: tuple[Path, ...],
     profiles: Path | None,
+    map_page: Path | None,
     function: Path | None,
+    cells: Path | None,
+    controls: tuple[tuple[str, str], ...],
 ) -> None:
     """Write a page about RUN to OUT.html, in one file.
 
     It says what was run, on what and with which versions, and shows the training, the confusion
-    matrix and, where they are given, calibration, classes, proteins, cells, function and the map.
-    What is missing is named, with the command that would add it.
+    matrix and, where they are given, calibration, classes, proteins, cells, function, plates and
+    the map. What is missing is named, with the command that would add it. Needs the extra report.
     """
     from deeploc_tf.report.run_page import write_report
 
+    wanted: dict[str, tuple[str, ...]] = {}
+    for column, values in controls:
+        wanted[column] = (*wanted.get(column, ()), *values.split(","))
     missing = write_report(
         output,
         run,
@@ -55,7 +74,10 @@ def report(
         records=records,
         benchmarks=benchmarks,
         profiles=profiles,
+        map_page=map_page,
         function=function,
+        cells=cells,
+        controls=wanted,
     )
     click.echo(str(output))
     for sentence in missing:

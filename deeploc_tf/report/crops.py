@@ -1,4 +1,4 @@
-"""A sheet of crops, a block a class with its name above."""
+"""Crops as pictures: green and magenta, side by side on a sheet or each in bytes for a page."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LOW, _HIGH = 1.0, 99.8
+_LARGEST_SIDE = 80  # pixels of a crop on a page; larger ones are averaged over blocks
+_QUALITY = 70
 _GAP = 2
 _WIDTH = 8.0  # of the sheet and, below, of a crop, at most; in inches
 _CROP_WIDTH = 1.2
@@ -96,6 +98,36 @@ def colored(images: NDArray[Any], contrast: NDArray[np.float64]) -> NDArray[np.f
     stretched = np.clip((shown - low) / np.maximum(high - low, 1e-12), 0, 1)
     green, magenta = stretched[..., 0], stretched[..., -1]
     return np.stack([magenta, green, magenta], axis=-1)
+
+
+def encoded(images: NDArray[Any], contrast: NDArray[np.float64]) -> list[bytes]:
+    """Crops as bytes of WebP pictures, for pages; see `colored`.
+
+    Args:
+        images: `(batch, height, width, channels)`.
+        contrast: as `limits` gives it.
+    """
+    import imagecodecs
+
+    pictures = (colored(images, contrast) * 255).round().astype(np.uint8)
+    return [
+        bytes(imagecodecs.webp_encode(picture, level=_QUALITY, lossless=False))
+        for picture in pictures
+    ]
+
+
+def reduced(image: NDArray[Any]) -> NDArray[np.float64]:
+    """The first two channels `(height, width, channels)`; averaged over blocks if large."""
+    pixels = image[..., :2].astype(np.float64)
+    factor = -(-max(pixels.shape[:2]) // _LARGEST_SIDE)
+    if factor == 1:
+        return pixels
+    height, width = (side // factor * factor for side in pixels.shape[:2])
+    blocks = pixels[:height, :width].reshape(
+        height // factor, factor, width // factor, factor, pixels.shape[2]
+    )
+    means: NDArray[np.float64] = blocks.mean(axis=(1, 3))
+    return means
 
 
 def _side_by_side(images: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
+from deeploc_tf.report.benchmark_results import BenchmarkResults
 from deeploc_tf.report.drawing import COLORS, GRAY, figure_of, legend, new_axes, new_figure
-from deeploc_tf.text_tables import read_delimited
+from deeploc_tf.report.reading import read_confusion, read_csv, read_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +22,8 @@ _LARGEST_WITH_COUNTS = 24
 def training_curves(run: str | Path) -> Figure:
     """Loss and accuracy against the epoch, of training and, where it was done, of validation.
 
+    A training without an accuracy, as of inpainting, has a loss alone.
+
     Args:
         run: folder of a training, finished or not; `history.csv` is read.
 
@@ -31,12 +31,13 @@ def training_curves(run: str | Path) -> Figure:
         ValueError: the file is not what `fit` writes.
         OSError: it cannot be read.
     """
-    history = read_csv(Path(run) / "history.csv", ["epoch", "loss", "accuracy"])
-    with new_figure(7.5, 3) as figure:
+    history = read_csv(Path(run) / "history.csv", ["epoch", "loss"])
+    panels = [name for name in ("loss", "accuracy") if name in history]
+    with new_figure(3.75 * len(panels), 3) as figure:
         from matplotlib.ticker import MaxNLocator
 
-        for place, name in enumerate(("loss", "accuracy"), start=1):
-            axes = figure.add_subplot(1, 2, place)
+        for place, name in enumerate(panels, start=1):
+            axes = figure.add_subplot(1, len(panels), place)
             for column, label, color in (
                 (name, "training", COLORS[0]),
                 (f"val_{name}", "validation", COLORS[1]),
@@ -54,6 +55,8 @@ def training_curves(run: str | Path) -> Figure:
             axes.set_xlabel("epoch")
             axes.set_title(name)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if len(history) == 1:
+                axes.set_xticks(history["epoch"])
             if name == "loss":
                 axes.set_ylim(bottom=0)
                 axes.legend()
@@ -75,14 +78,7 @@ def confusion_matrix(run: str | Path, ax: Axes | None = None) -> Figure:
         ValueError: the file is not what `fit` writes.
         OSError: it cannot be read.
     """
-    path = Path(run) / "confusion.csv"
-    names, columns, counts = _read_counts(path)
-    if not names or names != columns:
-        msg = (
-            "A confusion matrix must have the same classes in rows and columns. Received: "
-            f"{path}, {len(names)} by {len(columns)}. Take the folder that `fit` wrote."
-        )
-        raise ValueError(msg)
+    names, counts = read_confusion(Path(run) / "confusion.csv")
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     with_counts = len(names) <= _LARGEST_WITH_COUNTS
@@ -114,7 +110,7 @@ def confusion_matrix(run: str | Path, ax: Axes | None = None) -> Figure:
         return figure
 
 
-def precision_recall(results: str | Path, ax: Axes | None = None) -> Figure:
+def precision_recall(results: str | Path | BenchmarkResults, ax: Axes | None = None) -> Figure:
     """Precision against recall of the ranked pairs, a curve a standard, its prevalence dashed.
 
     The curve is drawn in the steps that average precision sums.
@@ -127,12 +123,9 @@ def precision_recall(results: str | Path, ax: Axes | None = None) -> Figure:
         ValueError: the files are not what `benchmark` writes.
         OSError: they cannot be read.
     """
-    curves = read_csv(
-        Path(results) / "precision_recall.csv",
-        ["standard", "recall", "precision"],
-        converters=AS_TEXT,
-    )
-    scores = scores_of(results)
+    found = BenchmarkResults.of(results)
+    curves = read_names(found.folder / "precision_recall.csv", "standard", "recall", "precision")
+    scores = found.standards
     with new_axes(ax, 5.5, 4.2 + 0.2 * (len(scores) // 2)) as axes:
         for number, (name, numbers) in enumerate(scores.items()):
             color = COLORS[number % len(COLORS)]
@@ -157,7 +150,7 @@ def precision_recall(results: str | Path, ax: Axes | None = None) -> Figure:
         return figure_of(axes)
 
 
-def average_precisions(results: str | Path, ax: Axes | None = None) -> Figure:
+def average_precisions(results: str | Path | BenchmarkResults, ax: Axes | None = None) -> Figure:
     """Average precision of each standard beside chance: shuffled proteins, and the prevalence.
 
     Args:
@@ -168,7 +161,7 @@ def average_precisions(results: str | Path, ax: Axes | None = None) -> Figure:
         ValueError: the file is not what `benchmark` writes.
         OSError: it cannot be read.
     """
-    scores = scores_of(results)
+    scores = BenchmarkResults.of(results).standards
     places = np.arange(len(scores))[::-1]
     numbers = list(scores.values())
     values = [n["average_precision"] for n in numbers]
@@ -210,55 +203,9 @@ def average_precisions(results: str | Path, ax: Axes | None = None) -> Figure:
         return figure_of(axes)
 
 
-def _interval(numbers: dict[str, Any]) -> str:
+def _interval(numbers: Mapping[str, Any]) -> str:
     low, high = (numbers.get(f"average_precision_{end}") for end in ("low", "high"))
     return "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
-
-
-AS_TEXT: Any = dict.fromkeys(("standard", "method", "class", "protein", "label", "predicted"), str)
-"""Columns of names, for `converters`: names such as NA are names."""
-
-
-def scores_of(results: str | Path) -> dict[str, dict[str, Any]]:
-    """Numbers of each standard, in the order in which they were scored."""
-    path = Path(results) / "scores.json"
-    try:
-        standards: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))[
-            "standards"
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"scores.json must be one that `benchmark` wrote. Received: {path} ({error!r})."
-        raise ValueError(msg) from error
-    return standards
-
-
-def _read_counts(path: Path) -> tuple[list[str], list[str], NDArray[np.int64]]:
-    """Names of rows, which are text, names of columns, and whole numbers."""
-    try:
-        table = read_delimited(path, first_may_be_unnamed=True)
-        names, *columns = table.columns
-        counts = np.array([column.cast("int64").to_numpy() for column in columns])
-    except ValueError as error:
-        msg = f"{path.name} must be a table that this package wrote. Received: {path} ({error})."
-        raise ValueError(msg) from error
-    return names.to_pylist(), table.column_names[1:], counts.T
-
-
-def read_csv(path: Path, columns: Iterable[str], **options: Any) -> pd.DataFrame:
-    """A CSV file that this package wrote, and that must have these columns; see `pandas`."""
-    try:
-        table: pd.DataFrame = pd.read_csv(path, **options)
-    except ValueError as error:  # pandas' own errors are such
-        msg = f"{path.name} must be a table that this package wrote. Received: {path} ({error})."
-        raise ValueError(msg) from error
-    missing = [name for name in columns if name not in table]
-    if missing:
-        msg = (
-            f"{path.name} must have the columns {', '.join(columns)}. Received: {path} without "
-            f"{', '.join(missing)}."
-        )
-        raise ValueError(msg)
-    return table
 
 
 def _short(count: int) -> str:

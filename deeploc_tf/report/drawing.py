@@ -20,6 +20,9 @@ FORMS: tuple[Form, ...] = get_args(Form)
 
 # Okabe and Ito's colors, which differ for colour-blind eyes too; the palest come last.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+SHAPES = ("o", "s", "^", "D", "v", "P", "X")
+"""With a color each, so that neither alone must be told apart: seven, which eight colors repeat."""
+
 GRAY = "#8C8C8C"
 _DOTS_PER_INCH = 150
 _STYLE: Any = {

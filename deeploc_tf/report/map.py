@@ -14,6 +14,7 @@ from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report.choices import Projection
 from deeploc_tf.report.drawing import (
     COLORS,
+    SHAPES,
     MissingExtraError,
     figure_of,
     legend,
@@ -32,7 +33,6 @@ _LARGEST_PERPLEXITY = 30.0
 _NEIGHBORS = 15  # of UMAP
 # Proteins below which the principal components are taken.
 _FEWEST: dict[str, float] = {"tsne": 5, "umap": _NEIGHBORS + 2, "pca": math.inf}
-_SHAPES = ("o", "s", "^", "D", "v", "P", "X")
 _OTHERS = "#C8C8C8"
 
 
@@ -66,7 +66,7 @@ def protein_map(
                 y,
                 s=size,
                 color=COLORS[number % len(COLORS)],
-                marker=_SHAPES[number % len(_SHAPES)],
+                marker=SHAPES[number % len(SHAPES)],
                 edgecolors="#333333",
                 linewidths=size / 100,
                 label=f"{kind} ({here.sum()})",

@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 
 from deeploc_tf.names import same_form
 from deeploc_tf.progress import ShowProgress, counting
-from deeploc_tf.report.crops import colored, limits
+from deeploc_tf.report.crops import encoded, limits, reduced
 from deeploc_tf.units import some
 from tfrecords.manifest import read_manifest
 from tfrecords.reader import read_crops
 from tfrecords.schema import Crop
 
-_LARGEST_SIDE = 80  # pixels; larger crops are averaged over blocks
 _FOR_CONTRAST = 500  # crops; records are permuted, so that the first are a sample
-_QUALITY = 70
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +60,6 @@ def protein_crops(
     Raises:
         ValueError: the records hold no crop of any of the proteins, or are damaged.
     """
-    import imagecodecs
-
     manifest = read_manifest(records)
     total = sum(map(manifest.num_crops, manifest.split_names))
     images: dict[str, list[bytes]] = {same_form(name, "protein"): [] for name in proteins}
@@ -73,13 +69,11 @@ def protein_crops(
     others: set[str] = set()
     with counting(progress, "Reading crops", total) as done:
         for batch in _batches(_wanted(records, images, count, others, done)):
-            pixels = np.stack([_reduced(crop.image) for _, crop in batch])
+            pixels = np.stack([reduced(crop.image) for _, crop in batch])
             contrast = limits(pixels) if contrast is None else contrast
             shape = pixels.shape[1:3]
-            pictures = (colored(pixels, contrast) * 255).round().astype(np.uint8)
-            for (form, crop), picture in zip(batch, pictures, strict=True):
-                data = imagecodecs.webp_encode(picture, level=_QUALITY, lossless=False)
-                images[form].append(bytes(data))
+            for (form, crop), picture in zip(batch, encoded(pixels, contrast), strict=True):
+                images[form].append(picture)
                 labels[form].update(manifest.schema.label_names[i] for i in crop.labels)
     if not shape[0]:
         msg = (
@@ -130,17 +124,3 @@ def _batches(crops: Iterator[tuple[str, Crop]]) -> Iterator[list[tuple[str, Crop
             batch = []
     if batch:
         yield batch
-
-
-def _reduced(image: NDArray[Any]) -> NDArray[np.float64]:
-    """The first two channels, `(height, width, channels)`; averaged over blocks if large."""
-    pixels = image[..., :2].astype(np.float64)
-    factor = -(-max(pixels.shape[:2]) // _LARGEST_SIDE)
-    if factor == 1:
-        return pixels
-    height, width = (side // factor * factor for side in pixels.shape[:2])
-    blocks = pixels[:height, :width].reshape(
-        height // factor, factor, width // factor, factor, pixels.shape[2]
-    )
-    means: NDArray[np.float64] = blocks.mean(axis=(1, 3))
-    return means

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deeploc_tf.benchmark.scores import bars
-from deeploc_tf.report.curves import scores_of
+from deeploc_tf.report.benchmark_results import BenchmarkResults
 from deeploc_tf.report.drawing import COLORS, GRAY, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def methods_compared(results: str | Path) -> Figure:
+def methods_compared(results: str | Path | BenchmarkResults) -> Figure:
     """Scores of each method on each standard, a panel a score, with intervals and chance dashed.
 
     Tables of one method, its seeds, are one bar at their mean; then the whiskers are a standard
@@ -32,10 +31,9 @@ def methods_compared(results: str | Path) -> Figure:
         ValueError: the file is not what `benchmark` writes.
         OSError: it cannot be read.
     """
-    standards = scores_of(results)
-    values = json.loads((Path(results) / "scores.json").read_text(encoding="utf-8"))
-    methods = {method["name"]: method["standards"] for method in values["methods"]}
-    seeds = {(row["method"], row["standard"]): row for row in values["seeds"]}
+    read = BenchmarkResults.of(results)
+    standards, methods = read.standards, read.methods
+    seeds = {(row["method"], row["standard"]): row for row in read.scores["seeds"]}
     panels = {
         score: bar for score, bar in bars().items() if all(score in n for n in standards.values())
     }

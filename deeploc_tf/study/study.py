@@ -23,7 +23,7 @@ from deeploc_tf.joins import joined
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.report.comparison import SCORES as PAPER
-from deeploc_tf.report.drawing import check_matplotlib
+from deeploc_tf.report.page import check_extra
 from deeploc_tf.study.comparison import read_scores, write_scores
 from deeploc_tf.study.config import StudyConfig, StudyConfigError, read_study
 from deeploc_tf.study.data import ShowCount, StudyData, prepare
@@ -138,7 +138,7 @@ def study(
 
 def check_extras(config: StudyConfig) -> None:
     """Raise an error with the line that installs what is missing, before anything is begun."""
-    check_matplotlib()
+    check_extra()
     for method in config.methods.values():
         if isinstance(method, FeaturesMethod) and method.features == "cellprofiler":
             cellprofiler_features(["gfp"], [1.0], (16, 16))

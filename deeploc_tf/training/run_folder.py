@@ -1,7 +1,7 @@
 """The run folder: what a training leaves behind, and what a resumed one finds.
 
     RUN/config.json        settings, what the preset made of them, digest of the records, classes
-    RUN/environment.json   versions, machine and settings of Keras at the first start
+    RUN/environment.json   versions, machine, devices and settings of Keras at the first start
     RUN/history.csv        one row an epoch
     RUN/checkpoint/        the last two epochs' states, for resuming
     RUN/logs/              TensorBoard, if it is installed
@@ -27,6 +27,7 @@ from typing import Any
 
 import pandas as pd
 import pydantic
+import tensorflow as tf
 
 from deeploc_tf.backend import environment_variables
 from deeploc_tf.models.keras_settings import keras_settings
@@ -266,10 +267,17 @@ def _environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {package: _version(package) for package in _PACKAGES},
+        "devices": [_name(device) for device in tf.config.list_physical_devices()],
         "keras": keras_settings(),
         "variables": environment_variables(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
+
+
+def _name(device: Any) -> str:
+    """What kind of device it is and, of a GPU, which."""
+    details = tf.config.experimental.get_device_details(device)
+    return " ".join(filter(None, [device.device_type, details.get("device_name")]))
 
 
 def _version(package: str) -> str | None:
