@@ -20,7 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from deeploc_tf.names import tidy
 from tfrecords.errors import did_you_mean
@@ -38,6 +38,12 @@ _DIVIDERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _SAMPLE_LINES = 100
 _LONGEST_FIELD = 1 << 17  # that the module csv reads
 _EXCEL_ERRORS = ("#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#DIV/0!")
+# A formula whose value is not in the file; an empty text is a value.
+_NOT_CALCULATED = re.compile(
+    rb'<c\s(?![^>]*\bt="str")[^>]*?\br="([A-Z]+\d+)"[^>]*>\s*<f\b(?:[^>]*/>|[^>]*>[^<]*</f>)\s*'
+    rb"(?:<v\s*/>|<v>\s*</v>)?\s*</c>"
+)
+_MOST_CELLS = 20_000_000
 _MOST_BYTES = 8 << 30  # of an archive's content; more would hardly be a table
 _CHUNK_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -102,7 +108,10 @@ def read_delimited(
     suffix = suffix_of(path)
     if suffix not in DELIMITERS:
         known = ", ".join([*DELIMITERS, *PARQUET, *EXCEL[:1]])
-        msg = f"A table must be one of {known} (text also in .gz). Received: {path}."
+        msg = (
+            f"A table must be one of {known} (text also in .gz). Received: {path}. Save it as one "
+            "of these."
+        )
         raise TableError(msg)
     data = content(path).removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
     header = _header(data, path)
@@ -195,13 +204,33 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 def _read_excel(path: Path) -> pa.Table:
-    """The first sheet of a workbook that has values and is not hidden.
+    """The first sheet of a workbook that has values and is not hidden, as a person sees it.
 
-    Excel keeps `0012` as the number 12: names are compared without leading zeros where their kind
-    allows it, see `deeploc_tf.names`.
+    Merged cells all have the value that is drawn over them, and numbers the leading zeros of their
+    format. Where Excel keeps `0012` as the number 12, names are compared without leading zeros if
+    their kind allows it, see `deeploc_tf.names`.
     """
     import pyarrow as pa
 
+    title, rows = _filled_sheet(path)
+    while rows and not any(rows[-1]):
+        rows.pop()
+    used = [at for at, column in enumerate(zip(*rows, strict=True)) if any(column)]
+    header, *lines = [[row[at] for at in used] for row in rows] or [[]]
+    if empty := next((i for i, row in enumerate(rows, 1) if not any(row)), None):
+        msg = f"A table must have no empty rows. Received: {path}, row {empty}. Remove it."
+        raise TableError(msg)
+    try:
+        _check_columns(header, path)
+    except TableError as error:
+        msg = f"{error} The first row of the sheet {title!r} must be the header of its only table."
+        raise TableError(msg) from error
+    columns = zip(*lines, strict=True) if lines else [()] * len(header)
+    return pa.table([pa.array(list(c), pa.string()) for c in columns], names=header)
+
+
+def _filled_sheet(path: Path) -> tuple[str, list[list[str]]]:
+    """Title and rows of the sheet that is read, as texts; all rows are of one length."""
     try:
         import openpyxl
     except ImportError as error:
@@ -211,66 +240,105 @@ def _read_excel(path: Path) -> pa.Table:
         )
         raise TableError(msg) from error
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(part.file_size for part in archive.infolist()) > _MOST_BYTES:
-                msg = f"A table must fit into memory. Received: {path}, {_MOST_BYTES >> 30} GiB."
-                raise TableError(msg)
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        sheets = {
-            sheet.title: [list(row) for row in sheet.iter_rows(values_only=True)]
-            for sheet in book.worksheets
-            if sheet.sheet_state == "visible"
-        }
+        is_merged = _looked_at(path)
+        # only a workbook that is read as a whole tells which cells are merged
+        book = openpyxl.load_workbook(path, read_only=not is_merged, data_only=True)
+        sheets = [s for s in book.worksheets if s.sheet_state == "visible" and _has_values(s)]
+        rows = _rows_of(sheets[0], path) if sheets else []
     except (TableError, FileNotFoundError, MemoryError):
         raise
     except Exception as error:  # openpyxl raises what zipfile, XML and itself have for damage
-        msg = f"An .xlsx file must be a whole workbook. Received: {path}: {error}"
+        msg = (
+            f"An .xlsx file must be a whole workbook. Received: {path}: {error}. Save it as .xlsx "
+            "without a password, or as CSV UTF-8."
+        )
         raise TableError(msg) from error
-    filled = {title: rows for title, rows in sheets.items() if any(map(_has_values, rows))}
-    title, rows = next(iter(filled.items()), ("", [[None]]))
-    if len(filled) > 1:
-        logger.warning("Of %s the sheet %r is read, and no other one.", path.name, title)
-    while rows and not _has_values(rows[-1]):
-        rows.pop()
-    width = max((at + 1 for row in rows for at, v in enumerate(row) if v is not None), default=0)
-    rows = [[*row, *[None] * width][:width] for row in rows]
-    texts = [
-        [_excel_text(value, path, number) for value in row] for number, row in enumerate(rows, 1)
-    ]
-    dates = (n for n, row in enumerate(rows, 1) if any(isinstance(v, datetime.date) for v in row))
+    if len(sheets) > 1:
+        logger.warning(
+            "Of %s the sheet %r is read, and no other one.", path.name, sheets[0].title
+        )
+    return sheets[0].title if sheets else "", rows
+
+
+def _looked_at(path: Path) -> bool:
+    """Whether some cells of a workbook are merged.
+
+    Raises:
+        TableError: it is too large, or a formula was never calculated, as in workbooks that a
+            program wrote and nobody has opened: its cell would be empty.
+    """
+    is_merged = False
+    with zipfile.ZipFile(path) as archive:
+        if sum(part.file_size for part in archive.infolist()) > _MOST_BYTES:
+            msg = f"A table must fit into memory. Received: {path}, {_MOST_BYTES >> 30} GiB."
+            raise TableError(msg)
+        for name in archive.namelist():
+            if not name.startswith("xl/worksheets/"):
+                continue
+            sheet = archive.read(name)
+            is_merged = is_merged or b"<mergeCell " in sheet
+            if formula := _NOT_CALCULATED.search(sheet):
+                msg = (
+                    f"Formulas of a workbook must have values. Received: {path}, cell "
+                    f"{formula[1].decode()}, which was never calculated. Open it in a spreadsheet "
+                    "program and save it, or save the sheet as CSV UTF-8."
+                )
+                raise TableError(msg)
+    return is_merged
+
+
+def _has_values(sheet: Any) -> bool:
+    rows = sheet.iter_rows(values_only=True)
+    return any(str(value).strip() for row in rows for value in row if value is not None)
+
+
+def _rows_of(sheet: Any, path: Path) -> list[list[str]]:
+    """The cells of a sheet as texts."""
+    merged = getattr(sheet, "merged_cells", None)
+    if merged is not None and sheet.max_row * sheet.max_column > _MOST_CELLS:
+        msg = (
+            f"A sheet with merged cells must have {_MOST_CELLS} cells at most. Received: "
+            f"{sheet.max_row} rows and {sheet.max_column} columns in {path}. Delete those behind "
+            "the table, or save it as CSV UTF-8."
+        )
+        raise TableError(msg)
+    cells = list(sheet.iter_rows())
+    rows = [[_excel_text(cell, path) for cell in row] for row in cells]
+    dates = (cell for row in cells for cell in row if isinstance(cell.value, datetime.date))
     if date := next(dates, None):
         logger.warning(
-            "%s, row %d, holds a date. If it was a name, such as MARCH1, format the column as text "
-            "and type it again.",
-            *(path.name, date),
+            "%s, cell %s, holds a date. If it was a name, such as MARCH1, format the column as "
+            "text and type it again.",
+            *(path.name, date.coordinate),
         )
-    header, *lines = texts or [[]]
-    if empty := next((i for i, row in enumerate(texts, 1) if not any(row)), None):
-        msg = f"A table must have no empty rows. Received: {path}, row {empty}. Remove it."
-        raise TableError(msg)
-    _check_columns(header, path)
-    columns = zip(*lines, strict=True) if lines else [()] * len(header)
-    return pa.table([pa.array(list(c), pa.string()) for c in columns], names=header)
+    for area in merged.ranges if merged is not None else ():
+        left, top, right, bottom = area.bounds
+        for row in rows[top - 1 : bottom]:
+            row[left - 1 : right] = [rows[top - 1][left - 1]] * (right - left + 1)
+    width = max(map(len, rows), default=0)
+    return [row + [""] * (width - len(row)) for row in rows]
 
 
-def _has_values(row: Iterable[object]) -> bool:
-    return any(value is not None and str(value).strip() for value in row)
-
-
-def _excel_text(value: object, path: Path, row: int) -> str:
+def _excel_text(cell: Any, path: Path) -> str:
     """A cell as text: whole numbers without a decimal point, which Excel does not keep."""
+    value = cell.value
     if value is None:
         return ""
     if isinstance(value, bool):
         return str(value).upper()
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
+        value = int(value)
+    if isinstance(value, int) and re.fullmatch("0+", cell.number_format):
+        return f"{value:0{len(cell.number_format)}d}"
     if isinstance(value, datetime.date):
         return value.isoformat().removesuffix("T00:00:00")
     if value in _EXCEL_ERRORS:
-        msg = f"A table must hold values. Received: {value} in {path}, row {row}. Mend the formula."
+        msg = (
+            f"A table must hold values. Received: {value} in {path}, cell {cell.coordinate}. Mend "
+            "the formula."
+        )
         raise TableError(msg)
-    return str(value)
+    return str(value) if str(value).strip() else ""
 
 
 def _delimiter_of(data: bytes, header: bytes, usual: str, path: Path) -> str:
@@ -364,6 +432,12 @@ def _header(data: bytes, path: Path) -> bytes:
             "one."
         )
         raise TableError(msg)
+    if re.fullmatch(rb'"?sep=.?"?\r?', header):
+        msg = (
+            f"A table must begin with a header line. Received: {path}, which begins with "
+            f"{header.decode().strip()!r}, a line for Excel alone. Remove it."
+        )
+        raise TableError(msg)
     return header
 
 
@@ -372,7 +446,7 @@ def _check_text(data: bytes, path: Path) -> None:
     if b"\0" in data:
         msg = (
             f"A table must be UTF-8 text. Received: {path}, line {_line(data, data.index(0))}: a "
-            "NUL byte. Is it UTF-16?"
+            "NUL byte. Is it UTF-16? Save it as CSV UTF-8."
         )
         raise TableError(msg)
     if data.count(b"\r") != data.count(b"\r\n") and (lone := re.search(rb"\r(?!\n)", data)):

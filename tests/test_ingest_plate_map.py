@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import sys
-import types
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -133,71 +133,101 @@ def test_table_that_two_delimiters_divide_is_refused(tmp_path: Path) -> None:
 # Excel
 
 
-def with_openpyxl(monkeypatch: pytest.MonkeyPatch, sheets: dict[str, list[Any]]) -> None:
-    """A stand-in for openpyxl, as far as it is used: a workbook of these sheets."""
-
-    class Sheet:
-        def __init__(self, title: str) -> None:
-            self.title = title
-            self.sheet_state = "hidden" if title.startswith("_") else "visible"
-
-        def iter_rows(self, *, values_only: bool) -> Any:
-            assert values_only
-            return (tuple(row) for row in sheets[self.title])
-
-    def load_workbook(path: Path, *, read_only: bool, data_only: bool) -> Any:
-        assert read_only
-        assert data_only
-        return types.SimpleNamespace(worksheets=[Sheet(title) for title in sheets])
-
-    module = types.ModuleType("openpyxl")
-    module.load_workbook = load_workbook  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "openpyxl", module)
-
-
-def write_workbook(path: Path) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("xl/workbook.xml", "<workbook/>")
+def write_workbook(path: Path, change: Callable[[Any], object] = bool, **sheets: Any) -> Path:
+    """A workbook of these sheets, which `change` gets before it is saved."""
+    openpyxl = pytest.importorskip("openpyxl", reason="workbooks need openpyxl (extra excel)")
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for title, rows in sheets.items():
+        sheet = book.create_sheet(title)
+        for row in rows:
+            sheet.append(row)
+    change(book)
+    book.save(path)
     return path
 
 
-def test_sheets_of_excel_are_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = write_workbook(tmp_path / "map.xlsx")
-    day = datetime.datetime(2024, 3, 1)
+def test_sheets_of_excel_are_text(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = [
-        ["well", "protein", "dose", "used", None],
-        ["A1", "SEC61", 12.0, True, None],
-        ["B2", day, 0.5, None, None],
-        [None, None, None, None, None],
+        ["well", None, "protein", "dose", "used", None],
+        ["A1", None, "SEC61", 12.0, True, None],
+        ["B2", None, datetime.datetime(2024, 3, 1), 0.5, " ", None],
+        ["C3", None, "007", "4", None, None],
+        [None, None, "", None, None, None],
     ]
-    with_openpyxl(monkeypatch, {"_lists": [["x"]], "empty": [], "map": rows, "notes": [["hi"]]})
+
+    def hide(book: Any) -> None:
+        book["lists"].sheet_state = "hidden"
+
+    sheets = {"lists": [["x"]], "empty": [], "map": rows, "notes": [["hi"], ["#N/A"]]}
+    path = write_workbook(tmp_path / "map.xlsx", hide, **sheets)
     frame = read_table(path)
     assert list(frame) == ["well", "protein", "dose", "used"]
     assert frame.to_numpy().tolist() == [
         ["A1", "SEC61", "12", "TRUE"],
         ["B2", "2024-03-01", "0.5", ""],
+        ["C3", "007", "4", ""],
     ]
     assert "the sheet 'map' is read" in caplog.text
-    assert "row 3, holds a date" in caplog.text
+    assert "cell C3, holds a date" in caplog.text
     assert place(path, 0) == "map.xlsx, row 2"
-    for bad, message in (
-        ([["a", None, "b"], ["1", "2", "3"]], "without a name"),
+
+
+def test_sheets_are_read_as_a_person_sees_them(tmp_path: Path) -> None:
+    rows = [["plate", "well", "protein"], [12, "A1", "x"], [12, "A2", None], [12, "A3", None]]
+
+    def draw(book: Any) -> None:
+        sheet = book["map"]
+        sheet.merge_cells("C2:C4")
+        sheet["A2"].number_format = "0000"
+
+    frame = read_table(write_workbook(tmp_path / "map.xlsx", draw, map=rows))
+    assert frame["protein"].tolist() == ["x"] * 3
+    assert frame["plate"].tolist() == ["0012", "12", "12"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([["a", None, "b"], ["1", "2", "3"]], "without a name.*The first row of the sheet 'map'"),
+        ([["Plate 1"], ["well", "protein"], ["A1", "x"]], "without a name.*must be the header"),
         ([["a"], [None], ["1"]], "row 2"),
-        ([["a"], ["#N/A"]], "#N/A"),
+        ([["a"], ["#N/A"]], "#N/A.*cell A2"),
         ([["a"]], "only a header"),
-    ):
-        with_openpyxl(monkeypatch, {"map": bad})
-        with pytest.raises(TableError, match=message):
-            read_table(path)
+        ([], "only a header"),
+        ([["a", "b"], ["1", '=CONCATENATE("A","1")']], "cell B2, which was never calculated"),
+    ],
+)
+def test_sheets_that_are_no_table_are_refused(tmp_path: Path, rows: Any, message: str) -> None:
+    with pytest.raises(TableError, match=message):
+        read_table(write_workbook(tmp_path / "map.xlsx", map=rows))
 
 
-def test_plate_map_of_excel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_formulas_with_a_value_are_read(tmp_path: Path) -> None:
+    """As Excel saves them: a number, a text, and a text that is empty."""
+    path = write_workbook(tmp_path / "one.xlsx", map=[["a", "b", "c"], ["=1+1", '="x"', '=""']])
+    values = {
+        b"<f>1+1</f><v />": b"<f>1+1</f><v>2</v>",
+        b'r="B2"><f>"x"</f><v />': b'r="B2" t="str"><f>"x"</f><v>x</v>',
+        b'r="C2"><f>""</f><v />': b'r="C2" t="str"><f>""</f><v></v>',
+    }
+    calculated = tmp_path / "map.xlsx"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(calculated, "w") as new:
+        for name in old.namelist():
+            data = old.read(name).replace(b"<v></v>", b"<v />")
+            if name.startswith("xl/worksheets/"):
+                for ours, theirs in values.items():
+                    assert ours in data
+                    data = data.replace(ours, theirs)
+            new.writestr(name, data)
+    assert read_table(calculated).to_numpy().tolist() == [["2", "x", ""]]
+
+
+def test_plate_map_of_excel(tmp_path: Path) -> None:
     root = write_plates(tmp_path / "crops")
-    path = write_workbook(tmp_path / "map.xlsx")
-    rows = [["Well", "field", "protein"], ["A1", 1, "a"], ["A1", 2, "b"]]
-    with_openpyxl(monkeypatch, {"map": [*rows, ["B02", 1.0, "c"], ["B02", 2.0, "d"]]})
+    rows = [["Well ", "field", "protein"], ["A1", 1, "a"], ["A1", 2, "b"]]
+    rows += [["B02", 1.0, "c"], ["B02", "02", "d"]]
+    path = write_workbook(tmp_path / "map.xlsx", map=rows)
     made = build(root, tmp_path / "records", "--plate-map", path)
     assert made.exit_code == 0, made.output
     manifest = json.loads((tmp_path / "records" / "manifest.json").read_text())
@@ -208,13 +238,14 @@ def test_without_the_extra_a_sentence_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    path = write_workbook(tmp_path / "map.xlsx")
+    path = tmp_path / "map.xlsx"
+    path.write_bytes(b"PK")
     with pytest.raises(TableError, match=r"pip install 'deeploc-tf\[excel\]'"):
         read_table(path)
 
 
-def test_what_is_no_workbook_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_openpyxl(monkeypatch, {})
+def test_what_is_no_workbook_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("openpyxl", reason="workbooks need openpyxl (extra excel)")
     (tmp_path / "map.xlsx").write_bytes(b"well,protein\nA1,a\n")
     with pytest.raises(TableError, match="whole workbook"):
         read_table(tmp_path / "map.xlsx")

@@ -179,7 +179,9 @@ def sentence(path: Path, features: Collection[str], described: Mapping[str, str]
     """What a table of another program is taken for."""
     metadata = dict.fromkeys(described.values())
     protein = described.get("protein")
-    of = f"; proteins are those of {protein!r}" if protein else "; none names the protein"
+    of = "; none names the protein"
+    if protein is not None:
+        of = f"; proteins are those of {repr(protein) if protein else 'the first column'}"
     return (
         f"{path.name} is of another program: {len(features)} features ({some(features)}), "
         f"{len(metadata)} columns of metadata ({some(metadata) or 'none'}){of}."

@@ -38,12 +38,15 @@ from deeploc_tf.text_tables import (
     suffix_of,
     whole_parts,
 )
+from deeploc_tf.units import is_place
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _UNNAMED = re.compile(r"(Unnamed: \d+)?")  # as pandas writes row numbers, and reads them again
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_COMMA_NUMBER = re.compile(r"[+-]?(\d+|\d*,\d+)([eE][+-]?\d+)?", re.ASCII)
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _NO_NUMBER = {
     **dict.fromkeys(("", "nan", "na", "n/a", "null", "none"), np.nan),
     **dict.fromkeys(("inf", "+inf", "infinity", "+infinity"), np.inf),
@@ -70,16 +73,17 @@ def open_text(path: Path, roles: Roles = NO_ROLES) -> InMemoryTable:
             not a number; or a role is that of no column.
         OSError: the file cannot be read.
     """
-    rows = read_delimited(path, first_may_be_unnamed=True)
+    rows = read_delimited(path, find_delimiter=True, first_may_be_unnamed=True)
     others: list[str] = []
     if roles.given():
         others = [n for n in rows.column_names if _describes(n) or _has_no_number(rows[n])]
     described, names = _columns(rows.column_names, path, roles, others)
     columns = {name: np.array(rows[n].to_pylist(), object) for name, n in described.items()}
-    proteins = _proteins(columns["protein"], path)
-    columns["protein"] = np.array(proteins, object)
-    if described["protein"] == rows.column_names[0] and roles.protein is None:
-        _check_names(proteins, described["protein"], path)
+    if "protein" in described:
+        proteins = _proteins(columns["protein"], path)
+        columns["protein"] = np.array(proteins, object)
+        if described["protein"] == rows.column_names[0] and roles.protein is None:
+            _check_names(proteins, described["protein"], path)
     if said := [name for name in names if describes_rows(name)]:
         raise _would_be_a_feature(said[0], path)
     features = np.empty((rows.num_rows, len(names)), np.float32)
@@ -95,7 +99,7 @@ def open_text(path: Path, roles: Roles = NO_ROLES) -> InMemoryTable:
             path.name,
             undefined,
             len(features),
-            "cells" if "key" in described else "proteins",
+            "rows",
         )
     if vanished:
         _log.warning(
@@ -137,7 +141,7 @@ def _seems_table(path: Path, delimiter: str, roles: Roles) -> bool:
         header.index(name) for name in (*_described(header, path).values(), *_row_numbers(header))
     }
     values = [value.strip() for row in rows for at, value in enumerate(row) if at not in described]
-    if delimiter == ";":
+    if delimiter != ",":
         values = [value.replace(",", ".") for value in values]
     if not all(map(_is_number, values)) or not any(map(_NUMBER.fullmatch, values)):
         return False
@@ -173,6 +177,12 @@ def _columns(
             f"Received: {path}, line 1: {', '.join(header[:4])}{', ...' * (len(header) > 4)}."
         )
         raise TableError(msg)
+    if len(header) == 1:
+        msg = (
+            "A table of vectors must have several columns, divided by commas, semicolons or tabs. "
+            f"Received: {path}, line 1: one column {header[0]!r}."
+        )
+        raise TableError(msg)
     described = _described(header, path, roles, others)
     used = {*described.values(), *_row_numbers(header)}
     names = [column for column in header if column not in used]
@@ -202,12 +212,16 @@ def _is_header(line: list[str]) -> bool:
 def _described(
     header: list[str], path: Path, roles: Roles = NO_ROLES, others: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Name in our metadata -> column of the table; the protein's is the first."""
+    """Name in our metadata -> column of the table; the protein's may be the first one.
+
+    Not where that is called as a place or as what counts images or objects, as in tables of cells.
+    """
     others = [*others, *filter(describes_objects, header)]
     described = described_columns(header, roles, path, others)
-    if "protein" not in described:
-        described = {name: column for name, column in described.items() if column != header[0]}
-    return {"protein": header[0], **described}
+    first = header[0]
+    if "protein" in described or is_place(our_name(first) or first) or describes_objects(first):
+        return described
+    return {"protein": first, **{n: own for n, own in described.items() if own != first}}
 
 
 def _describes(column: str) -> bool:
@@ -273,26 +287,33 @@ def _numbers(values: pa.ChunkedArray, name: str, path: Path) -> NDArray[np.float
             return numbers
     except pa.ArrowInvalid:  # it does not say where, and does not know of spaces
         pass
-    numbers = np.empty(len(values))
-    for row, value in enumerate(values.to_pylist()):
-        numbers[row] = _number(value, name, place(path, row))
-    return numbers
+    texts = [value.strip() for value in values.to_pylist()]
+    if _have_decimal_commas(texts):
+        texts = [value.replace(",", ".") for value in texts]
+    return np.array([_number(text, name, place(path, row)) for row, text in enumerate(texts)])
+
+
+def _have_decimal_commas(texts: Sequence[str]) -> bool:
+    """Whether commas are decimal ones: none can be a point, and one cannot divide thousands."""
+    numbers = [text for text in texts if text.lower() not in _NO_NUMBER]
+    return all(map(_COMMA_NUMBER.fullmatch, numbers)) and any(
+        "," in text and not _THOUSANDS.fullmatch(text) for text in numbers
+    )
 
 
 def _number(value: str, name: str, where: str) -> float:
-    plain = value.strip()
-    if (special := _NO_NUMBER.get(plain.lower())) is not None:
+    if (special := _NO_NUMBER.get(value.lower())) is not None:
         return special
-    if not _is_number(plain):
+    if not _is_number(value):
         problem = (
             "A text table must have proteins in one column, what describes them in columns named "
             "Metadata_..., and numbers in all others, with a decimal point and nothing between "
             "thousands"
         )
-    elif abs(float(plain)) > _LARGEST:
+    elif abs(float(value)) > _LARGEST:
         problem = "A feature must be a number that float32 can hold"
     else:
-        return float(plain)
+        return float(value)
     msg = f"{problem}. Received: {value!r} in column {name!r} ({where})."
     raise TableError(msg)
 
