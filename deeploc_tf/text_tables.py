@@ -254,9 +254,7 @@ def _filled_sheet(path: Path) -> tuple[str, list[list[str]]]:
         )
         raise TableError(msg) from error
     if len(sheets) > 1:
-        logger.warning(
-            "Of %s the sheet %r is read, and no other one.", path.name, sheets[0].title
-        )
+        logger.warning("Of %s the sheet %r is read, and no other one.", path.name, sheets[0].title)
     return sheets[0].title if sheets else "", rows
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from shared import run_cli
 
+from deeploc_tf.benchmark.cells import table_scores
 from deeploc_tf.profiles.neighbors import read_space
 from deeploc_tf.profiles.profile import ProfileSettings, profile
 from deeploc_tf.profiles.tables import Roles, VectorTable, open_rows, read_table, write_table
@@ -304,9 +305,9 @@ def test_a_table_divided_by_semicolons_is_no_standard(tmp_path: Path) -> None:
     (tmp_path / "s.gmt").write_text("t\td\tA\tB\n")
     files = [str(tmp_path / name) for name in ("a.csv", "b.csv", "s.gmt", "results")]
     answer = run_cli("benchmark", *files)
-    assert answer.exit_code == 1
-    assert "a.csv" in answer.output
-    assert "delimiter" in answer.output
+    assert answer.exit_code == 1  # there are two proteins
+    assert "a.csv is divided by semicolons" in answer.output
+    assert "a.csv is of another program: 2 features" in answer.output
 
 
 def test_our_own_tables_take_roles_and_are_summarized_by_any_column(tmp_path: Path) -> None:
@@ -382,3 +383,77 @@ def test_the_example_of_pycytominer_gives_sensible_values(
     assert wells.metadata["protein"].tolist() == ["A01", "A02"]
     medians = np.median(expected.reshape(2, 20, 5), axis=1)
     np.testing.assert_allclose(wells.features, medians, atol=1e-5)
+
+
+def test_cells_of_another_program_are_scored_by_their_labels(tmp_path: Path) -> None:
+    """As SubCell's tables are: no key, the label under a name of theirs."""
+    labels = np.repeat(["Golgi", "Nucleus"], 40)
+    features = vectors(80) + 4 * (labels == "Golgi")[:, np.newaxis]
+    frame = pd.DataFrame(features, columns=["a", "b", "c"])
+    frame = frame.assign(gene_name=np.repeat(GENES[:8], 10), Localization=labels)
+    frame.to_parquet(tmp_path / "cells.parquet")
+    frame.rename(columns={"Localization": "Metadata_Localization"}).to_csv(
+        tmp_path / "cells.csv", index=False
+    )
+    for name in ("cells.parquet", "cells.csv"):
+        found = table_scores(tmp_path / name, roles=Roles(protein="gene_name"))
+        assert found["cells_scored"] == 80
+        assert found["knn_macro_f1"] > 0.95
+    with pytest.raises(ValueError, match="must have the columns label, plate"):
+        table_scores(of_pycytominer(tmp_path), ["plate"])
+
+
+DIVIDED = {
+    "semicolons and decimal commas": ("t.csv", ";", ","),
+    "semicolons and points": ("t.csv", ";", "."),
+    "tabs in a .csv": ("t.csv", "\t", "."),
+    "tabs and decimal commas": ("t.tsv", "\t", ","),
+    "commas in a .txt": ("t.txt", ",", "."),
+}
+
+
+@pytest.mark.parametrize("what", DIVIDED)
+def test_text_of_other_countries_is_read(tmp_path: Path, what: str) -> None:
+    name, divider, point = DIVIDED[what]
+    values = np.round(vectors(12), 3)
+    path = tmp_path / name
+    rows = [[gene, *(f"{v:.3f}" for v in row)] for gene, row in zip(GENES, values, strict=True)]
+    lines = [["gene", "a", "b", "c"], *([v.replace(".", point) for v in row] for row in rows)]
+    path.write_text("\n".join(map(divider.join, lines)))
+    table = read_table(path)
+    np.testing.assert_array_equal(table.features, values.astype(np.float32))
+    assert table.metadata["protein"].tolist() == GENES
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gene;a\nA;1,234\nB;5\n", "nothing between thousands.*'1,234'"),
+        ("gene;a\nA;0,5\nB;1.5\n", "'0,5' in column 'a'"),
+        ("sep=;\ngene;a\nA;1\n", "'sep=;', a line for Excel alone. Remove it"),
+        ("gene f1 f2\nA 1 2\nB 2 1\n", "divided by commas, semicolons or tabs.*'gene f1 f2'"),
+    ],
+)
+def test_text_that_two_countries_read_otherwise_is_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_table(path)
+
+
+def test_a_first_column_that_numbers_images_or_plates_is_no_protein(tmp_path: Path) -> None:
+    """As in the CSV files of CellProfiler and of pycytominer before it annotates."""
+    frame = pd.DataFrame(vectors(6), columns=["Cells_A", "Cells_B", "Cells_C"])
+    for first in ("TableNumber", "ImageNumber", "Metadata_Plate"):
+        path = tmp_path / f"{first}.csv"
+        wells = frame.assign(Metadata_Well=["A1", "A2", "A3"] * 2)
+        wells.insert(0, first, [1] * 3 + [2] * 3)
+        wells.to_csv(path, index=False)
+        refused = run_cli("profile", path, tmp_path / "p.h5", "--quiet")
+        assert refused.exit_code == 1
+        assert "none names the protein" in refused.output
+        assert "--protein" in refused.output
+        made = run_cli("profile", path, tmp_path / f"{first}.h5", "--summarize-by", "well")
+        assert made.exit_code == 0, made.output

@@ -22,7 +22,9 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from deeploc_tf.profiles.tables import VectorTable, read_table
+from deeploc_tf.benchmark.labels import LABEL_COLUMNS
+from deeploc_tf.profiles.tables import Roles, VectorTable, read_table
+from deeploc_tf.profiles.tables.foreign import KIND, NO_ROLES
 from deeploc_tf.units import check_unit, names_of_units, told_path
 
 NUM_NEIGHBORS = 10
@@ -39,15 +41,17 @@ def table_scores(
     group: Sequence[str] = ("protein",),
     *,
     name: str | None = None,
+    roles: Roles = NO_ROLES,
     seed: int = 0,
 ) -> dict[str, Any]:
     """`cell_scores` of a table of embeddings, and what they are of, JSON-ready.
 
     Args:
-        cells: embeddings, or their file, with the column `label`.
+        cells: embeddings, or their file, with a column of labels, the first of `LABEL_COLUMNS`.
         group: columns; cells of a group are predicted from other groups only. Columns above them,
             such as the plate of a field, are taken along.
         name: of the table; None takes the file's, up to its first dot.
+        roles: which columns of the file name proteins, plates and wells.
         seed: as of `cell_scores`.
 
     Returns:
@@ -58,12 +62,15 @@ def table_scores(
         OSError: the file cannot be read.
     """
     path = None if isinstance(cells, VectorTable) else Path(cells)
-    table = cells if isinstance(cells, VectorTable) else read_table(cells)
+    table = cells if isinstance(cells, VectorTable) else read_table(cells, roles)
     shown = path or name or "cells"
-    missing = [column for column in ("key", "label", *group) if column not in table.metadata]
+    by_name = {str(column).lower(): str(column) for column in table.metadata}
+    label = next((by_name[name] for name in LABEL_COLUMNS if name in by_name), "label")
+    needed = [*([] if table.provenance.get("kind") == KIND else ["key"]), label, *group]
+    missing = [column for column in needed if column not in table.metadata]
     if missing:
         msg = (
-            f"A table of cells must have the columns key, label and {', '.join(group)}. Received: "
+            f"A table of cells must have the columns {', '.join(needed)}. Received: "
             f"{shown} without {', '.join(missing)}; it has {', '.join(map(str, table.metadata))}."
         )
         raise ValueError(msg)
@@ -82,7 +89,7 @@ def table_scores(
         )
     scores = cell_scores(
         table.features[named],
-        texts["label"].iloc[named].tolist(),
+        texts[label].iloc[named].tolist(),
         [units[row] for row in named],
         seed=seed,
     )

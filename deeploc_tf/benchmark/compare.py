@@ -141,5 +141,5 @@ def compare(
         scored,
         chosen,
         settings,
-        [table_scores(table, group, name=name, seed=extent.seed) for name, table in cells],
+        [table_scores(t, group, name=name, roles=roles, seed=extent.seed) for name, t in cells],
     )

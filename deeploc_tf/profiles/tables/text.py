@@ -179,7 +179,7 @@ def _columns(
         raise TableError(msg)
     if len(header) == 1:
         msg = (
-            "A table of vectors must have several columns, divided by commas, semicolons or tabs. "
+            "A table must have a feature, and columns divided by commas, semicolons or tabs. "
             f"Received: {path}, line 1: one column {header[0]!r}."
         )
         raise TableError(msg)
