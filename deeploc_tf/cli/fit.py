@@ -98,7 +98,6 @@ def fit(
 
     try:
         with noting_termination() as terminated:
-            epochs = None if config.min_steps else config.epochs  # else it depends on the crops
             metrics = train(
                 records,
                 run,
@@ -109,7 +108,7 @@ def fit(
                 allow_changed=allow_changed,
                 should_stop=terminated,
                 progress=not quiet,
-                report=None if quiet else lambda row: tell(_line(row, epochs)),
+                report=None if quiet else lambda row: tell(_line(row)),
             )
     except TrainingStoppedError as stop:
         click.echo(str(stop), err=True)
@@ -123,15 +122,15 @@ def fit(
     return 0
 
 
-def _line(row: dict[str, float], epochs: int | None) -> str:
+def _line(row: dict[str, float]) -> str:
     """One line about an epoch."""
     values = [
         f"{name.replace('val_', 'validation ').replace('_', ' ')} {row[name]:.4f}"
         for name in _COLUMNS
         if name in row
     ]
-    of = "" if epochs is None else f" of {epochs}"
-    return f"Epoch {row['epoch']:.0f}{of}: {', '.join(values)} ({row['seconds']:.1f} s)"
+    of = f"{row['epoch']:.0f} of {row['epochs']}"
+    return f"Epoch {of}: {', '.join(values)} ({row['seconds']:.1f} s)"
 
 
 def _numbers(scores: dict[str, Any]) -> Iterator[str]:

@@ -41,21 +41,24 @@ class EndOfEpoch(keras.callbacks.Callback):
     Args:
         run: the run folder.
         state: where the training stands; changed in place.
+        duration: of the training.
         evaluator: of the validation split and the model that receives the averaged weights, or
             None.
-        report: called with the row that each epoch adds to the history.
+        report: called with the row that each epoch adds to the history, and `epochs`, their number.
     """
 
     def __init__(
         self,
         run: Run,
         state: TrainingState,
+        duration: Duration,
         evaluator: SplitEvaluator | None,
         report: EpochReport | None = None,
     ) -> None:
         super().__init__()
         self.run = run
         self.state = state
+        self.duration = duration
         self.evaluator = evaluator
         self.report = report
         self._started = time.monotonic()
@@ -94,7 +97,7 @@ class EndOfEpoch(keras.callbacks.Callback):
                 path.unlink()
         self.run.write_history(self.state.history)
         if self.report is not None:
-            self.report(row)
+            self.report({**row, "epochs": self.duration.epochs})
 
     def _remember_best(self, loss: float, weights: list[Any]) -> None:
         if self.state.best_loss is not None and loss >= self.state.best_loss:
@@ -114,27 +117,27 @@ class CountCrops(keras.callbacks.Callback):
     Args:
         count: called with that number after each batch.
         state: where the training stands.
-        batch_size: crops a batch.
-        steps_per_epoch: batches an epoch.
+        duration: of the training.
+        batch_size: crops per batch.
     """
 
     def __init__(
         self,
         count: Callable[[int], None],
         state: TrainingState,
+        duration: Duration,
         batch_size: int,
-        steps_per_epoch: int,
     ) -> None:
         super().__init__()
         self.count = count
         self.state = state
+        self.duration = duration
         self.batch_size = batch_size
-        self.steps_per_epoch = steps_per_epoch
         self._before = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Note what was done before."""
-        self._before = epoch * self.steps_per_epoch + self.state.step
+        self._before = epoch * self.duration.steps_per_epoch + self.state.step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Count a batch."""
@@ -226,12 +229,20 @@ class FiniteLoss(keras.callbacks.Callback):
 
     Args:
         state: where the training stands.
-        keys_of_batch: gives the keys of the crops of a batch, from `epoch` and `step`.
+        duration: of the training.
+        keys_of_batch: gives the keys of the crops of a batch, from the pass (`epoch`) and its
+            `step`.
     """
 
-    def __init__(self, state: TrainingState, keys_of_batch: Callable[..., Sequence[str]]) -> None:
+    def __init__(
+        self,
+        state: TrainingState,
+        duration: Duration,
+        keys_of_batch: Callable[..., Sequence[str]],
+    ) -> None:
         super().__init__()
         self.state = state
+        self.duration = duration
         self.keys_of_batch = keys_of_batch
         self._epoch = self._before = 0
 
@@ -245,7 +256,8 @@ class FiniteLoss(keras.callbacks.Callback):
         if math.isfinite(loss):
             return
         step = self._before + batch
-        keys = list(self.keys_of_batch(epoch=self._epoch, step=step))
+        number, place = self.duration.place(self._epoch, step)
+        keys = list(self.keys_of_batch(epoch=number, step=place))
         more = f" and {len(keys) - _KEYS_NAMED} more" if len(keys) > _KEYS_NAMED else ""
         msg = (
             f"The loss must stay finite. Received: loss={loss} in epoch {self._epoch + 1}, step "

@@ -56,4 +56,4 @@ SCHEDULES: Registry[Callable[[FitConfig, int], Any]] = Registry(
     },
     group="deeploc_tf.schedules",
 )
-"""`(config, steps_per_epoch)` -> the learning rate, or a Keras schedule of it."""
+"""`(config, steps_per_pass)` -> the learning rate, or a Keras schedule of it."""

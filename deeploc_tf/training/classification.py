@@ -44,7 +44,7 @@ class Classification:
 
     Attributes:
         heads: the classes of each head.
-        steps_per_epoch: batches an epoch.
+        steps_per_pass: number of batches in one pass over the crops.
         test_time: views over which the finished model is averaged: the preset's.
 
     Raises:
@@ -54,9 +54,7 @@ class Classification:
     def __init__(self, records: str | Path, manifest: Manifest, config: FitConfig) -> None:
         self.records, self.manifest, self.config = records, manifest, config
         self.heads = check_records(manifest, config)
-        self.steps_per_epoch = steps_per_epoch(
-            manifest, "train", config.batch_size, config.sampling
-        )
+        self.steps_per_pass = steps_per_epoch(manifest, "train", config.batch_size, config.sampling)
         self.test_time = self.resolved(config, manifest.schema).get("test_time", "none")
 
     @staticmethod
@@ -89,9 +87,9 @@ class Classification:
         text = describe_classes(
             self.heads, count_classes(self.manifest, sampling) if sampling else None
         )
-        taken = self.steps_per_epoch * self.config.batch_size
+        taken = self.steps_per_pass * self.config.batch_size
         if not sampling and taken < self.manifest.num_crops("train"):
-            text += f" Each epoch takes {taken} of them, in whole batches; the rest changes."
+            text += f" Each pass takes {taken} of them, in whole batches; the rest changes."
         return text
 
     def objective(self) -> tuple[keras.losses.Loss, list[keras.metrics.Metric]]:

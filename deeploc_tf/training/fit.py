@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -133,7 +134,7 @@ def fit(
     check_transfer(twin, config, source)
     averaged = views(twin, task.test_time)  # refused before it is trained
     precision = resolve_precision(config.precision, strategy)
-    steps = task.steps_per_epoch
+    steps = task.steps_per_pass
     duration = Duration.of(config, steps)
     make_optimizer(config, steps, strategy.num_replicas_in_sync)  # refused before there is a folder
     with folder_of_this_worker(run) as path:
@@ -152,6 +153,8 @@ def fit(
                 task.test_time,
             )
         _log.info("%s", task.describe())
+        if duration.steps:
+            _log.info("%s", duration.describe(manifest.num_crops("train")))
         check_plan(twin, config, manifest, steps)
         total = duration.steps * config.batch_size
         with (
@@ -163,14 +166,14 @@ def fit(
                 model = task.build()
                 begin_with(model, config, source)
                 compile_model(model, config, steps, *task.objective())
-            state = _take_up(folder, model, duration)
+            state, duration = _take_up(folder, model, duration)
             model.batch_statistics = BatchStatistics(
                 model, twin, lambda: _first_inputs(task, config.batch_size), device
             )
             evaluator = task.evaluator(twin, EVALUATED_SPLITS, device)
             validated = evaluator if "validation" in evaluator.splits else None
             observers = [
-                FiniteLoss(state, task.keys_of_batch),
+                FiniteLoss(state, duration, task.keys_of_batch),
                 Checkpoints(
                     folder,
                     state,
@@ -180,9 +183,11 @@ def fit(
                     should_stop=should_stop,
                     together=this_worker().num_workers > 1,
                 ),
-                EndOfEpoch(folder, state, validated, report),
-                CountCrops(count, state, config.batch_size, steps),
-                *watchers(folder, twin, lambda: next(iter(_batches(task, state)))[0], device),
+                EndOfEpoch(folder, state, duration, validated, report),
+                CountCrops(count, state, duration, config.batch_size),
+                *watchers(
+                    folder, twin, lambda: next(iter(_batches(task, state, duration)))[0], device
+                ),
                 *callbacks,
             ]
             _train(model, task, folder, state, duration, observers)
@@ -196,12 +201,16 @@ def fit(
             with placed_on(device):
                 write_projector(folder, twin, records, manifest, shown)
             metrics = _finish(folder, evaluator, state, task.test_time, averaged)
-            check_outcome(metrics, steps, state.best_epoch if config.patience else 0)
+            best_epoch = state.best_epoch if config.patience else 0
+            check_outcome(metrics, duration.steps_per_epoch, best_epoch)
             return metrics
 
 
-def _take_up(folder: Run, model: keras.Model, duration: Duration) -> TrainingState:
-    """Bring a compiled model to where an earlier start stopped, if there was one."""
+def _take_up(folder: Run, model: keras.Model, duration: Duration) -> tuple[TrainingState, Duration]:
+    """Bring a compiled model to where an earlier start stopped, if there was one.
+
+    Its epochs stay as they began, also where other settings would make them longer or shorter.
+    """
     with model.distribute_strategy.scope():
         state, damages = restore_state(folder.path / "checkpoint", model)
     for sentence in damages:
@@ -209,6 +218,9 @@ def _take_up(folder: Run, model: keras.Model, duration: Duration) -> TrainingSta
     if folder.changes:
         _log.warning("Going on although the run began otherwise: %s.", folder.changes)
         folder.write_config()  # not before: a state that does not fit leaves the folder as it was
+    if state.epoch or state.step:
+        duration = dataclasses.replace(duration, passes_per_epoch=state.passes_per_epoch)
+    if folder.changes:
         steps = duration.steps_of(state.epoch)
         if state.step and state.step >= steps > 0:
             _log.warning("Epoch %d has %d steps now, and begins again.", state.epoch + 1, steps)
@@ -217,7 +229,8 @@ def _take_up(folder: Run, model: keras.Model, duration: Duration) -> TrainingSta
         steps = duration.steps_of(state.epoch)
         after = f", step {state.step} of {steps}" if state.step else ""
         _log.info("Going on after epoch %d of %d%s.", state.epoch, duration.epochs, after)
-    return state
+    state.passes_per_epoch = duration.passes_per_epoch
+    return state, duration
 
 
 def _train(
@@ -238,7 +251,7 @@ def _train(
         until = state.epoch + 1 if alone else duration.whole_epochs
         steps = duration.steps_of(state.epoch) - state.step
         model.fit(
-            _batches(task, state, until),
+            _batches(task, state, duration, until),
             initial_epoch=state.epoch,
             epochs=until,
             steps_per_epoch=steps,
@@ -251,11 +264,13 @@ def _train(
             return
 
 
-def _batches(task: Task, state: TrainingState, until: int | None = None) -> tf.data.Dataset:
+def _batches(
+    task: Task, state: TrainingState, duration: Duration, until: int | None = None
+) -> tf.data.Dataset:
     """From where `state` stands to the end of epoch `until`, or of its own."""
-    dataset = task.batches(
-        epochs=until or state.epoch + 1, first_epoch=state.epoch, first_step=state.step
-    )
+    first_pass, first_step = duration.place(state.epoch, state.step)
+    passes, _ = duration.place(until or state.epoch + 1)
+    dataset = task.batches(epochs=passes, first_epoch=first_pass, first_step=first_step)
     options = tf.data.Options()  # several workers share each batch, not the files
     policy = tf.data.experimental.AutoShardPolicy.DATA
     options.experimental_distribute.auto_shard_policy = policy

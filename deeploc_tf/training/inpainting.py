@@ -38,7 +38,7 @@ class Inpainting:
         config: settings.
 
     Attributes:
-        steps_per_epoch: batches per epoch.
+        steps_per_pass: number of batches in one pass over the pairs.
         test_time: "none": pairs have no views to average over.
 
     Raises:
@@ -55,7 +55,7 @@ class Inpainting:
             pair_by=config.pair_by,
             manifest=manifest,
         )
-        self.steps_per_epoch = self.pairs.steps_per_epoch(config.batch_size)
+        self.steps_per_pass = self.pairs.steps_per_epoch(config.batch_size)
         self.test_time = "none"
         if config.patience and "validation" not in manifest.splits:
             msg = (

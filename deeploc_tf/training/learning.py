@@ -81,7 +81,7 @@ def num_parameters(model: keras.Model) -> int:
 
 
 def check_plan(
-    model: keras.Model, config: FitConfig, manifest: Manifest, steps_per_epoch: int
+    model: keras.Model, config: FitConfig, manifest: Manifest, steps_per_pass: int
 ) -> None:
     """Warn of all that lets a training end at chance, before it begins.
 
@@ -89,10 +89,10 @@ def check_plan(
         model: that is to be trained.
         config: settings.
         manifest: of the records.
-        steps_per_epoch: number of batches per epoch.
+        steps_per_pass: number of batches in a pass over the crops.
     """
     _check_size(model)
-    if not Duration.of(config, steps_per_epoch).steps:
+    if not Duration.of(config, steps_per_pass).steps:
         return
     if _normalizes_vectors(model) and config.batch_size < _FEW_IN_A_BATCH:
         _logger.warning(
@@ -101,7 +101,7 @@ def check_plan(
             config.batch_size,
             _FEW_IN_A_BATCH,
         )
-    _check_steps(model, config, steps_per_epoch)
+    _check_steps(model, config, steps_per_pass)
     if config.patience and manifest.num_crops("validation") < _FEW_CROPS:
         _logger.warning(
             "--patience chooses the epoch by %d crops of the validation split, which is a matter "
@@ -176,8 +176,9 @@ def _check_size(model: keras.Model) -> None:
         )
 
 
-def _check_steps(model: keras.Model, config: FitConfig, steps_per_epoch: int) -> None:
-    steps = Duration.of(config, steps_per_epoch).steps
+def _check_steps(model: keras.Model, config: FitConfig, steps_per_pass: int) -> None:
+    duration = Duration.of(config, steps_per_pass)
+    steps = duration.steps
     if steps < FEWEST_STEPS:
         _logger.warning(
             "A training of %d steps is too short to learn: expect answers near chance. Take more "
@@ -204,8 +205,8 @@ def _check_steps(model: keras.Model, config: FitConfig, steps_per_epoch: int) ->
             config.ema_momentum,
             100 * config.ema_momentum**steps,
         )
-    wanted = round(config.warmup_epochs * steps_per_epoch)
-    if config.schedule == "cosine" and (taken := warmup_steps(config, steps_per_epoch)) < wanted:
+    wanted = round(config.warmup_epochs * duration.steps_per_epoch)
+    if config.schedule == "cosine" and (taken := warmup_steps(config, steps_per_pass)) < wanted:
         _logger.warning(
             "The learning rate may rise for half of the training at most: it does for %d steps "
             "instead of %d (--warmup-epochs %g).",

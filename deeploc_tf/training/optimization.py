@@ -95,14 +95,14 @@ def lamb(config: FitConfig) -> Chosen:
     return addons.lamb_class(), {"beta_1": config.beta_1}
 
 
-def make_optimizer(config: FitConfig, steps_per_epoch: int, num_replicas: int = 1) -> Any:
+def make_optimizer(config: FitConfig, steps_per_pass: int, num_replicas: int = 1) -> Any:
     """The optimizer that a configuration describes, for a known number of steps.
 
     Raises:
         ValueError: this environment has no such optimizer, none that averages weights, or none that
             clips the gradient of several replicas as a whole.
     """
-    rate = SCHEDULES.get(config.schedule)(config, steps_per_epoch)
+    rate = SCHEDULES.get(config.schedule)(config, steps_per_pass)
     arguments: dict[str, Any] = {}
     if config.clip_norm is not None:
         if num_replicas > 1 and not IS_KERAS_2:
@@ -138,26 +138,26 @@ def _with_warmup(kind: Any) -> Any:
     return WithWarmup
 
 
-def cosine(config: FitConfig, steps_per_epoch: int) -> WarmupCosine:
+def cosine(config: FitConfig, steps_per_pass: int) -> WarmupCosine:
     """Linear warmup, then half a cosine down to 0."""
-    warmup = warmup_steps(config, steps_per_epoch)
-    total = Duration.of(config, steps_per_epoch).steps
+    warmup = warmup_steps(config, steps_per_pass)
+    total = Duration.of(config, steps_per_pass).steps
     return WarmupCosine(config.learning_rate, warmup, total)
 
 
-def constant(config: FitConfig, steps_per_epoch: int) -> float:  # noqa: ARG001 - as all schedules
+def constant(config: FitConfig, steps_per_pass: int) -> float:  # noqa: ARG001 - as all schedules
     """The same rate throughout."""
     return config.learning_rate
 
 
-def exponential(config: FitConfig, steps_per_epoch: int) -> Any:  # noqa: ARG001 - as all schedules
+def exponential(config: FitConfig, steps_per_pass: int) -> Any:  # noqa: ARG001 - as all schedules
     """The rate times `decay_rate` after every `decay_steps` steps, as Kraus et al. 2017."""
     return keras.optimizers.schedules.ExponentialDecay(
         config.learning_rate, config.decay_steps, config.decay_rate, staircase=True
     )
 
 
-def warmup_steps(config: FitConfig, steps_per_epoch: int) -> int:
+def warmup_steps(config: FitConfig, steps_per_pass: int) -> int:
     """Steps in which the rate of the cosine schedule rises: half of the training at most."""
-    wanted = round(config.warmup_epochs * steps_per_epoch)
-    return min(wanted, Duration.of(config, steps_per_epoch).steps // 2)
+    duration = Duration.of(config, steps_per_pass)
+    return min(round(config.warmup_epochs * duration.steps_per_epoch), duration.steps // 2)

@@ -36,6 +36,7 @@ class TrainingState:
         best_epoch: 0 before there is one.
         step: number of finished steps of the epoch after the finished ones.
         running_metrics: variables of the metrics that are summed up over that epoch.
+        passes_per_epoch: see `deeploc_tf.training.duration.Duration`.
     """
 
     epoch: int = 0
@@ -44,6 +45,7 @@ class TrainingState:
     best_epoch: int = 0
     step: int = 0
     running_metrics: list[float] = dataclasses.field(default_factory=list)
+    passes_per_epoch: int = 1
 
 
 class NotFiniteError(ValueError):

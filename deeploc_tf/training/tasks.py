@@ -40,11 +40,11 @@ class Task(Protocol):
     """What `fit` has to know to train by one method on one data set.
 
     Attributes:
-        steps_per_epoch: number of batches per epoch.
+        steps_per_pass: number of batches in one pass over the data.
         test_time: views over which the finished model is averaged.
     """
 
-    steps_per_epoch: int
+    steps_per_pass: int
     test_time: str
 
     def __init__(self, records: str | Path, manifest: Manifest, config: FitConfig) -> None:
@@ -68,10 +68,10 @@ class Task(Protocol):
         """The untrained model."""
 
     def batches(self, *, epochs: int, first_epoch: int, first_step: int) -> tf.data.Dataset:
-        """Batches of inputs and targets up to the end of epoch number `epochs`."""
+        """Batches of inputs and targets up to the end of pass number `epochs`."""
 
     def keys_of_batch(self, *, epoch: int, step: int) -> list[str]:
-        """Keys of the crops of a batch."""
+        """Keys of the crops of a batch of a pass."""
 
     def evaluator(
         self,
