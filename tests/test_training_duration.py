@@ -66,3 +66,10 @@ def test_a_step_of_an_epoch_lies_in_one_of_its_passes() -> None:
 )
 def test_the_length_of_a_training_is_said(duration: Duration, expected: str) -> None:
     assert expected in duration.describe(136)
+
+
+@pytest.mark.parametrize("settings", [{"steps": 5}, {"preset": "kraus2017"}])
+def test_fewer_steps_than_the_least_are_refused(settings: dict[str, Any]) -> None:
+    assert FitConfig(**settings, min_steps=5).min_steps == 5
+    with pytest.raises(ValueError, match=r"steps=\d+, min_steps=10001. Say one of them"):
+        FitConfig(**settings, min_steps=10_001)

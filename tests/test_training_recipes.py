@@ -87,7 +87,7 @@ def test_a_run_of_before_does_not_go_on_unnoticed(golden: Path) -> None:
     config = FitConfig(
         width=0.02, dense_units=(4, 6), window=12, epochs=8, batch_size=8, learning_rate=1e-2
     )
-    with pytest.raises(RecordsError, match=r"recipe 2 \(was 1\) .*Name another run folder"):
+    with pytest.raises(RecordsError, match=r"recipe 3 \(was 1\) .*Name another run folder"):
         fit(golden / "records", golden / "run", config)
     assert contents(golden / "run") == before
 
@@ -100,11 +100,11 @@ def test_an_unfinished_run_of_before_is_refused_unless_told(
     as_before(tmp_path / "run", 12)
     (tmp_path / "run" / "model.keras").unlink()
     before = (tmp_path / "run" / "config.json").read_bytes()
-    with pytest.raises(RecordsError, match=r"recipe 2 \(was 1\).*--allow-changed"):
+    with pytest.raises(RecordsError, match=r"recipe 3 \(was 1\).*--allow-changed"):
         fit(tmp_path / "records", tmp_path / "run", tiny_fit(epochs=1))
     assert (tmp_path / "run" / "config.json").read_bytes() == before
     fit(tmp_path / "records", tmp_path / "run", tiny_fit(epochs=1), allow_changed=True)
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["recipe_version"] == 2
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["recipe_version"] == 3
 
 
 @pytest.mark.parametrize(
@@ -134,3 +134,63 @@ def test_a_training_of_so_many_steps_ends_after_them_wherever_it_stopped(
     history = pd.read_csv(tmp_path / "whole" / "history.csv")
     assert history["epoch"].tolist() == [1, 2]
     assert whole["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    "stop", [5, pytest.param(9, marks=pytest.mark.long), pytest.param(11, marks=pytest.mark.long)]
+)
+def test_epochs_of_several_passes_train_as_those_of_one_wherever_it_stopped(
+    stop: int,
+    write_screen: WriteScreen,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    logged: Callable[..., Any],
+) -> None:
+    write_screen(tmp_path / "records", size=16)
+    config = tiny_fit(epochs=None, steps=13, warmup_epochs=0)  # passes of 3 steps
+    fit(tmp_path / "records", tmp_path / "singly", config)
+    monkeypatch.setattr("deeploc_tf.training.duration.MOST_EPOCHS", 2)
+    counts: list[int] = []
+    rows: list[dict[str, float]] = []
+
+    start = partial(
+        fit,
+        tmp_path / "records",
+        tmp_path / "run",
+        config,
+        progress=lambda count, total: counts.append(count),
+        report=rows.append,
+    )
+    with pytest.raises(TrainingStoppedError):
+        start(should_stop=lambda: len(counts) == stop)
+    with logged() as notes:
+        assert start()["epochs"] == 2
+    between = stop == 9  # two epochs; else after a step that was not counted any more
+    assert counts == [9 * step for step in range(1, 14) if between or step != stop + 1]
+    assert [(row["epoch"], row["epochs"]) for row in rows] == [(1, 2), (2, 2)]
+    assert any("13 steps, 4.333 passes over 27 crops, evaluated every 3: 2 ep" in n for n in notes)
+    weights = [load_trained(tmp_path / name).model.get_weights() for name in ("run", "singly")]
+    assert all(map(np.array_equal, *weights))
+
+
+def test_a_run_that_goes_on_with_other_settings_keeps_its_epochs(
+    write_screen: WriteScreen,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    logged: Callable[..., Any],
+) -> None:
+    write_screen(tmp_path / "records", size=16)
+    monkeypatch.setattr("deeploc_tf.training.duration.MOST_EPOCHS", 2)
+    rows: list[dict[str, float]] = []
+
+    def stop(row: dict[str, float]) -> None:
+        rows.append(row)
+        raise KeyboardInterrupt
+
+    start = partial(fit, tmp_path / "records", tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        start(tiny_fit(epochs=None, steps=12), report=stop)
+    with logged() as notes:
+        start(tiny_fit(epochs=4), allow_changed=True, report=rows.append)  # as many passes
+    assert [(row["epoch"], row["epochs"]) for row in rows] == [(1, 2), (2, 2)]
+    assert any("Going on after epoch 1 of 2" in note for note in notes)

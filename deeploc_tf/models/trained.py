@@ -22,7 +22,8 @@ from tfrecords.schema import Schema
 
 CONFIG_NAME = "config.json"
 _RESOLVED_SETTINGS = ("channels", "normalization", "augmentation", "initializer", "test_time")
-RECIPE_VERSION = 2  # of what a training computes; 1: runs in which presets were networks alone
+# Of what a training computes. 1: presets were networks alone; 2: epochs were always one pass.
+RECIPE_VERSION = 3
 MODEL_NAME = "model.keras"
 OtherPixelSize = Literal["warn", "refuse"]
 _NEAR = 0.1  # of the pixel size, within which crops are comparable

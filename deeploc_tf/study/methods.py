@@ -30,6 +30,7 @@ from deeploc_tf.study.specification import (
 from deeploc_tf.study.steps import Step, Steps
 from deeploc_tf.study.transformed import side_by_side, transformed
 from deeploc_tf.training.config import FitConfig
+from deeploc_tf.training.duration import Duration
 from deeploc_tf.training.fit import fit
 from deeploc_tf.training.run_folder import open_for_training
 from deeploc_tf.training.tasks import TASKS
@@ -146,18 +147,17 @@ class Methods:
     def _fit(self, folder: Path, records: Path, config: FitConfig, *, watched: bool) -> None:
         keras.backend.clear_session()  # what earlier trainings left in memory
         curve = FunctionByEpoch(self.data.records, self.data.standards, folder / CURVE)
-        by_steps = config.steps is not None
-        epochs = None if config.min_steps else config.epochs  # else it depends on the crops
-        what, length = ("steps", config.steps) if by_steps else ("epochs", epochs)
-        with self.show(f"Training, {what}", length or 0) as count:
+        manifest = with_usual_splits(read_manifest(records))
+        task = TASKS.get(config.method).load()(records, manifest, config)
+        epochs = Duration.of(config, task.steps_per_pass).epochs
+        with self.show("Training, epochs", epochs) as count:
             fit(
                 records,
                 folder / "run",
                 config,
                 callbacks=[curve] if watched else [],
                 should_stop=self.should_stop,
-                progress=by_steps and (lambda done, _: count(done // config.batch_size)),
-                report=None if by_steps else lambda row: count(int(row["epoch"])),
+                report=lambda row: count(int(row["epoch"])),
             )
         shutil.rmtree(folder / "run" / "checkpoint", ignore_errors=True)
 

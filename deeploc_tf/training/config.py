@@ -250,8 +250,9 @@ class FitConfig(pydantic.BaseModel):
     min_steps: int = pydantic.Field(
         default=_OURS.min_steps,
         ge=0,
-        description="Train more epochs on few crops, for so many steps or more; 0 where --epochs "
-        "or --steps is given.",
+        description="Pass over few crops more often, for so many steps or more; 0 where --epochs "
+        "or --steps is given. Where this or --steps makes more than 80 epochs, an epoch is several "
+        "passes.",
     )
     batch_size: pydantic.PositiveInt = pydantic.Field(
         default=_OURS.batch_size, description="Global batch size, summed over replicas."
@@ -382,6 +383,12 @@ class FitConfig(pydantic.BaseModel):
             msg = (
                 "A training must be so many epochs long, or so many steps. Received: "
                 f"epochs={self.epochs}, steps={self.steps}. Say one of them"
+            )
+            raise ValueError(msg)
+        if self.steps is not None and self.steps < self.min_steps:
+            msg = (
+                "A training of so many steps must have the least number of them. Received: "
+                f"steps={self.steps}, min_steps={self.min_steps}. Say one of them"
             )
             raise ValueError(msg)
         if self.loss == "focal" and self.label_smoothing:
