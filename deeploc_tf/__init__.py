@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from deeploc_tf.benchmark.scores import Extent
     from deeploc_tf.benchmark.standards import Standard, read_standard
     from deeploc_tf.embedding.embed import embed
+    from deeploc_tf.explanation.activation_maximization import activation_maximization
+    from deeploc_tf.explanation.explain import explain
+    from deeploc_tf.explanation.integrated_gradients import integrated_gradients
     from deeploc_tf.features.measure import measure
     from deeploc_tf.ingest.build_records import build_records
     from deeploc_tf.models.deeploc import DeepLoc
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
         training_curves,
     )
     from deeploc_tf.report.densities import density_map
+    from deeploc_tf.report.explanation_page import write_explanation
     from deeploc_tf.report.function_curves import function_curves
     from deeploc_tf.report.map import protein_map
     from deeploc_tf.report.map_page import write_map
@@ -124,6 +128,9 @@ MODULES = {
     "deeploc_tf.benchmark.compare": ("compare",),
     "deeploc_tf.benchmark.scores": ("Extent",),
     "deeploc_tf.benchmark.results": ("Comparison",),
+    "deeploc_tf.explanation.explain": ("explain",),
+    "deeploc_tf.explanation.activation_maximization": ("activation_maximization",),
+    "deeploc_tf.explanation.integrated_gradients": ("integrated_gradients",),
     "deeploc_tf.report.curves": (
         "training_curves",
         "confusion_matrix",
@@ -137,6 +144,7 @@ MODULES = {
     "deeploc_tf.report.densities": ("density_map",),
     "deeploc_tf.report.crops": ("crop_sheet",),
     "deeploc_tf.report.map_page": ("write_map",),
+    "deeploc_tf.report.explanation_page": ("write_explanation",),
     "deeploc_tf.serving.export": ("export",),
     "deeploc_tf.serving.open_model": ("open_model",),
     "deeploc_tf.serving.predict": ("predict",),
@@ -161,6 +169,7 @@ __all__ = [
     "TransformSettings",
     "VectorTable",
     "__version__",
+    "activation_maximization",
     "average_precisions",
     "batches",
     "build_records",
@@ -171,10 +180,12 @@ __all__ = [
     "density_map",
     "embed",
     "evaluate",
+    "explain",
     "export",
     "feature_extractor",
     "fit",
     "function_curves",
+    "integrated_gradients",
     "load_trained",
     "measure",
     "methods_compared",
@@ -193,6 +204,7 @@ __all__ = [
     "simulate",
     "training_batches",
     "training_curves",
+    "write_explanation",
     "write_map",
     "write_table",
 ]

@@ -62,6 +62,9 @@ COMMANDS = {
         "deeploc_tf.cli.benchmark:benchmark", "Score profiles against gold standards."
     ),
     "report": Lazy("deeploc_tf.cli.report:report", "Write a page about a trained model."),
+    "explain": Lazy(
+        "deeploc_tf.cli.explain:explain", "Show what a trained model looks at, on one page."
+    ),
     "simulate": Lazy("deeploc_tf.cli.simulate:simulate", "Simulate a screen of budding yeast."),
     "study": Lazy("deeploc_tf.cli.study:study", "Compare methods as a YAML file describes."),
     "demo": Lazy(
