@@ -159,7 +159,7 @@ def write_file(path: Path, chunks: Iterable[bytes], *, durable: bool = True) -> 
     """
     size = started = 0
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
-    try:
+    with _naming(path):
         descriptor = os.open(path, flags, 0o666)
         try:
             for chunk in chunks:
@@ -177,11 +177,18 @@ def write_file(path: Path, chunks: Iterable[bytes], *, durable: bool = True) -> 
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    return size
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an error of the disk name its file."""
+    try:
+        yield
     except OSError as error:
         if error.filename is None:
             error.filename = str(path)
         raise
-    return size
 
 
 def _start_writeback(descriptor: int, start: int, length: int) -> None:
@@ -212,8 +219,9 @@ def exchange(first: Path, second: Path) -> bool:
 
 def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with _naming(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

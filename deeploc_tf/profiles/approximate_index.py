@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.profiles.neighbors import Space, nearest
-from tfrecords.publishing import check_absent, publish_json, publishing
+from tfrecords.file_set import publishing_set
+from tfrecords.publishing import publish_bytes, publish_json
 
 WORTH_AN_INDEX = 200_000
 """Rows below which an exact search is as quick."""
@@ -86,8 +87,11 @@ def build_index(space: Space, path: str | Path) -> ApproximateIndex:
         MissingUsearchError: the extra `search` is not installed.
     """
     path = Path(path)
-    check_absent(path)
-    check_absent(_description_path(path))
+    with publishing_set([_description_path(path), path]) as (description, place):
+        return _built(space, place, description)
+
+
+def _built(space: Space, path: Path, description: Path) -> ApproximateIndex:
     made = _usearch()(
         ndim=space.vectors.shape[1],
         metric="l2sq" if space.similarity == "euclidean" else "ip",
@@ -96,14 +100,14 @@ def build_index(space: Space, path: str | Path) -> ApproximateIndex:
     made.add(np.arange(len(space.names)), space.vectors)
     index = ApproximateIndex(space, made, 1.0)
     index.recall = recall(space, index, 10)
-    with publishing(path) as temporary:
-        made.save(str(temporary))
+    content = made.save()  # usearch does not notice that a disk takes less than it is given
+    publish_bytes(path, content)
     described = {
         **_described(space),
         "recall_at_10": index.recall,
-        "index_sha256": _digest_of_file(path),
+        "index_sha256": hashlib.sha256(content).hexdigest(),
     }
-    publish_json(_description_path(path), described)
+    publish_json(description, described)
     return index
 
 

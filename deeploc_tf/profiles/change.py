@@ -33,7 +33,8 @@ from deeploc_tf.profiles.tables import NO_ROLES, Roles, RowTable, open_rows
 from deeploc_tf.profiles.tables.row_table import check_same_features, origin
 from deeploc_tf.units import columns_of, some
 from deeploc_tf.version import __version__
-from tfrecords.publishing import check_absent, publish_bytes, publish_json
+from tfrecords.file_set import publishing_set
+from tfrecords.publishing import publish_bytes, publish_json
 
 FEWEST_PROTEINS = 10
 """In each group of proteins by which shifts are taken."""
@@ -148,7 +149,20 @@ def change(
             missing, or a value is not finite.
     """
     settings = settings or ChangeSettings()
-    paths = None if output is None else _paths(Path(output))
+    if output is None:
+        return _compared(untreated, treated, settings, roles)
+    paths = _paths(Path(output))
+    with publishing_set(paths) as (table, summary):
+        changes = _compared(untreated, treated, settings, roles)
+        publish_json(summary, changes.summary)
+        separator = "\t" if table.suffix == ".tsv" else ","
+        publish_bytes(table, changes.table.to_csv(index=False, sep=separator).encode())
+    return changes
+
+
+def _compared(
+    untreated: str | Path, treated: str | Path, settings: ChangeSettings, roles: Roles
+) -> Changes:
     tables = open_rows(untreated, roles), open_rows(treated, roles)
     must = "Both screens must have the same features."
     check_same_features(origin(tables[0]), origin(tables[1]), must)
@@ -169,10 +183,6 @@ def change(
     summary = _summary(tables, screens, table, left_out, found, settings, len(set(groups.tolist())))
     summary["join"] = join.counts()
     summary["dimensions"] = space.differences.shape[1]
-    if paths is not None:
-        separator = "\t" if paths[0].suffix == ".tsv" else ","
-        publish_json(paths[1], summary)
-        publish_bytes(paths[0], table.to_csv(index=False, sep=separator).encode())
     return Changes(table, summary)
 
 
@@ -208,10 +218,7 @@ def _paths(output: Path) -> tuple[Path, Path]:
             f"{output.stem}.csv."
         )
         raise ValueError(msg)
-    paths = output, output.with_suffix(".json")
-    for path in paths:
-        check_absent(path)
-    return paths
+    return output, output.with_suffix(".json")
 
 
 def _screen(table: RowTable, settings: ChangeSettings) -> Screen:

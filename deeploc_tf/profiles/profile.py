@@ -38,7 +38,7 @@ from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.units import columns_of, is_place, spelled
 from deeploc_tf.version import __version__
 from tfrecords.errors import did_you_mean
-from tfrecords.publishing import check_absent
+from tfrecords.file_set import publishing_set
 
 LEVEL = 0.95
 _OURS = ("num_crops", "num_replicates", "dispersion", "standard_error")
@@ -177,8 +177,24 @@ def profile(
         ValueError: see `fit_transform` and `group_codes`; or no protein has cells enough.
     """
     settings = settings or ProfileSettings()
-    output = Path(output)
-    paths = _paths(output, settings, fit, transform, save)
+    paths = _paths(Path(output), settings, fit, transform, save)
+    with publishing_set(list(paths.values())) as places:
+        found = _profiled(
+            cells, dict(zip(paths, places, strict=True)), settings, fit, transform, roles, progress
+        )
+    return dataclasses.replace(found, profiles=Path(output))
+
+
+def _profiled(
+    cells: str | Path,
+    paths: Mapping[str, Path],
+    settings: ProfileSettings,
+    fit: TransformSettings | None,
+    transform: str | Path | None,
+    roles: Roles,
+    progress: ShowProgress,
+) -> Profiled:
+    """Compute and write what `paths` names, by kind."""
     table = open_rows(cells, roles)
     used = table.defined() if settings.drop_undefined else np.ones(table.num_rows, np.bool_)
     columns = table.unit_columns(settings.replicate_columns, "`replicate`")
@@ -203,12 +219,13 @@ def profile(
     provenance = _provenance(table, settings, columns, fitted) | {
         "left_out": {**left_out, "proteins_with_too_few_cells": list(too_few)}
     }
-    with contextlib.ExitStack() as stack:  # what is entered first is published last
+    with contextlib.ExitStack() as stack:
         writers = [
             stack.enter_context(
                 writing_table(path, names, kinds | _columns(settings), {**provenance, "kind": kind})
             )
             for kind, path in paths.items()
+            if kind != "transform"
         ]
         of_cells = replicates if columns else None
         total = int(np.count_nonzero(proteins.counts()))
@@ -218,11 +235,11 @@ def profile(
             _append(writers, proteins.names[number], described[number], *vectors, settings)
             count(writers[0].num_rows)
         num_proteins = writers[0].num_rows
-        if save is not None and fitted is not None:
-            save_transform(save, fitted)
+        if "transform" in paths and fitted is not None:
+            save_transform(paths["transform"], fitted)
     num_cells = int((proteins.codes >= 0).sum())
     return Profiled(
-        output,
+        paths["profiles"],
         num_proteins,
         len(names),
         num_cells,
@@ -262,8 +279,8 @@ def _paths(
     if settings.intervals:
         for end in ("low", "high"):
             paths[end] = output.with_name(f"{output.stem}.{end}{output.suffix}")
-    for path in (*paths.values(), *([Path(save)] if save is not None else [])):
-        check_absent(path)
+    if save is not None:
+        paths["transform"] = Path(save)
     return paths
 
 

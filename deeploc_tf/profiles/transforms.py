@@ -8,6 +8,7 @@ float32.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from deeploc_tf.profiles import lacking
 from deeploc_tf.profiles.choices import NormalizationKind, ProjectionKind
-from tfrecords.publishing import publishing
+from tfrecords.publishing import publish_bytes
 
 NORMALIZATIONS: tuple[NormalizationKind, ...] = get_args(NormalizationKind)
 
@@ -294,8 +295,9 @@ def save_transform(path: str | Path, transform: Transform) -> None:
         settings["projection"] = {"kind": projection.kind, "explained": projection.explained}
         arrays |= {"projection_shift": projection.shift, "projection_matrix": projection.matrix}
     text = json.dumps(settings, ensure_ascii=False, allow_nan=False)
-    with publishing(path) as temporary:
-        np.savez(temporary, allow_pickle=False, settings=np.array(text), **arrays)
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, settings=np.array(text), **arrays)
+    publish_bytes(path, content.getvalue())
 
 
 def load_transform(path: str | Path) -> Transform:

@@ -6,6 +6,7 @@ row a feature, and `uns` the JSON texts `deeploc_tf` and `deeploc_tf_digests`.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import mmap
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -31,6 +33,7 @@ from deeploc_tf.profiles.tables.foreign import (
 from deeploc_tf.profiles.tables.in_memory import InMemoryTable, InMemoryWriter, check_size
 from deeploc_tf.profiles.tables.table_format import TableFormat
 from deeploc_tf.text_tables import TableError
+from tfrecords.publishing import write_file
 
 _log = logging.getLogger(__name__)
 
@@ -116,7 +119,10 @@ class H5adWriter(InMemoryWriter):
         """See `InMemoryWriter`."""
         table = as_anndata(features, columns, self.feature_names)
         table.uns = {_UNS: self.provenance, _UNS_DIGESTS: digests}
-        table.write_h5ad(self.path, convert_strings_to_categoricals=False)
+        image = io.BytesIO()  # h5py drops some errors of a disk
+        with h5py.File(image, "w") as file:
+            _anndata().io.write_elem(file, "/", table)
+        write_file(self.path, [image.getvalue()])
 
 
 def as_anndata(

@@ -85,7 +85,11 @@ def _new_file(path: Path) -> h5py.File:
 
 
 class Hdf5Writer(Writer):
-    """Writes a file that grows."""
+    """Writes a file that grows.
+
+    h5py drops the errors of data sets that are closed by garbage collection: all stay open until
+    the file is flushed, which raises them.
+    """
 
     def __post_init__(self) -> None:
         self._num_rows = 0
@@ -102,7 +106,7 @@ class Hdf5Writer(Writer):
             fillvalue=_NEVER_WRITTEN["float32"],
             fletcher32=True,  # which tells other programs of damage
         )
-        self._file.create_dataset("feature_names", data=_fixed(self.feature_names))
+        self._open = [self._file.create_dataset("feature_names", data=_fixed(self.feature_names))]
         self._columns = {
             name: self._column(f"metadata/{name}", NUMBER_TYPES.get(kind, _fixed([]).dtype))
             for name, kind in self.columns.items()
@@ -152,7 +156,8 @@ class Hdf5Writer(Writer):
     def finish(self, digests: str) -> None:
         """Store the digests of all rows."""
         text = _fixed([digests])
-        self._file.create_dataset("digests", (), text.dtype, data=text[0])
+        self._open.append(self._file.create_dataset("digests", (), text.dtype, data=text[0]))
+        self._file.flush()
 
 
 def _fixed(texts: Sequence[str]) -> NDArray[np.bytes_]:

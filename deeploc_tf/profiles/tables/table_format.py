@@ -16,7 +16,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -94,12 +94,6 @@ class Writer(abc.ABC):
     @abc.abstractmethod
     def __post_init__(self) -> None:
         """Begin the file, or wait with it."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:  # noqa: B027
         """End the file; after an error it is thrown away."""

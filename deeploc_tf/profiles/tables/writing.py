@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,12 +59,32 @@ def writing_table(
     values = {**provenance, "format_version": FORMAT_VERSION, "columns": dict(columns)}
     text = json.dumps(values, allow_nan=False)
     width = len(feature_names)
-    with publishing(path) as temporary, make(temporary, feature_names, columns, text) as writer:
-        blocks = TableWriter(writer, width, columns)
-        yield blocks
-        blocks.flush()
-        head = head_digest(text, feature_names, blocks.num_rows)
-        writer.finish(blocks.digests(head).to_json())
+    with publishing(path) as temporary:
+        with _errors_of_disk(temporary):
+            writer = make(temporary, feature_names, columns, text)
+        try:
+            blocks = TableWriter(writer, width, columns)
+            yield blocks
+            blocks.flush()
+            head = head_digest(text, feature_names, blocks.num_rows)
+            with _errors_of_disk(temporary):
+                writer.finish(blocks.digests(head).to_json())
+        finally:
+            with _errors_of_disk(temporary):
+                writer.close()
+
+
+@contextlib.contextmanager
+def _errors_of_disk(path: Path) -> Iterator[None]:
+    """Raise what libraries say of a disk that is full or fails as the system says it."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        named = re.search(r"errno = (\d+)", str(error))  # HDF5
+        number = int(named[1]) if named else getattr(error, "errno", None)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def check_table(path: Path, num_rows: int = 0, num_features: int = 0) -> None:
@@ -175,7 +197,8 @@ class TableWriter:
     def _write(self, size: int) -> None:
         features = np.concatenate(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
         columns = {name: values[:size] for name, values in self._columns.items()}
-        self._writer.append(features[:size], columns)
+        with _errors_of_disk(self._writer.path):
+            self._writer.append(features[:size], columns)
         self._of_features.add(features[:size])
         for name, values in columns.items():
             self._of_columns[name].add(values)
