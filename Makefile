@@ -99,12 +99,12 @@ test-beam: ## records by Apache Beam, in an environment of its own
 	.venv-beam/bin/python -m pip install --quiet -e '.[beam,test]'
 	.venv-beam/bin/python -m pytest tests/test_ingest_beam.py $(PYTEST_ARGS)
 
-reliability: $(INSTALLED) $(INSTALLED_ADDONS) ## a training killed twenty times, on each stack; a build stopped at every operation
+reliability: $(INSTALLED) $(INSTALLED_ADDONS) ## a training killed twenty times, on each stack; commands stopped at every operation
 	for python in $(BIN)/python $(BIN_ADDONS)/python; do \
 		DEEPLOC_TF_KILLS=20 $$python -m pytest tests/test_training_kills.py tests/test_training_multi_worker.py \
 			$(PYTEST_ARGS) || exit 1; \
 	done
-	DEEPLOC_TF_RELIABILITY=1 $(BIN)/python -m pytest tests/test_ingest_crash.py --timeout 3600 $(PYTEST_ARGS)
+	DEEPLOC_TF_RELIABILITY=1 $(BIN)/python -m pytest tests/test_ingest_crash.py tests/test_failpoints.py --timeout 3600 $(PYTEST_ARGS)
 
 mutants: $(INSTALLED) ## 300 faults of which the tests must find all but few, in the background, hours; goes on where it stopped
 	mkdir -p mutants

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import glob
 import itertools
 import json
+import logging
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -15,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tfrecords.errors import OutputExistsError
+
+_log = logging.getLogger(__name__)
 
 _WRITEBACK_BYTES = 8 << 20
 
@@ -61,8 +66,9 @@ def check_untaken(folder: Path, begun: str, names: Iterable[str]) -> None:
 def publishing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A temporary sibling to write to; it gets the name `path` when the block ends well.
 
-    If the block raises, the sibling is removed and whatever had the name before still has it. The
-    suffix is kept, since some writers choose their format by it.
+    If the block raises, the sibling is removed and whatever had the name before still has it; if
+    the process is killed, the next one that writes `path` removes it. The suffix is kept, since
+    some writers choose their format by it.
 
     Args:
         path: final name; its folder must exist.
@@ -71,7 +77,7 @@ def publishing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     Yields:
         The name to write to: a file, which the block must create.
     """
-    temporary = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    temporary = _temporary(path, clean=durable)
     try:
         yield temporary
         if durable:
@@ -113,12 +119,41 @@ def publishing_folder(output: Path) -> Iterator[Path]:
 
 def _new_folder(output: Path) -> Path:
     """A folder beside `output` that nobody had before, be it of a killed process of our number."""
+    first = _temporary(output, "")
     for ending in itertools.chain([""], map("-{}".format, itertools.count(1))):
-        folder = output.with_name(f"{output.name}.partial-{os.getpid()}{ending}")
+        folder = first.with_name(first.name + ending)
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             return folder
     raise AssertionError
+
+
+def _temporary(path: Path, suffix: str | None = None, *, clean: bool = True) -> Path:
+    """The name under which this process makes `path`; what killed ones left there is removed."""
+    suffix = path.suffix if suffix is None else suffix
+    begin = f".{path.name.removesuffix(suffix)}.partial-"
+    ours = re.compile(rf"{re.escape(begin)}(\d+)(-\d+)?{re.escape(suffix)}")
+    if clean:
+        for left in path.parent.glob(f"{glob.escape(begin)}*"):
+            process = ours.fullmatch(left.name)
+            if process is None or _runs(int(process[1])):
+                continue
+            _log.info("%s was left by a process that was killed, and is removed.", left)
+            with contextlib.suppress(OSError):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return path.with_name(f"{begin}{os.getpid()}{suffix}")
+
+
+def _runs(process: int) -> bool:
+    """Whether there is a process of this number; on Windows, where asking ends it, always."""
+    try:
+        if sys.platform != "win32":
+            os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
 
 
 def publish_bytes(path: Path, content: bytes) -> None:
@@ -132,7 +167,7 @@ def publish_chunks(path: Path, chunks: Iterable[bytes], *, durable: bool = True)
     Without `durable` nothing is forced to the disk: a killed process leaves old or new, a loss of
     power may leave anything.
     """
-    temporary = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    temporary = _temporary(path, clean=durable)
     try:
         write_file(temporary, chunks, durable=durable)
         temporary.replace(path)

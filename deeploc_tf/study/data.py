@@ -125,8 +125,7 @@ def _source(screen: Path) -> TableSource:
 
 
 def _simulate(folder: Path, screen: Screen, workers: int, show: ShowCount) -> None:
-    for left in (folder / "screen", *folder.glob("screen.partial-*")):
-        shutil.rmtree(left, ignore_errors=True)  # of a call that was killed: quickly drawn again
+    shutil.rmtree(folder / "screen", ignore_errors=True)  # of a killed call: quickly drawn again
     with show("Drawing proteins", screen.num_proteins) as count:
         simulate(folder / "screen", screen, workers=workers, progress=lambda done, _: count(done))
 
