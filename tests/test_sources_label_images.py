@@ -130,6 +130,23 @@ def test_pickled_masks_of_cellpose_say_how_to_save_them(tmp_path: Path) -> None:
     assert "--save_tif" in source.rejects[0].detail
 
 
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+def test_label_images_in_color_say_how_to_save_the_numbers(tmp_path: Path, suffix: str) -> None:
+    """As ImageJ writes 8 bits with a lookup table, and QuPath a PNG with colors."""
+    write_field(tmp_path)
+    labels = three_cells("uint8")
+    path = tmp_path / f"a_labels.{suffix}"
+    if suffix == "tif":
+        colors = np.arange(768, dtype="uint16").reshape(3, 256)
+        tifffile.imwrite(path, labels, photometric="palette", colormap=colors)
+    else:
+        path.write_bytes(imagecodecs.png_encode(np.stack([labels] * 3, axis=-1)))
+    source = source_of(tmp_path, f"{{field}}_labels.{suffix}")
+    assert source.index().empty
+    assert source.rejects[0].reason == "label image is in color"
+    assert "Lookup Tables > Grays" in source.rejects[0].detail
+
+
 # Cells that do not fit
 
 

@@ -17,6 +17,7 @@ from deeploc_tf.sources.cell_files import CellFiles
 from deeploc_tf.sources.channel_layout import Axes
 from deeploc_tf.sources.field_table import FieldTable, ListedFields
 from deeploc_tf.sources.formats.hdf5_labels import is_hdf5, read_hdf5_labels
+from deeploc_tf.sources.formats.limits import NOT_GRAY
 from deeploc_tf.sources.formats.ngff import is_damaged_group, is_ngff
 from deeploc_tf.sources.images import image_files, read_stack
 from deeploc_tf.sources.masks import as_labels
@@ -240,12 +241,7 @@ class FieldImages:
         if not Path(path).exists():
             msg = f"Every field must have a label image. Received: {name}, which does not exist."
             raise RejectedCrop(msg, reason="label image is missing")
-        if is_hdf5(path):
-            pixels = read_hdf5_labels(Path(path))
-        else:
-            pixels, description = read_stack(path, fill=self._fill)
-            self._reader.check_labels(description, name)
-        labels = as_labels(pixels, name)
+        labels = as_labels(self._label_pixels(path, name), name)
         size = self.size(number)
         if labels.shape != size:
             msg = (
@@ -258,6 +254,23 @@ class FieldImages:
         resampled = self.resampling.labels(labels)
         self.lost[number] = np.setdiff1d(labels, resampled).size
         return resampled
+
+    def _label_pixels(self, path: str, name: str) -> NDArray[Any]:
+        if is_hdf5(path):
+            return read_hdf5_labels(Path(path))
+        try:
+            pixels, description = read_stack(path, fill=self._fill)
+        except RejectedCrop as error:
+            if error.reason != NOT_GRAY:
+                raise
+            msg = (
+                "A label image must hold a number for each cell, not a color. Received: "
+                f"{name}, which is drawn in colors. Save the numbers (ImageJ: Image > Lookup "
+                "Tables > Grays, then as TIFF; QuPath: labels as TIFF; Cellpose: _cp_masks.tif)."
+            )
+            raise RejectedCrop(msg, reason="label image is in color") from error
+        self._reader.check_labels(description, name)
+        return pixels
 
     def _is_image(self, folder: str, files: Sequence[str]) -> bool:
         """Whether a folder is an OME-Zarr image, or was one before its metadata were damaged."""

@@ -12,6 +12,8 @@ from deeploc_tf.sources.source import RejectedCrop
 
 MAX_FILE_BYTES = 1 << 31  # a crop of MAX_PIXELS float32 pixels is half of it
 MAX_PLANES = 4096
+NOT_GRAY = "not gray-level"
+PALETTE = "palette"
 
 _OPEN = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -30,12 +32,16 @@ class BadImage(ValueError):
 
 def not_gray(kind: str) -> BadImage:
     """What to raise for an image in color; `kind` says which."""
-    msg = (
-        f"it is not gray-level but in color ({kind}). Where red, green and blue are channels of "
-        "a microscope, say so by axes and names (--axes YXC --channels er,nucleus,actin); else "
-        "write a file a channel (ImageJ: Image > Color > Split Channels)"
+    remedy = (
+        "Where red, green and blue are channels of a microscope, say so by axes and names (--axes "
+        "YXC --channels er,nucleus,actin); else write a file a channel (ImageJ: Image > Color > "
+        "Split Channels)"
     )
-    return BadImage(msg, "not gray-level")
+    if kind == PALETTE:
+        remedy = "Save it in gray levels (ImageJ: Image > Lookup Tables > Grays)"
+    elif "transparency" in kind:
+        remedy = "Save it without transparency, the alpha channel"
+    return BadImage(f"it is not gray-level but in color ({kind}). {remedy}", NOT_GRAY)
 
 
 def check_size(shape: Sequence[int], max_pixels: int) -> None:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from deeploc_tf.sources.formats.description import ImageDescription
 from deeploc_tf.sources.formats.image_format import Image, ImageFormat
-from deeploc_tf.sources.formats.limits import BadImage, check_size, not_gray
+from deeploc_tf.sources.formats.limits import PALETTE, BadImage, check_size, not_gray
 
 _HEAD_BYTES = 26  # up to the color type
 _RGB = 2
-_COLORS = {3: "palette", 4: "with transparency", 6: "RGB with transparency"}
+_COLORS = {3: PALETTE, 4: "with transparency", 6: "RGB with transparency"}
 
 
 def _description(head: bytes, max_pixels: int) -> ImageDescription:

@@ -12,13 +12,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.sources.formats.limits import MAX_PLANES, BadImage, not_gray
+from deeploc_tf.sources.formats.limits import MAX_PLANES, PALETTE, BadImage, not_gray
 
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # byte order; classic or BigTIFF
 
 RGB = 2  # photometric interpretations
 _KEPT = (0, 1, RGB)
-_COLORS = {3: "palette", 5: "CMYK", 6: "YCbCr", 8: "CIELAB"}
+_COLORS = {3: PALETTE, 5: "CMYK", 6: "YCbCr", 8: "CIELAB"}
 _LOSSLESS = (1, 5, 8, 32773, 32946, 34925, 50000)  # none, LZW, deflate, PackBits, LZMA, Zstd
 _DEFLATE = (8, 32946)  # the only compression whose strips carry a checksum
 _WIDE_BITS = (32, 64)  # above 16 bits a sample; decoders disagree about the bytes of 24
