@@ -513,24 +513,47 @@ def test_crops_of_another_size_are_averaged_to_that_of_the_model() -> None:
 
 
 def test_whole_fields_of_our_own_simulation_need_no_options(tmp_path: Path) -> None:
-    from deeploc_tf.cli.predict import _of_simulation
-
-    screen = tmp_path / "screen"
+    """But the size of the windows: the model has smaller crops than such cells need."""
+    shutil.unpack_archive(GOLDEN / "keras3_image.zip", tmp_path)
     settings = Screen(num_proteins=34, num_fields=1, cells_per_field=2)
-    simulate(screen, settings, fields=True)
-    nothing = dict.fromkeys(("pattern", "cells", "label_image", "cell_field"))
-    for folder in (screen, screen / "fields"):
-        (root,), options = _of_simulation((folder,), nothing)
-        table = CellTable(options["cells"], field=options["cell_field"])
-        source = FieldSource(
-            root,
-            options["pattern"],
-            ("gfp", "rfp"),
-            cells=table,
-            label_image=options["label_image"],
-        )
-        index = source.index()
-        assert len(index) >= 68  # cells of each field, some of them not cut into crops
-        assert not source.rejects
-        assert {"protein", "plate", "field", "localization"} <= {*index}
-    assert _of_simulation((tmp_path,), nothing) == ((tmp_path,), nothing)
+    simulate(tmp_path / "screen", settings, fields=True)
+    shutil.copytree(tmp_path / "screen", tmp_path / "other")
+    known = pd.read_csv(tmp_path / "screen" / "fields.csv")
+    words = ("predict", tmp_path / "model", tmp_path / "screen", tmp_path / "other" / "fields")
+    made = run_cli(*words, tmp_path / "out", "--crop-size", "64", "--quiet")
+    assert made.exit_code == 0, made.output
+    cells = pd.read_parquet(tmp_path / "out" / "cells.parquet")
+    one, other = (cells[cells["folder"] == name] for name in ("screen", "other"))
+    assert 68 <= len(one) <= len(known)  # those at the edge are not cut
+    assert {"plate", "field", "localization"} <= {*cells}
+    assert set(cells["protein"]) <= set(known["protein"])
+    np.testing.assert_allclose(one["confidence"], other["confidence"], atol=1e-6)
+    plain = run_cli("predict", tmp_path / "model", tmp_path, tmp_path / "calls")
+    assert plain.exit_code == 2
+    assert "--label-image" in plain.output
+
+
+def test_a_table_of_fields_is_predicted(golden: Path, tmp_path: Path) -> None:
+    """As CellProfiler lists images: a folder and a name of each channel; wells without a zero."""
+    fields = write_fields(tmp_path / "fields", ("A01", "B01"))
+    names = [f"{well}_{field}" for well in ("A01", "B01") for field in (1, 2)]
+    table = pd.DataFrame({"Metadata_Well": ["A1", "A1", "B1", "B1"], "Metadata_Site": [1, 2, 1, 2]})
+    for channel in ("gfp", "rfp"):
+        table[f"FileName_{channel}"] = [f"{name}-{channel}.tif" for name in names]
+        table[f"PathName_{channel}"] = str(fields)
+    table["mask"] = [f"{fields}/{name}_labels.tif" for name in names]
+    table.to_csv(tmp_path / "images.csv", index=False)
+    columns = [w for c in ("gfp", "rfp") for w in ("--image-column", f"{c}=FileName_{c}")]
+    made = run_cli(
+        *("predict", golden, tmp_path / "images.csv", tmp_path / "calls", *columns),
+        *("--label-image", "mask", "--root", tmp_path),
+    )
+    assert made.exit_code == 0, made.output
+    cells = pd.read_parquet(tmp_path / "calls" / "cells.parquet")
+    wells = pd.read_csv(tmp_path / "calls" / "wells.csv")
+    assert wells["well"].tolist() == ["A1", "B1"]
+    assert len(cells) == 16
+    folder = ["predict", golden, fields, tmp_path / "same", *OPTIONS, "--quiet"]
+    assert run_cli(*folder).exit_code == 0
+    same = pd.read_parquet(tmp_path / "same" / "cells.parquet")
+    np.testing.assert_allclose(cells["confidence"], same["confidence"], atol=1e-6)

@@ -142,8 +142,8 @@ def predict(
 
     check_absent(output)  # before TensorFlow takes its seconds
     quality = quality_of(set_aside)
-    fields, options = _of_simulation(fields, options)
-    if options["cells"] is None and options["label_image"] is None:
+    simulated = [_of_simulation(folder, options) for folder in fields]
+    if not all(simulated) and options["cells"] is None and options["label_image"] is None:
         msg = (
             "Cells of whole fields come from a table, --cells, or from label images, --label-image."
         )
@@ -204,17 +204,14 @@ def predict(
             click.echo(f"  {what:12}  {count:9}  ({reason})")
 
 
-def _of_simulation(
-    folders: tuple[Path, ...], options: dict[str, Any]
-) -> tuple[tuple[Path, ...], dict[str, Any]]:
-    """The whole fields of our own `simulate`, which need no options: where they are, and which."""
+def _of_simulation(folder: Path, options: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:
+    """Where the whole fields of our own `simulate` lie, which need no options, and how they are."""
     from deeploc_tf.simulation.simulate import FIELDS, screen_of_fields
 
-    given = [name for name in ("pattern", "cells", "label_image") if options[name] is not None]
-    screens = [screen_of_fields(folder) for folder in folders]
-    if given or not all(screens) or len(folders) != 1 or screens[0] is None:
-        return folders, options
-    return (screens[0],), {**options, **FIELDS, "cells": screens[0] / "fields.csv"}
+    screen = screen_of_fields(folder)
+    if screen is None or any(options[n] is not None for n in ("pattern", "cells", "label_image")):
+        return None
+    return screen, {**options, **FIELDS, "cells": screen / "fields.csv"}
 
 
 def _sources(
@@ -231,10 +228,9 @@ def _sources(
         raise ValueError(msg)
     ours = {"source_kind": "fields", "channels": options["channels"]}
     ours["crop_size"] = options["crop_size"] or height
-    if not options["channels"] and "{channel}" in (options["pattern"] or ""):
-        ours["channels"] = of.channels
     for folder in folders:
-        yield (
-            folder.resolve().stem if folder.is_file() else folder.resolve().name,
-            source_of(folder, {**options, **ours}),
-        )
+        root, own = _of_simulation(folder, options) or (folder, options)
+        if not options["channels"] and "{channel}" in (own["pattern"] or ""):
+            ours["channels"] = of.channels
+        path = root.resolve()
+        yield path.stem if path.is_file() else path.name, source_of(root, {**own, **ours})

@@ -118,6 +118,7 @@ class TableSource(ListedSource):
         keys = self.key_column or ("key" if "key" in frame.columns else None)
         if keys is not None:
             require_column(frame.columns, keys, f"The key column of {self.path.name}")
+        frame = with_folders(frame, self._columns)
         self._paths = [below_root(frame[c], c, self.path, self._root) for c in self._columns]
         names = self._paths[0] if keys is None else self._keys(frame[keys])
         frame = frame.drop(columns={*self._columns, *([keys] if keys is not None else [])})
@@ -159,6 +160,23 @@ class TableSource(ListedSource):
         if path is None:
             raise SourceError(_escape(name, row, self.path, self._root))
         return path
+
+
+def with_folders(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The table with whole paths where names and folders are apart, as CellProfiler writes them.
+
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"PathName_DNA": ["/data/p1"], "FileName_DNA": ["a.tif"]})
+    >>> with_folders(table, ["FileName_DNA"]).to_dict("list")
+    {'FileName_DNA': ['/data/p1/a.tif']}
+    """
+    for column in columns:
+        folder = column.replace("FileName_", "PathName_")
+        if folder != column and folder in frame:
+            pairs = zip(frame[folder], frame[column], strict=True)
+            paths = [f"{above}/{name}" if above and name else name for above, name in pairs]
+            frame = frame.assign(**{column: paths}).drop(columns=folder)
+    return frame
 
 
 def below_root(values: pd.Series[Any], column: str, table: Path, root: Root) -> list[str]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from deeploc_tf.sources.crop_table import below_root, missing_files
+from deeploc_tf.sources.crop_table import below_root, missing_files, with_folders
 from deeploc_tf.sources.pattern_folder import Listing
 from deeploc_tf.sources.root import Root
 from deeploc_tf.sources.source import Reject, SourceError
@@ -85,6 +85,7 @@ class ListedFields:
         key = self.table.key or ("key" if "key" in frame.columns else None)
         for column in (*columns, *([key] if key is not None else [])):
             require_column(frame.columns, column, f"A column of {path.name}")
+        frame = with_folders(frame, columns)
         paths = [below_root(frame[column], column, path, self.root) for column in columns]
         first = (str(PurePosixPath(name).with_suffix("")) for name in paths[0])
         keys = list(first) if key is None else [str(value) for value in frame[key]]
