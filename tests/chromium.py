@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import json
 import os
@@ -76,6 +77,22 @@ class Page:
         """Press and release the left button."""
         for kind in ("moved", "pressed", "released"):
             self.mouse(kind, x, y)
+
+    def faults(self) -> list[str]:
+        """What axe calls serious or critical, with the elements; skips where there is no axe."""
+        script = _axe()
+        self.call("Page.setBypassCSP", enabled=True)  # of the page, not of axe
+        self.call("Page.reload")
+        self.wait("document.readyState === 'complete' && !window.axe")
+        self.frames()
+        self.call("Runtime.evaluate", expression=script)
+        found = self.run("axe.run().then(found => found.violations)")
+        return [
+            f"{fault['id']}: {node['html'][:200]} {node['failureSummary'][:300]}"
+            for fault in found
+            if fault["impact"] in ("serious", "critical")
+            for node in fault["nodes"][:5]
+        ]
 
     def screenshot(self, path: Path | None = None) -> bytes:
         """What is seen, as the bytes of a PNG, written to a file if one is given."""
@@ -161,6 +178,17 @@ class Browser:
             url = values["request"]["url"]
             if not url.startswith(("file:", "data:", "blob:")):
                 page.requests.append(url)
+
+
+def _axe() -> str:
+    """The script of axe-core, which is no part of this project; skips the test where it is not."""
+    path = os.environ.get("DEEPLOC_TF_AXE")
+    if path is None:
+        package = importlib.util.find_spec("axe_playwright_python")
+        if package is None or package.origin is None:
+            pytest.skip("no axe here: pip install axe-playwright-python, or set DEEPLOC_TF_AXE")
+        path = str(Path(package.origin).with_name("axe.min.js"))
+    return Path(path).read_text("utf-8")
 
 
 @contextlib.contextmanager

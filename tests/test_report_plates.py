@@ -196,6 +196,12 @@ def test_a_heat_map_has_a_color_for_each_well_and_none_elsewhere() -> None:
     assert names == ["ER", "nucleus"]
 
 
+def test_equal_wells_have_one_color_on_all_plates() -> None:
+    first, second, _ = plate_map(wells_of(screen(2, confidence=0.75), {}), "confidence").axes
+    colors = [axes.images[0].to_rgba(axes.images[0].get_array())[0, 0] for axes in (first, second)]
+    np.testing.assert_array_equal(*colors)
+
+
 def write_predictions(folder: Path, cells: pd.DataFrame) -> Path:
     folder.mkdir()
     flags = ["touches another cell" if i % 5 == 0 else "" for i in range(len(cells))]

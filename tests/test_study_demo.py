@@ -44,23 +44,30 @@ def test_every_step_leaves_what_its_command_leaves(made: tuple[Path, list[str]])
         "screen/standards/complexes.gmt",
         "records/manifest.json",
         "run/model.keras",
+        "evaluation/predictions.parquet",
         "cells.parquet",
         "cells.profiles.parquet",
         "savedmodel/1/saved_model.pb",
         "benchmark/scores.json",
+        "map.html",
     ):
         assert (folder / name).exists(), name
-    steps = ["simulate", "build-records", "fit", "embed", "export", "benchmark"]
+    steps = ["simulate", "build-records", "fit", "evaluate", "embed", "export", "benchmark"]
+    steps += ["map", "report"]
     assert [step for step in (text.partition(":")[0] for text in said) if step in steps] == steps
     assert not list(folder.rglob("*partial*"))
 
 
 def test_the_page_shows_all_of_it_and_asks_nobody(made: tuple[Path, list[str]]) -> None:
     page = (made[0] / "index.html").read_text("utf-8")
-    assert page.count('<img src="data:image/png;base64,') == 6
-    for words in ("complexes", "accuracy", "savedmodel", "AP, shuffled"):
+    titles = re.findall("<h2[^>]*>(.*?)</h2>", page)
+    wanted = ["The screen", "What was run", "The training", "The data set", "Evaluation on test"]
+    wanted += ["Confusion matrix", "Calibration", "Best and worst crops", "Function: benchmark"]
+    assert {*wanted, "The map", "Where everything is"} <= set(titles)
+    for words in ("complexes", "accuracy", "savedmodel", "AP, shuffled", 'href="#m1-1"'):
         assert words in page
-    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    addresses = set(re.findall(r'(?:src|href)="(?!data:|#)([^"]*)', page))
+    assert addresses == {"map.html"}
 
 
 def test_a_second_call_makes_nothing_again(made: tuple[Path, list[str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -143,8 +144,18 @@ def test_the_page_holds_its_pictures_and_asks_nobody(done: Study) -> None:
     page = done.page.read_text("utf-8")
     assert page.count('<img src="data:image/png;base64,') == 4
     assert "http" not in page.replace("http-equiv", "")
-    for words in ("<h1>Tiny</h1>", "What is compared", "DeepLoc less the"):
+    for words in (">Tiny</h1>", "What is compared", "DeepLoc less the", "The data set"):
         assert words in page
+    links = re.findall(r'<a href="(?!#)([^"]+)">([^<]*)', page)
+    assert links == [
+        ("map.html", "Explore the map: search, neighbors, cells"),
+        ("network-1.html", "DeepLoc"),
+        ("network-2.html", "one view"),
+    ]
+    assert "Map of proteins" in (done.folder / "map.html").read_text("utf-8")
+    report = (done.folder / "network-1.html").read_text("utf-8")
+    for words in ("DeepLoc, seed 1", "What was run", "Confusion matrix", "Function against the"):
+        assert words in report
     for name in ("figure", "curves", "map", "densities"):
         assert (done.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert b"<svg" in (done.folder / f"{name}.svg").read_bytes()

@@ -24,10 +24,10 @@ Stopped? The same command goes on after the last finished step.
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--quiet", is_flag=True, help="Hide progress.")
 def demo(folder: Path, proteins: int, epochs: int, workers: int, seed: int, quiet: bool) -> None:
-    """Simulate a screen, build records, fit, embed, export and benchmark, all in FOLDER.
+    """Simulate a screen, build records, fit, evaluate, embed, export and benchmark, all in FOLDER.
 
-    Ends in a page, FOLDER/index.html, with the numbers and pictures of every step. Takes some
-    minutes on two cores. Needs the extra report (matplotlib).
+    Ends in a page, FOLDER/index.html, with the numbers and pictures of every step, and links to the
+    map, FOLDER/map.html. Takes some minutes on two cores. Needs the extra report.
     """
     from deeploc_tf.report.page import check_extra
 

@@ -91,6 +91,7 @@ def plate_map(wells: Wells, measure: str) -> Figure:
     """
     values = wells.table[measure]
     low, high = (0.0 if measure == CELLS else float(values.min())), float(values.max())
+    scale = {"vmin": low, "vmax": high if high > low else low + 1}  # equal wells have one color
     plates = _shown_plates(wells)
     with new_figure(*_size(len(plates), wells.shape)) as figure:
         panels = _panels(figure, plates, wells.shape)
@@ -98,7 +99,7 @@ def plate_map(wells: Wells, measure: str) -> Figure:
             grid = np.full(wells.shape, np.nan)
             rows = wells.table[wells.table["plate"] == plate]
             grid[rows["row"], rows["column"]] = rows[measure]
-            image = axes.imshow(grid, cmap="cividis", vmin=low, vmax=high)
+            image = axes.imshow(grid, cmap="cividis", **scale)
         figure.colorbar(image, ax=panels, label=measure, shrink=0.8, pad=0.02)
         return figure
 
@@ -155,6 +156,10 @@ def _panels(figure: Figure, plates: Sequence[str], shape: tuple[int, int]) -> li
         axes.set_xticks(range(0, shape[1], step), numbers, fontsize=7)
         letters = [f"{'A' * (row > 25)}{chr(ord('A') + row % 26)}" for row in range(shape[0])]
         axes.set_yticks(range(0, shape[0], step), letters[::step], fontsize=7)
-        axes.tick_params(length=0)
+        axes.set_xticks(np.arange(0.5, shape[1]), minor=True)
+        axes.set_yticks(np.arange(0.5, shape[0]), minor=True)
+        axes.grid(which="minor", color="white", linewidth=8 / shape[1])
+        axes.set_axisbelow(False)
+        axes.tick_params(which="both", length=0)
         panels.append(axes)
     return panels

@@ -55,17 +55,7 @@ def what_was_run(run: Path, config: Mapping[str, Any], missing: list[str]) -> li
         "deeploc-tf": config["deeploc_tf"],
     }
     if (run / "environment.json").exists():
-        environment = read_json(run / "environment.json")
-        packages = environment.get("packages", {})
-        rows |= {
-            "Python": str(environment.get("python", "")),
-            "packages": ", ".join(f"{n} {v}" for n, v in packages.items() if v),
-            "machine": str(environment.get("platform", "")),
-            "devices": ", ".join(environment.get("devices", ())),
-            "settings of Keras": _pairs(environment.get("keras", {})),
-            "variables": _pairs(environment.get("variables", {})),
-            "command": shlex.join(map(str, environment.get("command", ()))),
-        }
+        rows |= _environment(read_json(run / "environment.json"))
     else:
         missing.append("Versions, machine and command: the run has no environment.json.")
     settings: dict[str, Any] = {**config["config"], **config.get("resolved", {})}
@@ -78,6 +68,11 @@ def what_was_run(run: Path, config: Mapping[str, Any], missing: list[str]) -> li
             folded=f"{len(chosen)} settings, with what the preset made of them",
         ),
     ]
+
+
+def environment_table(environment: Mapping[str, Any]) -> pd.DataFrame:
+    """Versions, machine, devices and command, as a run notes them in `environment.json`."""
+    return two_columns(_environment(environment))
 
 
 def how_it_went(run: Path, missing: list[str], *, matrix: bool) -> list[Section]:
@@ -120,6 +115,19 @@ def how_it_went(run: Path, missing: list[str], *, matrix: bool) -> list[Section]
     if matrix and (run / "confusion.csv").exists():
         sections.append(confusion_section(*read_confusion(run / "confusion.csv")))
     return sections
+
+
+def _environment(environment: Mapping[str, Any]) -> dict[str, str]:
+    packages = {"deeploc-tf": environment.get("deeploc_tf"), **environment.get("packages", {})}
+    return {
+        "Python": str(environment.get("python", "")),
+        "packages": ", ".join(f"{n} {v}" for n, v in packages.items() if v),
+        "machine": str(environment.get("platform", "")),
+        "devices": ", ".join(environment.get("devices", ())),
+        "settings of Keras": _pairs(environment.get("keras", {})),
+        "variables": _pairs(environment.get("variables", {})),
+        "command": shlex.join(map(str, environment.get("command", ()))),
+    }
 
 
 def _tidy(table: pd.DataFrame) -> pd.DataFrame:

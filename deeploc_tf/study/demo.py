@@ -9,9 +9,11 @@ from pathlib import Path
 from deeploc_tf.benchmark.benchmark import StandardScores
 from deeploc_tf.benchmark.compare import compare
 from deeploc_tf.benchmark.scores import Extent
+from deeploc_tf.benchmark.standards import read_standard
 from deeploc_tf.embedding.embed import embed
 from deeploc_tf.ingest import build_records
 from deeploc_tf.progress import ShowProgress
+from deeploc_tf.report.map_page import write_map
 from deeploc_tf.serving.export import export
 from deeploc_tf.simulation.function import STANDARDS
 from deeploc_tf.simulation.simulate import (
@@ -24,6 +26,7 @@ from deeploc_tf.sources import TableSource
 from deeploc_tf.study.demo_folder import PLACES, Demo
 from deeploc_tf.study.demo_page import write_demo_page
 from deeploc_tf.training.config import FitConfig
+from deeploc_tf.training.evaluate import evaluate
 from deeploc_tf.training.fit import fit
 from tfrecords.publishing import check_untaken, publishing_folder
 
@@ -50,7 +53,7 @@ def demo(
     workers: int = 2,
     progress: ShowProgress = False,
 ) -> Demo:
-    """Simulate, build, fit, embed, export and benchmark, and write a page about it.
+    """Simulate, build, fit, evaluate, embed, export and benchmark, and write a page about it.
 
     Every step is that of the command of its name. Called again on the same folder, it goes on
     after the last step that was finished.
@@ -80,7 +83,7 @@ def demo(
         export(here.run, here.savedmodel)
     _log.info("benchmark: profiles against the four true standards, in %s", here.results)
     scores = _score(here, screen.seed)
-    write_demo_page(here, scores)
+    _draw(here, progress)
     check_beats_chance(scores)
     return here
 
@@ -124,17 +127,40 @@ def _make_records(here: Demo, screen: Screen, workers: int, progress: ShowProgre
 def _train_and_embed(here: Demo, config: FitConfig, progress: ShowProgress) -> None:
     _log.info("fit: DeepLoc learns the localizations, in %s", here.run)
     fit(here.records, here.run, config, progress=progress)
+    if not here.evaluation.exists():
+        _log.info("evaluate: the model on the test cells, in %s", here.evaluation)
+        evaluate(here.run, here.records, here.evaluation, progress=progress)
     if not here.profiles.exists():
         _log.info("embed: vectors of cells and profiles of proteins, in %s", here.profiles)
         here.cells.unlink(missing_ok=True)  # of a call that stopped between the two
         embed(here.run, here.records, here.cells, progress=progress)
 
 
+def _standards(here: Demo) -> list[Path]:
+    return [here.screen / "standards" / f"{name}.gmt" for name in STANDARDS]
+
+
 def _score(here: Demo, seed: int) -> Sequence[StandardScores]:
-    standards = [here.screen / "standards" / f"{name}.gmt" for name in STANDARDS]
     extent = Extent(num_shuffles=_NUM_SHUFFLES, seed=seed)
-    found = compare([("deeploc", here.profiles)], standards, extent=extent)
+    found = compare([("deeploc", here.profiles)], _standards(here), extent=extent)
     if not here.results.exists():
         with publishing_folder(here.results) as folder:
             found.write(folder)
     return found.methods[0].results
+
+
+def _draw(here: Demo, progress: ShowProgress) -> None:
+    if not here.map.exists():
+        _log.info("map: the proteins as a page to explore, in %s", here.map)
+        read = [read_standard(file) for file in _standards(here)]
+        write_map(
+            here.map,
+            here.profiles,
+            records=here.records,
+            standards=read,
+            projection="tsne",  # as the picture on the page
+            title="The proteins of the demo",
+            progress=progress,
+        )
+    _log.info("report: all of it on a page, in %s", here.page)
+    write_demo_page(here)

@@ -17,6 +17,7 @@ from deeploc_tf.models.heads import head
 from deeploc_tf.pipeline.splits import with_usual_splits
 from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.profiles.tables import VectorTable
+from deeploc_tf.report.run_page import write_report
 from deeploc_tf.study.data import ShowCount, StudyData
 from deeploc_tf.study.function_by_epoch import FunctionByEpoch, read_curve
 from deeploc_tf.study.shuffled_labels import shuffle_labels
@@ -104,6 +105,26 @@ class Methods:
             table = _concatenated([read_profiles(s / _PROFILES) for s in self.steps_of(name, seed)])
         features = transformed(table.features, method.transform)
         return VectorTable(features, table.metadata, table.provenance)
+
+    def report(self, name: str, seed: int) -> Step | None:
+        """A page about the network of a method, `report.html`; None where none was trained."""
+        method = self.methods[name]
+        if not isinstance(method, NetworkMethod) or method.untrained:
+            return None
+        run = self._run(method, seed)
+        records = self._shuffled(seed) / "records" if method.shuffled else self.data.records
+        curve = run / CURVE
+
+        def make(folder: Path) -> None:
+            write_report(
+                folder / "report.html",
+                run / "run",
+                records=records,
+                function=curve if curve.exists() else None,
+                title=f"{name}, seed {seed}",
+            )
+
+        return self.steps.made("report", {"name": name, "seed": seed}, make, after=(run,))
 
     def curve(self, name: str, seed: int) -> pd.DataFrame:
         """Scores after each epoch of a method in `curves`."""

@@ -31,7 +31,7 @@ from deeploc_tf.study.methods import Methods
 from deeploc_tf.study.protein_halves import protein_halves
 from deeploc_tf.study.specification import FeaturesMethod
 from deeploc_tf.study.steps import Step, Steps
-from deeploc_tf.study.study_page import PICTURES, draw_pictures, write_study_page
+from deeploc_tf.study.study_page import MAP_PAGE, PICTURES, draw_pictures, write_study_page
 from deeploc_tf.training.state import TrainingStoppedError
 from tfrecords.locking import locked
 from tfrecords.publishing import check_untaken, publish_bytes
@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 
 SCORES, SUMMARY, CURVES, PAGE = "scores.csv", "summary.csv", "curves.csv", "index.html"
 HALVES = "halves.csv"
+_DRAWN = (*(f"{name}{form}" for name in PICTURES for form in (".png", ".svg")), MAP_PAGE)
 _FEWEST_PROTEINS = 2
 
 
@@ -96,8 +97,8 @@ def study(
     check_extras(settings)
     show = _stopping(progress, should_stop)
     folder = Path(output)
-    files = [f"{name}{form}" for name in PICTURES for form in (".png", ".svg")]
-    check_untaken(folder, "steps", [SCORES, SUMMARY, CURVES, HALVES, PAGE, *files])
+    files = [SCORES, SUMMARY, CURVES, HALVES, PAGE, *_DRAWN, *_names_of_reports(settings).values()]
+    check_untaken(folder, "steps", files)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", str(folder)):
         steps = Steps(folder / "steps")
@@ -130,7 +131,8 @@ def study(
             publish_bytes(folder / HALVES, _csv(_halves(settings, methods, data, tables, proteins)))
         publish_bytes(folder / "study.yaml", Path(config).read_bytes())
         pictures = _shown(folder, _drawn(settings, methods, data, tables, done.scores, curves))
-        write_study_page(done.page, settings, data, done.summary, pictures)
+        reports = _reports(folder, settings, methods)
+        write_study_page(done.page, settings, data, done.summary, pictures, reports)
         for old in steps.unused():
             _log.info("Not of this study any more, and may be removed: %s", old)
     return done
@@ -269,6 +271,8 @@ def _drawn(
         "densities": config.densities,
         "standards": data.standards_digest,
         "compartments": sorted(data.compartments.items()),
+        "records": data.manifest.digest,
+        "title": config.title,
     }
     return methods.steps.made(
         "draw",
@@ -282,14 +286,28 @@ def _drawn(
 
 def _shown(folder: Path, drawn: Step) -> dict[str, bytes]:
     """Put the pictures beside the tables, in place of earlier ones; gives the PNGs by name."""
-    for name in PICTURES:
-        for form in (".png", ".svg"):
-            path = drawn / f"{name}{form}"
-            if path.exists():
-                publish_bytes(folder / path.name, path.read_bytes())
-            else:
-                (folder / path.name).unlink(missing_ok=True)
+    for name in _DRAWN:
+        if (drawn / name).exists():
+            publish_bytes(folder / name, (drawn / name).read_bytes())
+        else:
+            (folder / name).unlink(missing_ok=True)
     return {path.stem: path.read_bytes() for path in drawn.folder.glob("*.png")}
+
+
+def _names_of_reports(config: StudyConfig) -> dict[str, str]:
+    """File of the report of each method that may have one."""
+    return {name: f"network-{number}.html" for number, name in enumerate(config.methods, start=1)}
+
+
+def _reports(folder: Path, config: StudyConfig, methods: Methods) -> dict[str, str]:
+    """Put a report of each trained network, of the first seed, beside the page."""
+    found = {}
+    for name, file in _names_of_reports(config).items():
+        made = methods.report(name, config.seeds[0])
+        if made is not None:
+            publish_bytes(folder / file, (made / "report.html").read_bytes())
+            found[name] = file
+    return found
 
 
 def _csv(table: pd.DataFrame) -> bytes:

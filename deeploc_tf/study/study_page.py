@@ -11,15 +11,20 @@ from deeploc_tf.benchmark.scores import bars
 from deeploc_tf.joins import joined
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report.comparison import comparison
+from deeploc_tf.report.data_set import data_sheet
 from deeploc_tf.report.densities import density_map
 from deeploc_tf.report.drawing import publish_picture
 from deeploc_tf.report.function_curves import function_curves
 from deeploc_tf.report.map import protein_map
+from deeploc_tf.report.map_page import write_map
 from deeploc_tf.report.page import Section, write_page
+from deeploc_tf.report.training_sections import environment_table
 from deeploc_tf.study.config import StudyConfig
 from deeploc_tf.study.data import StudyData
+from deeploc_tf.training.run_folder import environment
 
 PICTURES = ("figure", "curves", "map", "densities")
+MAP_PAGE = "map.html"
 
 
 def draw_pictures(
@@ -31,6 +36,8 @@ def draw_pictures(
     profiles: VectorTable | None,
 ) -> None:
     """Write `figure` and, where there is something to draw, `curves`, `map` and `densities`.
+
+    With the picture of the map comes a page of it to explore, `map.html`.
 
     Args:
         folder: receives each as .png and .svg.
@@ -47,6 +54,14 @@ def draw_pictures(
         colors = _as_in(profiles, data.compartments)
         compartments = {name: data.compartments[known] for known, name in colors.items()}
         publish_picture(protein_map(profiles, compartments), folder / "map")
+        write_map(
+            folder / MAP_PAGE,
+            profiles,
+            records=data.records,
+            standards=data.standards,
+            projection="tsne",  # as the picture
+            title=f"{config.title}: the map of {config.map}",
+        )
         chosen = {s.name: s.terms for s in data.standards}.get(config.densities or "")
         if chosen is not None:
             names = _as_in(profiles, frozenset().union(*chosen.values()))
@@ -69,8 +84,9 @@ def write_study_page(
     data: StudyData,
     summary: pd.DataFrame,
     pictures: Mapping[str, bytes],
+    reports: Mapping[str, str],
 ) -> None:
-    """Write the page.
+    """Write the page, which links to the map and to the reports.
 
     Args:
         path: of the page.
@@ -78,6 +94,7 @@ def write_study_page(
         data: what its methods saw.
         summary: as `Comparison.summary` gives it.
         pictures: by name, as `draw_pictures` names them.
+        reports: method -> file of the report of its first network.
     """
     sections = [
         _methods(config, data),
@@ -103,6 +120,7 @@ def write_study_page(
         sections.append(
             Section(
                 f"The map of {config.map}",
+                links={"Explore the map: search, neighbors, cells": MAP_PAGE},
                 picture=pictures["map"],
                 alt="Proteins in the plane, colored by compartment",
                 caption="t-SNE of the profiles of the first seed by cosine distance.",
@@ -118,6 +136,13 @@ def write_study_page(
                 "of their proteins.",
             )
         )
+    if reports:
+        text = "Settings, training and data of the first seed of each network, on a page."
+        sections.append(Section("Networks", text, links=reports))
+    sections += [
+        *data_sheet(data.manifest),
+        Section("What was run", table=environment_table(environment())),
+    ]
     write_page(path, config.title, sections)
 
 

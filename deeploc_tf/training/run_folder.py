@@ -107,7 +107,7 @@ class Run:
 
     def write_config(self) -> None:
         """Publish `environment.json` and `config.json`, in this order."""
-        publish_json(self.path / ENVIRONMENT_NAME, _environment())
+        publish_json(self.path / ENVIRONMENT_NAME, environment())
         _write_config(self)
 
     def write_history(self, history: list[dict[str, float]]) -> None:
@@ -261,7 +261,8 @@ def _differences(old: FitConfig, new: FitConfig) -> str:
     )
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
+    """Versions, machine, devices, settings of Keras and the command, as JSON values."""
     return {
         "deeploc_tf": __version__,
         "python": platform.python_version(),
