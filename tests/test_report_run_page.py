@@ -22,6 +22,8 @@ from deeploc_tf.benchmark.compare import compare
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.profiles.tables import VectorTable, write_table
 from deeploc_tf.report.crops import colored, limits
+from deeploc_tf.report.evaluation import confusion_section
+from deeploc_tf.report.page import write_page
 from deeploc_tf.report.run_page import write_report
 from tfrecords.manifest import Manifest
 from tfrecords.reader import read_crops
@@ -143,7 +145,7 @@ def test_best_and_worst_crops_are_those_of_the_class(
     page = (tmp_path / "r.html").read_text("utf-8").partition("Best and worst crops</h2>")[2]
     for name in manifest.schema.label_names:
         part = page.partition(f'<h3 dir="auto">{name}</h3>')[2].partition("<h3")[0]
-        best, worst = (re.findall(r'alt="([^:]+): ', side) for side in part.split("Worst"))
+        best, worst = (re.findall(r'alt="([^:]+): ', side) for side in part.partition("Worst")[::2])
         mine = table[[name in label.split("|") for label in table["label"]]]
         order = mine.sort_values(f"probability_{name}", ascending=False)["key"].tolist()
         assert best == order[:4]
@@ -246,3 +248,42 @@ def test_classes_and_proteins_keep_their_names(made: Path, tmp_path: Path) -> No
     done = report(made / "run", tmp_path / "r.html", "--evaluation", tmp_path / "evaluation")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "r.html").read_text("utf-8").count("<td><bdi>NA</bdi></td>") == 2
+
+
+def test_a_model_of_proteins_has_its_largest_classes_and_no_matrix(
+    made: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(made / "evaluation", tmp_path / "evaluation")
+    table = pd.read_parquet(made / "evaluation" / "predictions.parquet")
+    table = table[["key", "protein", "split", "predicted"]].assign(
+        label=table["protein"],
+        probability=np.linspace(0.5, 0.9, len(table)),
+        probability_of_label=np.linspace(0.1, 0.4, len(table)),
+    )
+    table.to_parquet(tmp_path / "evaluation" / "predictions.parquet")
+    names = [*sorted(set(table["protein"])), *(f"P{i}" for i in range(400))]
+    support = [9] * 4 + [1] * 400
+    per_class = pd.DataFrame({"class": names, "support": support}).iloc[::-1]
+    per_class.to_csv(tmp_path / "evaluation" / "per_class.csv", index=False)
+    (tmp_path / "evaluation" / "confusion.csv").unlink()
+    write_report(tmp_path / "r.html", made / "run", evaluation=tmp_path / "evaluation",
+                 records=made / "records")  # fmt: skip
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert "Confusion matrix" not in headings(page)
+    assert "Classes, the largest of 404." in page
+    assert page.count("<h3") == 4  # the others have no crop
+    best = re.findall(r'alt="([^:]+): ', page.partition('<h3 dir="auto">AAC1</h3>')[2])[:1]
+    assert best == table["key"][table["label"] == "AAC1"].tolist()[-1:]
+
+
+@pytest.mark.parametrize("count", [1, 200])
+def test_a_matrix_of_one_class_and_of_too_many(count: int, tmp_path: Path) -> None:
+    names = [f"class {i}" for i in range(count)]
+    counts = np.eye(count, dtype=int)
+    counts[0, -1] += 5
+    write_page(tmp_path / "r.html", "Confusions", [confusion_section(names, counts)])
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert ("matrix" in re.findall(r'<table class="(.*?)"', page)) == (count == 1)
+    assert len(page) < 30_000
+    if count == 200:
+        assert re.findall("<td.*?><bdi>(.*?)</bdi>", page) == ["class 0", "class 199", "5"]

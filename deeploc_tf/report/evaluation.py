@@ -21,6 +21,7 @@ _CLASSES_SHOWN = 100
 _BEHIND = 8  # crops behind a cell of the confusion matrix
 _MOST_BEHIND = 3000  # behind all of them, some 2 MB
 _PROTEINS_SHOWN = 20
+_LARGEST_MATRIX = 150  # classes
 _SHADES = 10
 
 
@@ -68,9 +69,11 @@ class Evaluation:
         text = (
             f"{self.metrics['num_crops']:,} crops, {views} view{'s' if views != 1 else ''} of each."
         )
-        sections = [Section(title, text, table=per_class.round(4), caption="Classes.")]
+        largest = self._largest(per_class)
+        note = "" if len(largest) == len(per_class) else f", the largest of {len(per_class):,}"
+        sections = [Section(title, text, table=largest.round(4), caption=f"Classes{note}.")]
         behind = self._behind() if data is not None and self._has_confusion else {}
-        extremes = [] if data is None else self._best_and_worst(per_class)
+        extremes = [] if data is None else self._best_and_worst(largest["class"])
         chosen = [*behind.values(), *(part for _, *parts in extremes for part in parts)]
         show = self._pictures(data, {key for crops in chosen for key, _ in crops})
         if self._has_confusion:
@@ -167,16 +170,20 @@ class Evaluation:
         largest = sorted(cells, key=lambda cell: -len(cells[cell]))[: _MOST_BEHIND // each]
         return {cell: cells[cell][:each] for cell in largest}
 
+    @staticmethod
+    def _largest(per_class: pd.DataFrame) -> pd.DataFrame:
+        """The classes that are shown: all, or those with the most crops."""
+        if len(per_class) <= _CLASSES_SHOWN:
+            return per_class
+        order = per_class.sort_values("support", ascending=False, kind="stable")
+        return order.head(_CLASSES_SHOWN).reset_index(drop=True)
+
     def _best_and_worst(
-        self, per_class: pd.DataFrame
+        self, names: Iterable[str]
     ) -> list[tuple[str, list[_Chosen], list[_Chosen]]]:
         """Name, best and worst crops of the classes that have crops."""
         labels = self._predictions["label"].astype(str)
         sets = labels.str.split("|").map(frozenset) if self._several else None
-        names = per_class["class"].tolist()
-        if len(names) > _CLASSES_SHOWN:
-            largest = per_class.sort_values("support", ascending=False, kind="stable")
-            names = largest["class"].head(_CLASSES_SHOWN).tolist()
         found = []
         for name in names:
             rows = labels == name if sets is None else sets.map(lambda s, n=name: n in s)
@@ -237,9 +244,18 @@ def confusion_section(
         counts: of crops, `(num_classes, num_classes)`, true classes in rows.
         behind: true and called class -> some of these crops.
     """
-    behind = behind or {}
     total, right = int(counts.sum()), int(np.trace(counts))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    text = f"{total:,} crops, accuracy {right / max(total, 1):.3f}."
+    if len(names) > _LARGEST_MATRIX:
+        wrong = counts - np.diag(np.diag(counts))
+        order = np.argsort(-wrong, axis=None, kind="stable")[:_CLASSES_SHOWN]
+        cells = (divmod(int(place), len(names)) for place in order)
+        found = [(names[i], names[j], int(wrong[i, j])) for i, j in cells if wrong[i, j]]
+        table = pd.DataFrame(found, columns=["true", "called", "crops"])
+        text += f" Of {len(names):,} classes the most frequent confusions are shown."
+        return Section("Confusion matrix", text, table=table)
+    behind = behind or {}
     rows = [
         {
             "name": name,
@@ -248,7 +264,7 @@ def confusion_section(
         }
         for number, name in enumerate(names, start=1)
     ]
-    text = f"{total:,} crops, accuracy {right / max(total, 1):.3f}. Colors are shares of a row."
+    text += " Colors are shares of a row."
     if behind:
         text += " A number opens the surest of its crops."
     return Section(

@@ -91,7 +91,7 @@ def plate_map(wells: Wells, measure: str) -> Figure:
     """
     values = wells.table[measure]
     low, high = (0.0 if measure == CELLS else float(values.min())), float(values.max())
-    scale = {"vmin": low, "vmax": high if high > low else low + 1}  # equal wells have one color
+    high = high if high > low else low + 1  # equal wells have one color on all plates
     plates = _shown_plates(wells)
     with new_figure(*_size(len(plates), wells.shape)) as figure:
         panels = _panels(figure, plates, wells.shape)
@@ -99,7 +99,7 @@ def plate_map(wells: Wells, measure: str) -> Figure:
             grid = np.full(wells.shape, np.nan)
             rows = wells.table[wells.table["plate"] == plate]
             grid[rows["row"], rows["column"]] = rows[measure]
-            image = axes.imshow(grid, cmap="cividis", **scale)
+            image = axes.imshow(grid, cmap="cividis", vmin=low, vmax=high)
         figure.colorbar(image, ax=panels, label=measure, shrink=0.8, pad=0.02)
         return figure
 

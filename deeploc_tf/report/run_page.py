@@ -46,8 +46,8 @@ def write_report(
         map_page: page that `write_map` wrote, to link to; best in the folder of the output.
         function: CSV file of scores by epoch that `FunctionByEpoch` wrote.
         cells: folder that `predict` wrote, for heat maps of plates.
-        controls: column of the cells -> values of the control wells, on which effects of edges and
-            plates are tested.
+        controls: column of these cells, or of the records where there are none -> values of the
+            control wells, on which effects of edges and plates are tested.
         title: of the page; by default one that names the run.
         before: what the page begins with.
         after: what it ends with.
@@ -119,7 +119,7 @@ def _plates(
         measured = data.measured()
         if tested is not None:
             measured = measured.merge(tested.calls(), how="left", on="key")
-        found.append(wells_of(measured, controls))
+        found.append(wells_of(measured, {} if found else controls))
     if not found:
         what = "the cells name no wells" if data is not None else "no cells were given"
         missing.append(

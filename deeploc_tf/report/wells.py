@@ -77,10 +77,11 @@ def read_predictions(folder: str | Path) -> pd.DataFrame:
         OSError: it cannot be read.
     """
     path = Path(folder) / "cells.parquet"
-    if "wells_by" not in read_json(Path(folder) / "predict.json"):
+    known = pq.read_schema(path).names if path.exists() else []
+    if "flags" not in known or "wells_by" not in read_json(Path(folder) / "predict.json"):
         msg = f"Cells must be those that `predict` wrote. Received: {folder}."
         raise ValueError(msg)
-    names = [n for n in pq.read_schema(path).names if not n.startswith("probability_")]
+    names = [name for name in known if not name.startswith("probability_")]
     table: pd.DataFrame = pd.read_parquet(path, columns=names)
     return table.assign(**{REFUSED: table["flags"].fillna("") != ""})
 
