@@ -204,37 +204,12 @@ REQUESTS = (
         {},
         {
             "tfrecords/schema.py": {
+                'TEXTS = ("protein",)': 'TEXTS = ("protein", "plate")',
                 '    protein: str = ""\n': '    protein: str = ""\n    plate: str = ""\n',
-                "        if not _is_text(crop.protein):": "        if not _is_text(crop.plate):\n"
-                '            return "A plate must be text."\n'
-                "        if not _is_text(crop.protein):",
             },
-            "tfrecords/codec.py": {
-                '    parts += _bytes("protein"': "    parts += "
-                '_bytes("plate", crop.plate.encode())\n    parts += _bytes("protein"',
-                '"protein": "text"}\n': '"protein": "text", "plate": "text"}\n',
-                '        protein=text("protein"),\n': '        protein=text("protein"),\n'
-                '        plate=text("plate"),\n',
-            },
-            "tfrecords/tfds.py": {'"protein": _TEXT}': '"protein": _TEXT, "plate": _TEXT}'},
             "deeploc_tf/ingest/reading.py": {
-                "            crop = Crop(rows.keys[i], image, mask, rows.labels[i], "
-                "rows.proteins[i], metadata)": "            crop = Crop(\n"
-                "                rows.keys[i], image, mask, rows.labels[i], rows.proteins[i],\n"
-                '                metadata, plate=metadata.pop("plate", ""),\n            )'
-            },
-            "deeploc_tf/features/crops.py": {
-                '        "protein": crop.protein,\n': '        "protein": crop.protein,\n'
-                '        "plate": crop.plate,\n'
-            },
-            "deeploc_tf/embedding/columns.py": {
-                '"key", "protein", *label': '"key", "protein", "plate", *label',
-                '        "split": [split]': '        "plate": _texts(batch["plate"]),\n'
-                '        "split": [split]',
-            },
-            "deeploc_tf/profiles/tables/columns.py": {
-                '"protein": "text", **label': '"protein": "text", "plate": "text", **label',
-                '("key", "protein",': '("key", "protein", "plate",',
+                "), metadata=metadata\n": '),\n                plate=metadata.pop("plate", ""),\n'
+                "                metadata=metadata,\n"
             },
         },
         "import numpy as np\nfrom tfrecords.schema import Crop, Schema\n"
@@ -242,8 +217,11 @@ REQUESTS = (
         "schema = Schema((2, 2, 1), 'uint8', ('gfp',))\n"
         "crop = Crop('a', np.zeros((2, 2, 1), np.uint8), plate='P7')\n"
         "assert decode(encode(crop, schema), schema).plate == 'P7'\n"
+        "from deeploc_tf.features.crops import _row\n"
         "from deeploc_tf.profiles.tables.columns import column_types\n"
-        "assert 'plate' in column_types(schema)",
+        "from tfrecords.tfds import tfds_features\n"
+        "assert 'plate' in column_types(schema) and _row('test', crop, schema)['plate'] == 'P7'\n"
+        "assert 'plate' in str(tfds_features(schema))",
     ),
 )
 

@@ -18,12 +18,13 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from tfrecords.errors import DamagedRecordsError, SchemaError
-from tfrecords.schema import PIXEL_DTYPES, Crop, MetadataType, Schema
+from tfrecords.schema import PIXEL_DTYPES, TEXTS, Crop, MetadataType, Schema
 
 META_PREFIX = "meta/"
 
 _SHORT_VARINTS = [bytes([value]) for value in range(0x80)]
 _MIDDLE_BYTES = 2048
+_SORTED_TEXTS = sorted(TEXTS)  # all behind META_PREFIX in the alphabet
 _MAX_HEAD_BYTES = 64  # of a record, before its pixels
 _LITTLE = {name: np.dtype(name).newbyteorder("<") for name in PIXEL_DTYPES}
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3  # fields of tf.train.Feature
@@ -69,7 +70,8 @@ def encode(crop: Crop, schema: Schema) -> bytes:
             parts.append(_int64s(META_PREFIX + name, (int(value),)))
         else:
             parts.append(_float(META_PREFIX + name, value))
-    parts += _bytes("protein", crop.protein.encode())
+    for name in _SORTED_TEXTS:
+        parts += _bytes(name, getattr(crop, name).encode())
     return b"".join((b"\x0a", _varint(sum(map(len, parts))), *parts))
 
 
@@ -202,7 +204,8 @@ def _raw(values: Any, dtype: str, shape: tuple[int, ...]) -> Any:
 
 
 def _feature_types(schema: Schema) -> dict[str, MetadataType]:
-    types: dict[str, MetadataType] = {"image": "text", "key": "text", "protein": "text"}
+    types: dict[str, MetadataType] = {"image": "text", "key": "text"}
+    types |= dict.fromkeys(TEXTS, "text")
     if schema.has_mask:
         types["mask"] = "text"
     if schema.label_names:
@@ -257,7 +260,7 @@ def _crop(features: dict[str, Any], schema: Schema) -> Crop:
         image=pixels("image", schema.dtype, schema.image_shape),
         mask=pixels("mask", "uint8", schema.image_shape[:2]) if schema.has_mask else None,
         labels=tuple(features["label"].int64_list.value) if schema.label_names else (),
-        protein=text("protein"),
+        **{name: text(name) for name in TEXTS},
         metadata={name: metadata(name, kind) for name, kind in schema.metadata.items()},
     )
 

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from tfrecords.errors import SchemaError
 
+TEXTS = ("protein",)
+"""Attributes of a crop that are text, beside its key, as records, tables and TFDS have them."""
+
 PIXEL_DTYPES = ("uint8", "uint16", "float32")
 MetadataType = Literal["text", "int64", "float32"]
 METADATA_TYPES: tuple[MetadataType, ...] = ("text", "int64", "float32")
@@ -224,8 +227,9 @@ class Schema:
     def _problem_of_text(self, crop: Crop) -> str | None:
         if not crop.key or not _is_text(crop.key):
             return f"A key must be text, and not empty. Received: key={crop.key!r}."
-        if not _is_text(crop.protein):
-            return f'A protein must be text ("" for none). Received: protein={crop.protein!r}.'
+        for name in TEXTS:
+            if not _is_text(value := getattr(crop, name)):
+                return f'A {name} must be text ("" for none). Received: {name}={value!r}.'
         return None
 
     def _problem_of_metadata(self, metadata: Mapping[str, str | int | float]) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfrecords.schema import MetadataType, Schema
+from tfrecords.schema import TEXTS, MetadataType, Schema
 from tfrecords.sharding import DATASET_NAME
 
 _TFDS = "tensorflow_datasets.core.features."
@@ -41,7 +41,8 @@ def _dict(features: Mapping[str, Any]) -> dict[str, Any]:
 
 def tfds_features(schema: Schema) -> dict[str, Any]:
     """Content of `features.json`."""
-    features = {"image": _tensor(schema.image_shape, schema.dtype), "key": _TEXT, "protein": _TEXT}
+    features = {"image": _tensor(schema.image_shape, schema.dtype), "key": _TEXT}
+    features |= dict.fromkeys(TEXTS, _TEXT)
     if schema.has_mask:
         features["mask"] = _tensor(schema.image_shape[:2], "uint8")
     if schema.label_names:

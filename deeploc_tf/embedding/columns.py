@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 
 from deeploc_tf.profiles.tables.columns import column_name
-from tfrecords.schema import Schema
+from tfrecords.schema import TEXTS, Schema
 
 
 def record_features(schema: Schema) -> list[str]:
     """What must be read of the records to fill the columns."""
     label = ["label"] if schema.label_names else []
-    return ["key", "protein", *label, *(f"meta/{name}" for name in schema.metadata)]
+    return ["key", *TEXTS, *label, *(f"meta/{name}" for name in schema.metadata)]
 
 
 def column_values(batch: dict[str, Any], schema: Schema, split: str) -> dict[str, list[Any]]:
     """The columns of a batch of records of a split, a value a crop."""
     columns: dict[str, list[Any]] = {
         "key": _texts(batch["key"]),
-        "protein": _texts(batch["protein"]),
+        **{name: _texts(batch[name]) for name in TEXTS},
         "split": [split] * len(batch["key"]),
     }
     if schema.label_names:

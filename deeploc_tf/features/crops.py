@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deeploc_tf.profiles.tables.columns import column_name, column_types
 from tfrecords.manifest import Manifest
 from tfrecords.reader import read_crops
-from tfrecords.schema import Crop, Schema
+from tfrecords.schema import TEXTS, Crop, Schema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ def crop_batches(
 def _row(split: str, crop: Crop, schema: Schema) -> dict[str, Any]:
     return {
         "key": crop.key,
-        "protein": crop.protein,
+        **{name: getattr(crop, name) for name in TEXTS},
         "label": "|".join(schema.label_names[label] for label in crop.labels),
         "split": split,
         **{column_name(name): value for name, value in crop.metadata.items()},

@@ -154,7 +154,9 @@ class BatchReader:
         records = []
         for i, (image, mask) in enumerate(group, start=start):
             metadata = {name: values[i] for name, values in rows.metadata.items()}
-            crop = Crop(rows.keys[i], image, mask, rows.labels[i], rows.proteins[i], metadata)
+            crop = Crop(
+                *(rows.keys[i], image, mask, rows.labels[i], rows.proteins[i]), metadata=metadata
+            )
             try:
                 records.append(encode(crop, self.schema))
             except SchemaError as error:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from tfrecords.schema import Schema
+from tfrecords.schema import TEXTS, Schema
 
-_OWN = ("key", "protein", "label", "split")
+_OWN = ("key", *TEXTS, "label", "split")
 
 
 def column_types(schema: Schema) -> dict[str, str]:
     """The columns and their types, as `writing_table` takes them."""
     label = {"label": "text"} if schema.label_names else {}
-    columns = {"key": "text", "protein": "text", **label, "split": "text"}
+    columns = {"key": "text", **dict.fromkeys(TEXTS, "text"), **label, "split": "text"}
     return columns | {column_name(name): kind for name, kind in schema.metadata.items()}
 
 
