@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from deeploc_tf.ingest.build_records import build_records
-from deeploc_tf.ingest.plan import RecordsPlan, plan_records
+from deeploc_tf.ingest.plan import plan_records
+from deeploc_tf.ingest.records_plan import RecordsPlan
 from deeploc_tf.ingest.splits import check_groups, split_by_conditions, split_by_fractions
 from deeploc_tf.sources.quality import Quality
 

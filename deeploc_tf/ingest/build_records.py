@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeploc_tf.ingest.plan import RecordsPlan, plan_records
+from deeploc_tf.ingest.plan import plan_records
 from deeploc_tf.ingest.reading import BatchReader, Rows, changed
+from deeploc_tf.ingest.records_plan import RecordsPlan
 from deeploc_tf.processes import computed
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.sources.quality import Quality
