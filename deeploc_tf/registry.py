@@ -120,6 +120,10 @@ class Registry(Generic[Entry]):
             raise self._broken(name, places[0], f"a {type(entry).__name__}")
         return cast("Entry", entry)
 
+    def is_ours(self, name: str) -> bool:
+        """Whether a name came with the registry, and neither by `register` nor by a package."""
+        return name in self._entries and name not in self._registered
+
     def _broken(self, name: str, place: str, problem: str) -> PluginError:
         what = "importable" if self._kind is None else f"importable, and a {self._kind.__name__}"
         return PluginError(

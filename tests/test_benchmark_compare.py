@@ -219,6 +219,37 @@ def test_scores_of_two_packages_must_not_share_a_name() -> None:
         SCORES.unregister("again")
 
 
+@pytest.mark.parametrize(
+    ("compute", "problem"),
+    [
+        (lambda scoring: scoring.nothing, "AttributeError: 'Scoring' object has no attribute"),
+        (lambda _: None, "TypeError: 'NoneType' object is not iterable"),
+        (lambda _: {"spread": np.int64(3)}, "TypeError: Object of type int64 is not JSON"),
+        (lambda _: 1 / 0, "ZeroDivisionError: division by zero."),
+    ],
+)
+def test_a_score_of_another_package_that_fails_is_named_and_left_out(
+    compute: Any, problem: str, files: Path
+) -> None:
+    bars = {"spread": Bar("spread of features", "no_spread", "none")}
+    SCORES.register("spread", Scores(compute, {}, {"spread": ("sprd", ".2f")}, bars))
+    words = [f"{name}={files / file}" for name in "ab" for file in ("0.parquet", "1.parquet")]
+    words += ["-s", files / "groups.gmt", files / "r", "--shuffles", "0", "--no-intervals"]
+    try:
+        done = run_cli("benchmark", *words)
+    finally:
+        SCORES.unregister("spread")
+    assert done.exit_code == 0, done.output
+    assert "Warning: The scores 'spread' of another package cannot be computed and are left " in (
+        done.stderr
+    )
+    assert problem in done.stderr
+    assert "Traceback" not in done.output
+    values = json.loads((files / "r" / "scores.json").read_text())
+    assert "spread" not in values["standards"]["groups"]
+    assert values["standards"]["groups"]["average_precision"] > 0
+
+
 def test_a_format_of_another_package_is_read(files: Path) -> None:
     def read(reading: Reading) -> Iterator[Entry]:
         for _, line in reading.lines():

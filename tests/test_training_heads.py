@@ -305,7 +305,7 @@ def test_the_command_line_shows_heads(records: Path, both: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"loss": "triplet", "target": "label+protein"}, "one class a crop"),
+        ({"loss": "triplet", "target": "label+protein"}, "needs one class per crop"),
         ({"target": "label+protein", "class_weights": "balanced", "sampling": "protein"}, "once"),
         ({"protein_weight": 0}, "protein_weight"),
     ],

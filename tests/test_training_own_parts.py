@@ -221,11 +221,26 @@ def test_parts_from_outside_make_a_run_that_is_refused_without_them(
         for other in others:
             other[0].register(*other[1:])
         try:
-            with pytest.raises(RecordsError, match=f"{registry.what}='{name}'"):
-                open_run(tmp_path / "run")
-            if registry in (NORMALIZATIONS, BACKBONES):
+            for read in (open_run, load_trained):
                 with pytest.raises(RecordsError, match=f"{registry.what}='{name}'"):
-                    load_trained(tmp_path / "run")
+                    read(tmp_path / "run")
         finally:
             for other in others:
                 other[0].unregister(other[1])
+
+
+def test_a_loss_from_outside_goes_with_what_ours_of_its_kind_go_with() -> None:
+    LOSSES.register("nearest", Objective(lambda config, classes: Squares(), of_features=True))
+    LOSSES.register("hardest", Objective(lambda config, classes: Squares(), smoothing=False))
+    try:
+        for loss in ("triplet", "nearest"):
+            with pytest.raises(ValueError, match=f"one class per crop. Received: loss='{loss}'"):
+                FitConfig(loss=loss, target="label+protein")
+            assert FitConfig(loss=loss, label_smoothing=0.1).loss == loss
+        for loss in ("focal", "hardest"):
+            with pytest.raises(ValueError, match=f"{loss} loss takes no label smoothing"):
+                FitConfig(loss=loss, label_smoothing=0.1)
+            assert FitConfig(loss=loss, target="label+protein").loss == loss
+    finally:
+        for loss in ("nearest", "hardest"):
+            LOSSES.unregister(loss)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,13 +21,15 @@ from deeploc_tf.benchmark.average_precision import (
 from deeploc_tf.benchmark.choices import Kind
 from deeploc_tf.benchmark.influence import Influence
 from deeploc_tf.benchmark.labels import codes_of
-from deeploc_tf.benchmark.scores import SCORES, Extent, Scoring
+from deeploc_tf.benchmark.scores import SCORES, Extent, Scores, Scoring
 from deeploc_tf.benchmark.similarity import similarities_of, usable_profiles
 from deeploc_tf.benchmark.standards import Standard, annotate
 from deeploc_tf.benchmark.terms import term_table
 from deeploc_tf.joins import Joined
 
 __all__ = ["Extent", "StandardScores", "benchmark"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +130,7 @@ def benchmark(
             **annotation.coverage,
         }
         for name, scores in SCORES.usable():
-            found = scores.compute(scoring)
+            found = _computed(name, scores, scoring)
             if double := sorted(numbers.keys() & found.keys()):
                 msg = (
                     "Each number must have a name of its own. Received twice: "
@@ -146,3 +150,25 @@ def benchmark(
             )
         )
     return results
+
+
+def _computed(name: str, scores: Scores, scoring: Scoring) -> Mapping[str, Any]:
+    """The numbers; none, with a warning, where those of another package cannot be computed.
+
+    One broken extension must not stop what does not need it.
+    """
+    try:
+        found = dict(scores.compute(scoring))
+        json.dumps(found)
+        return found
+    except Exception as error:
+        if SCORES.is_ours(name):
+            raise
+        _log.warning(
+            "The scores %r of another package cannot be computed and are left out: %s: %s.",
+            name,
+            type(error).__name__,
+            error,
+            exc_info=True,
+        )
+        return {}

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import click
 
+from deeploc_tf.backend import unneeded
 from tfrecords.errors import did_you_mean
 
 FAILED, OUT_OF_MEMORY, RESUMABLE, INTERRUPTED, TERMINATED = 1, 3, 75, 130, 143
@@ -85,7 +86,13 @@ class LazyGroup(click.Group):
         for stream in (sys.stdout, sys.stderr):  # names may hold what a terminal cannot show
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
-        with _termination_as_exception(), _messages_on_stderr():
+        words = sys.argv[1:] if (given := (*args, kwargs.get("args"))[0]) is None else given
+        helps = not {"-h", "--help"}.isdisjoint(words)
+        with (
+            _termination_as_exception(),
+            _messages_on_stderr(),
+            unneeded() if helps else contextlib.nullcontext(),
+        ):
             sys.exit(self._exit_code(lambda: super(LazyGroup, self).main(*args, **kwargs)))
 
     def _exit_code(self, run: Callable[[], Any]) -> int:

@@ -162,10 +162,10 @@ def measure(
         "channels": list(manifest.schema.channels),
         "records_digest": manifest.digest,
         **features.provenance,
+        "batch_size": batch_size,  # components are learnt, and sums rounded, batch by batch
         "deeploc_tf": __version__,
     }
-    identity = json.dumps([provenance, batch_size])
-    parts = Spill(output, hashlib.sha256(identity.encode()).hexdigest())
+    parts = Spill(output, hashlib.sha256(json.dumps(provenance).encode()).hexdigest())
     profiles_path = output.with_name(f"{output.stem}.profiles{output.suffix}")
     if not parts.started:  # else it may be of the same command, killed before its end
         check_absent(profiles_path)

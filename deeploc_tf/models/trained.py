@@ -13,14 +13,23 @@ import keras
 
 from deeploc_tf.models import deeploc, inpainting  # noqa: F401 - registers the layers
 from deeploc_tf.models.archives import check_archive
-from deeploc_tf.models.choices import AUGMENTATIONS, BACKBONES, NORMALIZATIONS
 from deeploc_tf.models.keras_settings import our_settings
-from deeploc_tf.models.presets import PRESETS, RECOMMENDED
+from deeploc_tf.models.presets import RECOMMENDED
 from deeploc_tf.names import respelled_channels, same_channels
+from deeploc_tf.registry import imported
 from tfrecords.errors import RecordsError, SchemaError
 from tfrecords.schema import Schema
 
 CONFIG_NAME = "config.json"
+# Registries of what a run is made of. Names alone are asked for: those of the training, which
+# stands above this room, import no more than these.
+_MADE_OF = (
+    "deeploc_tf.models.presets:PRESETS",
+    *(f"deeploc_tf.models.choices:{name}" for name in ("BACKBONES", "NORMALIZATIONS")),
+    "deeploc_tf.models.choices:AUGMENTATIONS",
+    *(f"deeploc_tf.training.choices:{name}" for name in ("LOSSES", "OPTIMIZERS", "SCHEDULES")),
+    "deeploc_tf.training.tasks:TASKS",
+)
 _RESOLVED_SETTINGS = ("channels", "normalization", "augmentation", "initializer", "test_time")
 # Of what a training computes. 1: presets were networks alone; 2: epochs were always one pass.
 RECIPE_VERSION = 3
@@ -171,7 +180,7 @@ def load_trained(run: str | Path) -> TrainedModel:
 
 def _check_installed(run: Path, config: dict[str, Any]) -> None:
     """Refuse a run that is made of something that is not here."""
-    for registry in (PRESETS, BACKBONES, NORMALIZATIONS, AUGMENTATIONS):
+    for registry in map(imported, _MADE_OF):
         name = config.get(registry.what)
         if name is not None and name not in registry:
             msg = (

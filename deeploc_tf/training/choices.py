@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from deeploc_tf.registry import Registry
+from deeploc_tf.registry import Registry, imported
 
 if TYPE_CHECKING:
     from deeploc_tf.pipeline.classes import Classes
@@ -22,21 +22,34 @@ class Objective:
     Attributes:
         make: gives the `keras.losses.Loss` for the settings and the classes of a head (None: one
             class per crop, none rare). It takes targets float32 `(batch_size, num_classes)` of 0
-            and 1, and logits of that shape; its `call` gives float32 `(batch_size,)`.
+            and 1, and logits of that shape; its `call` gives float32 `(batch_size,)`. It may be
+            where that is, as "module:attribute".
         of_features: it takes features of length 1, `(batch_size, num_features)`, instead of
             logits; the head then learns from them by cross-entropy, without teaching them.
+        smoothing: it may be combined with label smoothing.
     """
 
-    make: Callable[[FitConfig, Classes | None], Any]
+    make: str | Callable[[FitConfig, Classes | None], Any]
     of_features: bool = False
+    smoothing: bool = True
+
+    def load(self) -> Callable[[FitConfig, Classes | None], Any]:
+        """The function `make`."""
+        found: Callable[..., Any]
+        found = imported(self.make) if isinstance(self.make, str) else self.make
+        return found
+
+
+_HERE = "deeploc_tf.training.objectives"
+CROSS_ENTROPY = Objective(f"{_HERE}:cross_entropy")
 
 
 LOSSES: Registry[Objective] = Registry(
     "loss",
     {
-        "cross-entropy": "deeploc_tf.training.objectives:CROSS_ENTROPY",
-        "focal": "deeploc_tf.training.objectives:FOCAL",
-        "triplet": "deeploc_tf.training.objectives:TRIPLET",
+        "cross-entropy": CROSS_ENTROPY,
+        "focal": Objective(f"{_HERE}:focal", smoothing=False),
+        "triplet": Objective(f"{_HERE}:triplet", of_features=True),
     },
     group="deeploc_tf.losses",
 )

@@ -391,15 +391,17 @@ class FitConfig(pydantic.BaseModel):
                 f"steps={self.steps}, min_steps={self.min_steps}. Say one of them"
             )
             raise ValueError(msg)
-        if self.loss == "focal" and self.label_smoothing:
+        loss = LOSSES.get(self.loss)
+        if self.label_smoothing and not loss.smoothing:
             msg = (
-                "The focal loss takes no label smoothing, which undoes it. Received: "
-                f"loss='focal', label_smoothing={self.label_smoothing}"
+                f"The {self.loss} loss takes no label smoothing, which undoes it. Received: "
+                f"loss={self.loss!r}, label_smoothing={self.label_smoothing}"
             )
             raise ValueError(msg)
-        if self.loss == "triplet" and self.target == "label+protein":
+        if loss.of_features and len(kinds(self.target)) > 1:
             msg = (
-                f"Triplets need one class a crop. Received: loss='triplet', target={self.target!r}"
+                "A loss of the features needs one class per crop. Received: "
+                f"loss={self.loss!r}, target={self.target!r}. Choose one target"
             )
             raise ValueError(msg)
         if self.xla and self.augmentation == "rotations" and self.network is None:

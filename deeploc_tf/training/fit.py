@@ -140,7 +140,7 @@ def fit(
     with folder_of_this_worker(run) as path:
         folder = open_for_training(path, config, manifest, allow_changed=allow_changed)
         if folder.is_finished:
-            _log.info("%s is finished; its metrics follow.", folder.path)
+            _log.info("%s is finished: nothing is trained again.", folder.path)
             metrics: dict[str, Any] = json.loads((folder.path / "metrics.json").read_text("utf-8"))
             return metrics
         _log.info("Training on %s, in %s.", describe_strategy(strategy), precision)

@@ -16,7 +16,7 @@ from deeploc_tf.models import addons
 from deeploc_tf.pipeline.classes import Classes, count_classes
 from deeploc_tf.pipeline.sampling import draws_of_a_class
 from deeploc_tf.pipeline.targets import kinds
-from deeploc_tf.training.choices import LOSSES, Objective
+from deeploc_tf.training.choices import CROSS_ENTROPY, LOSSES
 from deeploc_tf.training.config import FitConfig
 from tfrecords.errors import SplitError
 from tfrecords.manifest import Manifest
@@ -142,10 +142,10 @@ def make_loss(config: FitConfig, *classes: Classes) -> keras.losses.Loss:
     """
     chosen = LOSSES.get(config.loss)
     of_logits = CROSS_ENTROPY if chosen.of_features else chosen
-    losses = [of_logits.make(config, of_head) for of_head in classes or (None,)]
+    losses = [of_logits.load()(config, of_head) for of_head in classes or (None,)]
     if chosen.of_features:
         logits, rest = slice(len(classes[0].names)), slice(len(classes[0].names), None)
-        of_features = chosen.make(config, classes[0])
+        of_features = chosen.load()(config, classes[0])
         return JointLoss([Part(losses[0], logits, logits), Part(of_features, logits, rest)])
     if len(losses) == 1:
         return losses[0]
@@ -164,9 +164,19 @@ def _of_logits(config: FitConfig, classes: Classes | None, gamma: float) -> Clas
     )
 
 
-CROSS_ENTROPY = Objective(lambda config, classes: _of_logits(config, classes, 0.0))
-FOCAL = Objective(lambda config, classes: _of_logits(config, classes, config.focal_gamma))
-TRIPLET = Objective(lambda config, _: TripletLoss(config.triplet_margin), of_features=True)
+def cross_entropy(config: FitConfig, classes: Classes | None) -> ClassificationLoss:
+    """Of the logits."""
+    return _of_logits(config, classes, 0.0)
+
+
+def focal(config: FitConfig, classes: Classes | None) -> ClassificationLoss:
+    """Of the logits, with less weight on crops that are easy."""
+    return _of_logits(config, classes, config.focal_gamma)
+
+
+def triplet(config: FitConfig, _: Classes | None) -> TripletLoss:
+    """Of the features."""
+    return TripletLoss(config.triplet_margin)
 
 
 def make_accuracies(*classes: Classes) -> list[keras.metrics.Metric]:
@@ -232,12 +242,6 @@ def check_records(manifest: Manifest, config: FitConfig) -> tuple[Classes, ...]:
         )
         raise SplitError(msg)
     heads = tuple(count_classes(manifest, kind) for kind in kinds(config.target))
-    if len(heads) > 1 and LOSSES.get(config.loss).of_features:
-        msg = (
-            "A loss of the features needs one head. Received: "
-            f"loss={config.loss!r}, target={config.target!r}. Choose one target."
-        )
-        raise ValueError(msg)
     for classes in heads:
         _check_classes(classes, config)
     if config.patience and not has_known_classes(manifest, heads[0], "validation"):
