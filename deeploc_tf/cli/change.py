@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeploc_tf.cli.parameters import (
+    FILE,
     Names,
     allow_unmatched_option,
     distinct_case_option,
+    number_option,
     role_options,
+    seed_option,
+    settings_of,
 )
 
 if TYPE_CHECKING:
@@ -25,13 +29,12 @@ Examples:
   deeploc-tf change untreated.h5 treated.h5 changes.csv --replicate field --by plate --json
 """
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SHOWN = 10
 
 
 @click.command(epilog=EPILOG)
-@click.argument("untreated", type=_FILE)
-@click.argument("treated", type=_FILE)
+@click.argument("untreated", type=FILE)
+@click.argument("treated", type=FILE)
 @click.argument("output", type=click.Path(path_type=Path))
 @role_options
 @click.option(
@@ -48,31 +51,30 @@ _SHOWN = 10
     default=(),
     help="Columns, such as plate: a shift of all there is no move.",
 )
-@click.option(
-    "--components",
-    type=click.IntRange(min=1),
+@number_option(
+    *("--components", "num_components"),
+    least=1,
     help="Compare by so many principal components of the proteins' means at most. Default: all "
     "features, or as many components as the vectors can bear.",
 )
-@click.option(
-    "--dimensions",
-    type=click.IntRange(min=1),
+@number_option(
+    *("--dimensions", "num_dimensions"),
+    least=1,
     default=32,
-    show_default=True,
     help="Of the space in which moves are looked for.",
 )
 @click.option(
     "--fdr",
+    "false_discovery_rate",
     type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
     default=0.05,
     show_default=True,
     help="Share of false ones among the proteins called moved.",
 )
-@click.option(
-    "--permutations",
-    type=click.IntRange(min=20),
+@number_option(
+    *("--permutations", "num_permutations"),
+    least=20,
     default=200,
-    show_default=True,
     help="Of the vectors of each protein.",
 )
 @click.option(
@@ -84,15 +86,12 @@ _SHOWN = 10
 @click.option("--drop-undefined", is_flag=True, help="Leave out rows with NaN or infinity.")
 @distinct_case_option
 @allow_unmatched_option("proteins that are in one screen only", None)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@seed_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def change(
     untreated: Path,
     treated: Path,
     output: Path,
-    protein: str | None,
-    plate: str | None,
-    well: str | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -106,20 +105,8 @@ def change(
     from deeploc_tf.profiles.change import change as compare
     from deeploc_tf.profiles.tables import Roles
 
-    settings = ChangeSettings(
-        replicate=given["replicate"],
-        by=given["by"],
-        num_components=given["components"],
-        num_dimensions=given["dimensions"],
-        false_discovery_rate=given["fdr"],
-        num_permutations=given["permutations"],
-        correct_bulk=not given["no_bulk"],
-        drop_undefined=given["drop_undefined"],
-        seed=given["seed"],
-        distinct_case=given["distinct_case"],
-        allow_unmatched=given["allow_unmatched"],
-    )
-    roles = Roles(protein, plate, well)
+    given["correct_bulk"] = not given["no_bulk"]
+    settings, roles = settings_of(ChangeSettings, given), settings_of(Roles, given)
     found = compare(untreated, treated, output, settings, roles=roles)
     for sentence in _notes(found):
         click.echo(sentence, err=True)

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import LazyChoice, Names, Numbers, Pair, together
+from deeploc_tf.cli.parameters import (
+    FILE,
+    LazyChoice,
+    Names,
+    Numbers,
+    Pair,
+    number_option,
+    together,
+)
 from deeploc_tf.cli.records_options import records_options, write_records
 from deeploc_tf.cli.sources import (
     Kind,
@@ -32,7 +40,6 @@ Examples:
         --root IMAGES --prefix /home/someone/images
 """
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 _options = together(
     channels_option,
@@ -40,7 +47,7 @@ _options = together(
     click.option(
         "--blocks", type=Numbers(), help="HDF5: blocks to take, as in 0,2.  [default: all]"
     ),
-    click.option("--side", type=click.IntRange(min=1), help="HDF5: side of a crop.  [default: 64]"),
+    number_option("--side", least=1, help="HDF5: side of a crop.  [default: 64]"),
     click.option("--class-names", type=Names(), help="HDF5: names of the Index columns."),
     click.option("--names-from", help="HDF5: which list of text names the classes."),
     click.option(
@@ -50,8 +57,8 @@ _options = together(
         metavar="COLUMN=NUMBER",
         help="HDF5: column of Info to keep, under a name.",
     ),
-    click.option("--validation-file", type=_FILE, help="HDF5: the file of the validation split."),
-    click.option("--test-file", type=_FILE, help="HDF5: the file of the test split."),
+    click.option("--validation-file", type=FILE, help="HDF5: the file of the validation split."),
+    click.option("--test-file", type=FILE, help="HDF5: the file of the test split."),
     click.option(
         "--naming",
         type=click.Choice(["gfp", "ch1"]),
@@ -72,7 +79,7 @@ _options = together(
 
 
 @click.command(epilog=EPILOG)
-@click.argument("file", type=_FILE)
+@click.argument("file", type=FILE)
 @click.argument("records", type=click.Path(path_type=Path))
 @_options
 @records_options

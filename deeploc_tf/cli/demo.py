@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from deeploc_tf.cli.parameters import number_option, quiet_option
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -19,10 +20,10 @@ Stopped? The same command goes on after the last finished step.
 @click.command(epilog=EPILOG)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--proteins", type=int, default=272, show_default=True, help="34 or more.")
-@click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True)
+@number_option("--epochs", least=1, default=10)
 @click.option("--workers", type=int, default=2, show_default=True, help="Processes that draw.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--quiet", is_flag=True, help="Hide progress.")
+@quiet_option
 def demo(folder: Path, proteins: int, epochs: int, workers: int, seed: int, quiet: bool) -> None:
     """Simulate a screen, build records, fit, evaluate, embed, export and benchmark, all in FOLDER.
 

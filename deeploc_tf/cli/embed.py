@@ -9,8 +9,11 @@ import click
 
 from deeploc_tf.cli.parameters import (
     Names,
+    batch_size_option,
     device_option,
     other_pixel_size_option,
+    quiet_option,
+    split_option,
     test_time_option,
 )
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
@@ -28,17 +31,9 @@ Examples:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("records", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option(
-    "--split",
-    "splits",
-    multiple=True,
-    default=("test",),
-    show_default=True,
-    help="Split to embed; can be given several times.",
-)
+@split_option("Split to embed; can be given several times.")
 @click.option(
     "--layer",
-    "layers",
     multiple=True,
     help="Layer whose output is the vector: fc_2 (the penultimate one), fc_1, conv_1 to conv_8 or "
     "logits; source_conv_1 to source_conv_5 for inpainting. Append :max or :mean to pool each "
@@ -60,23 +55,18 @@ Examples:
     help="Columns, such as well or compound, of whose groups the profiles are; columns above them, "
     "such as plate, are taken along.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@batch_size_option
 @device_option
 @other_pixel_size_option
-@click.option("--quiet", is_flag=True, help="Hide progress.")
+@quiet_option
 def embed(
     run: Path,
     records: Path,
     output: Path,
     splits: tuple[str, ...],
-    layers: tuple[str, ...],
-    test_time: str | None,
-    fast: bool,
     summarize_by: tuple[str, ...],
-    batch_size: int,
-    device: str,
-    other_pixel_size: Any,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Write a vector for each cell in RECORDS, computed by the model in RUN, to the table OUTPUT.
 
@@ -98,14 +88,9 @@ def embed(
         records,
         output,
         splits=splits,
-        layer=layers or None,
-        test_time=test_time,
-        fast=fast,
         summarize_by=summarize_by,
-        batch_size=batch_size,
-        device=device,
-        other_pixel_size=other_pixel_size,
         progress=not quiet,
+        **options,
     )
     click.echo(
         f"{written.embeddings}: {written.num_crops} cells, "

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from deeploc_tf.cli.parameters import (
     LazyChoice,
+    batch_size_option,
     device_option,
     other_pixel_size_option,
+    quiet_option,
+    split_option,
     test_time_option,
 )
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
-
-if TYPE_CHECKING:
-    from deeploc_tf.pipeline.targets import Kind
 
 EPILOG = """\b
 Examples:
@@ -35,37 +35,26 @@ _CHANCE = "chance"
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("records", type=click.Path(path_type=Path))
 @click.argument("results", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--split",
-    "splits",
-    multiple=True,
-    default=("test",),
-    show_default=True,
-    help="Repeatable; their crops are taken together.",
-)
+@split_option("Repeatable; their crops are taken together.")
 @click.option(
     "--head",
     type=LazyChoice("deeploc_tf.pipeline.targets:Kind"),
     help="Of a run towards both.  [default: what the run tells first]",
 )
 @test_time_option
-@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@batch_size_option
 @device_option
 @other_pixel_size_option
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
-@click.option("--quiet", is_flag=True, help="Hide progress.")
+@quiet_option
 def evaluate(
     run: Path,
     records: Path,
     results: Path | None,
     splits: tuple[str, ...],
-    head: Kind | None,
-    test_time: str | None,
-    batch_size: int,
-    device: str,
-    other_pixel_size: Any,
     as_json: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Measure the finished RUN on RECORDS, those of its training or others with its classes.
 
@@ -86,17 +75,7 @@ def evaluate(
     from deeploc_tf.training.evaluate import evaluate as measure
 
     metrics = measure(
-        run,
-        records,
-        results,
-        splits=splits,
-        head=head,
-        test_time=test_time,
-        batch_size=batch_size,
-        device=device,
-        other_pixel_size=other_pixel_size,
-        draw=_draw,
-        progress=not quiet,
+        run, records, results, splits=splits, draw=_draw, progress=not quiet, **options
     )
     if as_json:
         click.echo(json.dumps(metrics, indent=1))

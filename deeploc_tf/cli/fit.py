@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from deeploc_tf.cli.group import RESUMABLE, noting_termination, tell
+from deeploc_tf.cli.parameters import number_option
 from deeploc_tf.cli.settings import SettingsCommand, given_settings
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 from deeploc_tf.names import EVALUATED_SPLITS
@@ -58,11 +59,7 @@ _MOST_NAMED = 30  # classes; metrics.json has them all
     show_default=True,
     help="Minutes between checkpoints within an epoch; there is one after each epoch anyway.",
 )
-@click.option(
-    "--checkpoint-steps",
-    type=click.IntRange(min=1),
-    help="Steps between checkpoints within an epoch.",
-)
+@number_option("--checkpoint-steps", least=1, help="Steps between checkpoints within an epoch.")
 @click.option(
     "--allow-changed",
     is_flag=True,

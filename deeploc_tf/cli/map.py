@@ -7,8 +7,16 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import LazyChoice, allow_unmatched_option, distinct_case_option
-from deeploc_tf.cli.standard_files import reading_keywords, reading_options
+from deeploc_tf.cli.parameters import (
+    FILE,
+    POSITIVE,
+    LazyChoice,
+    allow_unmatched_option,
+    distinct_case_option,
+    number_option,
+    quiet_option,
+)
+from deeploc_tf.cli.standard_files import READING, reading_keywords, reading_options
 
 EPILOG = """\b
 Examples:
@@ -18,11 +26,9 @@ Examples:
       --identifiers SGD_features.tab --projection tsne --center
 """
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
 
 @click.command(epilog=EPILOG)
-@click.argument("profiles", type=_FILE)
+@click.argument("profiles", type=FILE)
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.html")
 @click.option(
     "--records",
@@ -33,18 +39,15 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--standard",
     "standards",
     multiple=True,
-    type=_FILE,
+    type=FILE,
     help="Gold standard whose terms to show; can be given several times.",
 )
 @reading_options
 @distinct_case_option
 @allow_unmatched_option("proteins that a standard lacks", None)
-@click.option(
-    "-k",
-    "--number",
-    type=click.IntRange(min=0),
+@number_option(
+    *("-k", "--number", "num_neighbors"),
     default=8,
-    show_default=True,
     help="Number of nearest neighbors per protein.",
 )
 @click.option("--center", is_flag=True, help="Take the mean of all profiles off first.")
@@ -54,37 +57,23 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="How proteins are placed in the plane.  [default: umap where the extra `map` is "
     "installed, else tsne]",
 )
-@click.option(
-    "--crops-per-protein",
-    type=click.IntRange(min=0),
-    default=4,
-    show_default=True,
-    help="Number of cells to show per protein.",
-)
+@number_option("--crops-per-protein", default=4, help="Number of cells to show per protein.")
 @click.option(
     "--max-megabytes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     default=25,
     show_default=True,
     help="Largest size of the page; where not all cells fit, fewer are shown.",
 )
 @click.option("--title", default="Map of proteins", show_default=True, help="Title of the page.")
-@click.option("--quiet", is_flag=True, help="Hide progress.")
+@quiet_option
 def map(
     profiles: Path,
     output: Path,
-    records: Path | None,
     standards: tuple[Path, ...],
-    distinct_case: bool,
-    allow_unmatched: int | None,
-    number: int,
-    center: bool,
-    projection: Any,
-    crops_per_protein: int,
     max_megabytes: float,
-    title: str,
     quiet: bool,
-    **reading: Any,
+    **options: Any,
 ) -> None:
     """Draw the proteins of PROFILES as an interactive page, OUT.html.
 
@@ -95,23 +84,16 @@ def map(
     from deeploc_tf.benchmark.read_standards import read_standards, told_apart
     from deeploc_tf.report.map_page import write_map
 
-    keywords = reading_keywords(reading)
+    keywords = reading_keywords({name: options.pop(name) for name in READING})
     read = read_standards(standards, **keywords) if standards else []
     written = write_map(
         output,
         profiles,
-        records=records,
         standards=[standard for file in read for standard in told_apart(file)],
         identifiers=keywords["identifiers"],
-        distinct_case=distinct_case,
-        allow_unmatched=allow_unmatched,
-        num_neighbors=number,
-        center=center,
-        projection=projection,
-        crops_per_protein=crops_per_protein,
         max_bytes=int(max_megabytes * 10**6),
-        title=title,
         progress=not quiet,
+        **options,
     )
     click.echo(
         f"{written.path}: {written.num_proteins} proteins, {written.num_crops} cells, "

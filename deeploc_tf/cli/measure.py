@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import LazyChoice
+from deeploc_tf.cli.parameters import LazyChoice, number_option, quiet_option, split_option
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -28,44 +29,28 @@ Examples:
     help="CellProfiler's features by cp-measure (extra `cellprofiler`), plain numbers of "
     "brightness and texture, or principal components of the pixels.",
 )
-@click.option(
-    "--split",
-    "splits",
-    multiple=True,
-    default=("test",),
-    show_default=True,
-    help="Split to measure. Repeatable.",
-)
+@split_option("Split to measure. Repeatable.")
 @click.option(
     "--mask-channel",
     metavar="NAME",
     help="Channel whose bright part is the cell, by Otsu's threshold, or none: the whole crop is. "
     "Default: the stored masks, else the second channel.",
 )
-@click.option(
-    "--components",
-    type=click.IntRange(min=1),
+@number_option(
+    *("--components", "num_components"),
+    least=1,
     default=64,
-    show_default=True,
     help="Length of the vectors of --kind pixels.",
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Processes that compute.",
-)
-@click.option("--quiet", is_flag=True, help="Hide progress.")
+@number_option("--workers", least=1, default=1, help="Processes that compute.")
+@quiet_option
 def measure(
     records: Path,
     output: Path,
     kind: str,
     splits: tuple[str, ...],
-    mask_channel: str | None,
-    components: int,
-    workers: int,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Write classic features of the crops of RECORDS to OUTPUT.
 
@@ -81,16 +66,7 @@ def measure(
     start_tensorflow()  # records are decoded by it
     from deeploc_tf.features.measure import measure as measure_crops
 
-    written = measure_crops(
-        records,
-        output,
-        kind,
-        splits=splits,
-        mask_channel=mask_channel,
-        num_components=components,
-        workers=workers,
-        progress=not quiet,
-    )
+    written = measure_crops(records, output, kind, splits=splits, progress=not quiet, **options)
     click.echo(
         f"{written.embeddings}: {written.num_crops} cells, {written.num_features} features ({kind})"
     )

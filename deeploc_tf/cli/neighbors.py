@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeploc_tf.cli.parameters import (
+    FILE,
     LazyChoice,
     allow_unmatched_option,
     distinct_case_option,
+    number_option,
     role_options,
+    settings_of,
 )
 from deeploc_tf.cli.standard_files import identifiers_option
 
@@ -29,13 +32,11 @@ Examples:
   deeploc-tf neighbors cells.h5 AAC1_1_003 --index cells.usearch --json
 """
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
 
 @click.command(epilog=EPILOG)
-@click.argument("profiles", type=_FILE)
+@click.argument("profiles", type=FILE)
 @click.argument("proteins", nargs=-1, required=True)
-@click.option("-k", "--number", type=click.IntRange(min=1), default=10, show_default=True)
+@number_option("-k", "--number", least=1, default=10)
 @click.option(
     "--similarity",
     type=LazyChoice("deeploc_tf.profiles.choices:Similarity"),
@@ -49,7 +50,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--standard",
     "standards",
     multiple=True,
-    type=_FILE,
+    type=FILE,
     help="Show the terms that both are in. Of any form that `standards` reads. Repeatable.",
 )
 @identifiers_option
@@ -68,15 +69,13 @@ def neighbors(
     number: int,
     similarity: Any,
     center: bool,
-    protein: str | None,
-    plate: str | None,
-    well: str | None,
     standards: tuple[Path, ...],
     identifiers: tuple[Path, ...],
     distinct_case: bool,
     allow_unmatched: int | None,
     index: Path | None,
     as_json: bool,
+    **roles: Any,
 ) -> None:
     """List the rows of PROFILES that are most like each of PROTEINS.
 
@@ -91,9 +90,12 @@ def neighbors(
 
     names = read_identifiers(*identifiers) if identifiers else None
     read = [read_standard(path, identifiers=names) for path in standards]
-    roles = Roles(protein, plate, well)
     space = read_space(
-        profiles, similarity, center=center, roles=roles, distinct_case=distinct_case
+        profiles,
+        similarity,
+        center=center,
+        roles=settings_of(Roles, roles),
+        distinct_case=distinct_case,
     )
     if names is not None:
         called, _ = names.map(space.proteins)

@@ -2,15 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias, TypeVar, get_args
 
 import click
 
 from deeploc_tf.registry import imported
 
 _Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+_Settings = TypeVar("_Settings")
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+def settings_of(kind: type[_Settings], given: Mapping[str, Any]) -> _Settings:
+    """Settings made of those parameters of a command that are called as its fields."""
+    fields: Any = kind
+    names = [field.name for field in dataclasses.fields(fields)]
+    return kind(**{name: given[name] for name in names if name in given})
+
+
+def values_by_column(conditions: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    """What pairs such as `field=3,4` say: column -> its values, of all pairs together."""
+    found: dict[str, tuple[str, ...]] = {}
+    for column, values in conditions:
+        found[column] = (*found.get(column, ()), *values.split(","))
+    return found
+
+
+def number_option(
+    *names: str, least: int = 0, default: int | None = None, help: str | None = None
+) -> _Decorator:
+    """A whole number from `least` on; a default is shown."""
+    shown = default is not None
+    number = click.IntRange(min=least)
+    return click.option(*names, type=number, default=default, show_default=shown, help=help)
+
+
+batch_size_option = number_option("--batch-size", least=1, default=256)
+seed_option = number_option("--seed", default=0)
+quiet_option = click.option("--quiet", is_flag=True, help="Hide progress.")
+
+
+def max_rejects_option(what: str) -> _Decorator:
+    """How many items may be unusable."""
+    text = f"Maximum number of unusable {what}; they are listed in rejects.jsonl."
+    return number_option("--max-rejects", default=0, help=text)
+
+
+def split_option(help: str) -> _Decorator:
+    """Splits whose crops are taken."""
+    return click.option(
+        "--split", "splits", multiple=True, default=("test",), show_default=True, help=help
+    )
 
 
 class LazyChoice(click.Choice):  # type: ignore[type-arg,unused-ignore]
@@ -96,7 +143,7 @@ def _delimiter(_: click.Context, __: click.Parameter, value: str | None) -> str 
 
 plate_map_option = click.option(
     "--plate-map",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="Table of what is in each well; columns that it shares with the cells join it.",
 )
 

@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeploc_tf.cli.parameters import (
+    POSITIVE,
     Pair,
     allow_unmatched_option,
+    batch_size_option,
     delimiter_option,
     device_option,
     distinct_case_option,
+    max_rejects_option,
+    number_option,
     other_pixel_size_option,
     plate_map_option,
+    quiet_option,
+    settings_of,
     test_time_option,
+    values_by_column,
 )
 from deeploc_tf.cli.sources import field_options, quality_of, set_aside_option, source_of
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
@@ -33,6 +40,9 @@ Examples:
       --label-image '{well}f{field}_labels.tif' --plate-map wells.csv --embedding
   deeploc-tf predict RUN FIELDS CALLS --pattern '{field}-{channel}.tif' --cells centers.csv
 """
+
+_OF_MODEL = ("layer", "test_time", "fast", "trust", "device")
+_OF_PREDICTION = ("embedding", "min_fraction", "max_rejects", "batch_size", "other_pixel_size")
 
 
 @click.command(epilog=EPILOG)
@@ -66,9 +76,9 @@ Examples:
     "all hold. Other fields are not opened where the column is one of the pattern.",
 )
 @set_aside_option
-@click.option(
+@number_option(
     "--crop-size",
-    type=click.IntRange(min=1),
+    least=1,
     help="Side of the windows in pixels of the fields; they are averaged to the size of the "
     "model's crops.  [default: that size]",
 )
@@ -88,47 +98,22 @@ Examples:
     help="Share of the cells from which a compartment counts among a protein's localizations.",
 )
 @click.option("--trust", is_flag=True, help="Load a SavedModel whose digests do not match.")
-@click.option(
-    "--max-rejects",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="How many cells or fields may be unusable; they are listed in rejects.jsonl.",
-)
+@max_rejects_option("cells or fields")
 @click.option(
     "--pixel-size",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     help="Pixel size of the fields in micrometers.  [default: what the files say]",
 )
 @other_pixel_size_option
-@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@batch_size_option
 @device_option
-@click.option("--quiet", is_flag=True, help="Hide progress.")
+@quiet_option
 def predict(
     run: Path,
     fields: tuple[Path, ...],
     output: Path,
-    protein: str | None,
-    well: str | None,
-    plate: str | None,
-    field: str | None,
-    plate_map: Path | None,
-    delimiter: str | None,
-    distinct_case: bool,
-    allow_unmatched: int,
     where: tuple[tuple[str, str], ...],
     set_aside: tuple[str, ...],
-    crop_size: int | None,
-    embedding: bool,
-    layer: str | None,
-    test_time: str | None,
-    fast: bool,
-    min_fraction: float,
-    trust: bool,
-    max_rejects: int,
-    batch_size: int,
-    other_pixel_size: Any,
-    device: str,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -148,42 +133,27 @@ def predict(
             "Cells of whole fields come from a table, --cells, or from label images, --label-image."
         )
         raise click.UsageError(msg)
-    wanted: dict[str, tuple[str, ...]] = {}
-    for column, values in where:
-        wanted[column] = (*wanted.get(column, ()), *values.split(","))
     start_tensorflow()
     from deeploc_tf.serving.inputs import Columns
     from deeploc_tf.serving.open_model import open_model
     from deeploc_tf.serving.predict import predict as predict_fields
 
-    model = open_model(run, layer=layer, test_time=test_time, fast=fast, trust=trust, device=device)
-    options |= {"allow_unmatched": allow_unmatched, "delimiter": delimiter}
-    options |= {"where": wanted, "crop_size": crop_size}
+    of_model, of_prediction = (
+        {name: options.pop(name) for name in names} for names in (_OF_MODEL, _OF_PREDICTION)
+    )
+    model = open_model(run, **of_model)
+    options["where"] = values_by_column(where)
     sources = _sources(fields, options, model)
     single = next(sources)[1] if len(fields) == 1 else None
     done = predict_fields(
         model,
         single or sources,
         output,
-        columns=Columns(
-            protein,
-            well,
-            plate,
-            plate_map,
-            allow_unmatched,
-            distinct_case,
-            field,
-            delimiter,
-            wanted,
-        ),
+        columns=settings_of(Columns, options),
         quality=quality,
-        scale_crops=crop_size is not None,
-        embedding=embedding,
-        min_fraction=min_fraction,
-        max_rejects=max_rejects,
-        batch_size=batch_size,
-        other_pixel_size=other_pixel_size,
+        scale_crops=options["crop_size"] is not None,
         progress=not quiet,
+        **of_prediction,
     )
     click.echo(f"{output}: {done.num_cells} cells")
     click.echo(f"  wells.csv     {done.num_wells:9}")

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeploc_tf.cli.benchmark import Bytes
-from deeploc_tf.cli.parameters import LazyChoice, Names, Pair, distinct_case_option, role_options
+from deeploc_tf.cli.parameters import (
+    FILE,
+    LazyChoice,
+    Names,
+    Pair,
+    distinct_case_option,
+    number_option,
+    quiet_option,
+    role_options,
+    seed_option,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from deeploc_tf.profiles.profile import Profiled
@@ -22,11 +33,9 @@ Examples:
   deeploc-tf profile new.h5 new-profiles.h5 --transform transform.npz --fit-new-groups
 """
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
 
 @click.command(epilog=EPILOG)
-@click.argument("cells", type=_FILE)
+@click.argument("cells", type=FILE)
 @click.argument("output", type=click.Path(path_type=Path))
 @role_options
 @click.option(
@@ -43,13 +52,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="What a profile is of its cells.",
 )
-@click.option(
-    "--min-cells",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Leave out proteins with fewer.",
-)
+@number_option("--min-cells", least=1, default=1, help="Leave out proteins with fewer.")
 @click.option(
     "--replicate",
     type=Names(),
@@ -67,7 +70,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--controls", type=Pair("COLUMN=VALUE"), help="Rows to fit on, such as protein=CTRL. Else all."
 )
 @click.option("--sphere", is_flag=True, help="Make the covariance the identity (ZCA).")
-@click.option("--components", type=click.IntRange(min=1), help="Reduce to principal components.")
+@number_option(*("--components", "num_components"), least=1, help="Reduce to principal components.")
 @click.option(
     "--regularization",
     type=click.FloatRange(min=0),
@@ -76,31 +79,26 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Of --sphere, against the mean variance; 0: none.",
 )
 @click.option("--save", type=click.Path(path_type=Path), help="File (.npz) for what was fitted.")
-@click.option("--transform", type=_FILE, help="What --save wrote before, instead of fitting.")
+@click.option("--transform", type=FILE, help="What --save wrote before, instead of fitting.")
 @click.option(
     "--fit-new-groups",
     is_flag=True,
     help="With --transform: let groups that it has not seen get a shift and scale of their own.",
 )
 @click.option("--intervals", is_flag=True, help="Write 95% intervals: NAME.low and NAME.high.")
-@click.option(
-    "--resamples",
-    type=click.IntRange(min=0),
+@number_option(
+    *("--resamples", "num_resamples"),
     default=0,
-    show_default=True,
     help="Bootstrap draws behind errors of methods other than the mean; 0: no errors.",
 )
 @click.option("--drop-undefined", is_flag=True, help="Leave out cells with NaN or infinity.")
 @click.option("--memory", type=Bytes(), default="4GB", show_default=True, help="For vectors.")
 @distinct_case_option
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--quiet", is_flag=True, help="Hide progress.")
+@seed_option
+@quiet_option
 def profile(
     cells: Path,
     output: Path,
-    protein: str | None,
-    plate: str | None,
-    well: str | None,
     quiet: bool,
     **given: Any,
 ) -> None:
@@ -116,35 +114,15 @@ def profile(
     from deeploc_tf.profiles.profile import profile as make_profiles
     from deeploc_tf.profiles.tables import Roles
 
-    settings = ProfileSettings(
-        method=given["method"],
-        min_cells=given["min_cells"],
-        replicate=given["replicate"],
-        summarize_by=given["summarize_by"],
-        num_resamples=given["resamples"],
-        intervals=given["intervals"],
-        drop_undefined=given["drop_undefined"],
-        fit_new_groups=given["fit_new_groups"],
-        memory=given["memory"],
-        seed=given["seed"],
-        distinct_case=given["distinct_case"],
-    )
-    fit = TransformSettings(
-        normalize=given["normalize"],
-        by=given["by"],
-        controls=given["controls"],
-        sphere=given["sphere"],
-        num_components=given["components"],
-        regularization=given["regularization"],
-    )
+    settings = settings_of(ProfileSettings, given)
     written = make_profiles(
         cells,
         output,
         settings,
-        fit=fit,
+        fit=settings_of(TransformSettings, given),
         transform=given["transform"],
         save=given["save"],
-        roles=Roles(protein, plate, well),
+        roles=settings_of(Roles, given),
         progress=not quiet,
     )
     for sentence in _notes(written, settings.min_cells):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,13 +11,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeploc_tf.cli.parameters import (
+    FILE,
+    POSITIVE,
     Fractions,
     Names,
     Pair,
     allow_unmatched_option,
     delimiter_option,
     distinct_case_option,
+    max_rejects_option,
+    number_option,
     plate_map_option,
+    quiet_option,
+    seed_option,
     together,
 )
 from deeploc_tf.cli.sources import quality_of, set_aside_option
@@ -24,33 +31,6 @@ from deeploc_tf.cli.sources import quality_of, set_aside_option
 if TYPE_CHECKING:
     from deeploc_tf.sources import Source
     from tfrecords.manifest import Manifest
-
-# Options that `plan_records` takes as they are.
-_PLANNED = (
-    "label",
-    "label_table",
-    "label_key",
-    "label_separator",
-    "plate_map",
-    "delimiter",
-    "classes",
-    "unknown",
-    "protein",
-    "fractions",
-    "split_column",
-    "group_by",
-    "plate",
-    "well",
-    "field",
-    "metadata",
-    "pixel_size",
-    "seed",
-    "minimum_cells",
-    "distinct_case",
-    "allow_unmatched",
-    "max_rejects",
-    "allow_duplicates",
-)
 
 _CONDITION: dict[str, Any] = {
     "multiple": True,
@@ -62,7 +42,7 @@ records_options = together(
     click.option("--label", help="Column or {name} that holds the label."),
     click.option(
         "--label-table",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=FILE,
         help="Table (CSV, TSV, Excel or Parquet) with the column given by --label.",
     ),
     click.option(
@@ -130,17 +110,11 @@ records_options = together(
     ),
     click.option(
         "--pixel-size",
-        type=click.FloatRange(min=0, min_open=True),
+        type=POSITIVE,
         help="Pixel size of the images in micrometers.  [default: what the files say]",
     ),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
-    click.option(
-        "--max-rejects",
-        type=click.IntRange(min=0),
-        default=0,
-        show_default=True,
-        help="Maximum number of unusable cells; they are listed in rejects.jsonl.",
-    ),
+    seed_option,
+    max_rejects_option("cells"),
     set_aside_option,
     click.option(
         "--minimum-cells",
@@ -148,13 +122,7 @@ records_options = together(
         default=0,
         help="Leave out proteins with fewer cells than this.",
     ),
-    click.option(
-        "--workers",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help="Number of processes that read images.",
-    ),
+    number_option("--workers", least=1, default=1, help="Number of processes that read images."),
     click.option(
         "--runner",
         type=click.Choice(["local", "beam"]),
@@ -180,7 +148,7 @@ records_options = together(
         "--overwrite", is_flag=True, help="Replace RECORDS once the new data set is complete."
     ),
     click.option("--dry-run", is_flag=True, help="Show what would be written, without writing it."),
-    click.option("--quiet", is_flag=True, help="Hide progress."),
+    quiet_option,
 )
 
 
@@ -205,7 +173,10 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
     if sum(ways) > 1:
         msg = "Use one of --test and --validation, --fractions, or --split-column."
         raise click.UsageError(msg)
-    return {"conditions": conditions, **{name: options[name] for name in _PLANNED}}
+    from deeploc_tf.ingest import plan_records
+
+    names = inspect.signature(plan_records).parameters
+    return {"conditions": conditions, **{name: options[name] for name in names if name in options}}
 
 
 def _build(

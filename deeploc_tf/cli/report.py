@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import Pair
+from deeploc_tf.cli.parameters import FILE, Pair, values_by_column
 
 EPILOG = """\b
 Examples:
@@ -17,7 +18,6 @@ Examples:
 """
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(epilog=EPILOG)
@@ -32,9 +32,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     multiple=True,
     help="Folder that `benchmark` wrote; can be given several times.",
 )
-@click.option("--profiles", type=_FILE, help="Table of profiles, to draw the map of proteins.")
-@click.option("--map", "map_page", type=_FILE, help="Page that `map` wrote, to link to.")
-@click.option("--function", type=_FILE, help="CSV file of scores by epoch of `FunctionByEpoch`.")
+@click.option("--profiles", type=FILE, help="Table of profiles, to draw the map of proteins.")
+@click.option("--map", "map_page", type=FILE, help="Page that `map` wrote, to link to.")
+@click.option("--function", type=FILE, help="CSV file of scores by epoch of `FunctionByEpoch`.")
 @click.option("--cells", type=_FOLDER, help="Folder that `predict` wrote, for maps of plates.")
 @click.option(
     "--controls",
@@ -44,18 +44,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Control wells, on which effects of edges and plates are tested; conditions on several "
     "columns must all hold.",
 )
-def report(
-    run: Path,
-    output: Path,
-    evaluation: Path | None,
-    records: Path | None,
-    benchmarks: tuple[Path, ...],
-    profiles: Path | None,
-    map_page: Path | None,
-    function: Path | None,
-    cells: Path | None,
-    controls: tuple[tuple[str, str], ...],
-) -> None:
+def report(run: Path, output: Path, controls: tuple[tuple[str, str], ...], **given: Any) -> None:
     """Write a page about RUN to OUT.html, in one file.
 
     It says what was run, on what and with which versions, and shows the training, the confusion
@@ -64,21 +53,7 @@ def report(
     """
     from deeploc_tf.report.run_page import write_report
 
-    wanted: dict[str, tuple[str, ...]] = {}
-    for column, values in controls:
-        wanted[column] = (*wanted.get(column, ()), *values.split(","))
-    missing = write_report(
-        output,
-        run,
-        evaluation=evaluation,
-        records=records,
-        benchmarks=benchmarks,
-        profiles=profiles,
-        map_page=map_page,
-        function=function,
-        cells=cells,
-        controls=wanted,
-    )
+    missing = write_report(output, run, controls=values_by_column(controls), **given)
     click.echo(str(output))
     for sentence in missing:
         click.echo(f"Not shown: {sentence}", err=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from deeploc_tf.cli.parameters import quiet_option
+
 EPILOG = """\b
 Examples:
   deeploc-tf simulate SCREEN
@@ -43,7 +45,7 @@ Examples:
 @click.option("--seed", type=int, help="Of everything.  [default: 0]")
 @click.option("--whole-fields", is_flag=True, help="Write the images and label images, too.")
 @click.option("--workers", type=int, default=2, show_default=True, help="Processes that draw.")
-@click.option("--quiet", is_flag=True, help="Hide progress.")
+@quiet_option
 def simulate(
     screen: Path,
     proteome: bool,

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import Names, together
+from deeploc_tf.cli.parameters import FILE, POSITIVE, Names, number_option, together
 
 if TYPE_CHECKING:
     from deeploc_tf.sources import Source
     from deeploc_tf.sources.quality import Quality
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 _OF_ALL = ("allow_unmatched", "delimiter")  # joins and tables, also those that are no source
 
@@ -65,7 +64,7 @@ field_options = together(
         help="Order of axes, for files that do not record it.",
     ),
     dtype_option,
-    click.option("--cells", type=_FILE, help="Whole fields: table with one row per cell."),
+    click.option("--cells", type=FILE, help="Whole fields: table with one row per cell."),
     click.option("--cell-field", help="Column of --cells that names the field.  [default: image]"),
     click.option(
         "--center",
@@ -109,7 +108,7 @@ field_options = together(
     ),
     click.option(
         "--resample-to",
-        type=click.FloatRange(min=0, min_open=True),
+        type=POSITIVE,
         metavar="MICROMETERS",
         help="Resample images to this pixel size by area averaging; --crop-size counts new pixels.",
     ),
@@ -130,10 +129,8 @@ source_options = together(
     field_options,
     mask_channel_option,
     click.option("--mask-column", help="Column with the file paths of masks."),
-    click.option(
-        "--crop-size",
-        type=click.IntRange(min=1),
-        help="Side of the square crop, in pixels.  [default: 64]",
+    number_option(
+        "--crop-size", least=1, help="Side of the square crop, in pixels.  [default: 64]"
     ),
 )
 
@@ -279,47 +276,19 @@ def _image_columns(columns: tuple[str, ...]) -> dict[str, str] | str:
     return dict(pairs)
 
 
-_OF_IMAGES = ("follow_links", "resample_to", "pixel_size")
+_OF_FOLDERS = ("channels", "axes", "dtype", "follow_links", "resample_to", "pixel_size")
+_OF_FIELDS = (
+    *("cells", "cell_field", "center", "box", "number", "key_column", "label_image"),
+    *("crop_size", "border", "missing_chunks", *_OF_FOLDERS, *_OF_ALL),
+)
 _KINDS = {
-    "folder": Kind(
-        "folder of crops",
-        ("pattern",),
-        ("channels", "mask_channel", "axes", "dtype", *_OF_IMAGES),
-        _folder,
-    ),
-    "fields": Kind(
-        "folder of fields",
-        ("pattern",),
-        (
-            *("channels", "axes", "dtype", "cells", "cell_field", "center", "box", "number"),
-            *("key_column", "label_image", "crop_size", "border", "missing_chunks", *_OF_IMAGES),
-            *("where", *_OF_ALL),
-        ),
-        _fields,
-    ),
-    "field_table": Kind(
-        "table of fields",
-        ("image_columns",),
-        (
-            *("channels", "axes", "dtype", "cells", "cell_field", "center", "box", "number"),
-            *("key_column", "label_image", "crop_size", "border", "missing_chunks", *_OF_IMAGES),
-            *("root", *_OF_ALL),
-        ),
-        _field_table,
-    ),
+    "folder": Kind("folder of crops", ("pattern",), ("mask_channel", *_OF_FOLDERS), _folder),
+    "fields": Kind("folder of fields", ("pattern",), ("where", *_OF_FIELDS), _fields),
+    "field_table": Kind("table of fields", ("image_columns",), ("root", *_OF_FIELDS), _field_table),
     "table": Kind(
         "table of crops",
         ("image_columns",),
-        (
-            "channels",
-            "axes",
-            "dtype",
-            "mask_column",
-            "key_column",
-            "root",
-            "delimiter",
-            *_OF_IMAGES,
-        ),
+        ("mask_column", "key_column", "root", "delimiter", *_OF_FOLDERS),
         _table,
     ),
 }

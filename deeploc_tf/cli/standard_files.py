@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import LazyChoice, Names
+from deeploc_tf.cli.parameters import FILE, LazyChoice, Names, together
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SHOWN_NAMES = 5
 identifiers_option = click.option(
     "--identifiers",
     multiple=True,
-    type=_FILE,
+    type=FILE,
     help=(
         "Table that maps names of proteins to one name each: SGD_features.tab, a table "
         "with uniprot and gene_id, or two columns. Can be given several times; later "
         "tables are read through earlier ones."
     ),
 )
-_OPTIONS = (
+READING = (
+    *("format", "aspects", "ontology", "slim", "exclude_evidence", "exclude_terms", "identifiers"),
+)
+"""Names of the parameters that `reading_options` add, which `reading_keywords` takes."""
+reading_options = together(
     click.option(
         "--format",
         type=LazyChoice("deeploc_tf.benchmark.formats.registry:FORMATS"),
@@ -41,7 +42,7 @@ _OPTIONS = (
     ),
     click.option(
         "--ontology",
-        type=_FILE,
+        type=FILE,
         help="OBO file; annotations of GAF files are propagated to ancestor terms.",
     ),
     click.option(
@@ -63,13 +64,6 @@ _OPTIONS = (
     ),
     identifiers_option,
 )
-
-
-def reading_options(command: _Command) -> _Command:
-    """Give a command the options of this module; it passes them to `reading_keywords`."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def reading_keywords(options: Mapping[str, Any]) -> dict[str, Any]:

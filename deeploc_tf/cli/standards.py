@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deeploc_tf.cli.parameters import FILE, number_option
 from deeploc_tf.cli.standard_files import reading_keywords, reading_options, told
 
 if TYPE_CHECKING:
@@ -25,11 +26,9 @@ Examples:
       --identifiers swissprot.tsv --gmt complexes.gmt
 """
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
 
 @click.command(epilog=EPILOG)
-@click.argument("files", nargs=-1, required=True, type=_FILE)
+@click.argument("files", nargs=-1, required=True, type=FILE)
 @click.option(
     "--gmt",
     "output",
@@ -37,14 +36,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Write the standard of the one file as GMT; nothing may have this name.",
 )
 @reading_options
-@click.option(
+@number_option(
     "--min-size",
-    type=click.IntRange(min=1),
+    least=1,
     default=1,
-    show_default=True,
     help="Leave out terms with fewer members. The benchmark asks for 2 with a profile.",
 )
-@click.option("--max-size", type=click.IntRange(min=1), help="Leave out terms with more members.")
+@number_option("--max-size", least=1, help="Leave out terms with more members.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON, names among it.")
 def standards(
     files: tuple[Path, ...],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deeploc_tf.cli.parameters import FILE, number_option, quiet_option
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
@@ -21,16 +22,10 @@ Stopped? The same command goes on. docs/study.md has the keys of CONFIG.
 
 
 @click.command(epilog=EPILOG)
-@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("config", type=FILE)
 @click.argument("output", metavar="OUT", type=click.Path(file_okay=False, path_type=Path))
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=2,
-    show_default=True,
-    help="Processes that draw and measure.",
-)
-@click.option("--quiet", is_flag=True, help="Hide progress.")
+@number_option("--workers", least=1, default=2, help="Processes that draw and measure.")
+@quiet_option
 def study(config: Path, output: Path, workers: int, quiet: bool) -> int:
     """Compare the methods that CONFIG (YAML) names, and write tables and a page to OUT.
 

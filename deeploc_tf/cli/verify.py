@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from deeploc_tf.cli.parameters import quiet_option
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 from deeploc_tf.progress import counting
 
@@ -23,7 +24,7 @@ Examples:
     "--deep", is_flag=True, help="Read every byte: digests, records, keys, labels, groups."
 )
 @click.option("--digest", help="Digest that it must have, as somebody told you.")
-@click.option("--quiet", is_flag=True, help="Hide progress.")
+@quiet_option
 def verify(path: Path, deep: bool, digest: str | None, quiet: bool) -> None:
     """Check that a data set of records, or a model from `export`, is whole; else exit with 1.
 
