@@ -25,6 +25,30 @@ def settings_of(kind: type[_Settings], given: Mapping[str, Any]) -> _Settings:
     return kind(**{name: given[name] for name in names if name in given})
 
 
+class Pair(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Two texts with an equals sign between them."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
+        """Both texts, neither of them empty."""
+        left, _, right = (
+            value.partition("=") if isinstance(value, str) else (value[0], "=", value[1])
+        )
+        if not (left and right):
+            self.fail(f"{value!r} must have the form {self.name}.", param, ctx)
+        return left, right
+
+
+CONDITION: dict[str, Any] = {
+    "multiple": True,
+    "type": Pair("column=value[,value]"),
+    "metavar": "COLUMN=VALUE[,VALUE]",
+}
+"""Of an option that chooses rows; `values_by_column` reads it."""
+
+
 def values_by_column(conditions: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
     """What pairs such as `field=3,4` say: column -> its values, of all pairs together."""
     found: dict[str, tuple[str, ...]] = {}
@@ -215,22 +239,6 @@ class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         if not all(text.isascii() and text.isdigit() for text in texts):
             self.fail(f"{value!r} must be whole numbers divided by commas.", param, ctx)
         return tuple(int(text) for text in texts)
-
-
-class Pair(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """Two texts with an equals sign between them."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
-        """Both texts, neither of them empty."""
-        left, _, right = (
-            value.partition("=") if isinstance(value, str) else (value[0], "=", value[1])
-        )
-        if not (left and right):
-            self.fail(f"{value!r} must have the form {self.name}.", param, ctx)
-        return left, right
 
 
 class Fractions(click.ParamType):  # type: ignore[type-arg,unused-ignore]

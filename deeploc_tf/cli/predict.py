@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeploc_tf.cli.parameters import (
+    CONDITION,
     POSITIVE,
-    Pair,
     allow_unmatched_option,
     batch_size_option,
     delimiter_option,
@@ -69,9 +69,7 @@ _OF_PREDICTION = ("embedding", "min_fraction", "max_rejects", "batch_size", "oth
 @allow_unmatched_option("wells without a row in the plate map")
 @click.option(
     "--where",
-    multiple=True,
-    type=Pair("column=value[,value]"),
-    metavar="COLUMN=VALUE[,VALUE]",
+    **CONDITION,
     help="Only the cells with these values, such as field=3,4; conditions on several columns must "
     "all hold. Other fields are not opened where the column is one of the pattern.",
 )

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeploc_tf.cli.parameters import (
+    CONDITION,
     FILE,
     POSITIVE,
     Fractions,
     Names,
-    Pair,
     allow_unmatched_option,
     delimiter_option,
     distinct_case_option,
@@ -31,12 +31,6 @@ from deeploc_tf.cli.sources import quality_of, set_aside_option
 if TYPE_CHECKING:
     from deeploc_tf.sources import Source
     from tfrecords.manifest import Manifest
-
-_CONDITION: dict[str, Any] = {
-    "multiple": True,
-    "type": Pair("column=value[,value]"),
-    "metavar": "COLUMN=VALUE[,VALUE]",
-}
 
 records_options = together(
     click.option("--label", help="Column or {name} that holds the label."),
@@ -74,16 +68,16 @@ records_options = together(
     allow_unmatched_option("names without a row in the label table, or wells in the plate map"),
     click.option(
         "--test",
-        **_CONDITION,
+        **CONDITION,
         help=(
             "Crops of the test split. Several values of a column are alternatives; "
             "conditions on several columns must all hold."
         ),
     ),
-    click.option("--validation", **_CONDITION, help="Crops of the validation split."),
+    click.option("--validation", **CONDITION, help="Crops of the validation split."),
     click.option(
         "--train",
-        **_CONDITION,
+        **CONDITION,
         help="Crops of the train split; the others are left out.  [default: all other crops]",
     ),
     click.option(

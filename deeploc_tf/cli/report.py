@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import FILE, Pair, values_by_column
+from deeploc_tf.cli.parameters import CONDITION, FILE, values_by_column
 
 EPILOG = """\b
 Examples:
@@ -38,9 +38,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--cells", type=_FOLDER, help="Folder that `predict` wrote, for maps of plates.")
 @click.option(
     "--controls",
-    multiple=True,
-    type=Pair("column=value[,value]"),
-    metavar="COLUMN=VALUE[,VALUE]",
+    **CONDITION,
     help="Control wells, on which effects of edges and plates are tested; conditions on several "
     "columns must all hold.",
 )

@@ -1,4 +1,4 @@
-"""A build that is decided, but for the pixels: what it will write, and how it is told from others."""
+"""A build that is decided but for the pixels: what it will write, and by what it is known."""
 
 from __future__ import annotations
 
