@@ -62,14 +62,14 @@ class Splitting:
             split: [(renamed.get(column, column), value) for column, value in pairs]
             for split, pairs in self.conditions.items()
         }
-        split_column, group_by = self.split_column, [renamed.get(c, c) for c in self.group_by]
+        split_column, group_by = self.split_column, tuple(renamed.get(c, c) for c in self.group_by)
         if split_column is None and not (conditions or self.fractions):
             split_column = find_column(index.columns, "split")
         if group_by:
             others = index.drop(columns=[c for c in (label, split_column) if c in index.columns])
             group_by = whole_groups(others, group_by, folders=_folders(source), protein=protein)
         return dataclasses.replace(
-            self, conditions=conditions, split_column=split_column, group_by=tuple(group_by)
+            self, conditions=conditions, split_column=split_column, group_by=group_by
         )
 
     def apply(
