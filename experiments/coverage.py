@@ -3,8 +3,9 @@
     python experiments/coverage.py DATA OUT [--repeats N] [--only CASE ...]
 
 DATA is a folder with `protein_features`, `localization` and `standards`. OUT receives a file a
-case; what is there already is not measured again, so that a run that was stopped goes on. Of each
-case, 1,000 samples of proteins (200 where a sample has 1,500) are drawn and scored.
+case, of scores and their standard errors; what is there already is not measured again, so that a
+run that was stopped goes on. Of each case, 1,000 samples of proteins (200 where a sample has 1,500)
+are drawn and scored.
 
 Real proteins (GO P, GO C and Huh, 200 and 500 at a time) are drawn without replacement, so that
 samples resemble each other more than new ones would: intervals are shrunk about the score by
@@ -34,20 +35,30 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse
 import scipy.special
 from numpy.typing import NDArray
 
-from deeploc_tf.benchmark.benchmark import Extent, StandardScores, benchmark
+from deeploc_tf.benchmark.average_precision import DEFAULT_KS, shared_terms
 from deeploc_tf.benchmark.identifiers import read_identifiers
-from deeploc_tf.benchmark.intervals import paired_difference
-from deeploc_tf.benchmark.standards import Standard, read_standard
+from deeploc_tf.benchmark.influence import (
+    Estimate,
+    Influence,
+    combined,
+    pair_influences,
+    query_influences,
+)
+from deeploc_tf.benchmark.intervals import interval, tested
+from deeploc_tf.benchmark.per_query import query_scores
+from deeploc_tf.benchmark.pooled import pooled_curve
+from deeploc_tf.benchmark.similarity import similarities_of
+from deeploc_tf.benchmark.standards import Standard, annotate, read_standard
 
 NOISE = 1.5  # of the two methods, against features of standard deviation 1
 SCORES = (
     *("average_precision", "lift", "mean_average_precision", "mean_auroc"),
     *(f"{score}_at_{k}" for score in ("precision", "recall") for k in (1, 5, 10, 50)),
 )
-_EXTENT = Extent(num_shuffles=0, intervals=True)
 
 Features = NDArray[np.float32]
 
@@ -134,31 +145,43 @@ def simulated(size: int, generator: np.random.Generator) -> tuple[Features, list
 
 
 def measured(population: Population, case: Case, repeat: int) -> dict[str, Any]:
-    """Scores, intervals and p-values of one sample; it is the same however often it is drawn."""
+    """Estimates of each score of one sample; it is the same however often it is drawn.
+
+    These are the score itself and, but for `chance`, that of a method and how much it is above one
+    that is equally good.
+    """
     generator = np.random.default_rng([repeat, case.size, *case.name.encode()])
     features, names, standard = population.sample(case.size, generator)
     if case.chance:
         features = generator.permutation(features)
-    found = _scored(features, names, standard)
-    row: dict[str, Any] = {"repeat": repeat}
-    for score in SCORES:
-        row[score] = [found.numbers[score + end] for end in ("", "_low", "_high")]
-    if not case.chance:
-        pair = [
-            _scored(
-                (features + generator.normal(scale=NOISE, size=features.shape)).astype(np.float32),
-                names,
-                standard,
-            ).influences
-            for _ in range(2)
-        ]
-        for score in SCORES:
-            row[score].append(paired_difference(*(one[score] for one in pair))["p_value"])
-    return row
+    drawn = frozenset(names)
+    terms = {term: members & drawn for term, members in standard.terms.items()}
+    annotation = annotate(dataclasses.replace(standard, terms=terms), names)
+    shared, rows = shared_terms(annotation), annotation.proteins
+    methods = [influences(features[rows], shared, only_pairs=case.chance)]
+    for _ in range(0 if case.chance else 2):
+        noisy = features + generator.normal(scale=NOISE, size=features.shape)
+        methods.append(influences(noisy.astype(np.float32)[rows], shared))
+    found: dict[str, Any] = {"repeat": repeat}
+    for score, influence in methods[0].items():
+        estimates = [influence.estimate]
+        if not case.chance:
+            first, second = methods[1][score], methods[2][score]
+            estimates += [first.estimate, combined([(1, first), (-1, second)]).estimate]
+        found[score] = [dataclasses.astuple(estimate) for estimate in estimates]
+    return found
 
 
-def _scored(features: Features, names: Sequence[str], standard: Standard) -> StandardScores:
-    return benchmark(features, names, [standard], extent=_EXTENT)[0]
+def influences(
+    features: Features, shared: scipy.sparse.csr_matrix, *, only_pairs: bool = False
+) -> dict[str, Influence]:
+    """Of proteins on all scores of profiles, as `benchmark` has them."""
+    similarities = similarities_of(features)
+    found = pair_influences(similarities, shared, pooled_curve(similarities, shared))
+    if not only_pairs:
+        queries = query_scores(similarities, shared, DEFAULT_KS)
+        found |= query_influences(similarities, shared, queries, DEFAULT_KS)
+    return found
 
 
 def measure(data: Path, folder: Path, case: Case) -> str:
@@ -187,16 +210,21 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
 
 def judged(rows: Sequence[dict[str, Any]], score: str, shrinkage: float) -> dict[str, float]:
     """How often the intervals of a score cover the mean score, and equal methods differ."""
-    values = np.array([row[score] for row in rows], np.float64)
     scale = np.log if score == "lift" else scipy.special.logit
-    value, low, high = scale(values[:, :3]).T
-    target = scale(values[:, 0].mean())
+    estimates = [[Estimate(*estimate) for estimate in row[score]] for row in rows]
+    values = np.array([one[0].value for one in estimates])
+    ends = np.array([interval(score, one[0])[:2] for one in estimates], np.float64)
+    value, low, high = scale(np.column_stack([values, ends])).T
+    target = scale(values.mean())
     inside = (target >= value - (value - low) * shrinkage) & (
         target <= value + (high - value) * shrinkage
     )
     found = {"covers": float(inside.mean()), "repeats": len(rows)}
-    if values.shape[1] > 3:
-        found["differs"] = float((values[:, 3] <= 0.05).mean())
+    if score == "lift":
+        found["excludes chance"] = float(((ends[:, 0] > 1) | (ends[:, 1] < 1)).mean())
+    if len(estimates[0]) > 1:
+        p_values = [tested(*one[1:])["p_value"] for one in estimates]
+        found["differs"] = float((np.array(p_values) <= 0.05).mean())
     return found
 
 
@@ -210,17 +238,17 @@ def table(data: Path, folder: Path, cases: Sequence[Case] = CASES) -> Iterator[s
         cells = columns[f"{case.name} ({len(found)})"] = []
         shrinkage = Population(data, case.standard).shrinkage(case.size)
         for score in SCORES:
+            if case.chance and score != "lift":
+                cells.append("")
+                continue
+            one = judged(found, score, shrinkage)
             if not case.chance:
-                one = judged(found, score, shrinkage)
                 reach = 3 * np.sqrt(0.95 * 0.05 / len(found))
                 holds = abs(one["covers"] - 0.95) <= reach and 0.03 <= one["differs"] <= 0.06
                 cells.append(f"{one['covers']:.3f} / {one['differs']:.3f}{'' if holds else ' *'}")
-            elif score == "lift":
-                ends = np.array([row["lift"][1:3] for row in found])
-                share = float(((ends[:, 0] > 1) | (ends[:, 1] < 1)).mean())
-                cells.append(f"{share:.3f}{'' if 0.03 <= share <= 0.07 else ' *'}")
             else:
-                cells.append("")
+                share = one["excludes chance"]
+                cells.append(f"{share:.3f}{'' if 0.03 <= share <= 0.07 else ' *'}")
     yield f"| | {' | '.join(columns)} |"
     yield f"|---|{'---|' * len(columns)}"
     for score, *cells in zip(SCORES, *columns.values(), strict=True):

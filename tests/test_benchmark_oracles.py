@@ -259,7 +259,7 @@ def test_squares_of_pairs_are_those_of_what_two_proteins_move_together() -> None
         columns = np.broadcast_to(np.arange(COUNT), moves.shape)
         places = influence._Places.of(slice(0, COUNT), columns, COUNT)
         of_proteins, of_pairs = places.summed(moves)
-        errors.append(influence.Influence(0, of_proteins, of_pairs / 2).standard_error)
+        errors.append(influence.Influence(0, of_proteins, of_pairs / 2).estimate.standard_error)
     assert np.sqrt(np.square(errors).mean()) == pytest.approx(np.std(means), rel=0.15)
 
 

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import json
 import runpy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from shared import run_cli
 
 from deeploc_tf.benchmark import intervals
 from deeploc_tf.benchmark.benchmark import Extent, benchmark
 from deeploc_tf.benchmark.compare import compare
+from deeploc_tf.benchmark.influence import Estimate, Influence
+from deeploc_tf.benchmark.per_query import QueryScores
+from deeploc_tf.benchmark.similarity import Similarities
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report.curves import precision_recall
@@ -136,6 +141,25 @@ def test_a_method_does_not_differ_from_itself() -> None:
         assert (row["low"], row["high"], row["p_value"]) == (0, 0, 1)
 
 
+def test_degrees_of_freedom_are_those_of_the_error_beyond_the_score() -> None:
+    random = np.random.default_rng(0)
+
+    def freedom(moves: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+        return Influence(0.5, moves, np.zeros(1)).estimate.degrees_of_freedom
+
+    assert freedom(random.normal(size=2000)) == pytest.approx(2000, rel=0.15)
+    assert freedom(random.standard_t(3, size=2000)) < 500
+    # the error of a share of hits is known from the share
+    assert freedom((random.random(200) < 0.05).astype(float)) > 1e4
+
+
+def test_p_values_are_of_as_many_proteins_as_there_are() -> None:
+    difference = Estimate(0.1, 0.05, 3.0, 25)
+    found = intervals.tested(Estimate(0.5, 0.1, 24.0, 25), difference)
+    assert found["p_value"] == pytest.approx(2 * scipy.stats.t(24).sf(2))
+    assert found["low"] == pytest.approx(0.1 - 0.05 * scipy.stats.t(24).ppf(0.975))
+
+
 @pytest.mark.parametrize("repeats", [80, pytest.param(1000, marks=pytest.mark.long)])
 def test_intervals_cover_and_equal_methods_seldom_differ(repeats: int) -> None:
     population = coverage["Population"](Path(), "simulated")
@@ -148,10 +172,31 @@ def test_intervals_cover_and_equal_methods_seldom_differ(repeats: int) -> None:
         assert found["differs"] < 0.05 + few, (score, found)
 
 
+def test_intervals_that_leave_out_candidates_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A protein as a query alone, as a bootstrap over queries has it: these cover too seldom."""
+    names = coverage["measured"].__globals__
+
+    def own_role(
+        similarities: Similarities, shared: Any, queries: QueryScores, ks: Sequence[int]
+    ) -> dict[str, Influence]:
+        precision = queries.precision
+        of_proteins = (precision - precision.mean()) / (len(precision) - 1)
+        found = Influence(float(precision.mean()), of_proteins, np.zeros(1))
+        return {"mean_average_precision": found}
+
+    monkeypatch.setitem(names, "query_influences", own_role)
+    population = coverage["Population"](Path(), "simulated")
+    case = coverage["Case"]("simulated", 100, 80)
+    rows = [coverage["measured"](population, case, repeat) for repeat in range(case.repeats)]
+    found = coverage["judged"](rows, "mean_average_precision", 1.0)
+    assert found["covers"] < 0.8
+    assert found["differs"] > 0.12
+
+
 @pytest.mark.parametrize("repeats", [80, pytest.param(500, marks=pytest.mark.long)])
 def test_lift_of_shuffled_proteins_seldom_excludes_chance(repeats: int) -> None:
     population = coverage["Population"](Path(), "simulated")
     case = coverage["Case"]("simulated", 100, repeats, chance=True)
-    rows = [coverage["measured"](population, case, repeat)["lift"] for repeat in range(repeats)]
-    excluded = np.mean([low > 1 or high < 1 for _, low, high in rows])
+    rows = [coverage["measured"](population, case, repeat) for repeat in range(repeats)]
+    excluded = coverage["judged"](rows, "lift", 1.0)["excludes chance"]
     assert 0 < excluded < 0.05 + 3.3 * np.sqrt(0.05 * 0.95 / repeats)

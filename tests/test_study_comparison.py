@@ -114,8 +114,10 @@ def test_a_summary_takes_the_mean_over_seeds_before_it_compares() -> None:
     # what both share, the draw of proteins, is no part of the difference
     ends = [theirs["difference_low"], theirs["difference_high"]]
     error = 0.004 * moves[1].std() * np.sqrt(399)
-    assert ends == pytest.approx([0.01 - 1.96 * error, 0.01 + 1.96 * error], rel=1e-3)
-    assert theirs["p_value"] == pytest.approx(2 * scipy.stats.norm.sf(0.01 / error), rel=1e-3)
+    student = scipy.stats.t(399)
+    reach = student.ppf(0.975) * error
+    assert ends == pytest.approx([0.01 - reach, 0.01 + reach], rel=1e-3)
+    assert theirs["p_value"] == pytest.approx(2 * student.sf(0.01 / error), rel=1e-3)
     assert theirs["adjusted_p_value"] == pytest.approx(2 * theirs["p_value"])
     clusters = rows.loc[("cluster_f1", "theirs")]
     assert clusters["mean"] == 0.49

@@ -52,10 +52,12 @@ def test_scores_of_each_class_are_those_of_naive_loops(classes: tuple[int, ...])
     recalls, f1s = [], []
     for i, name in enumerate(NAMES):
         support, predicted = sum(confusion[i]), sum(row[i] for row in confusion)
-        precision = confusion[i][i] / predicted if predicted else 0
         of_class = found["per_class"][name]
         assert of_class["support"] == support
-        assert of_class["precision"] == pytest.approx(precision)
+        if predicted:
+            assert of_class["precision"] == pytest.approx(confusion[i][i] / predicted)
+        else:
+            assert of_class["precision"] is None
         if not support:
             assert of_class["recall"] is None
             assert of_class["f1"] is None
@@ -73,13 +75,17 @@ def test_a_class_nobody_predicts_and_one_nobody_has() -> None:
     logits = np.eye(4, dtype=np.float32)[[0, 3, 0, 2, 2, 0]]
     found = classification_metrics(labels, logits, NAMES)
     assert found["per_class"]["mitochondrion"] == {
-        "support": 1, "precision": 0.0, "recall": 0.0, "f1": 0.0,
+        "support": 1, "precision": None, "recall": 0.0, "f1": 0.0,
     }  # fmt: skip
     assert found["per_class"]["vacuole"] == {
         "support": 0, "precision": 0.0, "recall": None, "f1": None,
     }  # fmt: skip
     assert found["balanced_accuracy"] == pytest.approx((1 / 2 + 0 + 2 / 3) / 3)
     assert (found["majority_class"], found["majority_accuracy"]) == ("nucleus", 0.5)
+    assert found["notes"] == {
+        "recall, f1, average_precision": "No crop is of: vacuole.",
+        "precision": "No crop is said to be of: mitochondrion.",
+    }
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 

@@ -34,6 +34,28 @@ _WINDOW = 10  # ranks below k that say what enters when one of the first k is le
 
 
 @dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A score, or a difference of two, and how it scatters: what intervals and tests are made of.
+
+    Attributes:
+        value: the score.
+        standard_error: its standard deviation over samples of as many proteins.
+        degrees_of_freedom: of the standard error, after Satterthwaite: few where few proteins make
+            most of it. Of its scatter that part counts which does not come with the score: a share
+            near 0 or 1 has a small error because it is near it.
+        num_proteins: that the score is of.
+        chance_error: standard deviation of the score with the proteins shuffled; None where it is
+            not known.
+    """
+
+    value: float
+    standard_error: float
+    degrees_of_freedom: float
+    num_proteins: int
+    chance_error: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Influence:
     """A score, and how it moves with the proteins it is of.
 
@@ -44,8 +66,7 @@ class Influence:
         of_proteins: float64 `(num_proteins,)`, how much less the score is without each protein.
         of_pairs: float64 `(1024,)`, what pairs move, added up in slots with random signs: squares
             of these sum, but for a few in 100, to the squares of all pairs.
-        chance_error: standard deviation of the score with the proteins shuffled; None where it is
-            not known.
+        chance_error: see `Estimate`.
     """
 
     value: float
@@ -54,25 +75,21 @@ class Influence:
     chance_error: float | None = None
 
     @property
-    def standard_error(self) -> float:
-        """Standard deviation of the score over samples of as many proteins."""
-        jackknife = np.square(self._centered).sum()
-        # what belongs to three proteins is counted three times, and more than that is not known
-        return float(np.sqrt(max(jackknife - np.square(self.of_pairs).sum(), jackknife / 3)))
-
-    @property
-    def degrees_of_freedom(self) -> float:
-        """Of the standard error, after Satterthwaite: few where few proteins make most of it."""
-        squares = np.square(self._centered)
-        scatter = np.square(squares - squares.mean()).sum()
-        return max(1.0, 2 * self.standard_error**4 / scatter) if scatter > 0 else np.inf
-
-    @property
-    def _centered(self) -> NDArray[np.float64]:
+    def estimate(self) -> Estimate:
+        """The score and its standard error."""
         count = len(self.of_proteins)
-        centered: NDArray[np.float64] = self.of_proteins - self.of_proteins.mean()
-        centered *= np.sqrt((count - 1) / count)
-        return centered
+        centered = (self.of_proteins - self.of_proteins.mean()) * np.sqrt((count - 1) / count)
+        squares = np.square(centered)
+        jackknife = squares.sum()
+        # what belongs to three proteins is counted three times, and more than that is not known
+        variance = max(jackknife - np.square(self.of_pairs).sum(), jackknife / 3)
+        scatter = np.square(squares - squares.mean()).sum()
+        if jackknife > 0:
+            scatter -= (squares @ centered) ** 2 / jackknife  # what comes with the score
+        freedom = 2 * variance**2 / scatter if scatter > 0 else np.inf
+        return Estimate(
+            self.value, float(np.sqrt(variance)), max(1.0, freedom), count, self.chance_error
+        )
 
 
 def combined(parts: Sequence[tuple[float, Influence]]) -> Influence:

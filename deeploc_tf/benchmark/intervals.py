@@ -14,6 +14,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from deeploc_tf.benchmark.influence import (
+    Estimate,
     Influence,
     combined,
     pair_influences,
@@ -38,53 +39,64 @@ _POOLED = ("average_precision", "lift")
 _NO_SPREAD = 1e-12  # against the score: what rounding leaves
 
 
-def why_no_interval(influence: Influence) -> str:
+def why_no_interval(score: Estimate) -> str:
     """Why a score has no interval that can be believed, or ""."""
-    count = len(influence.of_proteins)
-    if count < FEWEST_PROTEINS:
-        return f"An interval takes {FEWEST_PROTEINS} proteins or more, and had {count}."
-    if not influence.standard_error > _NO_SPREAD * abs(influence.value):
+    if score.num_proteins < FEWEST_PROTEINS:
+        return (
+            f"An interval takes {FEWEST_PROTEINS} proteins or more, and had {score.num_proteins}."
+        )
+    if not score.standard_error > _NO_SPREAD * abs(score.value):
         return "No protein moves the score."
     return ""
 
 
-def interval(score: str, influence: Influence) -> tuple[float | None, float | None, str]:
+def interval(name: str, score: Estimate) -> tuple[float | None, float | None, str]:
     """Ends of a score's 95% interval, or None twice and the reason.
 
     The interval is symmetric in the logarithm of a lift, and in the log odds of the other scores,
     which lie between 0 and 1.
 
     Args:
-        score: its name.
-        influence: of proteins on it, or on its mean over seeds.
+        name: of the score.
+        score: itself, or its mean over seeds.
     """
-    if note := why_no_interval(influence):
+    if note := why_no_interval(score):
         return None, None, note
-    score = score.removeprefix(CONDITIONAL)
-    if score != "lift" and not 0 < influence.value < 1:
+    name = name.removeprefix(CONDITIONAL)
+    if name != "lift" and not 0 < score.value < 1:
         return None, None, "It is at the end of what is possible."
     # few pairs at the top make much of a pooled score, more than a sample shows
-    freedom = influence.degrees_of_freedom / (2 if score in _POOLED else 1)
+    freedom = score.degrees_of_freedom / (2 if name in _POOLED else 1)
     quantile = scipy.stats.t.ppf((1 + LEVEL) / 2, max(1, freedom))
-    value, reach = influence.value, float(quantile * influence.standard_error)
-    if score == "lift":
-        return *_interval_of_lift(influence, reach), ""
+    value, reach = score.value, float(quantile * score.standard_error)
+    if name == "lift":
+        return *_interval_of_lift(score, reach), ""
     steps = np.array([-1, 1]) * reach / (value * (1 - value))
     low, high = scipy.special.expit(scipy.special.logit(value) + steps)
     return float(low), float(high), ""
 
 
 def paired_difference(first: Influence, second: Influence) -> dict[str, Any]:
-    """How much a method is above another on the same proteins, JSON-ready.
-
-    The p-value is two-sided, of a normal distribution. Without an interval that can be believed,
-    `low`, `high` and `p_value` are None, and `note` says why.
+    """How much a method is above another on the same proteins, JSON-ready, see `tested`.
 
     Args:
         first: of the method.
         second: of the other.
     """
-    difference = combined([(1, first), (-1, second)])
+    return tested(first.estimate, combined([(1, first), (-1, second)]).estimate)
+
+
+def tested(first: Estimate, difference: Estimate) -> dict[str, Any]:
+    """A difference of two methods with its interval and p-value, JSON-ready.
+
+    The p-value is two-sided, of Student's t with a degree of freedom for each protein but one: few
+    proteins that make most of a difference make its error larger as well. Without an interval that
+    can be believed, `low`, `high` and `p_value` are None, and `note` says why.
+
+    Args:
+        first: the score of the one method.
+        difference: that less the other's.
+    """
     found = {"difference": difference.value}
     if difference.standard_error <= _NO_SPREAD * abs(first.value):  # both are one method
         same = abs(difference.value) <= _NO_SPREAD * abs(first.value)
@@ -92,9 +104,9 @@ def paired_difference(first: Influence, second: Influence) -> dict[str, Any]:
             return {**found, "low": 0.0, "high": 0.0, "p_value": 1.0}
     if note := why_no_interval(first) or why_no_interval(difference):
         return {**found, **dict.fromkeys(("low", "high", "p_value")), "note": note}
-    reach = _NORMAL * difference.standard_error
-    ratio = abs(difference.value) / difference.standard_error
-    p_value = 2 * scipy.stats.norm.sf(ratio)
+    by_chance = scipy.stats.t(difference.num_proteins - 1)
+    reach = float(by_chance.ppf((1 + LEVEL) / 2)) * difference.standard_error
+    p_value = 2 * by_chance.sf(abs(difference.value) / difference.standard_error)
     low, high = difference.value - reach, difference.value + reach
     return {**found, "low": low, "high": high, "p_value": float(p_value)}
 
@@ -112,17 +124,17 @@ def adjusted(p_values: Sequence[float]) -> NDArray[np.float64]:
     return found
 
 
-def _interval_of_lift(influence: Influence, reach: float) -> tuple[float, float]:
+def _interval_of_lift(lift: Estimate, reach: float) -> tuple[float, float]:
     """Ends of the interval, which holds 1 where the lift is one of shuffled proteins.
 
     A lift by chance scatters with an error of its own. Where the two errors disagree about 1, the
     end on its side is that of an error that goes over from the one to the other.
     """
-    size = np.log(influence.value)
-    reach /= influence.value
+    size = np.log(lift.value)
+    reach /= lift.value
     near, far = abs(size) - reach, abs(size) + reach
-    if influence.chance_error is not None:
-        by_chance = _NORMAL * influence.chance_error
+    if lift.chance_error is not None:
+        by_chance = _NORMAL * lift.chance_error
         beyond = abs(size) - by_chance
         if beyond <= 0:
             near = min(near, beyond)
@@ -147,7 +159,7 @@ def intervals_of(influences: Mapping[str, Influence], scoring: Scoring) -> dict[
     scoring.influences |= influences
     values: dict[str, float | None] = {}
     for score, influence in influences.items():
-        low, high, note = interval(score, influence)
+        low, high, note = interval(score, influence.estimate)
         values |= {f"{score}_low": low, f"{score}_high": high}
         if note:
             scoring.notes.setdefault(score, f"No interval of {score}: {note}")

@@ -46,7 +46,9 @@ class SeedMean:
 
     def interval(self) -> tuple[float | None, float | None, str]:
         """Ends of the 95% interval of the mean, or None twice and the reason, if there is one."""
-        return (None, None, "") if self.influence is None else interval(self.score, self.influence)
+        if self.influence is None:
+            return None, None, ""
+        return interval(self.score, self.influence.estimate)
 
     def less(self, other: SeedMean) -> dict[str, Any]:
         """How much this mean is above another, see `paired_difference`; nothing if not asked."""

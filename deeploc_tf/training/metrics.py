@@ -10,6 +10,8 @@ import sklearn.metrics
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+_SOME = 3  # names in a note
+
 
 def classification_metrics(
     labels: NDArray[np.int64],
@@ -21,9 +23,9 @@ def classification_metrics(
     """Accuracies, macro-F1, scores of each class, confusion matrix and the majority baseline.
 
     Balanced accuracy and macro-F1 average over the classes that occur in `labels`. A class without
-    any prediction has precision 0 (and so F1 0), as in scikit-learn; one that does not occur has
-    recall None. The majority baseline always says the most frequent class of `labels` itself: no
-    constant answer does better.
+    any prediction has precision None, and F1 0 if it occurs; one that does not occur has recall and
+    F1 None, see `notes`. The majority baseline always says the most frequent class of `labels`
+    itself: no constant answer does better.
 
     Args:
         labels: int64 `(num_crops,)`, class indices.
@@ -43,7 +45,7 @@ def classification_metrics(
     precision, recall, f1, support = sklearn.metrics.precision_recall_fscore_support(
         labels, predictions, labels=range(num_classes), zero_division=0
     )
-    present = support > 0
+    present, said = support > 0, np.bincount(predictions, minlength=num_classes) > 0
     log_likelihood = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
     metrics: dict[str, Any] = {
         "num_crops": len(labels),
@@ -56,12 +58,13 @@ def classification_metrics(
         "per_class": {
             name: {
                 "support": int(support[i]),
-                "precision": float(precision[i]),
+                "precision": float(precision[i]) if said[i] else None,
                 "recall": float(recall[i]) if present[i] else None,
                 "f1": float(f1[i]) if present[i] else None,
             }
             for i, name in enumerate(class_names)
         },
+        "notes": _notes(class_names, present, said),
     }
     if confusion_matrix:
         confusion = sklearn.metrics.confusion_matrix(labels, predictions, labels=range(num_classes))
@@ -79,7 +82,8 @@ def multi_label_metrics(
     Average precision needs no threshold and, of a classifier that knows nothing, is the share of
     crops with the label (`prevalence`); it is not the area under an interpolated curve. The macro
     means are over the labels that occur. Precision, recall and F1 are those of probabilities above
-    0.5. `accuracy` is over all crops and labels: where labels are rare, "never" has a high one.
+    0.5; where one is not defined it is None, see `notes`. `accuracy` is over all crops and labels:
+    where labels are rare, "never" has a high one.
 
     Args:
         targets: `(num_crops, num_classes)` of 0 and 1.
@@ -97,7 +101,7 @@ def multi_label_metrics(
     precision, recall, f1, support = sklearn.metrics.precision_recall_fscore_support(
         truth, predictions, average=None, zero_division=0
     )
-    present = support > 0
+    present, said = support > 0, predictions.any(axis=0)
     average_precision = average_precisions(truth, logits)
     scores = logits.astype(np.float64)
     signed = np.where(truth, scores, -scores)
@@ -117,13 +121,30 @@ def multi_label_metrics(
                 "support": int(support[i]),
                 "prevalence": float(support[i] / len(truth)),
                 "average_precision": average_precision[i],
-                "precision": float(precision[i]),
+                "precision": float(precision[i]) if said[i] else None,
                 "recall": float(recall[i]) if present[i] else None,
                 "f1": float(f1[i]) if present[i] else None,
             }
             for i, name in enumerate(class_names)
         },
+        "notes": _notes(class_names, present, said),
     }
+
+
+def _notes(
+    class_names: Sequence[str], present: NDArray[np.bool_], said: NDArray[np.bool_]
+) -> dict[str, str]:
+    """By score of a class, why it is None and of which classes."""
+    notes = {}
+    for scores, defined, why in (
+        ("recall, f1, average_precision", present, "No crop is of"),
+        ("precision", said, "No crop is said to be of"),
+    ):
+        lacking = [name for name, known in zip(class_names, defined, strict=True) if not known]
+        if lacking:
+            more = f" and {len(lacking) - _SOME} more" if len(lacking) > _SOME else ""
+            notes[scores] = f"{why}: {', '.join(lacking[:_SOME])}{more}."
+    return notes
 
 
 def average_precisions(

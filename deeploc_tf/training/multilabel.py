@@ -31,7 +31,7 @@ def summarize_several(found: Predictions, class_names: Sequence[str]) -> Summary
     proteins = _protein_table(found.crops["protein"].to_numpy(), truth, probabilities, names)
     metrics = multi_label_metrics(found.labels, found.scores, names)
     per_class = pd.DataFrame.from_dict(metrics["per_class"], orient="index").astype(
-        {"recall": float, "f1": float, "average_precision": float}
+        dict.fromkeys(("precision", "recall", "f1", "average_precision"), float)
     )
     metrics |= {
         "exact_match": float((said == truth).all(axis=1).mean()),

@@ -68,7 +68,7 @@ def summarize(
         of_class["prevalence"] = of_class["support"] / len(labels)
         of_class["average_precision"] = score
     per_class = pd.DataFrame.from_dict(metrics["per_class"], orient="index").astype(
-        {"recall": float, "f1": float, "average_precision": float}
+        dict.fromkeys(("precision", "recall", "f1", "average_precision"), float)
     )
     metrics |= _majority(per_class["support"].to_numpy())
     metrics |= {
