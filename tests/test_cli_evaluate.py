@@ -55,7 +55,8 @@ def test_results_are_printed_and_written(trained: Path, tmp_path: Path) -> None:
     assert ["of", "4", "proteins"] in [line[:3] for line in lines]
     for name, scores in metrics["per_class"].items():
         shown = [name, str(scores["support"])]
-        shown += [f"{scores[key]:.4f}" for key in ("precision", "recall", "f1")]
+        known = [scores[key] for key in ("precision", "recall", "f1")]
+        shown += ["-" if value is None else f"{value:.4f}" for value in known]
         assert [*shown, f"{scores['average_precision']:.4f}"] in lines
     assert f"{results}: metrics.json" in lines[-1][0] + " " + lines[-1][1].rstrip(",")
     assert "Evaluating crops: 7 of 7" in done.stderr

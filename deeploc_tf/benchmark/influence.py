@@ -42,7 +42,7 @@ class Estimate:
         standard_error: its standard deviation over samples of as many proteins.
         degrees_of_freedom: of the standard error, after Satterthwaite: few where few proteins make
             most of it. Of its scatter that part counts which does not come with the score: a share
-            near 0 or 1 has a small error because it is near it.
+            near 0 or 1 has a small error because it is near it. There are fewer than proteins.
         num_proteins: that the score is of.
         chance_error: standard deviation of the score with the proteins shuffled; None where it is
             not known.
@@ -86,10 +86,12 @@ class Influence:
         scatter = np.square(squares - squares.mean()).sum()
         if jackknife > 0:
             scatter -= (squares @ centered) ** 2 / jackknife  # what comes with the score
-        freedom = 2 * variance**2 / scatter if scatter > 0 else np.inf
-        return Estimate(
-            self.value, float(np.sqrt(variance)), max(1.0, freedom), count, self.chance_error
-        )
+        # and what is seen of it in a few squares is itself no surer than a variance of as many
+        uncertainty = 2 / max(1, count - 1)
+        if variance > 0:
+            uncertainty += max(0.0, scatter) / variance**2
+        freedom = max(1.0, 2 / uncertainty)
+        return Estimate(self.value, float(np.sqrt(variance)), freedom, count, self.chance_error)
 
 
 def combined(parts: Sequence[tuple[float, Influence]]) -> Influence:

@@ -186,7 +186,8 @@ def _tables(summary: pd.DataFrame, reference: str | None) -> Iterator[Section]:
             yield Section(
                 "",
                 table=_wide(others, "difference"),
-                caption=f"{reference} less the method, paired: on the same proteins.",
+                caption=f"{reference} less the method, paired: on the same proteins. p is adjusted "
+                "after Holm for all methods, standards and scores; intervals are not.",
             )
 
 
@@ -206,5 +207,6 @@ def _number(row: pd.Series[float], value: str, bounds: tuple[str, str]) -> str:
         return "–"
     text = f"{row[value]:.3f}"
     if pd.notna(row[bounds[0]]):
-        return f"{text} [{row[bounds[0]]:.3f}, {row[bounds[1]]:.3f}]"
+        text += f" [{row[bounds[0]]:.3f}, {row[bounds[1]]:.3f}]"
+        return text if value == "mean" else f"{text}, p {row['adjusted_p_value']:.2g}"
     return f"{text} ± {row['sd']:.3f}" if value == "mean" and pd.notna(row["sd"]) else text
