@@ -101,7 +101,7 @@ def multi_label_metrics(
     precision, recall, f1, support = sklearn.metrics.precision_recall_fscore_support(
         truth, predictions, average=None, zero_division=0
     )
-    present, said = support > 0, predictions.any(axis=0)
+    present, said = support > 0, np.asarray(predictions.any(axis=0))
     average_precision = average_precisions(truth, logits)
     scores = logits.astype(np.float64)
     signed = np.where(truth, scores, -scores)
