@@ -48,15 +48,15 @@ DATA = ("hep2", "simulated")
 PLAN = [
     *(
         (data, n, steps, 0, RATE)
-        for n in (136, 1000)
-        for steps in (500, 250, 1000)
         for data in DATA
+        for steps in (500, 250, 1000)
+        for n in (136, 1000)
     ),
     *(("hep2", 1000, 500, 0, rate) for rate in (1e-3, 4e-3)),
-    *((data, n, steps, 0, RATE) for n in (408, 4000) for steps in (500, 1000) for data in DATA),
-    *((data, n, steps, 0, RATE) for n in (136, 1000) for steps in (2000, 125) for data in DATA),
-    *((data, n, steps, 0, RATE) for n in (408, 4000) for steps in (250, 2000) for data in DATA),
-    *((data, n, steps, 1, RATE) for n in (136, 408) for steps in (500, 1000) for data in DATA),
+    *((data, n, steps, 0, RATE) for data in DATA for steps in (500, 1000) for n in (408, 4000)),
+    *((data, n, steps, 0, RATE) for data in DATA for steps in (2000, 125) for n in (136, 1000)),
+    *((data, n, steps, 0, RATE) for data in DATA for steps in (250, 2000) for n in (408, 4000)),
+    *((data, n, steps, 1, RATE) for data in DATA for steps in (500, 1000) for n in (136, 408)),
 ]
 KEY = ("data", "crops", "steps", "seed", "rate")
 

@@ -62,6 +62,11 @@ def test_a_step_of_an_epoch_lies_in_one_of_its_passes() -> None:
         (Duration(2, 1000, 7), "1,000 steps, 500 passes over 136 crops, evaluated every 7: 72 "),
         (Duration(156, 6240), "6,240 steps, 40 passes over 136 crops, evaluated after each."),
         (Duration(4, 7), "7 steps, 1.75 passes over 136 crops, evaluated after each."),
+        (Duration(1, 1), "1 step, 1 pass over 136 crops, evaluated after each."),
+        (
+            Duration(2, 20_000, 125),
+            "20,000 steps, 10,000 passes over 136 crops, evaluated every 125",
+        ),
     ],
 )
 def test_the_length_of_a_training_is_said(duration: Duration, expected: str) -> None:

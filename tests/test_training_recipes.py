@@ -168,7 +168,7 @@ def test_epochs_of_several_passes_train_as_those_of_one_wherever_it_stopped(
     between = stop == 9  # two epochs; else after a step that was not counted any more
     assert counts == [9 * step for step in range(1, 14) if between or step != stop + 1]
     assert [(row["epoch"], row["epochs"]) for row in rows] == [(1, 2), (2, 2)]
-    assert any("13 steps, 4.333 passes over 27 crops, evaluated every 3: 2 ep" in n for n in notes)
+    assert any("13 steps, 4.33 passes over 27 crops, evaluated every 3: 2 ep" in n for n in notes)
     weights = [load_trained(tmp_path / name).model.get_weights() for name in ("run", "singly")]
     assert all(map(np.array_equal, *weights))
 

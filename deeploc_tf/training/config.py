@@ -24,6 +24,7 @@ from deeploc_tf.training.choices import LOSSES, OPTIMIZERS, SCHEDULES, Precision
 from deeploc_tf.training.tasks import INPAINTING, SETTINGS_OF_SOME, TASKS
 
 _OURS: Any = PRESETS.get(RECOMMENDED)  # whose values are the defaults
+_TOO_LONG = 2**31  # epochs or steps
 _OF_DEEPLOC = (  # and of no other network
     *("preset", "backbone", "width", "dense_units", "last_block", "channels", "window"),
     *("normalization", "augmentation", "initializer", "batch_norm_momentum", "mask"),
@@ -241,15 +242,20 @@ class FitConfig(pydantic.BaseModel):
     )
 
     epochs: int | None = pydantic.Field(
-        default=_OURS.epochs, ge=0, description="Number of epochs; 0 keeps the untrained network."
+        default=_OURS.epochs,
+        ge=0,
+        lt=_TOO_LONG,
+        description="Number of epochs; 0 keeps the untrained network.",
     )
     steps: pydantic.PositiveInt | None = pydantic.Field(
         default=_OURS.steps,
+        lt=_TOO_LONG,
         description="Number of training steps, instead of epochs; the last epoch is cut.",
     )
     min_steps: int = pydantic.Field(
         default=_OURS.min_steps,
         ge=0,
+        lt=_TOO_LONG,
         description="Pass over few crops more often, for so many steps or more; 0 where --epochs "
         "or --steps is given. Where this or --steps makes more than 80 epochs, an epoch is several "
         "passes.",
@@ -387,7 +393,7 @@ class FitConfig(pydantic.BaseModel):
             raise ValueError(msg)
         if self.steps is not None and self.steps < self.min_steps:
             msg = (
-                "A training of so many steps must have the least number of them. Received: "
+                "`steps` must be `min_steps` or more. Received: "
                 f"steps={self.steps}, min_steps={self.min_steps}. Say one of them"
             )
             raise ValueError(msg)

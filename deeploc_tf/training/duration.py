@@ -61,10 +61,10 @@ class Duration:
 
     def describe(self, num_crops: int) -> str:
         """A sentence about the length of a training on so many crops."""
-        passes = self.steps / self.steps_per_pass
-        every = "after each" if self.passes_per_epoch == 1 else f"every {self.passes_per_epoch}"
+        passes = f"{self.steps / self.steps_per_pass:,.2f}".rstrip("0").rstrip(".")
+        every = "after each" if self.passes_per_epoch == 1 else f"every {self.passes_per_epoch:,}"
         epochs = "" if self.passes_per_epoch == 1 else f": {self.epochs} epochs"
         return (
-            f"Training takes {self.steps:,} steps, {passes:,.4g} passes over {num_crops:,} crops, "
-            f"evaluated {every}{epochs}."
+            f"Training takes {self.steps:,} step{'s' * (self.steps > 1)}, {passes} "
+            f"pass{'es' * (passes != '1')} over {num_crops:,} crops, evaluated {every}{epochs}."
         )
