@@ -253,6 +253,9 @@ def test_channels_are_those_that_are_named(write_screen: WriteScreen, tmp_path: 
     refused = run_cli(*command, "--channels", "gpf")
     assert refused.exit_code == 1
     assert "which have gfp, rfp. Received: 'gpf'. Did you mean" in refused.stderr
+    refused = run_cli(*command, "--channels", "gfp,GFP")
+    assert refused.exit_code == 1
+    assert "must be different ones. Received: gfp, GFP." in refused.stderr
     result = run_cli(*command, "--channels", "RFP")
     assert result.exit_code == 0, result.output
     assert "1 channel (rfp)" in result.stderr

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -99,6 +100,31 @@ def test_a_window_of_less_than_half_of_the_crop_is_warned_of(
     found = warnings_of(caplog)
     assert len(found) == 1
     assert "11x11 of 16x16 pixels, less than half" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "channels", "said"),
+    [
+        ({"preset": "kraus2017"}, ("gfp",), "with 2 channels; the records have 1 (gfp)"),
+        ({"preset": "kraus2017"}, ("gfp", "rfp"), ""),
+        ({"preset": "kraus2017", "channels": ("gfp",)}, ("gfp",), ""),  # as was asked for
+        ({"preset": "pifia2024"}, ("gfp",), ""),
+        ({}, ("gfp",), ""),
+        ({"method": "inpainting"}, ("gfp",), ""),
+    ],
+)
+def test_fewer_channels_than_were_published_are_warned_of(
+    settings: dict[str, Any],
+    channels: tuple[str, ...],
+    said: str,
+    network: keras.Model,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    manifest: Any = SimpleNamespace(schema=SimpleNamespace(channels=channels))
+    check_plan(network, FitConfig(epochs=0, **settings), manifest, 9)
+    found = warnings_of(caplog)
+    assert bool(found) == bool(said)
+    assert not said or said in found[0]
 
 
 def test_crops_that_are_not_square_train_by_flips_and_are_refused_otherwise() -> None:

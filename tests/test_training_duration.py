@@ -71,6 +71,7 @@ def test_a_step_of_an_epoch_lies_in_one_of_its_passes() -> None:
 )
 def test_the_length_of_a_training_is_said(duration: Duration, expected: str) -> None:
     assert expected in duration.describe(136)
+    assert "saved" in duration.describe(136, evaluated=False)
 
 
 @pytest.mark.parametrize("settings", [{"steps": 5}, {"preset": "kraus2017"}])

@@ -81,7 +81,7 @@ def find_channels(names: Sequence[str], known: Sequence[str]) -> tuple[int, ...]
     """Numbers of the channels of those names among the known ones; None: nothing is named.
 
     Raises:
-        SchemaError: there is no such channel.
+        SchemaError: there is no such channel, or one is named twice.
     """
     forms = [same_form(name, "channel") for name in known]
     for name in names:
@@ -91,7 +91,11 @@ def find_channels(names: Sequence[str], known: Sequence[str]) -> tuple[int, ...]
                 f"{name!r}.{did_you_mean(name, known)}"
             )
             raise SchemaError(msg)
-    return tuple(forms.index(same_form(name, "channel")) for name in names) or None
+    found = tuple(forms.index(same_form(name, "channel")) for name in names)
+    if len(set(found)) < len(found):
+        msg = f"`channels` must be different ones. Received: {', '.join(names)}. Name each once."
+        raise SchemaError(msg)
+    return found or None
 
 
 def select_channels(image: Any, channels: Sequence[int], name: str = "channels") -> Any:

@@ -59,12 +59,18 @@ class Duration:
         """The pass in which a step of an epoch is, and its step there; all counted from 0."""
         return divmod(epoch * self.steps_per_epoch + step, self.steps_per_pass)
 
-    def describe(self, num_crops: int) -> str:
-        """A sentence about the length of a training on so many crops."""
+    def describe(self, num_crops: int, *, evaluated: bool = True) -> str:
+        """A sentence about the length of a training on so many crops.
+
+        Args:
+            num_crops: of the split to train on.
+            evaluated: whether there is a validation split; else epochs are saved only.
+        """
         passes = f"{self.steps / self.steps_per_pass:,.2f}".rstrip("0").rstrip(".")
         every = "after each" if self.passes_per_epoch == 1 else f"every {self.passes_per_epoch:,}"
         epochs = "" if self.passes_per_epoch == 1 else f": {self.epochs} epochs"
         return (
             f"Training takes {self.steps:,} step{'s' * (self.steps > 1)}, {passes} "
-            f"pass{'es' * (passes != '1')} over {num_crops:,} crops, evaluated {every}{epochs}."
+            f"pass{'es' * (passes != '1')} over {num_crops:,} crops, "
+            f"{'evaluated' if evaluated else 'saved'} {every}{epochs}."
         )

@@ -154,7 +154,10 @@ def fit(
             )
         _log.info("%s", task.describe())
         if duration.steps:
-            _log.info("%s", duration.describe(manifest.num_crops("train")))
+            told = duration.describe(
+                manifest.num_crops("train"), evaluated="validation" in manifest.splits
+            )
+            _log.info("%s", told)
         check_plan(twin, config, manifest, steps)
         total = duration.steps * config.batch_size
         with (

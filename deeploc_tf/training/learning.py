@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from deeploc_tf.models.channels import SelectChannels
+from deeploc_tf.models.presets import PRESETS
 from deeploc_tf.models.views import window_size
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.duration import Duration
@@ -92,6 +93,7 @@ def check_plan(
         steps_per_pass: number of batches in a pass over the crops.
     """
     _check_size(model)
+    _check_channels(config, manifest.schema.channels)
     if not Duration.of(config, steps_per_pass).steps:
         return
     if _normalizes_vectors(model) and config.batch_size < _FEW_IN_A_BATCH:
@@ -173,6 +175,19 @@ def _check_size(model: keras.Model) -> None:
             "--dense-units has fewer, as has a --backbone, which averages over the image.",
             f"{parameters:,}",
             parameters * _BYTES_OF_A_PARAMETER / 1e9,
+        )
+
+
+def _check_channels(config: FitConfig, channels: Sequence[str]) -> None:
+    supervised = config.method == "classification" and config.network is None
+    wanted = PRESETS.get(config.preset).num_channels if supervised else None
+    if wanted and len(channels) < wanted and not config.channels:
+        _logger.warning(
+            "The preset %s was published with %d channels; the records have %d (%s).",
+            config.preset,
+            wanted,
+            len(channels),
+            ", ".join(channels),
         )
 
 
