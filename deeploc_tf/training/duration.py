@@ -34,7 +34,7 @@ class Duration:
         if epochs and steps < config.min_steps:
             steps = -(-config.min_steps // steps_per_pass) * steps_per_pass
         most = max(epochs, MOST_EPOCHS) * steps_per_pass
-        return cls(steps_per_pass, steps, max(1, -(-steps // most)))
+        return cls(steps_per_pass, steps, -(-steps // most) if steps else 1)
 
     @property
     def steps_per_epoch(self) -> int:
