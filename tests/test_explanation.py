@@ -20,6 +20,7 @@ from shared import TINY_OPTIONS, contents, run_cli
 from deeploc_tf import activation_maximization, explain, integrated_gradients
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import feature_extractor
+from deeploc_tf.models.heads import head
 from deeploc_tf.models.networks import with_heads
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.simulation.cell import WINDOW, draw_cell
@@ -164,6 +165,27 @@ def test_the_attribution_of_a_linear_network_is_known_exactly() -> None:
     assert 0 <= pictures.pixels.min() <= pictures.pixels.max() <= 255
 
 
+def test_logits_that_teach_the_features_nothing_are_explained_too() -> None:
+    whole = DeepLoc((16, 16, 2), 3, window=16, width=0.06, dense_units=(8, 6), triplets=True)
+    model = head(whole)
+    crops = np.random.default_rng(0).integers(0, 200, (2, 16, 16, 2)).astype("uint16")
+    found = integrated_gradients(model, crops, classes=[0, 1])
+    difference = found.logits - found.baseline_logits
+    np.testing.assert_allclose(found.pixels.sum(axis=(1, 2, 3)), difference, rtol=0.05, atol=1e-5)
+    assert np.abs(difference).max() > 0
+
+
+def test_a_network_without_gradients_is_refused() -> None:
+    def rounding(image_shape: Any, image_dtype: str) -> keras.Model:
+        image = keras.Input(image_shape, dtype=image_dtype, name="image")
+        one_hot = keras.layers.CategoryEncoding(256, output_mode="multi_hot")
+        return keras.Model(image, one_hot(keras.layers.Flatten()(image)), name="rounding")
+
+    model = with_heads(rounding, (5, 4, 1), "uint8", 3)
+    with pytest.raises(ValueError, match="finite gradients with respect to pixels"):
+        integrated_gradients(model, np.ones((1, 5, 4, 1), "uint8"), classes=[0])
+
+
 def test_numbers_out_of_range_are_refused(localizer: keras.Model) -> None:
     crops, _, _ = screen(1, 0)
     with pytest.raises(ValueError, match="one class per crop"):
@@ -281,6 +303,38 @@ def test_without_records_and_with_others_what_lacks_is_said(runs: Path, tmp_path
     assert done.exit_code == 0, done.output
     assert "the records are not those of the training" in done.stderr
     assert "the first 5 of 6" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("made", "options", "classes"),
+    [
+        ({"multi_label": True}, (), ["cytoplasm", "mitochondrion", "nucleus"]),
+        ({"channels": ("gfp",), "has_mask": True}, ("--mask", "--target", "protein"), ["AAC0"]),
+    ],
+    ids=["several labels", "proteins of masked cells"],
+)
+def test_other_questions_are_explained(
+    write_screen: Callable[..., Manifest],
+    tmp_path: Path,
+    made: dict[str, Any],
+    options: tuple[str, ...],
+    classes: list[str],
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
+    records, run = tmp_path / "records", tmp_path / "run"
+    write_screen(records, {"train": (8, 6, 6), "test": (3, 2, 2)}, size=10, **made)
+    done = run_cli("fit", records, run, *TINY_OPTIONS, *options, "--quiet")
+    assert done.exit_code == 0, done.output
+    found = explain(run, records, num_neighbors=1)
+    assert found.cells is not None
+    assert found.multi_label == bool(made.get("multi_label"))
+    assert list(found.shown[: len(classes)]) == classes
+    table = found.cell_table()
+    assert ((table["probability"] > 0) & (table["probability"] <= 1)).all()
+    assert len(found.cells.nearest) == len(table)
+    done = explain_command(run, tmp_path / "page.html", "--records", records, "--quiet")
+    assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize(

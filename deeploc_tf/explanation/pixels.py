@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from deeploc_tf.models.channels import SelectChannels
 from deeploc_tf.models.extractors import inference_function
+from deeploc_tf.models.heads import StopGradient
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.normalization import Normalization
 
@@ -86,7 +87,7 @@ def pixel_model(model: keras.Model) -> PixelModel:
         method=norm.method,
         of_crops=of_crops,
         normalized=normalized,
-        gradients=_gradients(keras.Model(norm.output, model.output)),
+        gradients=_gradients(_same_layers(keras.Model(norm.output, model.output))),
     )
 
 
@@ -95,11 +96,6 @@ def _of_raw_pixels(model: keras.Model, image: Any) -> PixelModel:
     shape = tuple(image.shape[1:])
     dtype = np.dtype(getattr(image.dtype, "name", image.dtype))
     white = float(np.iinfo(dtype).max) if dtype.kind == "u" else 1.0
-    network = keras.models.clone_model(
-        model,
-        input_tensors=keras.Input(shape, dtype="float32", name="image"),
-        clone_function=lambda layer: layer,
-    )
     return PixelModel(
         channels=tuple(range(shape[-1])),
         shape=shape,
@@ -108,7 +104,20 @@ def _of_raw_pixels(model: keras.Model, image: Any) -> PixelModel:
         method="",
         of_crops=lambda images, _: np.asarray(images, np.float32),
         normalized=lambda pixels, _: np.clip(pixels, 0, white).astype(np.float32),
-        gradients=_gradients(network),
+        gradients=_gradients(_same_layers(model)),
+    )
+
+
+def _same_layers(model: keras.Model) -> keras.Model:
+    """The same layers, fed with real numbers, and without those that keep gradients from others."""
+    return keras.models.clone_model(
+        model,
+        input_tensors=keras.Input(model.inputs[0].shape[1:], dtype="float32"),
+        clone_function=lambda layer: (
+            keras.layers.Activation("linear", dtype="float32", name=layer.name)
+            if isinstance(layer, StopGradient)
+            else layer
+        ),
     )
 
 
@@ -122,16 +131,17 @@ def _gradients(network: keras.Model) -> Gradients:
             logits = tf.cast(network(pixels, training=False), tf.float32)
             chosen = tf.reduce_sum(tf.gather(logits, classes, batch_dims=1))
         found = tape.gradient(chosen, pixels)
-        if found is None:
-            msg = (
-                "Logits must have gradients with respect to pixels. Received: a network in which "
-                "a layer rounds them. Let it cast pixels to float32 and scale them."
-            )
-            raise ValueError(msg)
-        return found, logits
+        return tf.fill(tf.shape(pixels), np.nan) if found is None else found, logits
 
     def gradients(pixels: NDArray[Any], classes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         found, logits = compute(tf.constant(pixels, tf.float32), tf.constant(classes, tf.int32))
-        return found.numpy(), logits.numpy()
+        slopes = found.numpy()
+        if not np.isfinite(slopes).all():
+            msg = (
+                "Logits must have finite gradients with respect to pixels. Received: a network "
+                "without them. Let its first layer cast pixels to float32 and scale them."
+            )
+            raise ValueError(msg)
+        return slopes, logits.numpy()
 
     return gradients
