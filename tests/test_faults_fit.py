@@ -26,7 +26,7 @@ from deeploc_tf.training.state import NotFiniteError, TrainingStoppedError
 from tfrecords.errors import RecordsError
 from tfrecords.manifest import Manifest
 
-CONFIG = tiny_fit(last_block=False, window=0, augmentation="orientations")
+CONFIG = tiny_fit(window=0, augmentation="orientations")
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,8 @@ def test_a_class_that_cannot_be_measured_is_told(
 def test_a_preempted_job_saves_its_state_and_goes_on(records: Path, tmp_path: Path) -> None:
     options = [
         *("--width", "0.06", "--dense-units", "8,6", "--window", "0", "--epochs", "200"),
-        *("--batch-size", "9", "--patience", "1000"),
+        *("--batch-size", "9", "--patience", "1000", "--test-time", "none", "--no-last-block"),
+        *("--optimizer", "sgd", "--ema-momentum", "0"),
     ]
     command = [sys.executable, "-m", "deeploc_tf", "fit", str(records), str(tmp_path / "run")]
     process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
@@ -164,7 +165,16 @@ def test_a_preempted_job_saves_its_state_and_goes_on(records: Path, tmp_path: Pa
     done = epoch * 3 + step
     again: list[int] = []
     config = FitConfig(
-        width=0.06, dense_units=(8, 6), window=0, epochs=200, batch_size=9, patience=1000
+        width=0.06,
+        dense_units=(8, 6),
+        window=0,
+        epochs=200,
+        batch_size=9,
+        patience=1000,
+        test_time="none",
+        last_block=False,
+        optimizer="sgd",
+        ema_momentum=0,
     )
     with pytest.raises(TrainingStoppedError):
         fit(

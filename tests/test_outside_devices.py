@@ -21,7 +21,7 @@ from deeploc_tf.training.evaluate import evaluate
 from deeploc_tf.training.fit import fit
 from tfrecords.manifest import Manifest
 
-CONFIG = tiny_fit(last_block=False, window=0, epochs=1)
+CONFIG = tiny_fit(window=0, epochs=1)
 INPAINTING = FitConfig(
     method="inpainting", width=0.05, min_cells=2, pair_by=("protein",), epochs=1, batch_size=8
 )

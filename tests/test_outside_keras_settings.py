@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from shared import run_cli
 
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import feature_extractor
@@ -57,7 +58,8 @@ from deeploc_tf.training.fit import fit
 records, folder, trained_before = map(Path, sys.argv[1:])
 folder.mkdir()
 config = FitConfig(
-    epochs=2, batch_size=8, width=0.05, dense_units=(6, 5), window=16, precision="float32"
+    epochs=2, batch_size=8, width=0.05, dense_units=(6, 5), window=16, precision="float32",
+    last_block=False, test_time="crops",
 )
 metrics = fit(records, folder / "run", config)
 numbers = {"loss": np.array([metrics["test"]["loss"], metrics["epochs"]])}
@@ -279,6 +281,25 @@ def test_commands_refuse_another_backend_in_one_sentence(records: Path, tmp_path
     assert not (tmp_path / "output.npz").exists()
 
 
+HELP = """
+from click.testing import CliRunner
+from deeploc_tf.cli import COMMANDS, main
+for name in COMMANDS:
+    done = CliRunner().invoke(main, [name, "--help"])
+    assert done.exit_code == 0 and done.output.startswith("Usage: "), done.output
+    done = CliRunner().invoke(main, [name, "-h"])
+    assert "Examples:" in done.output, done.output
+"""
+
+
+@only_keras_3
+def test_help_is_shown_under_any_backend(tmp_path: Path) -> None:
+    done = python(HELP, KERAS_BACKEND="torch")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "keras.json").write_text('{"floatx": 3}')
+    assert command("fit", "--help", KERAS_HOME=str(tmp_path)).returncode == 0
+
+
 @only_keras_3
 def test_commands_without_a_network_do_not_mind_the_backend(records: Path, tmp_path: Path) -> None:
     for arguments in (
@@ -340,10 +361,13 @@ def test_a_keras_json_that_keras_cannot_read_is_named(
         (json.dumps(HOSTILE["double"]), "floatx='float64', epsilon=0.001, image_data_format"),
     ],
 )
-def test_doctor_names_what_keras_json_says(content: str, told: str, tmp_path: Path) -> None:
+def test_doctor_names_what_keras_json_says(
+    content: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "keras.json").write_text(content)
-    done = command("doctor", KERAS_HOME=str(tmp_path))
-    assert done.returncode == 1, done.stderr
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # Keras read another one; doctor asks the file
+    done = run_cli("doctor")
+    assert done.exit_code == 1, done.stderr
     assert "Nothing is wrong" not in done.stdout
     (problem,) = (line for line in done.stdout.splitlines() if line.startswith("Problem: "))
     assert told in problem
@@ -401,7 +425,14 @@ def test_settings_that_cannot_be_read_are_told_in_one_sentence(
 
 def fitted(records: Path, run: Path) -> tuple[list[NDArray[Any]], dict[str, Any]]:
     config = FitConfig(
-        epochs=2, batch_size=8, width=0.05, dense_units=(6, 5), window=16, precision="float32"
+        epochs=2,
+        batch_size=8,
+        width=0.05,
+        dense_units=(6, 5),
+        window=16,
+        precision="float32",
+        last_block=False,
+        test_time="none",
     )
     metrics = fit(records, run, config)
     return load_model(run / "model.keras").get_weights(), metrics

@@ -275,6 +275,7 @@ def test_the_example_of_the_readme_learns_clearly_on_a_small_screen(tmp_path: Pa
         (
             *("fit", tmp_path / "records", tmp_path / "run", "--width", 0.1, "--epochs", 9),
             *("--dense-units", "64,64", "--batch-size", 32, "--window", 48),
+            *("--no-last-block", "--test-time", "none"),
         ),
         ("embed", tmp_path / "run", tmp_path / "records", tmp_path / "cells.parquet"),
         ("benchmark", profiles, screen / "standards" / "compartments.gmt", results),

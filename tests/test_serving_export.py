@@ -48,8 +48,10 @@ def run(request: Any, write_screen: Callable[..., Any], tmp_path_factory: Any) -
     config = FitConfig(
         width=0.06,
         dense_units=(8, 12),
+        last_block=False,
         window=12,
         epochs=30,
+        optimizer="sgd",
         batch_size=8,
         learning_rate=1e-2,
         ema_momentum=0,

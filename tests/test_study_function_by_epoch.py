@@ -22,7 +22,7 @@ from deeploc_tf.training.fit import fit
 from deeploc_tf.training.state import TrainingStoppedError
 from tfrecords.manifest import Manifest
 
-CONFIG = tiny_fit(width=0.1, dense_units=(16, 16), epochs=3)
+CONFIG = tiny_fit(width=0.1, dense_units=(16, 16), epochs=3, ema_momentum=0.5)
 STANDARDS = [
     Standard("pairs", {"even": frozenset({"AAC0", "AAC2"}), "odd": frozenset({"AAC1", "AAC3"})}),
     Standard("others", {"low": frozenset({"AAC0", "AAC1"})} | {"x": frozenset({"AAC1", "AAC2"})}),

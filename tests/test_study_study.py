@@ -36,12 +36,12 @@ seeds: [1]
 methods:
   DeepLoc:
     kind: network
-    fit: {width: 0.1, dense_units: [32, 32], epochs: 1, batch_size: 16,
-      ema_momentum: 0}
+    fit: {width: 0.1, dense_units: [32, 32], last_block: false, epochs: 1, batch_size: 16,
+      optimizer: sgd, ema_momentum: 0}
   one view:
     kind: network
-    fit: {width: 0.1, dense_units: [32, 32], epochs: 1, batch_size: 16,
-      ema_momentum: 0}
+    fit: {width: 0.1, dense_units: [32, 32], last_block: false, epochs: 1, batch_size: 16,
+      optimizer: sgd, ema_momentum: 0}
     test_time: none
   intensity: {kind: features, features: intensity, transform: {normalize: standardize}}
   both: {kind: combined, of: [DeepLoc, intensity], transform: {num_components: 8}}

@@ -49,8 +49,8 @@ def test_what_is_evaluated_saved_and_served_has_the_statistics_of_its_own_activa
     records, run, keep = tmp_path / "records", tmp_path / "run", Keep()
     write_screen(records, {"train": (9, 9, 9), "validation": (3, 3, 3)}, size=16)
     config = tiny_fit(
-        window=0, augmentation="none", dropout=0.0, last_block=False, epochs=8, batch_size=27,
-        ema_momentum=0.9, learning_rate=0.02, schedule="constant",
+        window=0, augmentation="none", dropout=0.0, epochs=8, batch_size=27, optimizer="adamw",
+        ema_momentum=0.9, schedule="constant",
     )  # fmt: skip
     rows: list[dict[str, float]] = []
     metrics = fit(records, run, config, callbacks=[keep], report=rows.append)

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from shared import tiny_fit
+from shared import RECIPE, tiny_fit
 
 from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.models.trained import load_trained
@@ -26,7 +26,13 @@ from tfrecords.manifest import Manifest
 
 # All that is random is on: a restart must draw what an uninterrupted training draws.
 CONFIG = tiny_fit(
-    augmentation="rotations", dropout=0.3, mask=True, epochs=4, label_smoothing=0.1, seed=3
+    augmentation="rotations",
+    dropout=0.3,
+    mask=True,
+    epochs=4,
+    label_smoothing=0.1,
+    seed=3,
+    **RECIPE,
 )
 NAMES = ["cytoplasm", "mitochondrion", "nucleus"]
 

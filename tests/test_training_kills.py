@@ -1,6 +1,6 @@
 """A training that is really killed, again and again, ends like one that never was.
 
-Three kills here; `make reliability` does twenty on each stack (DEEPLOC_TF_KILLS).
+Two kills here; `make reliability` does twenty on each stack (DEEPLOC_TF_KILLS).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from shared import tiny_fit
+from shared import RECIPE, tiny_fit
 
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.training import fit as fit_module
 from deeploc_tf.training.fit import fit
 from tfrecords.manifest import Manifest
 
-KILLS = int(os.environ.get("DEEPLOC_TF_KILLS", "3"))
+KILLS = int(os.environ.get("DEEPLOC_TF_KILLS", "2"))
 # with this patience the best epoch's weights are kept as well
-CONFIG = tiny_fit(dropout=0.3, epochs=max(8, 2 * KILLS), patience=1000, seed=5)
+CONFIG = tiny_fit(dropout=0.3, epochs=max(8, 2 * KILLS), patience=1000, seed=5, **RECIPE)
 STEPS = CONFIG.epochs * 3
 
 # Killed some milliseconds after a step, or (delay -1) while its checkpoint is written.

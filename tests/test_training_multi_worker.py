@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from shared import tiny_fit
+from shared import RECIPE, tiny_fit
 
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.training.fit import fit
@@ -25,7 +25,13 @@ from tfrecords.manifest import Manifest
 ADDONS = keras.__version__.startswith("2.")
 # Nothing random: each replica draws numbers of its own, which one device cannot repeat.
 CONFIG = tiny_fit(
-    window=0, augmentation="none", dropout=0.0, epochs=3, batch_size=8, learning_rate=1e-3
+    window=0,
+    augmentation="none",
+    dropout=0.0,
+    epochs=3,
+    batch_size=8,
+    learning_rate=1e-3,
+    **RECIPE,
 )
 WORKER = """
 import logging, os, sys, time

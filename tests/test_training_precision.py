@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from shared import tiny_fit
+from shared import RECIPE, tiny_fit
 
 from deeploc_tf.models import hardware
 from deeploc_tf.models.deeploc import DeepLoc
@@ -19,7 +19,7 @@ from deeploc_tf.training.precision import computing_in, resolve_precision
 from deeploc_tf.training.state import TrainingStoppedError
 from tfrecords.manifest import Manifest
 
-CONFIG = tiny_fit(width=0.1, precision="bfloat16")
+CONFIG = tiny_fit(width=0.1, precision="bfloat16", **RECIPE)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from shared import run_cli, tiny_fit
+from shared import RECIPE, run_cli, tiny_fit
 
 import tfrecords
 from deeploc_tf.models.deeploc import DeepLoc
@@ -112,7 +112,7 @@ def test_stopped_in_an_epoch_it_ends_with_the_same_bits(
     values: dict[str, Any], several: bool, screen: Path, bars: Path, tmp_path: Path
 ) -> None:
     records = bars if several else screen
-    config = CONFIG.model_copy(update=values)
+    config = CONFIG.model_copy(update=RECIPE | values)
     stopped = variables_of(
         records, tmp_path / "stopped", config, stop_after=5 if not several else 9
     )
