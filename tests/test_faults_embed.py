@@ -60,7 +60,7 @@ def screen(write_screen: Callable[..., Manifest], tmp_path_factory: Any) -> Scre
     folder = tmp_path_factory.mktemp("embed")
     splits = {"train": (1, 1, 1), "validation": (4, 4, 4), "test": (5, 4, 3)}
     manifest = write_screen(folder / "records", splits, size=14)
-    model = DeepLoc((14, 14, 2), 3, window=12, width=0.06, dense_units=(8, 12))
+    model = DeepLoc((14, 14, 2), 3, window=12, width=0.06, dense_units=(8, 12), last_block=False)
     (folder / "run").mkdir()
     model.save(folder / "run" / "model.keras")
     config = {
