@@ -13,7 +13,8 @@ import scipy.stats
 from change_calibration import NAMES, WIDTH, false_and_true, write_pair, write_screens
 from shared import run_cli
 
-from deeploc_tf.profiles.change import ChangeSettings, _unshrunk, change
+from deeploc_tf.profiles.change import ChangeSettings, change
+from deeploc_tf.profiles.permutations import unshrunk
 from deeploc_tf.profiles.shift_test import (
     dealt_pseudo_f,
     discriminants,
@@ -322,7 +323,7 @@ def test_what_fewer_than_half_of_a_group_do_is_not_the_shift_of_all(tmp_path: Pa
 
 def test_residuals_of_a_mean_from_the_same_vectors_are_lengthened() -> None:
     vectors = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    longer = _unshrunk(vectors - vectors.mean(axis=0))
+    longer = unshrunk(vectors - vectors.mean(axis=0))
     np.testing.assert_allclose(np.square(longer).mean(axis=0), vectors.var(axis=0, ddof=1), 1e-5)
 
 

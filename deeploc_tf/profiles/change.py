@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,8 @@ from deeploc_tf.profiles.discriminant_space import (
     screen,
     single_rows,
 )
-from deeploc_tf.profiles.shift_test import (
-    Shifts,
-    dealt_pseudo_f,
-    permuted_pseudo_f,
-    pseudo_f,
-    shifts,
-)
+from deeploc_tf.profiles.permutations import tested
+from deeploc_tf.profiles.shift_test import Shifts
 from deeploc_tf.profiles.tables import NO_ROLES, Roles, RowTable, open_rows
 from deeploc_tf.profiles.tables.row_table import check_same_features, origin
 from deeploc_tf.units import columns_of, some
@@ -43,8 +38,6 @@ DEGREES_OF_A_FEATURE = 10
 scatter within proteins is too poorly known for directions that are chosen by it."""
 FEWEST_COMPONENTS, MOST_COMPONENTS = 10, 256
 """Of more features than that: where fewer can be borne, proteins that differ look alike."""
-MANY_VECTORS, POOLED_VECTORS = 20, 200
-"""Of a protein, that are permuted by themselves; and of several that have fewer, together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +171,12 @@ def _compared(
     else:
         num_components = _num_components(first, second, names, settings)
         space = projected(screens, names, groups, num_components, settings.num_dimensions)
-        found = _test(space, settings)
+        found = tested(
+            space,
+            settings.num_permutations,
+            correct_bulk=settings.correct_bulk,
+            seed=settings.seed,
+        )
     table = _table(names, screens, space, found, settings)
     summary = _summary(tables, screens, table, left_out, found, settings, len(set(groups.tolist())))
     summary["join"] = join.counts()
@@ -312,57 +310,6 @@ def _groups_of_proteins(
             )
             raise ValueError(msg)
     return groups
-
-
-def _test(space: Projected, settings: ChangeSettings) -> Shifts:
-    """The tests of all proteins."""
-    residuals = list(space.of_each_protein())
-    within = np.array([_squares(a) + _squares(b) for a, b in residuals])
-    statistics = pseudo_f(space.differences, within, space.counts)
-    # proteins with about as many vectors, to a factor of two in the smaller screen
-    kinds = np.log2(np.minimum(*space.counts)).astype(np.int64)
-    degrees = space.counts[0] + space.counts[1] - 2
-    spreads = np.sqrt(np.where(within > 0, within / degrees, 1.0))
-    generator = np.random.default_rng(settings.seed)
-    null: list[NDArray[np.float64]] = [np.empty(0)] * len(residuals)
-    for members in _together(space.parts, degrees + 2, generator):
-        pool = np.concatenate(
-            [_unshrunk(part) / spreads[i] for i in members for part in residuals[i]]
-        ).astype(np.float32)
-        counts = space.counts[0][members], space.counts[1][members]
-        if len(members) == 1:
-            drawn = permuted_pseudo_f(pool, counts[0][0], settings.num_permutations, generator)
-            null[members[0]] = drawn
-            continue
-        dealt = dealt_pseudo_f(pool, counts, settings.num_permutations, generator)
-        for i, drawn in zip(members, dealt, strict=True):
-            null[i] = drawn
-    return shifts(statistics, null, kinds, correct_bulk=settings.correct_bulk)
-
-
-def _together(
-    parts: NDArray[np.int64], counts: NDArray[np.int64], generator: np.random.Generator
-) -> Iterator[NDArray[np.int64]]:
-    """Proteins whose vectors are permuted together: one with many, or several with few.
-
-    The vectors of several are in the same directions, those of their part.
-    """
-    yield from np.flatnonzero(counts >= MANY_VECTORS)[:, None]
-    for part in np.unique(parts):
-        members = generator.permutation(np.flatnonzero((parts == part) & (counts < MANY_VECTORS)))
-        pools = (np.cumsum(counts[members]) - counts[members]) // POOLED_VECTORS
-        # a rest that is too small goes with those before it
-        pools = np.minimum(pools, max(0, counts[members].sum() // POOLED_VECTORS - 1))
-        yield from (members[pools == pool] for pool in np.unique(pools))
-
-
-def _squares(residuals: NDArray[np.float32]) -> float:
-    return float(np.square(residuals).sum(dtype=np.float64))
-
-
-def _unshrunk(residuals: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Residuals as long as if the mean were known and not taken from them."""
-    return residuals * np.float32(np.sqrt(len(residuals) / (len(residuals) - 1)))
 
 
 def _table(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from deeploc_tf.profiles.tables.foreign import NO_ROLES, RoleError, Roles
 from deeploc_tf.profiles.tables.registry import is_table, open_rows, read_table
-from deeploc_tf.profiles.tables.row_table import Groups, RowTable, VectorTable
+from deeploc_tf.profiles.tables.row_table import Groups, RowTable
+from deeploc_tf.profiles.tables.vector_table import VectorTable
 from deeploc_tf.profiles.tables.writing import TableWriter, check_table, write_table, writing_table
 
 __all__ = [

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deeploc_tf.profiles.tables.foreign import KIND, NO_ROLES, Roles, found_column
-from deeploc_tf.profiles.tables.row_table import RowTable, VectorTable, damage_told
+from deeploc_tf.profiles.tables.row_table import RowTable, damage_told
 from deeploc_tf.profiles.tables.table_format import TableFormat, digests_of
+from deeploc_tf.profiles.tables.vector_table import VectorTable
 from deeploc_tf.registry import Registry
 from deeploc_tf.text_tables import DELIMITERS, suffix_of
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,15 +20,12 @@ from deeploc_tf.profiles.tables.table_format import (
     LaterVersionError,
     Stored,
 )
+from deeploc_tf.profiles.tables.vector_table import VectorTable
 from deeploc_tf.text_tables import TableError
 from deeploc_tf.units import check_unit, spelled, told_path, whole_path
 from tfrecords.errors import did_you_mean
 
-if TYPE_CHECKING:
-    from anndata import AnnData
-
 ROWS_AT_ONCE = 8192
-_ROWS_SHOWN = 10  # in a notebook
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,64 +43,6 @@ class Groups:
     def counts(self) -> NDArray[np.int64]:
         """Number of rows of each group."""
         return np.bincount(self.codes[self.codes >= 0], minlength=len(self.names))
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class VectorTable:
-    """Rows of vectors with what describes them.
-
-    Attributes:
-        features: float32 `(num_rows, num_features)`.
-        metadata: one row each, columns such as `key`, `protein`, `label`, `split`.
-        provenance: JSON values: kind, layer, digests of model and records, version.
-        feature_names: one a feature; empty where they are not known.
-    """
-
-    features: NDArray[np.float32]
-    metadata: pd.DataFrame
-    provenance: Mapping[str, Any]
-    feature_names: tuple[str, ...] = ()
-
-    def to_frame(self) -> pd.DataFrame:
-        """Metadata, then a column per feature, with a row each; values are copied.
-
-        Raises:
-            ValueError: a metadata column is called as a feature is.
-        """
-        names = self._names()
-        if both := sorted(set(names) & set(self.metadata.columns)):
-            msg = (
-                "Metadata and features must have different names in one frame. Received: "
-                f"{', '.join(both)} in both. Rename the metadata column."
-            )
-            raise ValueError(msg)
-        features = pd.DataFrame(self.features.copy(), self.metadata.index, names)
-        return pd.concat([self.metadata, features], axis=1)
-
-    def to_anndata(self) -> AnnData:
-        """An `AnnData` as tables in .h5ad hold it: features in `X`, metadata in `obs`.
-
-        Raises:
-            MissingAnnDataError: anndata is not installed.
-        """
-        from deeploc_tf.profiles.tables.h5ad import as_anndata
-
-        columns = {str(name): values.to_numpy() for name, values in self.metadata.items()}
-        return as_anndata(self.features.copy(), columns, self._names())
-
-    def _names(self) -> list[str]:
-        return list(self.feature_names or map(str, range(self.features.shape[1])))
-
-    def __repr__(self) -> str:
-        """The size, and the names of the columns."""
-        rows, width = self.features.shape
-        kind = self.provenance.get("kind", "vectors")
-        return f"VectorTable({kind}, {rows} x {width}: {', '.join(map(str, self.metadata))})"
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows: the size, and the first and last rows of the metadata."""
-        shown = self.metadata.to_html(max_rows=_ROWS_SHOWN, notebook=True)
-        return f"<p>{html.escape(repr(self))}</p>{shown}"
 
 
 @dataclasses.dataclass(frozen=True)

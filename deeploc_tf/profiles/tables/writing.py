@@ -15,7 +15,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.profiles.tables.registry import format_of
-from deeploc_tf.profiles.tables.row_table import VectorTable
 from deeploc_tf.profiles.tables.table_format import (
     FORMAT_VERSION,
     NUMBER_TYPES,
@@ -26,6 +25,7 @@ from deeploc_tf.profiles.tables.table_format import (
     head_digest,
     kind_of,
 )
+from deeploc_tf.profiles.tables.vector_table import VectorTable
 from tfrecords.publishing import publishing
 
 _BLOCK_BYTES = 32 << 20  # written at once; a Parquet file of many small row groups is slow to read
