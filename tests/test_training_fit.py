@@ -143,7 +143,7 @@ def test_a_finished_run_returns_its_metrics_and_changes_nothing(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.run.rglob("*")}
     assert fit(records, finished.run, CONFIG) == finished.metrics
-    assert "is finished" in notes[0]
+    assert "is finished: nothing is trained again." in notes[0]
     assert {path: path.stat().st_mtime_ns for path in finished.run.rglob("*")} == before
 
 
