@@ -6,6 +6,7 @@ TensorFlow before it is called.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from deeploc_tf.cli import main
 from deeploc_tf.training.config import FitConfig
+from tfrecords.publishing import json_digest
 
 TINY_OPTIONS = (
     *("--width", "0.06", "--dense-units", "8,6", "--window", "8", "--batch-size", "4"),
@@ -50,6 +52,12 @@ def tiny_fit(**changes: Any) -> FitConfig:
         "test_time": "none",  # of eight views: their graph takes a second
     }
     return FitConfig(**{**tiny, **changes})
+
+
+def write_config(run: Path, values: dict[str, Any]) -> None:
+    """Write the `config.json` of a run as `fit` does, with its digest."""
+    text = json.dumps({**values, "digest": json_digest(values)})
+    (run / "config.json").write_text(text)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

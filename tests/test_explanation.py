@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from shared import TINY_OPTIONS, contents, run_cli
+from shared import TINY_OPTIONS, contents, run_cli, write_config
 
 from deeploc_tf import activation_maximization, explain, integrated_gradients
 from deeploc_tf.models.deeploc import DeepLoc
@@ -369,7 +369,7 @@ def test_a_run_that_tells_no_classes_is_refused(runs: Path, tmp_path: Path) -> N
     for path in (runs / "run").glob("*.*"):
         (run / path.name).write_bytes(path.read_bytes())
     config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps({**config, "class_names": []}))
+    write_config(run, {**config, "class_names": []})
     done = explain_command(run, tmp_path / "page.html", "--quiet")
     assert done.exit_code == 1
     assert "needs a model that tells classes" in done.stderr

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from shared import contents, tiny_fit
+from shared import contents, tiny_fit, write_config
 
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.training.config import FitConfig
@@ -58,7 +58,7 @@ def test_other_versions_are_refused(notes: list[str], run: Path, records: Path) 
     environment = json.loads((run / "environment.json").read_text())
     config["deeploc_tf"] = "0.0.9"
     environment["packages"]["keras"] = "1.2.3"
-    (run / "config.json").write_text(json.dumps(config))
+    write_config(run, config)
     (run / "environment.json").write_text(json.dumps(environment))
     before = contents(run)
     changed = rf"deeploc-tf \S+ \(was 0\.0\.9\), keras {keras.__version__} \(was 1\.2\.3\)"
@@ -70,7 +70,7 @@ def test_other_versions_are_refused(notes: list[str], run: Path, records: Path) 
     assert "Going on after epoch 1 of 2, step 1 of 3." in notes
     # From now on they are the versions of this run; a finished one may be read by any.
     config["deeploc_tf"] = "0.0.9"
-    (run / "config.json").write_text(json.dumps(config))
+    write_config(run, config)
     assert fit(records, run, CONFIG)["epochs"] == 2
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
-from shared import run_cli
+from shared import run_cli, write_config
 
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import feature_extractor, inference_function
@@ -341,7 +341,7 @@ def test_pixels_that_are_not_finite_are_refused(tmp_path: Path, run: Path) -> No
     config["schema"] |= {"dtype": "float32", "pixel_size": None, "resampled_from": 0.1}
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config))
+    write_config(folder, config)
     network = DeepLoc(
         (14, 14, 2), 3, image_dtype="float32", window=12, width=0.02, dense_units=(4, 4)
     )

@@ -3,10 +3,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pydantic
 import pytest
+from shared import write_config
 
+from deeploc_tf.models import trained
+from deeploc_tf.report import training_sections
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.run_folder import open_for_training, open_run
 from tfrecords.errors import LockedError, OutputExistsError, RecordsError
@@ -101,11 +105,10 @@ def test_settings_that_this_version_does_not_know_are_refused(
     tmp_path: Path, manifests: list[Manifest]
 ) -> None:
     open_for_training(tmp_path / "run", CONFIG, manifests[0])
-    path = tmp_path / "run" / "config.json"
-    values = json.loads(path.read_text())
+    values = json.loads((tmp_path / "run" / "config.json").read_text())
     values["config"]["width"] = -1
     values["config"]["brightness"] = 2
-    path.write_text(json.dumps(values))
+    write_config(tmp_path / "run", values)
     with pytest.raises(RecordsError, match="settings of this version"):
         open_run(tmp_path / "run")
 
@@ -130,3 +133,24 @@ def test_settings_survive_json() -> None:
     assert (
         FitConfig.model_validate(json.loads(json.dumps(CONFIG.model_dump(mode="json")))) == CONFIG
     )
+
+
+@pytest.mark.parametrize("read", [trained.read_config, training_sections.read_config])
+def test_no_flipped_bit_changes_what_a_run_says(
+    read: Callable[[Path], dict[str, Any]], tmp_path: Path, manifests: list[Manifest]
+) -> None:
+    run = open_for_training(tmp_path / "run", CONFIG, manifests[0])
+    path = run.path / "config.json"
+    whole = path.read_bytes()
+    values = read(run.path)
+    assert values.pop("digest")
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            found = read(run.path)
+        except (RecordsError, ValueError):
+            continue
+        found = {name: value for name, value in found.items() if name in values}
+        assert found == values  # another key than `digest`

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import glob
+import hashlib
 import itertools
 import json
 import logging
@@ -13,7 +14,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,13 @@ def publish_json(path: Path, values: Any) -> None:
     """Give `path` these values as JSON, at once or not at all; NaN and infinity are refused."""
     content = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     publish_bytes(path, content.encode())
+
+
+def json_digest(values: Mapping[str, Any]) -> str:
+    """SHA-256 of JSON values, however they are ordered and set out, without their own `digest`."""
+    rest = {name: value for name, value in values.items() if name != "digest"}
+    text = json.dumps(rest, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_file(path: Path, chunks: Iterable[bytes], *, durable: bool = True) -> int:

@@ -18,6 +18,7 @@ from deeploc_tf.models.presets import RECOMMENDED
 from deeploc_tf.names import respelled_channels, same_channels
 from deeploc_tf.registry import imported
 from tfrecords.errors import RecordsError, SchemaError
+from tfrecords.publishing import json_digest
 from tfrecords.schema import Schema
 
 CONFIG_NAME = "config.json"
@@ -235,6 +236,12 @@ def read_config(run: Path) -> dict[str, Any]:
             f"{str(path)!r}. Restore it, or train in another folder."
         )
         raise RecordsError(msg) from error
+    if "digest" in values and values["digest"] != json_digest(values):
+        msg = (
+            f"{CONFIG_NAME} must be what fit wrote. Received: {str(path)!r}, which has changed "
+            "since: its digest is another. Restore it, or train in another folder."
+        )
+        raise RecordsError(msg)
     return values if "recipe_version" in values else _in_todays_words(values)
 
 

@@ -15,6 +15,7 @@ from deeploc_tf.report.data_set import two_columns
 from deeploc_tf.report.evaluation import confusion_section
 from deeploc_tf.report.page import Section
 from deeploc_tf.report.reading import read_confusion, read_json
+from tfrecords.publishing import json_digest
 
 _KNOWN = {"config", "deeploc_tf", "records_digest", "schema"}
 _CLASSES_NAMED = 60
@@ -23,13 +24,12 @@ _CLASSES_NAMED = 60
 def read_config(run: Path) -> dict[str, Any]:
     """Content of `config.json` of a run; raises `ValueError` where `fit` did not write it."""
     config = read_json(run / "config.json")
-    absent = _KNOWN - config.keys()
-    if not absent and isinstance(config["config"], dict) and isinstance(config["schema"], dict):
-        return config
-    msg = (
-        "config.json must be one that `fit` wrote. Received: "
-        f"{run / 'config.json'} without {', '.join(sorted(absent)) or 'settings'}."
-    )
+    wrong = f"without {', '.join(sorted(_KNOWN - config.keys())) or 'settings'}"
+    if config.keys() >= _KNOWN and all(isinstance(config[n], dict) for n in ("config", "schema")):
+        if config.get("digest") in (None, json_digest(config)):
+            return config
+        wrong = "which has changed since: its digest is another"
+    msg = f"config.json must be one that `fit` wrote. Received: {run / 'config.json'} {wrong}."
     raise ValueError(msg)
 
 

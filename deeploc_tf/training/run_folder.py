@@ -38,7 +38,7 @@ from deeploc_tf.version import __version__
 from tfrecords.errors import OutputExistsError, RecordsError
 from tfrecords.locking import locked
 from tfrecords.manifest import Manifest
-from tfrecords.publishing import publish_bytes, publish_json
+from tfrecords.publishing import json_digest, publish_bytes, publish_json
 from tfrecords.schema import Schema
 
 ENVIRONMENT_NAME = "environment.json"
@@ -227,19 +227,17 @@ def open_run(path: str | Path) -> Run:
 
 
 def _write_config(run: Run) -> None:
-    publish_json(
-        run.path / CONFIG_NAME,
-        {
-            "deeploc_tf": __version__,
-            "recipe_version": RECIPE_VERSION,
-            "config": run.config.model_dump(mode="json"),
-            "resolved": _resolved(run.config, run.schema),
-            "class_names": list(run.class_names),
-            **({"protein_names": list(run.protein_names)} if run.protein_names else {}),
-            "records_digest": run.records_digest,
-            "schema": run.schema.to_json(),
-        },
-    )
+    values = {
+        "deeploc_tf": __version__,
+        "recipe_version": RECIPE_VERSION,
+        "config": run.config.model_dump(mode="json"),
+        "resolved": _resolved(run.config, run.schema),
+        "class_names": list(run.class_names),
+        **({"protein_names": list(run.protein_names)} if run.protein_names else {}),
+        "records_digest": run.records_digest,
+        "schema": run.schema.to_json(),
+    }
+    publish_json(run.path / CONFIG_NAME, values | {"digest": json_digest(values)})
 
 
 def _resolved(config: FitConfig, schema: Schema) -> dict[str, Any]:
