@@ -35,7 +35,7 @@ def as_before(run: Path, window: int | None, preset: str = "kraus2017") -> None:
     """Rewrite the settings of a run as they were stored before; None: the preset's window."""
     path = run / "config.json"
     values: dict[str, Any] = json.loads(path.read_text())
-    del values["recipe_version"]
+    del values["recipe_version"], values["digest"]
     del values["config"]["window"]
     values["config"]["crop_size"] = window
     values["config"]["preset"] = preset
