@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +21,7 @@ from deeploc_tf.sources import CellTable, FieldSource, FolderSource, SourceError
 from deeploc_tf.sources.formats.length_units import micrometres_of
 from deeploc_tf.sources.images import describe_image
 from deeploc_tf.sources.resampling import Resampling
+from tfrecords.reader import read_crops
 
 
 def naive(row: Any, ratio: float) -> list[float]:
@@ -175,6 +177,35 @@ def test_crops_are_resampled_and_the_manifest_says_so(tmp_path: Path) -> None:
     expected = np.rint(images[2].reshape(32, 2, 32, 2).mean(axis=(1, 3)))
     np.testing.assert_array_equal(table.read(2)[0][..., 0], expected)
     assert build_records(table, tmp_path / "by_table").schema.pixel_size == 0.26
+
+
+def test_files_of_publications_are_resampled(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 999, (4, 64, 64), "uint16")
+    expected = np.rint(images.reshape(4, 32, 2, 32, 2).mean(axis=(2, 4)))
+    with h5py.File(tmp_path / "crops.h5", "w") as file:
+        file["data1"] = images.reshape(4, -1)
+        file["Index1"] = np.eye(4, dtype="u1")
+    paths = [f"{number}_gfp.tif" for number in range(4)]
+    for path, image in zip(paths, images, strict=True):
+        tifffile.imwrite(tmp_path / path, image)
+    lists: Any = {"ER": {"train": paths}}
+    np.save(tmp_path / "labels.npy", lists, allow_pickle=True)
+    resampled = ("--resample-to", 0.26, "--pixel-size", 0.13, "--channels", "gfp")
+    for name, options in (("crops.h5", ("--class-names", "a,b,c,d")), ("labels.npy", ())):
+        words = ("convert", tmp_path / name, tmp_path / f"{name}.records", *resampled, *options)
+        made = run_cli(*words, "--label", "label")
+        assert made.exit_code == 0, made.output
+        read = read_crops(tmp_path / f"{name}.records")
+        crops = {crop.key: crop.image[..., 0] for _, crop in read}
+        found = [crops[key] for key in sorted(crops)]
+        np.testing.assert_array_equal(found, expected)
+        manifest = json.loads((tmp_path / f"{name}.records" / "manifest.json").read_text())
+        assert manifest["schema"]["resampled_from"] == 0.13
+        assert manifest["sources"][0]["resample_to"] == 0.26
+    words = ("convert", tmp_path / "crops.h5", tmp_path / "none", "--channels", "gfp")
+    unknown = run_cli(*words, *resampled[:2])
+    assert unknown.exit_code == 1
+    assert "--pixel-size" in unknown.output
 
 
 @pytest.mark.parametrize("unit", ["\u00b5m", "\u03bcm", "um", "micron", "microns", "micrometre"])

@@ -24,6 +24,7 @@ from deeploc_tf.cli.sources import (
     make_source,
     mask_channel_option,
     pattern_option,
+    resample_option,
     root_option,
 )
 
@@ -67,6 +68,7 @@ _options = together(
     mask_channel_option,
     pattern_option,
     root_option,
+    resample_option,
     click.option(
         "--prefix", help="Label dictionary: what its paths begin with in place of --root."
     ),
@@ -122,7 +124,7 @@ _KINDS = {
         ("channels",),
         (
             *("blocks", "side", "class_names", "names_from", "info", "dtype"),
-            *("validation_file", "test_file", "label_separator"),
+            *("validation_file", "test_file", "label_separator", "resample_to", "pixel_size"),
         ),
         _deeploc_hdf5,
     ),
@@ -131,7 +133,7 @@ _KINDS = {
         (),
         (
             *("channels", "mask_channel", "naming", "root", "prefix", "keys", "pattern", "dtype"),
-            "label_separator",
+            *("label_separator", "resample_to", "pixel_size"),
         ),
         _label_dictionary,
     ),

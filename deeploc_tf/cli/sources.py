@@ -39,6 +39,13 @@ root_option = click.option(
     help=("Folder that paths in a table are relative to.  [default: the folder of the table]"),
 )
 
+resample_option = click.option(
+    "--resample-to",
+    type=POSITIVE,
+    metavar="MICROMETERS",
+    help="Resample images to this pixel size by area averaging; --crop-size counts new pixels.",
+)
+
 ODDITIES = {
     "zero": "all pixels are zero",
     "constant": "channel is constant",
@@ -106,12 +113,7 @@ field_options = together(
         type=click.Choice(["refuse", "fill"]),
         help="Refuse an OME-Zarr chunk that is not there, or read it as empty.  [default: refuse]",
     ),
-    click.option(
-        "--resample-to",
-        type=POSITIVE,
-        metavar="MICROMETERS",
-        help="Resample images to this pixel size by area averaging; --crop-size counts new pixels.",
-    ),
+    resample_option,
     click.option(
         "--border",
         type=click.Choice(["drop", "pad"]),

@@ -84,6 +84,9 @@ class DeepLocHDF5Source(ListedSource):
         info: column of the index -> column of `Info`, from 0, to keep with the crops.
         dtype: type to convert pixels to, "float32" also where this rounds. By default uint8 and
             uint16 stay as they are, and all others become float32, exactly.
+        resample_to: micrometres a pixel to resample crops to, by averages over areas; see
+            `Resampling`.
+        pixel_size: micrometres a pixel of the crops, which such files do not say.
     """
 
     _left_behind = ("_table", "_slice")  # a copy opens the file anew
@@ -100,8 +103,10 @@ class DeepLocHDF5Source(ListedSource):
         label_separator: str | None = None,
         info: Mapping[str, int] | None = None,
         dtype: str | None = None,
+        resample_to: float | None = None,
+        pixel_size: float | None = None,
     ) -> None:
-        super().__init__(channels, dtype)
+        super().__init__(channels, dtype, resample_to, pixel_size)
         paths = path.items() if isinstance(path, Mapping) else [(None, path)]
         self._files = [(split, Path(p).absolute()) for split, p in paths]
         self.blocks = None if blocks is None else tuple(blocks)
@@ -130,6 +135,7 @@ class DeepLocHDF5Source(ListedSource):
             "label_separator": self.label_separator,
             "info": [{"column": name, "number": n} for name, n in self.info.items()],
             "dtype": self.dtype,
+            **self._described_pixel_size(),
         }
 
     def files(self, position: int) -> tuple[str, ...]:
@@ -154,7 +160,7 @@ class DeepLocHDF5Source(ListedSource):
             self._slice = (part, *self._read(part, row))
         planes = self._slice[2][row - self._slice[1]].reshape(-1, self.side, self.side)
         image = as_image(planes[list(self.blocks or ())], self.dtype, part.place(row))
-        return image, None
+        return (image if self._resampling is None else self._resampling.image(image)), None
 
     def _check_options(self) -> None:
         blocks = self.channels if self.blocks is None else self.blocks
@@ -176,6 +182,7 @@ class DeepLocHDF5Source(ListedSource):
         import pandas as pd
 
         self._parts, self._rejects = [], []
+        self._settle_pixel_size(None)
         self._check_files()
         frames = []
         for split, path in self._files:

@@ -55,6 +55,9 @@ class LabelDictionarySource(ListedSource):
         label_separator: text between the classes of a file that has several; without it such a
             file is an error.
         dtype: type to convert pixels to; see `as_dtype`.
+        resample_to: micrometres a pixel to resample crops to, by averages over areas; see
+            `Resampling`.
+        pixel_size: micrometres a pixel of the crops; by default what the files say.
     """
 
     def __init__(
@@ -70,8 +73,10 @@ class LabelDictionarySource(ListedSource):
         pattern: str | None = None,
         label_separator: str | None = None,
         dtype: str | None = None,
+        resample_to: float | None = None,
+        pixel_size: float | None = None,
     ) -> None:
-        super().__init__(channels, dtype)
+        super().__init__(channels, dtype, resample_to, pixel_size)
         self.path = Path(path)
         self.mask_channel = mask_channel
         self.prefix = None if prefix is None else prefix.rstrip("/") + "/"
@@ -98,6 +103,7 @@ class LabelDictionarySource(ListedSource):
             "pattern": self.pattern.text if self.pattern is not None else None,
             "label_separator": self.label_separator,
             "dtype": self.dtype,
+            **self._described_pixel_size(),
         }
 
     def files(self, position: int) -> tuple[str, ...]:
@@ -110,7 +116,7 @@ class LabelDictionarySource(ListedSource):
 
     def read(self, position: int) -> Pixels:
         """Image `(height, width, channels)` and mask of one crop."""
-        return self._cells.read(self.paths(position), self.files(position))
+        return self._resampled(self._cells.read(self.paths(position), self.files(position)))
 
     def _check_options(self) -> None:
         find_naming((), self._files, self._naming_name)
@@ -150,7 +156,7 @@ class LabelDictionarySource(ListedSource):
             columns[name] = [values[number] for values in fields.values()]
         self._cells.settle(map(self._names, self._paths), self._root.real)
         self._root.forget()
-        self.pixel_size = self._cells.pixel_size
+        self._settle_pixel_size(self._cells.pixel_size)
         return pd.DataFrame(columns)
 
     def _listed(self) -> tuple[dict[str, _Listed], list[str]]:
