@@ -61,9 +61,11 @@ def test_wheel_marks_both_packages_as_typed(wheel: zipfile.ZipFile) -> None:
     assert {"deeploc_tf/py.typed", "tfrecords/py.typed"} <= set(wheel.namelist())
 
 
-def test_wheel_holds_what_the_map_is_made_of(wheel: zipfile.ZipFile) -> None:
-    parts = {f"deeploc_tf/report/map_page.{suffix}" for suffix in ("html", "css", "js")}
-    assert parts <= set(wheel.namelist())
+def test_wheel_holds_what_pages_are_made_of(wheel: zipfile.ZipFile) -> None:
+    room = ROOT / "deeploc_tf" / "report"
+    parts = {path.name for path in room.iterdir() if path.suffix in (".html", ".css", ".js")}
+    assert {"map_page.js", "page.html"} <= parts
+    assert {f"deeploc_tf/report/{name}" for name in parts} <= set(wheel.namelist())
 
 
 def test_wheel_has_one_command_and_the_license(wheel: zipfile.ZipFile) -> None:

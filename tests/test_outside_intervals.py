@@ -2,7 +2,7 @@
 
 Intervals of mean average precision from a bootstrap over proteins covered the mean over samples in
 72 to 78 of 100, and equal methods differed by its paired p-value in 12 to 22 of 100.
-docs/metrics.md has the whole table, measured with experiments/coverage.py.
+docs/metrics.md has the whole table, measured with experiments/interval_coverage.py.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from deeploc_tf.report.drawing import picture
 from deeploc_tf.report.methods import methods_compared
 from deeploc_tf.study.study_page import _tables
 
-coverage = runpy.run_path(str(Path(__file__).parents[1] / "experiments" / "coverage.py"))
+coverage = runpy.run_path(str(Path(__file__).parents[1] / "experiments" / "interval_coverage.py"))
 NAMES = [f"P{i:02}" for i in range(60)]
 
 

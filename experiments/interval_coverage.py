@@ -1,6 +1,6 @@
 """Do intervals of the benchmark cover, and do equally good methods differ as rarely as they should?
 
-    python experiments/coverage.py DATA OUT [--repeats N] [--only CASE ...]
+    python experiments/interval_coverage.py DATA OUT [--repeats N] [--only CASE ...]
 
 DATA is a folder with `protein_features`, `localization` and `standards`. OUT receives a file a
 case, of scores and their standard errors; what is there already is not measured again, so that a
