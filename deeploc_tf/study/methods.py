@@ -16,17 +16,20 @@ from deeploc_tf.features.measure import measure
 from deeploc_tf.models.heads import head
 from deeploc_tf.pipeline.splits import with_usual_splits
 from deeploc_tf.profiles.reading import read_profiles
-from deeploc_tf.profiles.tables import VectorTable
+from deeploc_tf.profiles.tables import VectorTable, read_table
 from deeploc_tf.report.run_page import write_report
 from deeploc_tf.study.data import ShowCount, StudyData
 from deeploc_tf.study.function_by_epoch import FunctionByEpoch, read_curve
+from deeploc_tf.study.label_methods import profiles_of_labels, supervised_profiles
 from deeploc_tf.study.shuffled_labels import shuffle_labels
 from deeploc_tf.study.specification import (
     CombinedMethod,
     FeaturesMethod,
+    LabelsMethod,
     Method,
     NetworkMethod,
     RandomMethod,
+    SupervisedFeaturesMethod,
 )
 from deeploc_tf.study.steps import Step, Steps
 from deeploc_tf.study.transformed import side_by_side, transformed
@@ -38,7 +41,8 @@ from deeploc_tf.training.tasks import TASKS
 from tfrecords.manifest import read_manifest
 from tfrecords.publishing import publishing
 
-_PROFILES = "cells.profiles.parquet"
+TRAIN = "train"
+_CELLS, _PROFILES = "cells.parquet", "cells.profiles.parquet"
 CURVE = "function.csv"
 
 
@@ -82,7 +86,7 @@ class Methods:
         method = self.methods[name]
         if isinstance(method, CombinedMethod):
             return any(self.knows_seeds(part) for part in method.of)
-        return not isinstance(method, FeaturesMethod)
+        return isinstance(method, NetworkMethod | RandomMethod)
 
     def steps_of(self, name: str, seed: int) -> tuple[Step, ...]:
         """The steps that the profiles of a method are read from; made where they are missing."""
@@ -91,7 +95,13 @@ class Methods:
             return tuple(step for part in method.of for step in self.steps_of(part, seed))
         if isinstance(method, NetworkMethod):
             return self._embedded(method, self._run(method, seed))
-        return (self._measured(method.features),) if isinstance(method, FeaturesMethod) else ()
+        if isinstance(method, LabelsMethod):
+            return (self._measured("intensity", self.split),)
+        if isinstance(method, SupervisedFeaturesMethod):
+            return tuple(self._measured(method.features, split) for split in (TRAIN, self.split))
+        if isinstance(method, FeaturesMethod):
+            return (self._measured(method.features, self.split),)
+        return ()
 
     def profiles(self, name: str, seed: int) -> VectorTable:
         """Profiles of a method, transformed, the proteins in alphabetical order."""
@@ -99,7 +109,13 @@ class Methods:
         if isinstance(method, RandomMethod):
             proteins = sorted(self.data.manifest.counts[self.split]["protein"])
             return random_profiles(proteins, method.dimensions, seed)
-        if isinstance(method, CombinedMethod):
+        if isinstance(method, LabelsMethod):
+            (measured,) = self.steps_of(name, seed)
+            return profiles_of_labels(read_table(measured / _CELLS))
+        if isinstance(method, SupervisedFeaturesMethod):
+            train, own = (read_table(step / _CELLS) for step in self.steps_of(name, seed))
+            table = supervised_profiles(train, own)
+        elif isinstance(method, CombinedMethod):
             table = side_by_side([self.profiles(part, seed) for part in method.of])
         else:
             table = _concatenated([read_profiles(s / _PROFILES) for s in self.steps_of(name, seed)])
@@ -202,7 +218,7 @@ class Methods:
                     embed(
                         run / "run",
                         self.data.records,
-                        folder / "cells.parquet",
+                        folder / _CELLS,
                         splits=[self.split],
                         layer=layer,
                         test_time=test_time,
@@ -214,20 +230,20 @@ class Methods:
 
         return tuple(made(layer) for layer in method.layers or (None,))
 
-    def _measured(self, kind: str) -> Step:
+    def _measured(self, kind: str, split: str) -> Step:
         def make(folder: Path) -> None:
-            total = self.data.manifest.num_crops(self.split)
+            total = self.data.manifest.num_crops(split)
             with self.show("Measuring crops", total) as count:
                 measure(
                     self.data.records,
-                    folder / "cells.parquet",
+                    folder / _CELLS,
                     kind,
-                    splits=[self.split],
+                    splits=[split],
                     workers=self.workers,
                     progress=lambda done, _: count(done),
                 )
 
-        settings = {"records": self.data.manifest.digest, "split": self.split}
+        settings = {"records": self.data.manifest.digest, "split": split}
         return self.steps.made(f"measure {kind}", settings, _once(make))
 
 
@@ -245,7 +261,7 @@ def _once(make: Callable[[Path], None]) -> Callable[[Path], None]:
     """Make the table of cells unless it is there; it is published last, when all is done."""
 
     def make_if_absent(folder: Path) -> None:
-        if not (folder / "cells.parquet").exists():
+        if not (folder / _CELLS).exists():
             make(folder)
 
     return make_if_absent

@@ -143,6 +143,33 @@ class FeaturesMethod(Part):
     transform: Transform = Transform()
 
 
+class LabelsMethod(Part):
+    """The labels of the cells that networks are trained on: no pixel, no seed.
+
+    Attributes:
+        kind: "labels".
+    """
+
+    kind: Literal["labels"]
+
+
+class SupervisedFeaturesMethod(Part):
+    """Classic features that are trained as networks are: logits of the labels, cell by cell.
+
+    Logistic regression learns the labels from the cells of the split `train`; a profile is the mean
+    of the logits of a protein's cells.
+
+    Attributes:
+        kind: "supervised_features".
+        features: which ones.
+        transform: of the profiles.
+    """
+
+    kind: Literal["supervised_features"]
+    features: FeatureKind
+    transform: Transform = Transform()
+
+
 class CombinedMethod(Part):
     """Profiles of other methods side by side, each brought to one scale first.
 
@@ -170,7 +197,12 @@ class RandomMethod(Part):
 
 
 Method = Annotated[
-    NetworkMethod | FeaturesMethod | CombinedMethod | RandomMethod,
+    NetworkMethod
+    | FeaturesMethod
+    | SupervisedFeaturesMethod
+    | LabelsMethod
+    | CombinedMethod
+    | RandomMethod,
     pydantic.Field(discriminator="kind"),
 ]
 Data = Annotated[SimulatedData | RecordsData, pydantic.Field(discriminator="kind")]
@@ -180,6 +212,8 @@ KINDS: dict[str, type[Part]] = {
     "records": RecordsData,
     "network": NetworkMethod,
     "features": FeaturesMethod,
+    "supervised_features": SupervisedFeaturesMethod,
+    "labels": LabelsMethod,
     "combined": CombinedMethod,
     "random": RandomMethod,
 }

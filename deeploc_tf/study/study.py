@@ -27,9 +27,9 @@ from deeploc_tf.report.page import check_extra
 from deeploc_tf.study.comparison import read_scores, write_scores
 from deeploc_tf.study.config import StudyConfig, StudyConfigError, read_study
 from deeploc_tf.study.data import ShowCount, StudyData, prepare
-from deeploc_tf.study.methods import Methods
+from deeploc_tf.study.methods import TRAIN, Methods
 from deeploc_tf.study.protein_halves import protein_halves
-from deeploc_tf.study.specification import FeaturesMethod
+from deeploc_tf.study.specification import FeaturesMethod, SupervisedFeaturesMethod
 from deeploc_tf.study.steps import Step, Steps
 from deeploc_tf.study.study_page import MAP_PAGE, PICTURES, draw_pictures, write_study_page
 from deeploc_tf.training.state import TrainingStoppedError
@@ -103,7 +103,9 @@ def study(
     with locked(folder / ".lock", str(folder)):
         steps = Steps(folder / "steps")
         data = prepare(settings.data, steps, workers, show)
-        for split in (settings.split, *(["validation"] if settings.curves else [])):
+        learn = any(isinstance(m, SupervisedFeaturesMethod) for m in settings.methods.values())
+        others = ["validation"] * bool(settings.curves) + [TRAIN] * learn
+        for split in (settings.split, *others):
             data.manifest.shards(split)  # refused now rather than after the first training
         methods = Methods(
             settings.methods,
@@ -142,7 +144,8 @@ def check_extras(config: StudyConfig) -> None:
     """Raise an error with the line that installs what is missing, before anything is begun."""
     check_extra()
     for method in config.methods.values():
-        if isinstance(method, FeaturesMethod) and method.features == "cellprofiler":
+        classic = FeaturesMethod, SupervisedFeaturesMethod
+        if isinstance(method, classic) and method.features == "cellprofiler":
             cellprofiler_features(["gfp"], [1.0], (16, 16))
 
 
