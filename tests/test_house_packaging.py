@@ -68,6 +68,14 @@ def test_wheel_holds_what_pages_are_made_of(wheel: zipfile.ZipFile) -> None:
     assert {f"deeploc_tf/report/{name}" for name in parts} <= set(wheel.namelist())
 
 
+def test_wheel_holds_the_suites_and_their_attribution(wheel: zipfile.ZipFile) -> None:
+    suites = ROOT / "deeploc_tf/benchmark/suites"
+    files = {path.relative_to(ROOT).as_posix() for path in suites.rglob("*") if path.is_file()}
+    assert "deeploc_tf/benchmark/suites/yeast/ATTRIBUTION.md" in files
+    assert {name for name in wheel.namelist() if "/suites/" in name} == files
+    assert sum(wheel.getinfo(name).file_size for name in files) < 1_000_000
+
+
 def test_wheel_has_one_command_and_the_license(wheel: zipfile.ZipFile) -> None:
     entries = configparser.ConfigParser()
     entries.read_string(read(wheel, "entry_points.txt"))

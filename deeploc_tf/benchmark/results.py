@@ -119,7 +119,7 @@ class Comparison:
                         names = {"low": "difference_low", "high": "difference_high"}
                         row |= {names.get(key, key): value for key, value in found.items()}
                     rows.append(row)
-        return pd.DataFrame(_with_adjusted(rows))
+        return pd.DataFrame(with_adjusted(rows))
 
     def seeds(self) -> list[dict[str, Any]]:
         """Mean and standard deviation over the tables that have one name, JSON-ready."""
@@ -147,7 +147,7 @@ class Comparison:
                         where = {"method": first, "other": name, "standard": standard}
                         rows.append({**where, "score": score, **found})
         rows.sort(key=lambda row: (row["score"], row["other"], row["standard"]))
-        return _with_adjusted(rows)
+        return with_adjusted(rows)
 
     def to_json(self) -> dict[str, Any]:
         """The content of `scores.json`."""
@@ -241,7 +241,7 @@ class Comparison:
         return [score for score in bars() if any(score in values for values in numbers)]
 
 
-def _with_adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows, where those with a p-value have it adjusted for all of them as well."""
     tested = [row for row in rows if row.get("p_value") is not None]
     for row, value in zip(tested, adjusted([row["p_value"] for row in tested]), strict=True):

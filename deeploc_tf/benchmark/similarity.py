@@ -20,6 +20,8 @@ _BLOCK = 512  # rows
 _COARSE = 1024.0  # added and taken away, it leaves multiples of 2e-13: no noise around zero
 _NOTHING = 1e-12  # of the sum of two squares: what is left of the distance of equal vectors
 
+Places = slice | NDArray[np.int64]
+
 
 @dataclasses.dataclass(frozen=True)
 class Similarities:
@@ -53,7 +55,7 @@ class Similarities:
         partners: NDArray[np.int64] = sizes[group] - 1
         return partners
 
-    def block(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+    def block(self, rows: Places, columns: Places) -> NDArray[np.float32]:
         """Similarities of some rows to some columns."""
         block = self._block(rows, columns)
         if self.groups is None:
@@ -61,9 +63,9 @@ class Similarities:
         together = self.groups[rows, None] == self.groups[columns]
         return np.where(together, block, np.float32(-np.inf))
 
-    def _block(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+    def _block(self, rows: Places, columns: Places) -> NDArray[np.float32]:
         if self.matrix is not None:
-            return self.matrix[rows, columns]
+            return self.matrix[rows][:, columns]
         products = self.vectors[rows] @ self.vectors[columns].T
         if self.squares is None:
             if products.dtype == np.float64:

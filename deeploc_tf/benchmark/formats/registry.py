@@ -19,6 +19,7 @@ from deeploc_tf.benchmark.formats.gaf import read_gaf
 from deeploc_tf.benchmark.formats.gmt import read_described_gmt, read_gmt, read_gmt_of_members
 from deeploc_tf.benchmark.formats.huh import SUMMARY_HEADER, read_huh_summary, read_huh_table
 from deeploc_tf.benchmark.formats.kegg import kegg_term, read_kegg_link, read_kegg_table
+from deeploc_tf.benchmark.formats.loqate import ORF, PLACE, read_loqate
 from deeploc_tf.benchmark.formats.modules_json import read_modules_json
 from deeploc_tf.benchmark.formats.pairs import read_lines, read_pairs
 from deeploc_tf.benchmark.formats.sgd_slim import columns_of, read_sgd_slim
@@ -71,6 +72,7 @@ _OURS = {
     "complex-tab": Format(read_complex_tab, "Complex Portal"),
     "huh-table": Format(read_huh_table, "allOrfData.txt of Huh et al. 2003"),
     "huh-summary": Format(read_huh_summary, "ORF and localisation summary of the same"),
+    "loqate": Format(read_loqate, "table of LoQAtE, Breker et al. 2013: places in the control"),
 }
 FORMATS: Registry[Format] = Registry(
     "format", _OURS, group="deeploc_tf.standards", error=StandardError, kind=Format
@@ -112,6 +114,8 @@ def sniff(path: Path) -> str:
         return "complex-tab"
     if first[0].strip() == SUMMARY_HEADER:
         return "huh-summary"
+    if lines and {ORF, PLACE} <= set(lines[0].split(",")):
+        return "loqate"
     if {"yORF", "gene name", "ambiguous"} <= set(first):
         return "huh-table"
     if set(COLUMNS) <= {name.strip() for name in first}:
