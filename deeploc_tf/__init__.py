@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from deeploc_tf.benchmark.results import Comparison
     from deeploc_tf.benchmark.scores import Extent
     from deeploc_tf.benchmark.standards import Standard, read_standard
+    from deeploc_tf.benchmark.suite_scores import score_suite
     from deeploc_tf.embedding.embed import embed
     from deeploc_tf.explanation.activation_maximization import activation_maximization
     from deeploc_tf.explanation.explain import explain
@@ -126,6 +127,7 @@ MODULES = {
     ),
     "deeploc_tf.benchmark.identifiers": ("read_identifiers",),
     "deeploc_tf.benchmark.compare": ("compare",),
+    "deeploc_tf.benchmark.suite_scores": ("score_suite",),
     "deeploc_tf.benchmark.scores": ("Extent",),
     "deeploc_tf.benchmark.results": ("Comparison",),
     "deeploc_tf.explanation.explain": ("explain",),
@@ -201,6 +203,7 @@ __all__ = [
     "read_standard",
     "read_table",
     "reliability_diagram",
+    "score_suite",
     "simulate",
     "training_batches",
     "training_curves",

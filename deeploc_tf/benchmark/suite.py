@@ -306,7 +306,11 @@ class _Files:
             StandardError: it is not there; only standards and abundance may be absent.
         """
         if (path := self.find(entry)) is None:
-            raise StandardError(f"The suite cannot be read without {_where(entry)}")  # noqa: EM102
+            msg = (
+                f"This file of the suite must be there. Received: no {_where(entry)}. Name the "
+                "folder that has it (--suite-data FOLDER)."
+            )
+            raise StandardError(msg)
         return path
 
     def digest(self, path: Path) -> str:
@@ -327,10 +331,7 @@ class _Files:
 
 
 def _where(entry: SuiteFile) -> str:
-    return (
-        f"{entry.file} (SHA-256 {str(entry.sha256)[:12]}...), which is no part of the suite: name "
-        "the folder that has it (--suite-data FOLDER)."
-    )
+    return f"{entry.file} with SHA-256 {entry.sha256}"
 
 
 def _manifest_path(name: str | Path) -> Path:

@@ -170,7 +170,10 @@ def check_suite_scores(
             )
             raise ValueError(msg)
     if missing := sorted(opened.absent.keys() - absent.keys()):
-        msg = f"All of what was scored must be there. Received: no {opened.absent[missing[0]]}"
+        msg = (
+            "All that was scored must be there. Received: no "
+            f"{opened.absent[missing[0]]}. Name the folder that has it (--suite-data FOLDER)."
+        )
         raise ValueError(msg)
     if more := sorted(absent.keys() - opened.absent.keys()):
         opened = open_suite(told["name"] if suite is None else suite)

@@ -19,6 +19,7 @@ from deeploc_tf.cli.parameters import (
     role_options,
 )
 from deeploc_tf.cli.standard_files import reading_keywords, reading_options, told
+from deeploc_tf.cli.suite import score_table
 
 if TYPE_CHECKING:
     from deeploc_tf.benchmark.comparable import Method
@@ -31,6 +32,7 @@ Examples:
   deeploc-tf benchmark features.tsv go_slim_mapping.tab.gz --aspect C RESULTS --shuffles 100
   deeploc-tf benchmark deeploc=seed1.parquet deeploc=seed2.parquet cellprofiler=cp.tsv \\
       --standard go_cc.gmt --standard kegg.gmt RESULTS --draws 10 --random 64
+  deeploc-tf benchmark features.csv --suite yeast scores.json
 """
 
 _OF_STANDARDS = {"proteins_scored": ("proteins", "d"), "terms_scored": ("terms", "d")}
@@ -83,9 +85,7 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 @click.command(epilog=EPILOG)
-@click.argument(
-    "files", nargs=-1, required=True, type=NamedFile(), metavar="PROFILES... [STANDARDS...]"
-)
+@click.argument("files", nargs=-1, type=NamedFile(), metavar="PROFILES... [STANDARDS...]")
 @click.argument("results", type=click.Path(path_type=Path))
 @click.option(
     "--standard",
@@ -94,6 +94,18 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     multiple=True,
     type=NamedFile(),
     help="Gold standard; can be given several times. All other files are then PROFILES.",
+)
+@click.option(
+    "--suite",
+    help=(
+        "Frozen suite to score one table on: yeast, or the folder of your own, see docs/suite.md. "
+        "RESULTS is then a JSON file, or nothing."
+    ),
+)
+@click.option(
+    "--suite-data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with files that a suite names by digest only.",
 )
 @reading_options
 @role_options
@@ -189,6 +201,8 @@ def benchmark(
     files: tuple[tuple[str | None, Path], ...],
     results: Path,
     standards: tuple[tuple[str | None, Path], ...],
+    suite: str | None,
+    suite_data: Path | None,
     protein: str | None,
     plate: str | None,
     well: str | None,
@@ -219,9 +233,21 @@ def benchmark(
     profiles with the same name are seeds of one method. Several methods are scored on the proteins
     that they have in common.
 
+    With --suite, one table is scored on a frozen suite, and `deeploc-tf verify RESULT.json`
+    recomputes all of it.
+
     The new folder RESULTS gets scores.json, scores.csv, terms.csv, precision_recall.csv and, with
     the extra report, plots. docs/metrics.md defines every score.
     """
+    context = click.get_current_context()
+    if suite is not None:
+        score_table(context, files, results)
+        return
+    if suite_data is not None:
+        msg = "--suite-data has no effect without --suite. Name the suite."
+        raise click.UsageError(msg)
+    if not files:
+        raise click.MissingParameter(ctx=context, param=context.command.params[0])
     from deeploc_tf.benchmark.compare import compare
     from deeploc_tf.benchmark.read_standards import read_standards, told_apart
     from deeploc_tf.benchmark.scores import Extent
