@@ -2,7 +2,7 @@
 
     python experiments/real_suite.py DATA OUT
 
-DATA is a folder with `protein_features`, `localization` and `standards`, see docs/real-benchmark.md.
+DATA has `protein_features`, `localization` and `standards`, see docs/real-benchmark.md.
 OUT receives tables and scores; those that are there already are only read.
 """
 

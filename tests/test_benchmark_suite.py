@@ -323,6 +323,9 @@ def layouts(folder: Path) -> list[tuple[Path, list[str]]]:
     dino.insert(0, "gene", NAMES)
     dino.to_parquet(folder / "cell_dino.parquet")
     found.append((folder / "cell_dino.parquet", []))
+    images = dino.rename(columns={"gene": "ImageName"})  # as the features of WT2 have it
+    images.to_csv(folder / "images.txt", sep="\t", index=False)
+    found.append((folder / "images.txt", []))
     indexed = dino.set_index("gene")
     indexed.to_parquet(folder / "indexed.parquet")
     found.append((folder / "indexed.parquet", []))

@@ -77,7 +77,8 @@ def open_text(path: Path, roles: Roles = NO_ROLES) -> InMemoryTable:
     others: list[str] = []
     if roles.given():
         others = [n for n in rows.column_names if _describes(n) or _has_no_number(rows[n])]
-    described, names = _columns(rows.column_names, path, roles, others)
+    first = rows[0].to_pylist()
+    described, names = _columns(rows.column_names, path, roles, others, first)
     columns = {name: np.array(rows[n].to_pylist(), object) for name, n in described.items()}
     if "protein" in described:
         proteins = _proteins(columns["protein"], path)
@@ -137,9 +138,9 @@ def _seems_table(path: Path, delimiter: str, roles: Roles) -> bool:
         return False
     if roles.protein is not None and roles.protein in header:
         return True
-    described = {
-        header.index(name) for name in (*_described(header, path).values(), *_row_numbers(header))
-    }
+    first = [row[0] for row in rows]
+    named = _described(header, path, first=first).values()
+    described = {header.index(name) for name in (*named, *_row_numbers(header))}
     values = [value.strip() for row in rows for at, value in enumerate(row) if at not in described]
     if delimiter != ",":
         values = [value.replace(",", ".") for value in values]
@@ -168,7 +169,7 @@ def _sample(path: Path, delimiter: str) -> list[list[str]]:
 
 
 def _columns(
-    header: list[str], path: Path, roles: Roles, others: Sequence[str]
+    header: list[str], path: Path, roles: Roles, others: Sequence[str], first: Sequence[str]
 ) -> tuple[dict[str, str], list[str]]:
     """Name in our metadata -> column of the table, and the names of the features."""
     if not _is_header(header):
@@ -183,7 +184,7 @@ def _columns(
             f"Received: {path}, line 1: one column {header[0]!r}."
         )
         raise TableError(msg)
-    described = _described(header, path, roles, others)
+    described = _described(header, path, roles, others, first)
     used = {*described.values(), *_row_numbers(header)}
     names = [column for column in header if column not in used]
     if unnamed := [name for name in names if _UNNAMED.fullmatch(tidy(name))]:
@@ -210,18 +211,29 @@ def _is_header(line: list[str]) -> bool:
 
 
 def _described(
-    header: list[str], path: Path, roles: Roles = NO_ROLES, others: Sequence[str] = ()
+    header: list[str],
+    path: Path,
+    roles: Roles = NO_ROLES,
+    others: Sequence[str] = (),
+    first: Sequence[str] = (),
 ) -> dict[str, str]:
     """Name in our metadata -> column of the table; the protein's may be the first one.
 
-    Not where that is called as a place or as what counts images or objects, as in tables of cells.
+    Not where that is called as a place or as what counts images or objects, as in tables of cells;
+    but images whose names are all different and no files' are what some programs call proteins.
     """
     others = [*others, *filter(describes_objects, header)]
     described = described_columns(header, roles, path, others)
-    first = header[0]
-    if "protein" in described or is_place(our_name(first) or first) or describes_objects(first):
+    column = header[0]
+    are_proteins = (
+        tidy(column).lower() == "imagename"
+        and len(set(first)) == len(first)
+        and not any("." in name or "/" in name for name in first)
+    )
+    is_of_cells = is_place(our_name(column) or column) or describes_objects(column)
+    if "protein" in described or (is_of_cells and not are_proteins):
         return described
-    return {"protein": first, **{n: own for n, own in described.items() if own != first}}
+    return {"protein": column, **{n: own for n, own in described.items() if own != column}}
 
 
 def _describes(column: str) -> bool:
