@@ -97,7 +97,7 @@ def prospective_scores(
     rows = sorted(candidates)
     score = float(np.mean([found["auroc"] for found in terms]))
     moves = Influence(score, influence[rows] / len(terms), np.zeros(1))
-    low, high, note = interval("auroc", moves)
+    low, high, note = interval("auroc", moves.estimate)
     ends = {"auroc": score, "auroc_low": low, "auroc_high": high}
     return {**numbers, **ends, **({"note": note} if note else {}), "of_terms": terms}, moves
 
