@@ -67,10 +67,11 @@ _LOOKALIKES = str.maketrans(
 # A zero that begins a whole number; those of 1.05 are behind a decimal point and mean something.
 _LEADING_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
 _WHOLE = re.compile(r"\+?([0-9]+)(?:\.0*)?")
-# As spreadsheets in English write the dates that they made of SEPT1, MARCH1 or OCT1.
-_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+# As spreadsheets in English or German write the dates that they made of SEPT1, MARCH1 or OCT1.
+_MONTH = "(?:jan|feb|m[a\u00e4]r|mrz|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])"
 _DATE = re.compile(
-    rf"(?i:\d{{1,2}}[-/. ]{_MONTH}[a-z]*(?:[-/. ]\d{{2,4}})?)|(?i:{_MONTH}[a-z]*)-(?:\d\d){{1,2}}"
+    rf"(?i:\d{{1,2}}[-/. ]{{1,2}}{_MONTH}[a-z]*(?:[-/. ]\d{{2,4}})?)"
+    rf"|(?i:{_MONTH}[a-z]*)-(?:\d\d){{1,2}}"
     r"|\d{4}[-/]\d{1,2}[-/]\d{1,2}(?:[T ].*)?|\d{1,2}[/.]\d{1,2}[/.](?:\d\d){1,2}"
 )
 _WELL = re.compile(r"([A-Za-z]{1,2})0*([0-9]{1,2})")

@@ -159,7 +159,7 @@ def test_alleles_join_if_somebody_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "date", ["1-Sep", "01-Mar", "Sep-01", "2023-10-01", "10/1/2023", "1-Dec-23"]
+    "date", ["1-Sep", "01-Mar", "Sep-01", "2023-10-01", "10/1/2023", "1-Dec-23", "01. Mrz"]
 )
 def test_names_that_spreadsheets_made_dates_are_told(date: str) -> None:
     assert f"'{date}' looks like a date" in date_hint(["SEC61", date])
