@@ -9,7 +9,7 @@ Each training has a schedule of its own. Ten times in those of the real cells, v
 measured twice: as `fit` does, with batch statistics computed anew for the averaged weights, and
 with the moving ones of the weights of the last steps. OUT gets `runs.csv` and `evaluations.csv`;
 stopped, or after so many minutes of the processor, and started again, it goes on where it was.
-Prints the tables of docs/training.md in Markdown.
+Prints tables in Markdown.
 """
 
 from __future__ import annotations

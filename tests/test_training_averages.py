@@ -116,3 +116,17 @@ def test_layers_that_are_held_keep_their_statistics() -> None:
     np.testing.assert_allclose(twin.get_layer("second").moving_mean, seen.mean(0), atol=1.5)
     assert np.abs(seen.mean(0)).max() > 2
     assert all(layer.trainable for layer in twin.layers)
+
+
+def test_the_momentum_of_moving_statistics_is_of_no_account_where_weights_are_averaged(
+    write_screen: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    write_screen(tmp_path / "records", {"train": (5, 5, 5)}, size=12)
+    found = []
+    for momentum in (0.5, 0.99):
+        run = tmp_path / f"run-{momentum}"
+        config = tiny_fit(batch_norm_momentum=momentum, epochs=1, batch_size=7)
+        fit(tmp_path / "records", run, config)
+        found.append(load_trained(run).model.get_weights())
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
