@@ -131,7 +131,7 @@ def test_parts_are_offered(used: dict[str, Any]) -> None:
     ):
         assert choices in text, text
     for command in ("benchmark", "standards"):
-        assert "huh-summary|sets]" in used[f"{command} help"][1]
+        assert "loqate|sets]" in used[f"{command} help"][1]
     extensions = json.loads(used["doctor"][1])["extensions"]
     assert len(extensions) == 10
     assert "deeploc_tf.image_formats: PGM = ourlab.images:PGM" in extensions

@@ -121,6 +121,20 @@ def test_rows_are_the_crops_in_manifest_order(screen: Screen, suffix: str, tmp_p
     assert names == {f"cells{suffix}", f"cells.profiles{suffix}"}
 
 
+def test_profiles_are_of_the_groups_that_are_asked_for(plain: Screen, tmp_path: Path) -> None:
+    written = embed(plain.run, plain.records, tmp_path / "cells.h5", summarize_by=["plate"])
+    cells, profiles = read_table(written.embeddings), read_table(written.profiles)
+    plates = cells.metadata["plate"].astype(str)
+    frame = pd.DataFrame(cells.features.astype(float)).groupby(plates)
+    assert profiles.metadata["plate"].astype(str).tolist() == list(frame.groups)
+    assert "protein" not in profiles.metadata
+    assert profiles.metadata["num_crops"].tolist() == frame.size().tolist()
+    np.testing.assert_allclose(profiles.features, frame.mean().to_numpy(), atol=1e-6)
+    with pytest.raises(ValueError, match=r"columns of the records: .*plate.* Received: .*compound"):
+        embed(plain.run, plain.records, tmp_path / "other.h5", summarize_by=["compound"])
+    assert not list(tmp_path.glob("other*"))
+
+
 def test_profiles_are_the_means_of_the_rows(screen: Screen, tmp_path: Path) -> None:
     written = embed(screen.run, screen.records, tmp_path / "cells.parquet", batch_size=3)
     cells, profiles = read_table(written.embeddings), read_table(written.profiles)
