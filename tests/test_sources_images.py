@@ -167,7 +167,7 @@ def test_colors_are_channels_where_axes_say_so(tmp_path: Path, dtype: str, suffi
     source = FolderSource(tmp_path, pattern, channels, axes="YXC")
     assert source.index()["well"].tolist() == ["F2"]
     np.testing.assert_array_equal(source.read(0)[0], image)
-    with pytest.raises(SourceError, match="one plane a channel"):
+    with pytest.raises(SourceError, match="one plane per channel"):
         FolderSource(tmp_path, pattern, channels[:2], axes="YXC").index()
     with pytest.raises(SourceError, match=r"in color \(RGB\).*--axes YXC"):
         FolderSource(tmp_path, pattern, channels).index()
@@ -753,3 +753,11 @@ def test_a_format_that_cannot_be_imported_is_no_fault_of_the_file(
             read(tmp_path / "a.jxl")
     np.save(tmp_path / "a.npy", image_of("uint8"))
     np.testing.assert_array_equal(read_image(tmp_path / "a.npy"), image_of("uint8"))
+
+
+def test_an_array_of_many_cells_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    np.save(tmp_path / "cells.npy", np.zeros((62, 16, 16, 3), np.float32))
+    many = r"shape \(62, 16, 16, 3\), an array of many\. Save each to a file of its own"
+    for axes in (None, "YXC"):
+        with pytest.raises(SourceError, match=many):
+            FolderSource(tmp_path, "{protein}.npy", ["a", "b", "c"], axes=axes).index()

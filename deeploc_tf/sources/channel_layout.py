@@ -70,7 +70,7 @@ class ChannelLayout:
         if not by_name and count != len(wanted):
             kept = f" ({', '.join(names)})" if names else ""
             msg = (
-                f"A file must hold one plane a channel. Received: {name} with {count}{kept}, for "
+                f"A file must hold one plane per channel. Received: {name} with {count}{kept}, for "
                 f"channels={list(wanted)}. Name as many channels as there are, or some of those "
                 "that the file names."
             )
@@ -105,7 +105,7 @@ class ChannelLayout:
             raise RejectedCrop(msg, reason="channels differ")
         if count != len(self.channels):
             msg = (
-                f"A file must hold one plane a channel. Received: {name} with {count}, for "
+                f"A file must hold one plane per channel. Received: {name} with {count}, for "
                 f"channels={list(self.channels)}."
             )
             raise RejectedCrop(msg, reason="channels differ")
@@ -151,9 +151,15 @@ def find_axes(description: ImageDescription, axes: Axes | None, name: str) -> st
         found = "YX"  # one channel: its axis is not stored
     if len(found) == len(shape) and found in ("YX", "CYX", "YXC"):
         return found
-    if description.axes and axes is None:
+    if len(shape) > 3 and not description.axes:
         msg = (
-            "A file must hold one plane a channel. Received: "
+            f"A file must hold one cell or one field. Received: {name} of shape {shape}, an array "
+            "of many. Save each to a file of its own, as in `for i, cell in enumerate(cells): "
+            'numpy.save(f"{i:05d}.npy", cell)`.'
+        )
+    elif description.axes and axes is None:
+        msg = (
+            "A file must hold one plane per channel. Received: "
             f"{name} with axes {description.axes} {shape}. Write one plane (or a projection) of "
             "the other axes; or where they are channels, pass `axes`, CYX (planes first) or YXC "
             "(planes last)."
