@@ -241,6 +241,8 @@ def test_files_outside_must_have_the_digest(suite: Path, table: Path) -> None:
         ({"standards": [{"name": "a", "file": "x", "outside": True}]}, "must have its sha256"),
         ({"standards": [{"name": "a", "file": "names.tsv", "sha256": "ab"}]}, "sha256"),
         ({"standards": manifest()["standards"][:1] * 2}, "once"),
+        ({"identifiers": [{"file": "../names.tab"}]}, "must stay inside the folder"),
+        ({"identifiers": [{"file": "/etc/passwd"}]}, "must stay inside the folder"),
     ],
 )
 def test_manifests_are_checked(suite: Path, change: dict[str, Any], message: str) -> None:

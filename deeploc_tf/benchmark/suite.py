@@ -7,11 +7,12 @@ them. docs/suite.md shows how to make one.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -53,6 +54,15 @@ class SuiteFile(_Part):
     format: str | None = None
     aspect: Literal["C", "F", "P"] | None = None
     outside: bool = False
+
+    @pydantic.field_validator("file")
+    @classmethod
+    def _stay_inside(cls, file: str) -> str:
+        path = PurePosixPath(file)
+        if path.is_absolute() or ".." in path.parts or "\\" in file or ":" in file:
+            msg = f"a path must stay inside the folder of the suite. Received: {file!r}"
+            raise ValueError(msg)
+        return file
 
     @pydantic.model_validator(mode="after")
     def _know_digest(self) -> SuiteFile:
@@ -293,7 +303,7 @@ class _Files:
         if not self.data.is_dir():
             msg = f"The data of a suite must be in a folder. Received: {str(self.data)!r}."
             raise StandardError(msg)
-        found = sorted(path for path in self.data.rglob(entry.file) if path.is_file())
+        found = sorted(path for path in self.data.rglob(glob.escape(entry.file)) if path.is_file())
         good = [path for path in found if self.digest(path) == entry.sha256]
         if found and not good:
             self._check(found[0], entry)
