@@ -303,6 +303,71 @@ def test_the_table_is_sorted_and_colors_are_changed(page: Page) -> None:
     assert texts(page, "#legend button") == []
 
 
+def show_as(page: Page, **features: str) -> None:
+    """Let the browser prefer something, as of colors; or print."""
+    media = features.pop("media", "")
+    wanted = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+    page.call("Emulation.setEmulatedMedia", media=media, features=wanted)
+    page.frames()
+
+
+def lightness(color: list[int]) -> float:
+    """Relative luminance as the guidelines for access define it, of red, green and blue."""
+    parts = np.array(color) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_on_a_dark_screen_points_are_seen_and_cells_stay_on_black(page: Page) -> None:
+    page.run("location.hash = 'AAC2'")
+    page.wait("document.querySelectorAll('#details .crops img').length === 4")
+    light = [pixel(page, "#points", place(page, name)) for name in NAMES[:8]]
+    show_as(page, prefers_color_scheme="dark")
+    behind = pixel(page, "#points", (place(page, "AAC0")[0], 90))
+    assert behind == [16, 20, 25]
+    found = [pixel(page, "#points", place(page, name)) for name in NAMES[:8]]
+    assert len(set(map(tuple, found))) == 8
+    contrast = [(lightness(color) + 0.05) / (lightness(behind) + 0.05) for color in found]
+    assert min(contrast) > 3
+    style = "getComputedStyle(document.querySelector('#details .crops img')).backgroundColor"
+    assert page.run(style) == "rgb(0, 0, 0)"
+    assert page.run("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 31)"
+    show_as(page, prefers_color_scheme="light")
+    assert [pixel(page, "#points", place(page, name)) for name in NAMES[:8]] == light
+
+
+def test_two_fingers_move_and_zoom_the_map_of_a_phone(here: Folder) -> None:
+    page = here.browser.open_page(here.page.as_uri(), 390)
+    page.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
+    page.run("document.getElementById('stage').scrollIntoView()")
+    x, y = page.run(
+        "(({ left, top, width, height }) => [left + width / 2, top + height / 2])"
+        "(document.getElementById('map').getBoundingClientRect())"
+    )
+    names = NAMES[0], NAMES[1]
+    before = np.subtract(*(place(page, name) for name in names))
+
+    def touch(kind: str, *places: tuple[float, float]) -> None:
+        points = [{"x": a, "y": b, "id": number} for number, (a, b) in enumerate(places)]
+        page.call("Input.dispatchTouchEvent", type=f"touch{kind}", touchPoints=points)
+
+    touch("Start", (x - 30, y), (x + 30, y))
+    for far in (40, 50, 60):
+        touch("Move", (x - far, y), (x + far, y))
+    touch("End")
+    page.frames()
+    assert np.subtract(*(place(page, name) for name in names)) == pytest.approx(2 * before, rel=0.1)
+    start = place(page, "AAC0")
+    touch("Start", (x, y))
+    touch("Move", (x + 20, y + 10))
+    touch("Move", (x + 40, y + 20))
+    touch("End")
+    page.frames()
+    assert np.subtract(place(page, "AAC0"), start) == pytest.approx([40, 20], abs=20)
+    assert page.run("document.documentElement.scrollWidth") == 390
+    assert page.problems == []
+
+
 def test_one_protein_without_anything(here: Folder) -> None:
     table = VectorTable(np.float32([[1, 2]]), pd.DataFrame({"protein": ["ACT1"]}), {})
     write_map(here.path / "one.html", table)

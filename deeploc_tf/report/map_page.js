@@ -11,7 +11,14 @@ const SHAPES = ["circle", "square", "up", "diamond", "down", "plus", "cross"];
 const RAMP = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
 const RAMP_STEPS = 24, MAX_CLASSES = 40, MAX_TERMS = 24, MAX_RESULTS = 50, MAX_NAMES = 60, ROWS = 50;
 const OTHER = "#9aa3ae", NONE = "#c3c9d0", DIM = "#e3e6ea";
-const BACKGROUND = 0xfffdfdfc; // of the stage, as its bytes lie in memory: #fcfdfd
+const INK = "#1d2430", ACCENT = "#0a5c91", HALO = "#ffffff", EDGE = "rgba(29,36,48,.75)";
+// What is drawn in these colors has others on a dark screen; the rest of the palette is seen on both.
+const ON_DARK = { "#000000": "#ffffff", [OTHER]: "#86909d", [NONE]: "#596372", [DIM]: "#2b323c", [INK]: "#e6eaf0",
+  [ACCENT]: "#79bdf0", [HALO]: "#101419", [EDGE]: "rgba(230,234,240,.75)" };
+const darkScreen = window.matchMedia("screen and (prefers-color-scheme: dark)");
+let dark = darkScreen.matches;
+const tone = (color) => dark && ON_DARK[color.toLowerCase()] || color;
+const background = () => dark ? 0xff191410 : 0xfffdfdfc; // of the stage, as its bytes lie in memory
 
 // ---- Elements and numbers ------------------------------------------------------------------------
 
@@ -74,7 +81,7 @@ const standards = fields.filter((field) => field.kind === "terms");
 const selection = { search: null, classes: new Set(), lasso: null };
 const selected = new Uint8Array(total).fill(1);
 let numSelected = total;
-let colored = null; // {field, entries: [{name, code, size, style}], style: Uint8Array}
+let colored = null; // {field, entries: [{name, code, size, style}], style: Uint8Array, ends, rule}
 let styles = [];
 let chosen = -1, hovered = -1;
 
@@ -131,8 +138,8 @@ function colorBy(field) {
     if (more > 0) rule = `${count(more, "smaller class", "es")} in gray. `;
     if (field.kind === "terms") rule += "A protein with several terms has the color of the smallest.";
   }
-  colored = { field, entries, style };
-  showLegend(ends, rule);
+  colored = { field, entries, style, ends, rule };
+  showLegend();
   select();
 }
 
@@ -169,8 +176,8 @@ function select() {
   redraw();
 }
 
-function showLegend(ends, rule) {
-  const legend = at("legend");
+function showLegend() {
+  const legend = at("legend"), { ends, rule } = colored;
   legend.replaceChildren();
   if (ends) {
     const ramp = make("canvas", { className: "ramp", width: RAMP_STEPS, height: 1 });
@@ -185,7 +192,7 @@ function showLegend(ends, rule) {
     const swatch = make("canvas", { width: 36, height: 36, "aria-hidden": "true" });
     swatch.style.width = swatch.style.height = "18px";
     drawShape(swatch.getContext("2d"), entry.style, 18, 18, 11, 2);
-    legend.append(make("button", { type: "button", "aria-pressed": "false", title: "Select this class",
+    legend.append(make("button", { type: "button", "aria-pressed": String(selection.classes.has(entry.code)), title: "Select this class",
       onclick: (event) => {
         const { classes } = selection;
         if (!classes.delete(entry.code)) classes.add(entry.code);
@@ -269,11 +276,11 @@ function drawShape(context, style, x, y, radius, line) {
     corners.forEach(([a, b], index) => context[index ? "lineTo" : "moveTo"](x + a * r, y + b * r));
     context.closePath();
   }
-  context.fillStyle = style.color;
+  context.fillStyle = tone(style.color);
   context.fill();
   if (line && !style.small) {
     context.lineWidth = line;
-    context.strokeStyle = "rgba(29,36,48,.75)";
+    context.strokeStyle = tone(EDGE);
     context.stroke();
   }
 }
@@ -329,6 +336,15 @@ function redraw() {
   requestAnimationFrame(() => { waiting = false; drawPoints(); drawOver(); });
 }
 
+/** Draw everything anew in the colors of a dark screen or of a light one. */
+function paint() {
+  dark = darkScreen.matches;
+  stampsOf = null;
+  showLegend();
+  redraw();
+}
+darkScreen.addEventListener("change", paint);
+
 function drawPoints() {
   if (!view.width || !colored) return;
   refreshStamps();
@@ -337,7 +353,7 @@ function drawPoints() {
   const { width, height } = points;
   if (!pixels || pixels.width !== width || pixels.height !== height) pixels = new ImageData(width, height);
   const buffer = new Uint32Array(pixels.data.buffer), inside = [];
-  buffer.fill(BACKGROUND);
+  buffer.fill(background());
   for (let pass = numSelected < total ? 0 : 1; pass < 2; pass++) {
     for (let row = 0; row < total; row++) {
       if (selected[row] !== pass) continue;
@@ -360,13 +376,13 @@ function drawNames(context, rows) {
   context.textBaseline = "middle";
   context.lineJoin = "round";
   context.lineWidth = 3;
-  context.strokeStyle = "rgba(255,255,255,.9)";
+  context.strokeStyle = tone(HALO);
   for (const row of rows) {
     const name = shortened(data.proteins[row]), x = screenX(row) + 1.25 * radiusNow() + 6, y = screenY(row);
     const box = [x, y - 7, x + context.measureText(name).width, y + 7];
     if (taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) continue;
     taken.push(box);
-    context.fillStyle = "#1d2430";
+    context.fillStyle = tone(INK);
     context.textAlign = "left";
     context.strokeText(name, x, y);
     context.fillText(name, x, y);
@@ -388,7 +404,8 @@ function drawOver() {
   };
   if (chosen >= 0 && hasPlace(chosen)) {
     const near = neighborsOf(chosen);
-    over.strokeStyle = "rgba(10,92,145,.45)";
+    over.strokeStyle = tone(ACCENT);
+    over.globalAlpha = .45;
     over.lineWidth = 1;
     for (const { row } of near) {
       over.beginPath();
@@ -396,23 +413,26 @@ function drawOver() {
       over.lineTo(screenX(row), screenY(row));
       over.stroke();
     }
-    for (const { row } of near) ring(row, "#0a5c91", 1.5);
-    ring(chosen, "#fff", 5);
-    ring(chosen, "#1d2430", 2.5);
+    over.globalAlpha = 1;
+    for (const { row } of near) ring(row, tone(ACCENT), 1.5);
+    ring(chosen, tone(HALO), 5);
+    ring(chosen, tone(INK), 2.5);
     over.setTransform(1, 0, 0, 1, 0, 0);
     drawNames(over, [chosen, ...near.map(({ row }) => row)]);
     over.setTransform(ratio, 0, 0, ratio, 0, 0);
   }
-  if (hovered >= 0) ring(hovered, "#1d2430", 2);
+  if (hovered >= 0) ring(hovered, tone(INK), 2);
   if (lassoPath) {
     over.beginPath();
     lassoPath.forEach(([x, y], index) => over[index ? "lineTo" : "moveTo"](x, y));
     over.closePath();
-    over.fillStyle = "rgba(10,92,145,.10)";
+    over.fillStyle = tone(ACCENT);
+    over.globalAlpha = .1;
     over.fill();
+    over.globalAlpha = 1;
     over.setLineDash([5, 4]);
     over.lineWidth = 1.5;
-    over.strokeStyle = "#0a5c91";
+    over.strokeStyle = tone(ACCENT);
     over.stroke();
     over.setLineDash([]);
   }
