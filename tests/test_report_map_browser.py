@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
+from xml.etree import ElementTree
 
 import imagecodecs
 import numpy as np
@@ -111,15 +112,21 @@ def pixel(page: Page, selector: str, place: tuple[float, float]) -> list[int]:
     return color
 
 
-def exported(here: Folder, page: Page) -> list[dict[str, str]]:
-    """The rows of the file that Export gives."""
-    path = here.path / "proteins.csv"
+def downloaded(here: Folder, page: Page, button: str, name: str) -> bytes:
+    """The file that a button gives."""
+    path = here.path / name
     path.unlink(missing_ok=True)
-    page.run("document.getElementById('export').click()")
+    page.run(f"document.getElementById('{button}').click()")
     end = time.monotonic() + 60
     while not path.exists() and time.monotonic() < end:
         page.frames(1)
-    return list(csv.DictReader(io.StringIO(path.read_bytes().decode(), newline="")))
+    return path.read_bytes()
+
+
+def exported(here: Folder, page: Page) -> list[dict[str, str]]:
+    """The rows of the file that Export gives."""
+    content = downloaded(here, page, "export", "proteins.csv")
+    return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -366,6 +373,94 @@ def test_two_fingers_move_and_zoom_the_map_of_a_phone(here: Folder) -> None:
     assert np.subtract(place(page, "AAC0"), start) == pytest.approx([40, 20], abs=20)
     assert page.run("document.documentElement.scrollWidth") == 390
     assert page.problems == []
+
+
+def drawn(page: Page) -> ElementTree.Element:
+    """What is seen, as SVG."""
+    return ElementTree.fromstring(page.run("proteinMap.svg()"))
+
+
+def part(picture: ElementTree.Element, name: str) -> ElementTree.Element:
+    (found,) = (element for element in picture.iter() if element.get("id") == name)
+    return found
+
+
+def test_the_view_is_downloaded_as_svg(here: Folder, page: Page) -> None:
+    picture = ElementTree.fromstring(downloaded(here, page, "picture", "map.svg"))
+    proteins = part(picture, "proteins")
+    assert [shape[0].text for shape in proteins] == NAMES
+    assert [shape.get("fill", "").upper() for shape in proteins][:7] == list(COLORS[:7])
+    tags = [shape.tag.partition("}")[2] for shape in proteins]
+    assert tags[:2] == ["circle", "polygon"]
+    left, top = page.run(
+        "(({ left, top }) => [left, top])(document.getElementById('map').getBoundingClientRect())"
+    )
+    x, y = np.subtract(place(page, "AAC0"), (left, top))
+    assert float(proteins[0].get("cx", "")) == pytest.approx(x, abs=0.01)
+    assert float(proteins[0].get("cy", "")) == pytest.approx(y, abs=0.01)
+    legend = [text.text for text in part(picture, "legend").iter() if text.tag.endswith("}text")]
+    assert legend == ["place", *(f"class {i} (2)" for i in range(17))]
+    assert set(page.run("[...document.querySelectorAll('#stage *')].map(e => e.tagName)")) == {
+        *("CANVAS", "DIV", "BUTTON")
+    }
+
+
+def test_svg_has_the_names_of_the_selection(page: Page) -> None:
+    for name in ODD_NAMES:
+        page.run(f"location.hash = encodeURIComponent({json.dumps(name)})")
+        page.wait(f"document.querySelector('#details h2').textContent === {json.dumps(name)}")
+        picture = drawn(page)
+        names = [text.text or "" for text in part(picture, "names")]
+        assert names[0][:27] == name[:27].replace("\u2028", names[0][0])
+        assert len(part(picture, "chosen").findall("{http://www.w3.org/2000/svg}circle")) == 4
+    page.run("location.hash = ''")
+    type_in(page, "atpase")
+    shapes = part(drawn(page), "proteins")
+    assert {shape[0].text for shape in shapes if shape.get("fill") != "#e3e6ea"} == {*NAMES[:6]}
+    assert [shape[0].text for shape in shapes][-6:] == NAMES[:6]  # above the others
+    page.run(
+        "(() => { const field = document.getElementById('color'); field.value = '1';"
+        "field.dispatchEvent(new Event('change')); })()"
+    )
+    texts = [text.text for text in part(drawn(page), "legend") if text.text]
+    assert texts == ["size", "0.1", "0.1"]
+    page.run("for (let i = 0; i < 12; i++) document.getElementById('in').click()")
+    assert len(part(drawn(page), "proteins")) < 5
+
+
+def test_svg_of_characters_that_xml_lacks(here: Folder) -> None:
+    names = ["a\x00b", "c\x1bd", "e\ufffef", "]]>&amp;", "tab\tline"]
+    table = VectorTable(
+        np.eye(5, dtype=np.float32), pd.DataFrame({"protein": names, "\x01": names}), {}
+    )
+    write_map(here.path / "control.html", table, projection="pca", title="\x02<title>")
+    page = here.browser.open_page((here.path / "control.html").as_uri())
+    titles = [shape[0].text for shape in part(drawn(page), "proteins")]
+    assert titles == ["a\ufffdb", "c\ufffdd", "e\ufffdf", "]]>&amp;", "tab\tline"]
+    assert page.problems == []
+
+
+def test_paper_has_map_legend_and_protein_in_light_colors(page: Page) -> None:
+    show_as(page, prefers_color_scheme="dark")
+    page.run("location.hash = 'AAC2'")
+    page.wait("document.querySelector('#details h2').textContent === 'AAC2'")
+    page.run("dispatchEvent(new Event('beforeprint'))")
+    show_as(page, media="print", prefers_color_scheme="dark")
+    shown = page.run(
+        "['#search', '#color', '#tools', '#listing', '#points', '#proteins', '#legend', '.near',"
+        "'svg #legend']"
+        ".filter(name => document.querySelector(name).checkVisibility())"
+    )
+    assert shown == ["#proteins", ".near", "svg #legend"]
+    assert (
+        page.run("document.querySelector('#proteins').children[0].getAttribute('fill')")
+        == COLORS[0]
+    )
+    assert page.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.run("dispatchEvent(new Event('afterprint'))")
+    show_as(page, prefers_color_scheme="dark")
+    assert page.run("document.querySelector('svg')") is None
+    assert pixel(page, "#points", (place(page, "AAC0")[0], 90)) == [16, 20, 25]
 
 
 def test_one_protein_without_anything(here: Folder) -> None:

@@ -146,7 +146,7 @@ def test_nothing_of_the_data_is_markup_and_the_policy_allows_one_script(tmp_path
         r"\b(eval|Function|innerHTML|outerHTML|insertAdjacentHTML|fetch|XMLHttpRequest|import)\b",
         re.sub(r"//.*", "", script),
     )
-    assert "http" not in script
+    assert "http" not in script.replace('"http://www.w3.org/2000/svg"', "")  # a name, no address
 
 
 @pytest.mark.filterwarnings("error")

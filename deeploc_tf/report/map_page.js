@@ -10,6 +10,7 @@ const SHAPES = ["circle", "square", "up", "diamond", "down", "plus", "cross"];
 // Cividis, which changes in brightness alone for most color-blind people.
 const RAMP = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
 const RAMP_STEPS = 24, MAX_CLASSES = 40, MAX_TERMS = 24, MAX_RESULTS = 50, MAX_NAMES = 60, ROWS = 50;
+const FONT = "12px system-ui, sans-serif";
 const OTHER = "#9aa3ae", NONE = "#c3c9d0", DIM = "#e3e6ea";
 const INK = "#1d2430", ACCENT = "#0a5c91", HALO = "#ffffff", EDGE = "rgba(29,36,48,.75)";
 // What is drawn in these colors has others on a dark screen; the rest of the palette is seen on both.
@@ -258,21 +259,23 @@ function resize() {
   redraw();
 }
 
+const PLUS = [[-.38, -1], [.38, -1], [.38, -.38], [1, -.38], [1, .38], [.38, .38], [.38, 1], [-.38, 1], [-.38, .38], [-1, .38],
+  [-1, -.38], [-.38, -.38]];
+const CORNERS = { // of shapes of about one size; a circle has none
+  square: [[-.88, -.88], [.88, -.88], [.88, .88], [-.88, .88]],
+  up: [[0, -1.15], [1.05, .8], [-1.05, .8]],
+  down: [[0, 1.15], [1.05, -.8], [-1.05, -.8]],
+  diamond: [[0, -1.2], [1.2, 0], [0, 1.2], [-1.2, 0]],
+  plus: PLUS.map(([a, b]) => [1.1 * a, 1.1 * b]),
+  cross: PLUS.map(([a, b]) => [.78 * (a - b), .78 * (a + b)]),
+};
+const sized = (style, radius) => style.small ? radius * .75 : radius;
+
 function drawShape(context, style, x, y, radius, line) {
-  const r = style.small ? radius * .75 : radius;
+  const r = sized(style, radius), corners = CORNERS[style.shape];
   context.beginPath();
-  if (style.shape === "circle") context.arc(x, y, r, 0, 2 * Math.PI);
-  else if (style.shape === "square") context.rect(x - .88 * r, y - .88 * r, 1.76 * r, 1.76 * r);
+  if (!corners) context.arc(x, y, r, 0, 2 * Math.PI);
   else {
-    const w = .38;
-    const plus = [[-w, -1], [w, -1], [w, -w], [1, -w], [1, w], [w, w], [w, 1], [-w, 1], [-w, w], [-1, w], [-1, -w], [-w, -w]];
-    const corners = {
-      up: [[0, -1.15], [1.05, .8], [-1.05, .8]],
-      down: [[0, 1.15], [1.05, -.8], [-1.05, -.8]],
-      diamond: [[0, -1.2], [1.2, 0], [0, 1.2], [-1.2, 0]],
-      plus: plus.map(([a, b]) => [1.1 * a, 1.1 * b]),
-      cross: plus.map(([a, b]) => [.78 * (a - b), .78 * (a + b)]),
-    }[style.shape];
     corners.forEach(([a, b], index) => context[index ? "lineTo" : "moveTo"](x + a * r, y + b * r));
     context.closePath();
   }
@@ -367,23 +370,33 @@ function drawPoints() {
   if (inside.length <= MAX_NAMES) drawNames(pen, inside);
 }
 
-/** Names beside their points, where they do not cover each other. */
+/** Names beside their points, on the left where the right has no room, that do not cover each other. */
+function placed(rows) {
+  const taken = [], found = [], gap = 1.25 * radiusNow() + 6;
+  over.font = FONT;
+  for (const row of rows) {
+    const name = shortened(data.proteins[row]), y = screenY(row), width = over.measureText(name).width;
+    const right = screenX(row) + gap, x = right + width > view.width && right > width + 2 * gap ? right - width - 2 * gap : right;
+    const box = [x, y - 7, x + width, y + 7];
+    if (taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) continue;
+    taken.push(box);
+    found.push({ name, x, y });
+  }
+  return found;
+}
+
 function drawNames(context, rows) {
-  const ratio = density(), taken = [];
+  const names = placed(rows), ratio = density();
   context.save();
-  context.scale(ratio, ratio);
-  context.font = "12px system-ui, sans-serif";
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.font = FONT;
   context.textBaseline = "middle";
+  context.textAlign = "left";
   context.lineJoin = "round";
   context.lineWidth = 3;
   context.strokeStyle = tone(HALO);
-  for (const row of rows) {
-    const name = shortened(data.proteins[row]), x = screenX(row) + 1.25 * radiusNow() + 6, y = screenY(row);
-    const box = [x, y - 7, x + context.measureText(name).width, y + 7];
-    if (taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) continue;
-    taken.push(box);
-    context.fillStyle = tone(INK);
-    context.textAlign = "left";
+  context.fillStyle = tone(INK);
+  for (const { name, x, y } of names) {
     context.strokeText(name, x, y);
     context.fillText(name, x, y);
   }
@@ -417,9 +430,7 @@ function drawOver() {
     for (const { row } of near) ring(row, tone(ACCENT), 1.5);
     ring(chosen, tone(HALO), 5);
     ring(chosen, tone(INK), 2.5);
-    over.setTransform(1, 0, 0, 1, 0, 0);
     drawNames(over, [chosen, ...near.map(({ row }) => row)]);
-    over.setTransform(ratio, 0, 0, ratio, 0, 0);
   }
   if (hovered >= 0) ring(hovered, tone(INK), 2);
   if (lassoPath) {
@@ -452,6 +463,89 @@ function under(x, y) {
   }
   return best;
 }
+
+// ---- The map as SVG, for files and paper ---------------------------------------------------------
+
+const SVG = "http://www.w3.org/2000/svg";
+const LEGEND_WIDTH = 250, LEGEND_LINE = 20;
+
+/** What is seen as an element of SVG, in the colors of a light screen, with its legend on the right. */
+function vectors() {
+  const file = document.implementation.createDocument(SVG, "svg");
+  const draw = (parent, tag, attributes, content) => {
+    const element = parent.appendChild(file.createElementNS(SVG, tag));
+    for (const [name, value] of Object.entries(attributes)) {
+      element.setAttribute(name, typeof value === "number" ? Number(value.toFixed(2)) : value);
+    }
+    // XML has no way to write some characters.
+    if (content) element.textContent = content.replace(/[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu, "\ufffd");
+    return element;
+  };
+  const shape = (parent, style, x, y, radius, title) => {
+    const r = sized(style, radius), corners = CORNERS[style.shape];
+    const line = style.small ? {} : { stroke: INK, "stroke-opacity": .75, "stroke-width": Math.min(1, radius / 5) };
+    const element = corners
+      ? draw(parent, "polygon", { fill: style.color, ...line, points: corners.map(([a, b]) => `${(x + a * r).toFixed(2)},${(y + b * r).toFixed(2)}`).join(" ") })
+      : draw(parent, "circle", { fill: style.color, ...line, cx: x, cy: y, r });
+    if (title) draw(element, "title", {}, title);
+  };
+  const { field, entries, ends } = colored, legend = entries.length || ends;
+  const lines = (field ? 2 : 0) + (ends ? 2 : entries.length);
+  const width = view.width + (legend ? LEGEND_WIDTH : 0), height = Math.max(view.height, legend ? (lines + 2) * LEGEND_LINE : 0);
+  const root = file.documentElement;
+  for (const [name, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}`, "font-size": 12,
+    "font-family": "system-ui, 'Segoe UI', Helvetica, Arial, sans-serif" })) root.setAttribute(name, value);
+  draw(root, "title", {}, data.title);
+  draw(root, "rect", { width, height, fill: "#ffffff" });
+  const plane = draw(root, "svg", { width: view.width, height: view.height }); // cuts off what is outside
+  const radius = radiusNow(), all = draw(plane, "g", { id: "proteins" }), named = [];
+  for (let pass = 0; pass < 2; pass++) {
+    for (let row = 0; row < total; row++) {
+      const x = screenX(row), y = screenY(row);
+      if (selected[row] !== pass || !(x > -radius && y > -radius && x < view.width + radius && y < view.height + radius)) continue;
+      shape(all, styles[pass ? colored.style[row] : 0], x, y, radius, data.proteins[row]);
+      if (pass) named.push(row);
+    }
+  }
+  const write = (parent, x, y, content, more = {}) => draw(parent, "text", { x, y: y + 4, fill: INK, ...more }, content);
+  const halo = { stroke: HALO, "stroke-width": 3, "stroke-linejoin": "round", "paint-order": "stroke" };
+  const rings = draw(plane, "g", { id: "chosen", fill: "none", stroke: ACCENT });
+  let near = [];
+  if (chosen >= 0 && hasPlace(chosen)) {
+    const ring = (row, more) => draw(rings, "circle", { cx: screenX(row), cy: screenY(row), r: radius * 1.25 + 3, ...more });
+    near = neighborsOf(chosen).map(({ row }) => row);
+    for (const row of near) {
+      draw(rings, "line", { x1: screenX(chosen), y1: screenY(chosen), x2: screenX(row), y2: screenY(row), "stroke-opacity": .45 });
+      ring(row, { "stroke-width": 1.5 });
+    }
+    ring(chosen, { stroke: INK, "stroke-width": 2.5 });
+    near.unshift(chosen);
+  }
+  const texts = draw(plane, "g", { id: "names" });
+  const rows = named.length <= MAX_NAMES ? [...near, ...named.filter((row) => !near.includes(row))] : near;
+  for (const { name, x, y } of placed(rows)) write(texts, x, y, name, halo);
+  if (!legend) return root;
+  const list = draw(root, "g", { id: "legend" }), left = view.width + 12;
+  write(list, left, LEGEND_LINE, shortened(field.name), { "font-weight": "bold" });
+  if (ends) {
+    const step = (LEGEND_WIDTH - 24) / RAMP_STEPS;
+    for (let i = 0; i < RAMP_STEPS; i++) {
+      draw(list, "rect", { x: left + i * step, y: 1.6 * LEGEND_LINE, width: step + .5, height: 14, fill: rampColor(i / (RAMP_STEPS - 1)) });
+    }
+    write(list, left, 2.8 * LEGEND_LINE, number(ends[0]));
+    write(list, left + LEGEND_WIDTH - 24, 2.8 * LEGEND_LINE, number(ends[1]), { "text-anchor": "end" });
+  }
+  entries.forEach(({ name, size, style }, index) => {
+    const y = (index + 2) * LEGEND_LINE;
+    shape(list, style, left + 8, y, 5.5);
+    write(list, left + 24, y, `${shortened(name)} (${size.toLocaleString("en")})`);
+  });
+  return root;
+}
+
+/** Paper has the map as shapes; browsers do not print pixels that were written one by one. */
+window.addEventListener("beforeprint", () => { hover(-1); stage.append(vectors()); });
+window.addEventListener("afterprint", () => stage.querySelector("svg").remove());
 
 // ---- Pointer and keys ----------------------------------------------------------------------------
 
@@ -793,9 +887,9 @@ function csv() {
   return lines.map((line) => line.map(quoted).join(",") + "\r\n").join("");
 }
 
-function save() {
-  const address = URL.createObjectURL(new Blob([csv()], { type: "text/csv;charset=utf-8" }));
-  make("a", { href: address, download: "proteins.csv" }).click();
+function save(content, type, name) {
+  const address = URL.createObjectURL(new Blob([content], { type: `${type};charset=utf-8` }));
+  make("a", { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 60000);
 }
 
@@ -832,7 +926,9 @@ at("clear").addEventListener("click", () => {
   for (const button of document.querySelectorAll("#legend button")) button.setAttribute("aria-pressed", "false");
   select();
 });
-at("export").addEventListener("click", save);
+at("export").addEventListener("click", () => save(csv(), "text/csv", "proteins.csv"));
+const svg = () => new XMLSerializer().serializeToString(vectors());
+at("picture").addEventListener("click", () => save(svg(), "image/svg+xml", "map.svg"));
 at("in").addEventListener("click", () => zoom(1.6));
 at("out").addEventListener("click", () => zoom(1 / 1.6));
 at("fit").addEventListener("click", showAll);
@@ -847,8 +943,9 @@ resize();
 colorBy(first);
 fromAddress();
 
-/** For scripts and tests: where a protein is drawn, in pixels of the window. */
+/** For scripts and tests: where a protein is drawn, in pixels of the window; and the picture. */
 window.proteinMap = {
+  svg,
   place(name) {
     const row = data.proteins.indexOf(name), box = map.getBoundingClientRect();
     return [box.left + screenX(row), box.top + screenY(row)];
