@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import itertools
 import json
 import statistics
 import time
@@ -461,6 +462,52 @@ def test_paper_has_map_legend_and_protein_in_light_colors(page: Page) -> None:
     show_as(page, prefers_color_scheme="dark")
     assert page.run("document.querySelector('svg')") is None
     assert pixel(page, "#points", (place(page, "AAC0")[0], 90)) == [16, 20, 25]
+
+
+def test_two_proteins_stand_side_by_side(here: Folder, page: Page) -> None:
+    page.click(*place(page, "AAC2"))
+    page.wait("location.hash === '#AAC2'")
+    x, y = place(page, "YAL003C")
+    for kind in ("moved", "pressed", "released"):
+        page.mouse(kind, x, y, modifiers=8)  # Shift
+    page.wait("location.hash === '#AAC2&YAL003C'")
+    assert texts(page, "#details h2") == ["AAC2 and YAL003C"]
+    assert texts(page, "#count") == ["34 proteins"]  # nothing is selected by it
+    assert texts(page, ".pair:not(:has(ul)) > div > button") == ["AAC2", "YAL003C"]
+    assert page.run("document.querySelectorAll('.pair img').length") == 4  # AAC2 has crops
+    values = texts(page, "#details dl.two > *")
+    assert values[:6] == ["protein", "AAC2", "YAL003C", "place", *(CLASSES[i] for i in (2, 17))]
+    assert texts(page, "#details .pair li") == ["F1 \u2013 ATPase", "nuclear pore"]
+    assert texts(page, "#details strong") == []
+    features = here.table.features.astype(float)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    (said,) = texts(page, "#similarity")
+    assert float(said.split()[2].strip(".,")) == pytest.approx(unit[2] @ unit[17], abs=0.02)
+    page.run("document.querySelector('.head button').click()")
+    page.wait("location.hash === '#AAC2'")
+    page.run("document.getElementById('compare').click()")
+    assert "Click a second protein" in texts(page, "#hint")[0]
+    type_in(page, "<img")
+    page.run("document.querySelector('#results button').click()")
+    page.wait("document.querySelector('#details h2').textContent.startsWith('AAC2 and </scr')")
+    assert texts(page, "#details strong") == ["F1 \u2013 ATPase"] * 2
+    assert len(texts(page, "tbody tr.chosen")) == 1
+    page.run("location.reload()")
+    page.wait("document.querySelector('#details h2').textContent.startsWith('AAC2 and </scr')")
+    page.run("location.hash = 'YAL003C&sec61'")
+    page.wait("document.querySelector('#details h2').textContent === 'YAL003C and YAL007C'")
+    page.run("location.hash = 'YAL003C&nobody'")
+    page.wait("document.querySelector('#details .notes') !== null")
+    page.run("location.hash = encodeURIComponent('a&amp;b &lt;')")
+    page.wait("document.querySelector('#details h2').textContent === 'a&amp;b &lt;'")
+
+
+def test_every_pair_of_odd_names_can_be_compared(page: Page) -> None:
+    for pair in itertools.pairwise(ODD_NAMES):
+        page.run(f"location.hash = {json.dumps([*pair])}.map(encodeURIComponent).join('&')")
+        title = json.dumps(" and ".join(pair))
+        page.wait(f"document.querySelector('#details h2').textContent === {title}")
+        assert "Cosine similarity" in texts(page, "#similarity")[0]
 
 
 def test_one_protein_without_anything(here: Folder) -> None:

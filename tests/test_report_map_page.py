@@ -170,6 +170,28 @@ def test_few_and_odd_profiles_still_make_a_page(
         assert ("have no place" in " ".join(written.notes)) == (not good.all())
 
 
+@pytest.mark.parametrize("shape", [(2, 3), (300, 40), (60, 900)])
+def test_the_sketch_has_the_similarities_of_all_pairs(
+    shape: tuple[int, int], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    basis = random.normal(size=(12, shape[1]))
+    features = random.normal(size=(shape[0], 12)) @ basis + 0.1 * random.normal(size=shape)
+    features = np.vstack([features, np.zeros(shape[1])]).astype(np.float32)
+    names = [f"P{i}" for i in range(len(features))]
+    table = VectorTable(features, pd.DataFrame({"protein": names}), {})
+    write_map(tmp_path / "map.html", table, projection="pca")
+    sketch = content_of(tmp_path / "map.html")["sketch"]
+    codes = numbers(sketch["codes"], "i1").reshape(len(names), sketch["size"])
+    about = codes * numbers(sketch["scales"], "<f4").astype(float)
+    unit = features[:-1] / np.linalg.norm(features[:-1], axis=1, keepdims=True)
+    error = abs(about[:-1] @ about[:-1].T - unit @ unit.T)
+    assert np.quantile(error, 0.99) < 0.03
+    assert np.quantile(error, 0.99) == pytest.approx(sketch["error"], rel=0.5, abs=1e-3)
+    assert sketch["size"] <= min(64, shape[1])
+    assert not codes[-1].any()
+
+
 def test_tables_without_a_row_and_with_a_protein_twice_are_refused(tmp_path: Path) -> None:
     for names, said in (([], "must have a protein"), (["A", "A "], "must have one row")):
         with pytest.raises(ValueError, match=said):

@@ -52,6 +52,7 @@ const neighbors = {
   rows: unpack(data.neighbors.rows, Int32Array),
   similarities: unpack(data.neighbors.similarities, Float32Array),
 };
+const sketch = data.sketch && { ...data.sketch, codes: unpack(data.sketch.codes, Int8Array), scales: unpack(data.sketch.scales, Float32Array) };
 const aliases = (row) => data.aliases[row] || [];
 const crops = (row) => data.crops ? data.crops.images[row] : [];
 
@@ -84,7 +85,8 @@ const selected = new Uint8Array(total).fill(1);
 let numSelected = total;
 let colored = null; // {field, entries: [{name, code, size, style}], style: Uint8Array, ends, rule}
 let styles = [];
-let chosen = -1, hovered = -1;
+let chosen = -1, beside = -1, hovered = -1; // beside: the second of two that are compared
+let picking = false;
 
 const isFiltered = () => Boolean(selection.search || selection.classes.size || selection.lasso);
 
@@ -430,7 +432,11 @@ function drawOver() {
     for (const { row } of near) ring(row, tone(ACCENT), 1.5);
     ring(chosen, tone(HALO), 5);
     ring(chosen, tone(INK), 2.5);
-    drawNames(over, [chosen, ...near.map(({ row }) => row)]);
+    if (beside >= 0 && hasPlace(beside)) {
+      ring(beside, tone(HALO), 5);
+      ring(beside, tone(ACCENT), 3.5);
+    }
+    drawNames(over, marked());
   }
   if (hovered >= 0) ring(hovered, tone(INK), 2);
   if (lassoPath) {
@@ -447,6 +453,13 @@ function drawOver() {
     over.stroke();
     over.setLineDash([]);
   }
+}
+
+/** Rows of the chosen protein, of the one beside it and of its neighbors: their names are on the map. */
+function marked() {
+  if (chosen < 0 || !hasPlace(chosen)) return [];
+  const near = neighborsOf(chosen).map(({ row }) => row);
+  return [...new Set([chosen, ...(beside >= 0 && hasPlace(beside) ? [beside] : []), ...near])];
 }
 
 const hasPlace = (row) => !Number.isNaN(places[2 * row]);
@@ -510,19 +523,17 @@ function vectors() {
   const write = (parent, x, y, content, more = {}) => draw(parent, "text", { x, y: y + 4, fill: INK, ...more }, content);
   const halo = { stroke: HALO, "stroke-width": 3, "stroke-linejoin": "round", "paint-order": "stroke" };
   const rings = draw(plane, "g", { id: "chosen", fill: "none", stroke: ACCENT });
-  let near = [];
   if (chosen >= 0 && hasPlace(chosen)) {
     const ring = (row, more) => draw(rings, "circle", { cx: screenX(row), cy: screenY(row), r: radius * 1.25 + 3, ...more });
-    near = neighborsOf(chosen).map(({ row }) => row);
-    for (const row of near) {
+    for (const { row } of neighborsOf(chosen)) {
       draw(rings, "line", { x1: screenX(chosen), y1: screenY(chosen), x2: screenX(row), y2: screenY(row), "stroke-opacity": .45 });
       ring(row, { "stroke-width": 1.5 });
     }
     ring(chosen, { stroke: INK, "stroke-width": 2.5 });
-    near.unshift(chosen);
+    if (beside >= 0 && hasPlace(beside)) ring(beside, { "stroke-width": 3.5 });
   }
   const texts = draw(plane, "g", { id: "names" });
-  const rows = named.length <= MAX_NAMES ? [...near, ...named.filter((row) => !near.includes(row))] : near;
+  const rows = [...new Set([...marked(), ...(named.length <= MAX_NAMES ? named : [])])];
   for (const { name, x, y } of placed(rows)) write(texts, x, y, name, halo);
   if (!legend) return root;
   const list = draw(root, "g", { id: "legend" }), left = view.width + 12;
@@ -590,11 +601,12 @@ function released(event) {
   map.classList.remove("moving");
   if (lassoPath) {
     if (moved > 10) { selection.lasso = within(lassoPath); setDrawing(false); select(); }
+    else if (event.type === "pointerup" && event.shiftKey) press(under(...local(event)), event);
     lassoPath = null;
     redraw();
   } else if (event.type === "pointerup" && moved < 5 && !pointers.size) {
     const row = under(...local(event));
-    choose(row);
+    if (row >= 0 || !picking) choose(row);
   }
 }
 map.addEventListener("pointerup", released);
@@ -610,7 +622,7 @@ map.addEventListener("keydown", (event) => {
   const keys = {
     ArrowLeft: () => { view.x += step; }, ArrowRight: () => { view.x -= step; },
     ArrowUp: () => { view.y += step; }, ArrowDown: () => { view.y -= step; },
-    "+": () => zoom(1.4), "=": () => zoom(1.4), "-": () => zoom(1 / 1.4), 0: showAll, Escape: () => choose(-1),
+    "+": () => zoom(1.4), "=": () => zoom(1.4), "-": () => zoom(1 / 1.4), 0: showAll, Escape: () => picking ? pick(false) : choose(-1),
   };
   if (!keys[event.key] || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
@@ -679,39 +691,72 @@ function sharedTerms(one, other) {
   return found;
 }
 
+/** Exact where one is a neighbor of the other; else from the sketch of their profiles, with its error. */
+function similarity(one, other) {
+  if (!hasPlace(one) || !hasPlace(other)) return "One of these profiles is not finite or zero everywhere: there is no similarity.";
+  const told = [];
+  let exact = null;
+  for (const [from, to] of [[one, other], [other, one]]) {
+    const near = neighborsOf(from), place = near.findIndex(({ row }) => row === to);
+    if (place < 0) continue;
+    exact = near[place].similarity;
+    told.push(` ${data.proteins[to]} is neighbor ${place + 1} of ${data.proteins[from]}.`);
+  }
+  if (exact !== null) return `Cosine similarity ${exact.toFixed(3)}.${told.join("")}`;
+  let sum = 0;
+  for (let i = 0; i < sketch.size; i++) sum += sketch.codes[one * sketch.size + i] * sketch.codes[other * sketch.size + i] * sketch.scales[i] ** 2;
+  return `Cosine similarity ${Math.max(-1, Math.min(1, sum)).toFixed(2)}, to ${Math.max(sketch.error, .005).toPrecision(1)} for 99 % of pairs; neither is a near neighbor of the other.`;
+}
+
 const picture = (row, index) => make("img", { src: `data:image/webp;base64,${crops(row)[index]}`, alt: `Cell ${index + 1} of ${data.proteins[row]}` });
 function pictures(row, most) {
   const shown = crops(row).slice(0, most);
   return make("div", { className: shown.length > 4 ? "crops many" : "crops" }, ...shown.map((_, index) => picture(row, index)));
 }
 
-/** Go to a protein by way of the address, so that links and the Back button work. */
-function choose(row) {
-  const hash = row < 0 ? "" : encodeURIComponent(data.proteins[row]);
+/** Go to a protein, or to two side by side, by way of the address: links and the Back button work. */
+function choose(row, second = -1) {
+  if (picking && row >= 0 && row !== chosen) [row, second] = [chosen, row];
+  const hash = [row, second].filter((one) => one >= 0).map((one) => encodeURIComponent(data.proteins[one])).join("&");
   if (location.hash.slice(1) !== hash) location.hash = hash;
-  else if (row !== chosen) show(row);
+  else if (row !== chosen || second !== beside) show(row, second);
 }
+
+/** Go to a protein that was clicked; with Shift, put it beside the chosen one. */
+const press = (row, event) => event.shiftKey && chosen >= 0 && row >= 0 && row !== chosen ? choose(chosen, row) : choose(row);
+
 window.addEventListener("hashchange", fromAddress);
 function fromAddress() {
-  let name = location.hash.slice(1);
-  try { name = decodeURIComponent(name); } catch { /* a lone % stands for itself */ }
-  if (!name) { show(-1); return; }
-  let row = data.proteins.indexOf(name);
-  if (row < 0) {
-    const form = folded(name);
-    row = names.indexOf(form);
-    if (row < 0) row = names.findIndex((_, index) => aliases(index).some((alias) => folded(alias) === form));
-  }
+  const parts = location.hash.slice(1).split("&").map(decoded), pair = parts.map(rowOf);
+  if (pair.length === 2 && pair.every((row) => row >= 0)) { show(pair[0], pair[0] === pair[1] ? -1 : pair[1]); return; }
+  const name = parts.join("&"), row = name ? rowOf(name) : -1;
   show(row);
-  if (row < 0) at("details").prepend(make("p", { className: "notes" }, "No protein is called ", text(name), "."));
+  if (name && row < 0) at("details").prepend(make("p", { className: "notes" }, "No protein is called ", text(name), "."));
+}
+function decoded(part) {
+  try { return decodeURIComponent(part); } catch { return part; } // a lone % stands for itself
+}
+function rowOf(name) {
+  const form = folded(name), exact = data.proteins.indexOf(name), row = exact < 0 ? names.indexOf(form) : exact;
+  return row < 0 ? names.findIndex((_, index) => aliases(index).some((alias) => folded(alias) === form)) : row;
 }
 
-const protein = (row) => make("button", { type: "button", className: "plain", onclick: () => choose(row) }, text(data.proteins[row]));
+const protein = (row) => make("button", { type: "button", className: "plain", onclick: (event) => press(row, event) }, text(data.proteins[row]));
 
-function show(row) {
-  chosen = row;
+/** Wait for a second protein to be clicked, or no longer. */
+function pick(value) {
+  picking = value;
+  const button = at("compare");
+  if (!button) return;
+  button.setAttribute("aria-pressed", String(value));
+  at("hint").textContent = value ? "Click a second protein: a point, a result of the search or a name." : "";
+  if (value) stage.scrollIntoView({ block: "nearest" });
+}
+
+function show(row, second = -1) {
+  [chosen, beside, picking] = [row, second, false];
   const details = at("details");
-  details.replaceChildren(...(row < 0 ? overview() : description(row)));
+  details.replaceChildren(...(row < 0 ? overview() : second < 0 ? description(row) : comparison(row, second)));
   details.scrollTop = 0;
   if (row >= 0 && hasPlace(row)) {
     const x = screenX(row), y = screenY(row), margin = 40;
@@ -720,33 +765,71 @@ function show(row) {
       view.y += view.height / 2 - y;
     }
   }
-  for (const line of document.querySelectorAll("tbody tr")) line.classList.toggle("chosen", Number(line.dataset.row) === row);
+  for (const line of document.querySelectorAll("tbody tr")) line.classList.toggle("chosen", isShown(Number(line.dataset.row)));
   redraw();
 }
 
+const isShown = (row) => row === chosen || row === beside;
+
 function overview() {
   const parts = [make("h2", {}, "Choose a protein"),
-    make("p", { className: "soft" }, "Click a point, a result of the search or a name in the table. Drag the map to move it, scroll to zoom, and hold Shift and draw to select proteins.")];
+    make("p", { className: "soft" }, "Click a point, a result of the search or a name in the table. Drag the map to move it, scroll to zoom, and hold Shift and draw to select proteins. Click a second one with Shift to compare it.")];
   if (data.notes.length) parts.push(make("ul", { className: "notes" }, ...data.notes.map((note) => make("li", {}, text(note)))));
   parts.push(make("h3", {}, "About this map"), terms([["proteins", total.toLocaleString("en")], ["placed by", data.projection],
     ...(data.source ? [["profiles", data.source]] : []), ...data.about]));
   return parts;
 }
-const terms = (pairs) => make("dl", {}, ...pairs.flatMap(([name, value]) => [make("dt", {}, text(name)), make("dd", {}, text(value))]));
+const terms = (lines) => make("dl", { className: lines[0].length > 2 ? "two" : "" }, ...lines.flatMap(([name, ...values]) =>
+  [make("dt", {}, text(name)), ...values.map((value) => make("dd", {}, text(value)))]));
+
+/** Other names and cells of a protein. */
+function cells(row, most) {
+  const also = aliases(row).length ? [make("p", { className: "soft" }, "also ", text(aliases(row).join(", ")))] : [];
+  if (crops(row).length) return [...also, pictures(row, most)];
+  return data.crops ? [...also, make("p", { className: "soft" }, "No cells of this protein are on this page.")] : also;
+}
+
+/** What the colors of cells mean, and how bright they are. */
+function key(rows) {
+  if (!rows.some((row) => crops(row).length)) return [];
+  const kinds = data.crops.channels.length > 1 ? ["green", "magenta"] : ["gray"];
+  const slider = make("input", { type: "range", id: "brightness", min: 1, max: 8, step: .25,
+    value: getComputedStyle(document.documentElement).getPropertyValue("--brightness").trim(),
+    oninput: (event) => document.documentElement.style.setProperty("--brightness", event.target.value) });
+  return [make("p", { className: "soft channels" },
+    ...data.crops.channels.map((name, index) => make("span", {}, make("i", { className: kinds[index] }), text(name)))),
+  make("div", { className: "bright soft" }, make("label", { htmlFor: "brightness" }, "Brightness"), slider)];
+}
+
+/** Two proteins side by side: cells, similarity, values, and terms with those of both first. */
+function comparison(one, two) {
+  const both = [one, two], sides = (content) => make("div", { className: "pair" }, ...both.map((row) => make("div", {}, ...content(row))));
+  const parts = [make("div", { className: "head" }, make("h2", {}, text(data.proteins[one]), " and ", text(data.proteins[two])),
+    make("button", { type: "button", "aria-label": "Close the comparison", title: "Close the comparison", onclick: () => choose(one) }, "×")),
+  make("p", { id: "similarity" }, text(similarity(one, two))),
+  sides((row) => [protein(row), ...cells(row, 100)]), ...key(both)];
+  const values = fields.filter((field) => field.kind !== "terms" && both.some((row) => field.show(row) !== ""));
+  if (values.length) parts.push(make("h3", {}, "Values"), terms([["protein", ...both.map((row) => data.proteins[row])],
+    ...values.map((field) => [field.name, ...both.map((row) => field.show(row) || "–")])]));
+  for (const field of standards) {
+    const [first, second] = both.map((row) => new Set(field.codes(row)));
+    const common = [...first].filter((code) => second.has(code));
+    parts.push(make("h3", {}, text(field.name)), make("p", { className: "soft" }, common.length ? `${count(common.length, "term")} of both, in bold` : "no term of both"),
+      sides((row) => {
+        const own = [...common, ...Array.from(field.codes(row)).filter((code) => !common.includes(code))];
+        return own.length ? [make("ul", { className: "terms" }, ...own.map((code) => make("li", {},
+          common.includes(code) ? make("strong", {}, text(field.classes[code])) : text(field.classes[code]))))] : [make("p", { className: "soft" }, "no term")];
+      }));
+  }
+  return parts;
+}
 
 function description(row) {
   const parts = [make("div", { className: "head" }, make("h2", {}, text(data.proteins[row])),
-    make("button", { type: "button", "aria-label": "Close", title: "Close", onclick: () => choose(-1) }, "×"))];
-  if (aliases(row).length) parts.push(make("p", { className: "soft" }, "also ", text(aliases(row).join(", "))));
-  if (crops(row).length) {
-    const kinds = data.crops.channels.length > 1 ? ["green", "magenta"] : ["gray"];
-    const slider = make("input", { type: "range", id: "brightness", min: 1, max: 8, step: .25,
-      value: getComputedStyle(document.documentElement).getPropertyValue("--brightness").trim(),
-      oninput: (event) => document.documentElement.style.setProperty("--brightness", event.target.value) });
-    parts.push(pictures(row, 100), make("p", { className: "soft channels" },
-      ...data.crops.channels.map((name, index) => make("span", {}, make("i", { className: kinds[index] }), text(name)))),
-    make("div", { className: "bright soft" }, make("label", { htmlFor: "brightness" }, "Brightness"), slider));
-  } else if (data.crops) parts.push(make("p", { className: "soft" }, "No cells of this protein are on this page."));
+    make("div", {}, make("button", { type: "button", id: "compare", "aria-pressed": "false", title: "Put a second protein beside this one",
+      onclick: () => pick(!picking) }, "Compare"), " ",
+    make("button", { type: "button", "aria-label": "Close", title: "Close", onclick: () => choose(-1) }, "×"))),
+  make("p", { id: "hint", role: "status", className: "soft" }), ...cells(row, 100), ...key([row])];
   const values = fields.filter((field) => field.kind !== "terms" && field.show(row) !== "").map((field) => [field.name, field.show(row)]);
   if (values.length) parts.push(make("h3", {}, "Values"), terms(values));
   const near = neighborsOf(row);
@@ -818,7 +901,7 @@ function search() {
   const told = all ? count(all, "protein") + (all > best.length ? `, the first ${best.length} below` : "") : "Nothing found";
   results.append(make("small", {}, told + (missing.length ? `; not found: ${missing.slice(0, 20).join(", ")}` : "")));
   if (!best.length) return;
-  results.append(make("ul", {}, ...best.map((row) => make("li", {}, make("button", { type: "button", onclick: () => choose(row) },
+  results.append(make("ul", {}, ...best.map((row) => make("li", {}, make("button", { type: "button", onclick: (event) => press(row, event) },
     text(data.proteins[row]), " ", make("small", {}, text(why(row, fit[row], query, hits))))))));
 }
 
@@ -865,7 +948,7 @@ function showTable() {
     if (selected[order[place]] && skipped-- <= 0) rows.push(order[place]);
   }
   document.querySelector("tbody").replaceChildren(...rows.map((row) => {
-    const line = make("tr", { className: row === chosen ? "chosen" : "" }, make("th", { scope: "row" }, protein(row)),
+    const line = make("tr", { className: isShown(row) ? "chosen" : "" }, make("th", { scope: "row" }, protein(row)),
       ...fields.map((field) => make("td", { className: field.kind === "numbers" ? "number" : "" }, text(field.show(row)))));
     line.dataset.row = row;
     return line;

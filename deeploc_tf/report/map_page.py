@@ -45,6 +45,8 @@ _SUFFIXES = (".html", ".htm")
 _MEGABYTE = 10**6
 _PROJECTIONS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "principal components"}
 _LABELS = "label in the records"
+# Principal axes of a sketch: as many as leave out a thousandth of the squares, and 64 at most.
+_LEFT_OUT, _MOST_AXES = 0.001, 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +161,7 @@ def write_map(
         "columns": _columns(table.metadata, crops, names),
         "standards": _terms(shared, known),
         "neighbors": _neighbors(vectors, placed, names, num_neighbors),
+        "sketch": _sketch(vectors, placed),
         "palette": COLORS,
         "notes": notes,
         "crops": None,
@@ -227,6 +230,38 @@ def _neighbors(
         "count": count,
         "rows": _packed(near, "<i4"),
         "similarities": _packed(likeness, "<f4"),
+    }
+
+
+def _sketch(vectors: NDArray[np.float32], placed: NDArray[np.bool_]) -> dict[str, Any] | None:
+    """Profiles in a byte per principal axis, whose products are about the cosine similarities.
+
+    The error that 99 % of pairs stay below is measured on 4,000 of them. None where no profile has
+    a place.
+    """
+    if not placed.any():
+        return None
+    unit = vectors[placed].astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    wide = unit.shape[1] > len(unit)
+    squares, axes = np.linalg.eigh(unit @ unit.T if wide else unit.T @ unit)
+    squares, axes = squares[::-1].clip(min=0), axes[:, ::-1]
+    size = int(np.searchsorted(squares.cumsum(), (1 - _LEFT_OUT) * squares.sum())) + 1
+    size = min(size, _MOST_AXES, len(squares))
+    along = axes[:, :size] * np.sqrt(squares[:size]) if wide else unit @ axes[:, :size]
+    scales = np.maximum(abs(along).max(axis=0) / 127, np.finfo(np.float32).tiny)
+    codes = np.zeros((len(vectors), size), np.int8)
+    codes[placed] = np.rint(along / scales)
+    one, other = np.random.default_rng(0).integers(len(unit), size=(2, 4000))
+    about = codes[placed] * scales
+    error = np.einsum("ij,ij->i", about[one], about[other]) - np.einsum(
+        "ij,ij->i", unit[one], unit[other]
+    )
+    return {
+        "size": size,
+        "codes": _packed(codes, "i1"),
+        "scales": _packed(scales, "<f4"),
+        "error": float(np.quantile(abs(error), 0.99)),
     }
 
 
