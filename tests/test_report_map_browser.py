@@ -489,11 +489,11 @@ def test_two_proteins_stand_side_by_side(here: Folder, page: Page) -> None:
     assert "Click a second protein" in texts(page, "#hint")[0]
     type_in(page, "<img")
     page.run("document.querySelector('#results button').click()")
-    page.wait("document.querySelector('#details h2').textContent.startsWith('AAC2 and </scr')")
+    page.wait("document.querySelector('#details h2')?.textContent.startsWith('AAC2 and </scr')")
     assert texts(page, "#details strong") == ["F1 \u2013 ATPase"] * 2
     assert len(texts(page, "tbody tr.chosen")) == 1
     page.run("location.reload()")
-    page.wait("document.querySelector('#details h2').textContent.startsWith('AAC2 and </scr')")
+    page.wait("document.querySelector('#details h2')?.textContent.startsWith('AAC2 and </scr')")
     page.run("location.hash = 'YAL003C&sec61'")
     page.wait("document.querySelector('#details h2').textContent === 'YAL003C and YAL007C'")
     page.run("location.hash = 'YAL003C&nobody'")
@@ -508,6 +508,61 @@ def test_every_pair_of_odd_names_can_be_compared(page: Page) -> None:
         title = json.dumps(" and ".join(pair))
         page.wait(f"document.querySelector('#details h2').textContent === {title}")
         assert "Cosine similarity" in texts(page, "#similarity")[0]
+
+
+def test_regions_are_named_by_terms_and_names_can_be_hidden(here: Folder) -> None:
+    centers = np.array([[5, 0], [-5, 0], [0, 5]])
+    random = np.random.default_rng(0)
+    features = np.repeat(centers, 16, axis=0) + random.normal(scale=0.2, size=(48, 2))
+    names = [f"P{i}" for i in range(48)]
+    evil, long = ODD_NAMES[0], "small subunit of the ribosome of mitochondria"
+    standards = [
+        Standard("other", {"x": frozenset(names[::7]), "y": frozenset(names[::3])}),
+        Standard("terms", {evil: frozenset(names[:12]), long: frozenset(names[16:28])}),
+    ]
+    table = VectorTable(features.astype(np.float32), pd.DataFrame({"protein": names}), {})
+    write_map(here.path / "regions.html", table, standards=standards, projection="pca")
+    page = here.browser.open_page((here.path / "regions.html").as_uri())
+    found = {text.text: text for text in part(drawn(page), "regions")}
+    assert set(found) == {
+        *("</script><img src=x", "onerror=alert(1)>"),
+        *("small subunit of the", "ribosome of mitochondria"),
+    }
+    left, top = page.run(
+        "(({ left, top }) => [left, top])(document.getElementById('map').getBoundingClientRect())"
+    )
+    middle = np.median([place(page, name) for name in names[16:32]], axis=0) - (left, top)
+    text = found["small subunit of the"]
+    assert float(text.get("y", "")) + 4 == pytest.approx(middle[1], abs=12)
+    assert float(text.get("x", "")) < middle[0] < float(text.get("x", "")) + 200
+    assert "In bold: terms of terms that are enriched there." in texts(page, "#rule")[0]
+    told = texts(page, "#details .terms li")
+    assert told[0].startswith(f"{evil} 12 of 12 proteins there, 12 on the map, p ")
+    assert told[1].startswith(f"{long} 12 of 12 proteins there")
+    assert "No region has more proteins of a term than by chance." in texts(page, "#details")[0]
+    page.run("document.getElementById('region-names').click()")
+    assert list(part(drawn(page), "regions")) == []
+    assert "In bold" not in texts(page, "#rule")[0]
+    page.frames()
+    bare = page.screenshot()
+    page.run("document.getElementById('region-names').click()")
+    page.frames()
+    assert page.screenshot() != bare
+    assert (page.problems, page.requests) == ([], [])
+
+
+def test_without_a_named_region_there_is_nothing_to_hide(page: Page) -> None:
+    assert page.run("document.getElementById('region-names').hidden")
+    assert list(part(drawn(page), "regions")) == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_about_a_pair(here: Folder, width: int, scheme: str) -> None:
+    page = here.browser.open_page(f"{here.page.as_uri()}#AAC2&AAC3", width)
+    show_as(page, prefers_color_scheme=scheme)
+    assert page.faults() == []
+    assert page.run("document.documentElement.scrollWidth") == width
 
 
 def test_one_protein_without_anything(here: Folder) -> None:
@@ -531,6 +586,10 @@ def large(path: Path, count: int) -> str:
     terms = {
         f"term {i}": frozenset(map(str, random.choice(names, 40, replace=False)))
         for i in range(count // 10)
+    }
+    terms |= {  # which name regions
+        f"kind {kind}": frozenset(random.choice(np.array(names)[kinds == kind], 40).tolist())
+        for kind in range(17)
     }
     write_map(
         path,

@@ -10,7 +10,7 @@ const SHAPES = ["circle", "square", "up", "diamond", "down", "plus", "cross"];
 // Cividis, which changes in brightness alone for most color-blind people.
 const RAMP = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
 const RAMP_STEPS = 24, MAX_CLASSES = 40, MAX_TERMS = 24, MAX_RESULTS = 50, MAX_NAMES = 60, ROWS = 50;
-const FONT = "12px system-ui, sans-serif";
+const FONT = "12px system-ui, sans-serif", REGION_FONT = "bold 13px system-ui, sans-serif";
 const OTHER = "#9aa3ae", NONE = "#c3c9d0", DIM = "#e3e6ea";
 const INK = "#1d2430", ACCENT = "#0a5c91", HALO = "#ffffff", EDGE = "rgba(29,36,48,.75)";
 // What is drawn in these colors has others on a dark screen; the rest of the palette is seen on both.
@@ -74,9 +74,10 @@ for (const standard of data.standards) {
   const starts = unpack(standard.starts, Int32Array), members = unpack(standard.members, Int32Array);
   const codes = (row) => members.subarray(starts[row], starts[row + 1]);
   const show = (row) => Array.from(codes(row), (code) => standard.terms[code]).join("; ");
-  fields.push({ name: standard.name, kind: "terms", classes: standard.terms, codes, show, csv: show });
+  fields.push({ name: standard.name, kind: "terms", classes: standard.terms, codes, show, csv: show, regions: standard.regions });
 }
 const standards = fields.filter((field) => field.kind === "terms");
+const naming = standards.filter((field) => field.regions.length);
 
 // ---- What is selected, and how it is drawn -------------------------------------------------------
 
@@ -203,7 +204,7 @@ function showLegend() {
         select();
       } }, swatch, text(entry.name), make("span", { className: "number" }, entry.size.toLocaleString("en"))));
   }
-  at("rule").textContent = rule;
+  at("rule").textContent = rule + (named() ? ` In bold: terms of ${named().name} that are enriched there.` : "");
 }
 
 // ---- The map -------------------------------------------------------------------------------------
@@ -369,29 +370,62 @@ function drawPoints() {
     }
   }
   pen.putImageData(pixels, 0, 0);
-  if (inside.length <= MAX_NAMES) drawNames(pen, inside);
+  const regions = regionNames();
+  if (inside.length <= MAX_NAMES) drawNames(pen, placed(inside, regions.map(({ box }) => box)));
+  drawNames(pen, regions, REGION_FONT);
+}
+
+/** Names of regions, in two lines at most, the surest first, where they do not cover each other: those of
+ * the standard that colors the points, or else of the first that has some. */
+const named = () => at("region-names").getAttribute("aria-pressed") === "true" ? naming.includes(colored.field) ? colored.field : naming[0] : undefined;
+function regionNames() {
+  const taken = [], found = [];
+  over.font = REGION_FONT;
+  for (const region of named()?.regions || []) {
+    region.lines ||= lines(region.term);
+    region.width ||= Math.max(...region.lines.map((line) => over.measureText(line).width));
+    const middle = region.place[0] * view.scale + view.x, y = view.y - region.place[1] * view.scale;
+    if (middle < 0 || middle > view.width || y < 0 || y > view.height) continue;
+    const high = 8 * region.lines.length, edge = region.width / 2 + 6;
+    const x = Math.max(edge, Math.min(view.width - edge, middle)); // not beyond the edges
+    const box = [x - region.width / 2 - 3, y - high, x + region.width / 2 + 3, y + high];
+    if (taken.some((other) => overlap(box, other))) continue;
+    taken.push(box);
+    region.lines.forEach((name, index) => found.push({ name, x: x - over.measureText(name).width / 2, y: y - high + 8 + 16 * index, box }));
+  }
+  return found;
+}
+const overlap = (one, other) => one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
+
+/** A name in one line, or in two that are about as long. */
+function lines(name) {
+  const words = name.split(/\s+/), half = name.length / 2;
+  if (name.length <= 22 || words.length === 1) return [shortened(name)];
+  let cut = 1;
+  while (cut < words.length - 1 && words.slice(0, cut + 1).join(" ").length <= half + 3) cut++;
+  return [words.slice(0, cut), words.slice(cut)].map((part) => shortened(part.join(" ")));
 }
 
 /** Names beside their points, on the left where the right has no room, that do not cover each other. */
-function placed(rows) {
-  const taken = [], found = [], gap = 1.25 * radiusNow() + 6;
+function placed(rows, avoid = []) {
+  const taken = avoid.slice(), found = [], gap = 1.25 * radiusNow() + 6;
   over.font = FONT;
   for (const row of rows) {
     const name = shortened(data.proteins[row]), y = screenY(row), width = over.measureText(name).width;
     const right = screenX(row) + gap, x = right + width > view.width && right > width + 2 * gap ? right - width - 2 * gap : right;
     const box = [x, y - 7, x + width, y + 7];
-    if (taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) continue;
+    if (taken.some((other) => overlap(box, other))) continue;
     taken.push(box);
     found.push({ name, x, y });
   }
   return found;
 }
 
-function drawNames(context, rows) {
-  const names = placed(rows), ratio = density();
+function drawNames(context, names, font = FONT) {
+  const ratio = density();
   context.save();
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.font = FONT;
+  context.font = font;
   context.textBaseline = "middle";
   context.textAlign = "left";
   context.lineJoin = "round";
@@ -436,7 +470,7 @@ function drawOver() {
       ring(beside, tone(HALO), 5);
       ring(beside, tone(ACCENT), 3.5);
     }
-    drawNames(over, marked());
+    drawNames(over, placed(marked()));
   }
   if (hovered >= 0) ring(hovered, tone(INK), 2);
   if (lassoPath) {
@@ -511,13 +545,13 @@ function vectors() {
   draw(root, "title", {}, data.title);
   draw(root, "rect", { width, height, fill: "#ffffff" });
   const plane = draw(root, "svg", { width: view.width, height: view.height }); // cuts off what is outside
-  const radius = radiusNow(), all = draw(plane, "g", { id: "proteins" }), named = [];
+  const radius = radiusNow(), all = draw(plane, "g", { id: "proteins" }), inside = [];
   for (let pass = 0; pass < 2; pass++) {
     for (let row = 0; row < total; row++) {
       const x = screenX(row), y = screenY(row);
       if (selected[row] !== pass || !(x > -radius && y > -radius && x < view.width + radius && y < view.height + radius)) continue;
       shape(all, styles[pass ? colored.style[row] : 0], x, y, radius, data.proteins[row]);
-      if (pass) named.push(row);
+      if (pass) inside.push(row);
     }
   }
   const write = (parent, x, y, content, more = {}) => draw(parent, "text", { x, y: y + 4, fill: INK, ...more }, content);
@@ -533,8 +567,11 @@ function vectors() {
     if (beside >= 0 && hasPlace(beside)) ring(beside, { "stroke-width": 3.5 });
   }
   const texts = draw(plane, "g", { id: "names" });
-  const rows = [...new Set([...marked(), ...(named.length <= MAX_NAMES ? named : [])])];
-  for (const { name, x, y } of placed(rows)) write(texts, x, y, name, halo);
+  const rows = [...new Set([...marked(), ...(inside.length <= MAX_NAMES ? inside : [])])];
+  const regions = regionNames();
+  for (const { name, x, y } of placed(rows, regions.map(({ box }) => box))) write(texts, x, y, name, halo);
+  const bold = draw(plane, "g", { id: "regions", "font-weight": "bold", "font-size": 13 });
+  for (const { name, x, y } of regions) write(bold, x, y, name, halo);
   if (!legend) return root;
   const list = draw(root, "g", { id: "legend" }), left = view.width + 12;
   write(list, left, LEGEND_LINE, shortened(field.name), { "font-weight": "bold" });
@@ -775,6 +812,15 @@ function overview() {
   const parts = [make("h2", {}, "Choose a protein"),
     make("p", { className: "soft" }, "Click a point, a result of the search or a name in the table. Drag the map to move it, scroll to zoom, and hold Shift and draw to select proteins. Click a second one with Shift to compare it.")];
   if (data.notes.length) parts.push(make("ul", { className: "notes" }, ...data.notes.map((note) => make("li", {}, text(note)))));
+  for (const field of standards) {
+    parts.push(make("h3", {}, "Regions by ", text(field.name)), field.regions.length
+      ? make("details", {}, make("summary", {}, count(field.regions.length, "named region")), make("ul", { className: "terms" }, ...field.regions.map((region) => make("li", {}, text(region.term), make("span", { className: "soft" },
+        ` ${region.members} of ${count(region.proteins, "protein")} there, ${region.members_on_map} on the map, p ${region.p_value.toPrecision(2)}`)))))
+      : make("p", { className: "soft" }, "No region has more proteins of a term than by chance."));
+  }
+  if (standards.length) parts.push(make("p", { className: "soft" }, "Regions are clusters of places (k-means, at most 40, of 15 proteins or more on average). Each is tested "
+    + "against each term by the hypergeometric distribution, among proteins that have a term; p-values are adjusted together (Benjamini and Hochberg, 5 %). The best "
+    + "term of 3 or more proteins there names a region, at the median of its places. Not all proteins of a region have its term."));
   parts.push(make("h3", {}, "About this map"), terms([["proteins", total.toLocaleString("en")], ["placed by", data.projection],
     ...(data.source ? [["profiles", data.source]] : []), ...data.about]));
   return parts;
@@ -1012,6 +1058,12 @@ at("clear").addEventListener("click", () => {
 at("export").addEventListener("click", () => save(csv(), "text/csv", "proteins.csv"));
 const svg = () => new XMLSerializer().serializeToString(vectors());
 at("picture").addEventListener("click", () => save(svg(), "image/svg+xml", "map.svg"));
+at("region-names").hidden = !naming.length;
+at("region-names").addEventListener("click", () => {
+  at("region-names").setAttribute("aria-pressed", String(!named()));
+  showLegend();
+  redraw();
+});
 at("in").addEventListener("click", () => zoom(1.6));
 at("out").addEventListener("click", () => zoom(1 / 1.6));
 at("fit").addEventListener("click", showAll);

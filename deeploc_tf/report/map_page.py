@@ -35,6 +35,7 @@ from deeploc_tf.report.choices import Projection
 from deeploc_tf.report.drawing import COLORS
 from deeploc_tf.report.map import has_umap, positions, used_projection
 from deeploc_tf.report.map_crops import ProteinCrops, protein_crops
+from deeploc_tf.report.map_regions import clusters, enriched
 from deeploc_tf.version import __version__
 from tfrecords.publishing import publish_bytes
 
@@ -159,7 +160,7 @@ def write_map(
         "aliases": aliases,
         "places": _packed(places, "<f4"),
         "columns": _columns(table.metadata, crops, names),
-        "standards": _terms(shared, known),
+        "standards": _terms(shared, known, places),
         "neighbors": _neighbors(vectors, placed, names, num_neighbors),
         "sketch": _sketch(vectors, placed),
         "palette": COLORS,
@@ -290,12 +291,22 @@ def _column(name: str, values: pd.Series[Any]) -> dict[str, Any]:
     return {"name": name, "classes": classes, "codes": _packed(codes, "<i4")}
 
 
-def _terms(shared: SharedTerms, known: Sequence[str]) -> list[dict[str, Any]]:
-    """Of each standard its terms, and those of each protein as a list of lists in two arrays."""
+def _terms(
+    shared: SharedTerms, known: Sequence[str], places: NDArray[np.float64]
+) -> list[dict[str, Any]]:
+    """Of each standard its terms, and those of each protein as a list of lists in two arrays.
+
+    And the regions of the map that terms name.
+    """
     of_protein = [shared.of(name) for name in known]
+    names = dict.fromkeys(report["name"] for report in shared.reports)
+    placed = np.flatnonzero(np.isfinite(places).all(axis=1))
+    region = clusters(places[placed])
+    regions = enriched(
+        region, {name: [of_protein[row][name] for row in placed.tolist()] for name in names}
+    )
     standards = []
-    for report in {report["name"]: report for report in shared.reports}.values():
-        name = report["name"]
+    for name in names:
         lists = [found[name] for found in of_protein]
         terms = sorted({term for found in lists for term in found})
         code = {term: number for number, term in enumerate(terms)}
@@ -305,6 +316,13 @@ def _terms(shared: SharedTerms, known: Sequence[str]) -> list[dict[str, Any]]:
                 "terms": terms,
                 "starts": _packed(np.cumsum([0, *map(len, lists)]), "<i4"),
                 "members": _packed([code[term] for found in lists for term in found], "<i4"),
+                "regions": [
+                    {
+                        "place": np.median(places[placed][region == found.number], axis=0).tolist(),
+                        **dataclasses.asdict(found),
+                    }
+                    for found in regions[name]
+                ],
             }
         )
     return standards
