@@ -215,9 +215,7 @@ def test_methods_beside_each_other(files: Path) -> None:
         *("--standard", files / "groups.gmt", "--random", 8, "--draws", 2),
     )
     assert code == 0
-    assert (
-        err == "Warning: noisy.tsv: 1 of 24 proteins have a feature that is missing or infinite.\n"
-    )
+    assert err == "Warning: noisy.tsv: 1 of 24 rows have a feature that is missing or infinite.\n"
     heads = [line.split("  ")[0] for line in out.splitlines()[1:5]]
     assert heads == ["p: groups", "noisy: groups", "p: groups", "random: groups"]
     assert "  Scored: 23 proteins, in 4 of 4 terms." in out.splitlines()

@@ -96,11 +96,10 @@ def open_text(path: Path, roles: Roles = NO_ROLES) -> InMemoryTable:
     undefined = int((~np.isfinite(features)).any(axis=1).sum())
     if undefined:
         _log.warning(
-            "%s: %d of %d %s have a feature that is missing or infinite.",
+            "%s: %d of %d rows have a feature that is missing or infinite.",
             path.name,
             undefined,
             len(features),
-            "rows",
         )
     if vanished:
         _log.warning(
