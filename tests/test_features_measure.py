@@ -105,7 +105,7 @@ def test_rows_are_the_crops_in_manifest_order(
     assert (written.num_crops, written.num_features, written.num_left_out) == (11, 19, 0)
     assert table.provenance["mask"] == "stored"
     assert table.provenance["features"] == "intensity"
-    assert table.provenance["batch_size"] == 64
+    assert table.provenance["batch_size"] == 4
     assert table.provenance["records_digest"] == read_manifest(masked).digest
     assert str(tmp_path) not in json.dumps(dict(table.provenance))
     assert set(names(tmp_path)) == {f"cells.profiles{suffix}", f"cells{suffix}"}
