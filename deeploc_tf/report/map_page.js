@@ -371,7 +371,7 @@ function drawPoints() {
   }
   pen.putImageData(pixels, 0, 0);
   const regions = regionNames();
-  if (inside.length <= MAX_NAMES) drawNames(pen, placed(inside, regions.map(({ box }) => box)));
+  if (inside.length <= MAX_NAMES) drawNames(pen, placed(inside, boxes(regions)));
   drawNames(pen, regions, REGION_FONT);
 }
 
@@ -379,7 +379,7 @@ function drawPoints() {
  * the standard that colors the points, or else of the first that has some. */
 const named = () => at("region-names").getAttribute("aria-pressed") === "true" ? naming.includes(colored.field) ? colored.field : naming[0] : undefined;
 function regionNames() {
-  const taken = [], found = [];
+  const taken = boxes(placed(marked())), found = []; // the chosen protein goes before
   over.font = REGION_FONT;
   for (const region of named()?.regions || []) {
     region.lines ||= lines(region.term);
@@ -395,6 +395,7 @@ function regionNames() {
   }
   return found;
 }
+const boxes = (names) => names.map(({ box }) => box);
 const overlap = (one, other) => one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
 
 /** A name in one line, or in two that are about as long. */
@@ -416,7 +417,7 @@ function placed(rows, avoid = []) {
     const box = [x, y - 7, x + width, y + 7];
     if (taken.some((other) => overlap(box, other))) continue;
     taken.push(box);
-    found.push({ name, x, y });
+    found.push({ name, x, y, box });
   }
   return found;
 }
@@ -567,9 +568,9 @@ function vectors() {
     if (beside >= 0 && hasPlace(beside)) ring(beside, { "stroke-width": 3.5 });
   }
   const texts = draw(plane, "g", { id: "names" });
-  const rows = [...new Set([...marked(), ...(inside.length <= MAX_NAMES ? inside : [])])];
-  const regions = regionNames();
-  for (const { name, x, y } of placed(rows, regions.map(({ box }) => box))) write(texts, x, y, name, halo);
+  const near = marked(), first = placed(near), regions = regionNames();
+  const others = inside.length <= MAX_NAMES ? placed(inside.filter((row) => !near.includes(row)), boxes([...regions, ...first])) : [];
+  for (const { name, x, y } of [...first, ...others]) write(texts, x, y, name, halo);
   const bold = draw(plane, "g", { id: "regions", "font-weight": "bold", "font-size": 13 });
   for (const { name, x, y } of regions) write(bold, x, y, name, halo);
   if (!legend) return root;
@@ -593,7 +594,7 @@ function vectors() {
 
 /** Paper has the map as shapes; browsers do not print pixels that were written one by one. */
 window.addEventListener("beforeprint", () => { hover(-1); stage.append(vectors()); });
-window.addEventListener("afterprint", () => stage.querySelector("svg").remove());
+window.addEventListener("afterprint", () => stage.querySelector("svg")?.remove());
 
 // ---- Pointer and keys ----------------------------------------------------------------------------
 
@@ -742,7 +743,7 @@ function similarity(one, other) {
   if (exact !== null) return `Cosine similarity ${exact.toFixed(3)}.${told.join("")}`;
   let sum = 0;
   for (let i = 0; i < sketch.size; i++) sum += sketch.codes[one * sketch.size + i] * sketch.codes[other * sketch.size + i] * sketch.scales[i] ** 2;
-  return `Cosine similarity ${Math.max(-1, Math.min(1, sum)).toFixed(2)}, to ${Math.max(sketch.error, .005).toPrecision(1)} for 99 % of pairs; neither is a near neighbor of the other.`;
+  return `Cosine similarity ${Math.max(-1, Math.min(1, sum)).toFixed(2)}, within ${Math.max(sketch.error, .005).toPrecision(1)} for 99 % of pairs${neighbors.count ? "; neither is a near neighbor of the other" : ""}.`;
 }
 
 const picture = (row, index) => make("img", { src: `data:image/webp;base64,${crops(row)[index]}`, alt: `Cell ${index + 1} of ${data.proteins[row]}` });
