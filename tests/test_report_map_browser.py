@@ -535,7 +535,7 @@ def test_regions_are_named_by_terms_and_names_can_be_hidden(here: Folder) -> Non
     text = found["small subunit of the"]
     assert float(text.get("y", "")) + 4 == pytest.approx(middle[1], abs=12)
     assert float(text.get("x", "")) < middle[0] < float(text.get("x", "")) + 200
-    assert "In bold: terms of terms that are enriched there." in texts(page, "#rule")[0]
+    assert "In bold: terms of \u201cterms\u201d that are enriched there." in texts(page, "#rule")[0]
     told = texts(page, "#details .terms li")
     assert told[0].startswith(f"{evil} 12 of 12 proteins there, 12 on the map, p ")
     assert told[1].startswith(f"{long} 12 of 12 proteins there")

@@ -204,7 +204,7 @@ function showLegend() {
         select();
       } }, swatch, text(entry.name), make("span", { className: "number" }, entry.size.toLocaleString("en"))));
   }
-  at("rule").textContent = rule + (named() ? ` In bold: terms of ${named().name} that are enriched there.` : "");
+  at("rule").textContent = rule + (named() ? ` In bold: terms of “${named().name}” that are enriched there.` : "");
 }
 
 // ---- The map -------------------------------------------------------------------------------------
