@@ -11,7 +11,7 @@ import pytest
 
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report import map as protein_maps
-from deeploc_tf.report.drawing import COLORS, picture
+from deeploc_tf.report.drawing import COLORS, SHAPES, picture
 
 pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
 
@@ -88,8 +88,7 @@ def test_the_legend_names_every_compartment_and_how_many_it_has() -> None:
 
 
 def test_each_compartment_has_a_color_and_shape_of_its_own() -> None:
-    shapes = protein_maps._SHAPES
-    pairs = {(COLORS[i % len(COLORS)], shapes[i % len(shapes)]) for i in range(40)}
+    pairs = {(COLORS[i % len(COLORS)], SHAPES[i % len(SHAPES)]) for i in range(40)}
     assert len(pairs) == 40
 
 
