@@ -25,6 +25,7 @@ from deeploc_tf.report.wells import (
     place_effects,
     read_predictions,
     wells_of,
+    with_left_out,
 )
 from tfrecords.schema import Crop, Schema
 
@@ -208,7 +209,23 @@ def write_predictions(folder: Path, cells: pd.DataFrame) -> Path:
     table = cells.drop(columns="focus").assign(flags=flags, confidence=0.75, probability_ER=0.5)
     table.to_parquet(folder / "cells.parquet", index=False)
     (folder / "predict.json").write_text(json.dumps({"wells_by": ["plate", "well"]}))
+    wells = cells.groupby(["plate", "well"]).size().rename("num_cells").reset_index()
+    wells.assign(num_left_out=0, localizations="").to_csv(folder / "wells.csv", index=False)
     return folder
+
+
+def test_cells_that_were_left_out_are_refused_ones(tmp_path: Path) -> None:
+    cells = pd.DataFrame({"plate": "1", "well": ["A1", "A1", "A1", "B2"], "focus": 1.0})
+    folder = write_predictions(tmp_path / "calls", cells)
+    wells = [("1", "A1", 3, 1, ""), ("1", "B2", 1, 0, ""), ("1", "C3", 0, 7, "")]
+    columns = ["plate", "well", "num_cells", "num_left_out", "localizations"]
+    pd.DataFrame(wells, columns=columns).to_csv(folder / "wells.csv", index=False)
+    found = with_left_out(wells_of(read_predictions(folder), {}), folder)
+    assert found.table[["well", "cells", "refused share"]].to_numpy().tolist() == [
+        ["A01", 3.0, 0.5],  # one of three has a flag, and one was left out
+        ["B02", 1.0, 0.0],
+    ]
+    assert "1 wells have no cell that was classified" in found.notes[-1]
 
 
 def run_of_wells(folder: Path) -> None:

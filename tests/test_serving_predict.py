@@ -309,6 +309,8 @@ def test_pixels_that_are_not_finite_are_rejects(plain: OpenModel, tmp_path: Path
     assert done.rejects == {"pixels are not finite": 1}
     (line,) = (tmp_path / "out" / "rejects.jsonl").read_text("utf-8").splitlines()
     assert json.loads(line)["key"] == "A01_1:2"
+    (well,) = pd.read_csv(tmp_path / "out" / "wells.csv").to_dict("records")
+    assert (well["well"], well["num_cells"], well["num_left_out"]) == ("A01", 7, 1)
     assert pd.read_parquet(tmp_path / "out" / "cells.parquet")["object"].tolist().count(2) == 1
 
 

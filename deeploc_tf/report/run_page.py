@@ -15,7 +15,13 @@ from deeploc_tf.report.map import protein_map
 from deeploc_tf.report.page import Section, check_extra, write_page
 from deeploc_tf.report.plates import plate_sections
 from deeploc_tf.report.training_sections import how_it_went, read_config, what_was_run
-from deeploc_tf.report.wells import has_wells, joined_wells, read_predictions, wells_of
+from deeploc_tf.report.wells import (
+    has_wells,
+    joined_wells,
+    read_predictions,
+    wells_of,
+    with_left_out,
+)
 
 
 def write_report(
@@ -114,7 +120,7 @@ def _plates(
     """Plates of the predictions, of the data set, or of both."""
     found = []
     if cells is not None:
-        found.append(wells_of(read_predictions(cells), controls))
+        found.append(with_left_out(wells_of(read_predictions(cells), controls), cells))
     if data is not None and has_wells(data.manifest.schema.metadata):
         measured = data.measured()
         if tested is not None:

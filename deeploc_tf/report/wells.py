@@ -132,6 +132,28 @@ def wells_of(cells: pd.DataFrame, controls: Mapping[str, Collection[str]]) -> We
     return Wells(table, (CELLS, *measures), _shape(table), tuple(notes))
 
 
+def with_left_out(wells: Wells, folder: str | Path) -> Wells:
+    """The same wells, with the cells that `predict` left out of its table as refused ones.
+
+    Args:
+        wells: of the cells that `predict` wrote.
+        folder: that it wrote; `wells.csv` says how many it left out.
+    """
+    frame = pd.read_csv(Path(folder) / "wells.csv", dtype=str, keep_default_na=False)
+    if "num_left_out" not in frame:
+        return wells
+    places = _with_places(frame.loc[:, :"num_cells"].drop(columns="num_cells"))
+    left_out = frame["num_left_out"].astype(float).groupby([places["plate"], places["well"]]).sum()
+    table = wells.table.set_index(["plate", "well"])
+    count = left_out.reindex(table.index).fillna(0.0)
+    table[REFUSED] = (table[REFUSED] * table[CELLS] + count) / (table[CELLS] + count)
+    empty = int((left_out[~left_out.index.isin(table.index)] > 0).sum())
+    notes = [f"{empty:,} wells have no cell that was classified, and are not shown."]
+    return dataclasses.replace(
+        wells, table=table.reset_index(), notes=(*wells.notes, *notes[: bool(empty)])
+    )
+
+
 def joined_wells(first: Wells, second: Wells) -> Wells:
     """What two tables know of the same wells; where both know a measure, the first is taken."""
     by = ["plate", "well"]

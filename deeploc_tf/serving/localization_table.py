@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ MIN_FRACTION = 0.2  # of the cells, for a compartment to count among a protein's
 @dataclasses.dataclass
 class _Sums:
     num_cells: int
+    num_left_out: int
     called: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     confidence: float
@@ -38,8 +40,8 @@ class Tally:
         self._sums: dict[tuple[str, ...], _Sums] = {}
 
     def __len__(self) -> int:
-        """How many groups there are."""
-        return len(self._sums)
+        """How many groups there are with a cell that was classified."""
+        return sum(sums.num_cells > 0 for sums in self._sums.values())
 
     def add(
         self, cells: pd.DataFrame, called: NDArray[np.bool_], probabilities: NDArray[np.floating]
@@ -65,35 +67,45 @@ class Tally:
             sums.probabilities += probabilities[mine].sum(axis=0, dtype=np.float64)
             sums.confidence += float(probabilities[mine].max(axis=1).sum(dtype=np.float64))
 
+    def leave_out(self, cells: pd.DataFrame) -> None:
+        """Count cells that were not classified."""
+        names = cells[self.columns].astype(str).itertuples(index=False, name=None)
+        for name, count in Counter(names).items():
+            if name[-1]:
+                self._sums.setdefault(name, self._nothing()).num_left_out += count
+
     def table(self, min_fraction: float = MIN_FRACTION) -> pd.DataFrame:
         """One row a group, sorted by its names.
 
-        Columns: those of the group; `num_cells`; `localizations`, the compartments that hold at
+        Columns: those of the group; `num_cells`; `num_left_out`, cells that were not classified;
+        `localizations`, the compartments that hold at
         least `min_fraction` of the cells, the largest first, divided by ``|``; `mean_confidence`;
         for each class `fraction_<class>`, the share of the cells that were called there (with
         several calls a cell they may sum to more than 1), and `probability_<class>`, the mean.
         """
         rows = []
         for name, sums in sorted(self._sums.items()):
-            fractions = sums.called / sums.num_cells
+            count = sums.num_cells or np.nan  # all were left out: there are no shares
+            fractions = sums.called / count
             order = np.argsort(-fractions, kind="stable")
             chosen = [self._class_names[i] for i in order if fractions[i] >= min_fraction]
-            means = sums.probabilities / sums.num_cells
+            means = sums.probabilities / count
             rows.append(
                 [
                     *name,
                     sums.num_cells,
+                    sums.num_left_out,
                     "|".join(chosen),
-                    sums.confidence / sums.num_cells,
+                    sums.confidence / count,
                     *fractions.tolist(),
                     *means.tolist(),
                 ]
             )
-        titles = [*self.columns, "num_cells", "localizations", "mean_confidence"]
+        titles = [*self.columns, "num_cells", "num_left_out", "localizations", "mean_confidence"]
         titles += [f"fraction_{name}" for name in self._class_names]
         titles += [f"probability_{name}" for name in self._class_names]
         return pd.DataFrame(rows, columns=titles)
 
     def _nothing(self) -> _Sums:
         size = len(self._class_names)
-        return _Sums(0, np.zeros(size, np.int64), np.zeros(size), 0.0)
+        return _Sums(0, 0, np.zeros(size, np.int64), np.zeros(size), 0.0)

@@ -221,6 +221,7 @@ class _Screen:
         """Predict some cells of the source that has begun."""
         cells = self.cells.iloc[start:stop]
         kept, images, masks, rejects = [], [], [], []
+        left_out = []
         flags: list[str] = []
         crops = read_crops(
             source, cells.index.tolist(), self._model.description, scale=self.scale_crops
@@ -229,16 +230,21 @@ class _Screen:
             if isinstance(found, Reject):
                 key = str(cells["key"].iloc[row])
                 rejects.append(dataclasses.replace(found, key=key))
+                left_out.append(row)
                 continue
             odd = [reason for reason, _ in self.quality.oddities(found[0])]
             if dropped := [reason for reason in odd if reason in self.quality.drop]:
                 self._set_aside[dropped[0]] += 1
+                left_out.append(row)
                 continue
             kept.append(row)
             images.append(found[0])
             masks.append(found[1])
             flags.append("|".join(filter(None, [cells["flags"].iloc[row], *odd])))
         self._add_rejects(rejects)
+        if self._wells is not None:
+            self._wells.leave_out(cells.iloc[left_out])
+        self._proteins.leave_out(cells.iloc[left_out])
         if not kept:
             return
         self._flagged.update(flag for text in flags for flag in text.split("|") if flag)
