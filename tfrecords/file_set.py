@@ -10,16 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tfrecords.errors import OutputExistsError
 from tfrecords.locking import locked
-from tfrecords.publishing import check_absent, publish_json, sync
+from tfrecords.publishing import HALF_WRITTEN, check_absent, publish_json, sync
 
 _READY = "ready.json"
-_HALF_WRITTEN = re.compile(r"\..+\.partial-\d+(\.\w+)?")  # as `publishing` calls it
 
 
 @contextlib.contextmanager
@@ -101,7 +99,7 @@ def _remove_remains(paths: Sequence[Path], places: Sequence[Path], folders: Sequ
         if not os.path.lexists(folder):
             continue
         for path in sorted(folder.iterdir()):
-            if path == ready or not (path in ours or _HALF_WRITTEN.fullmatch(path.name)):
+            if path == ready or not (path in ours or HALF_WRITTEN.fullmatch(path.name)):
                 continue
             path.unlink()
         ready.unlink(missing_ok=True)

@@ -23,6 +23,8 @@ from tfrecords.errors import OutputExistsError
 _log = logging.getLogger(__name__)
 
 _WRITEBACK_BYTES = 8 << 20
+HALF_WRITTEN = re.compile(r"\..+\.partial-\d+(\.\w+)?")
+"""Names under which files are written before they have their own."""
 
 
 def check_absent(output: Path) -> None:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
-import re
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -38,12 +37,11 @@ from deeploc_tf.version import __version__
 from tfrecords.errors import OutputExistsError, RecordsError
 from tfrecords.locking import locked
 from tfrecords.manifest import Manifest
-from tfrecords.publishing import json_digest, publish_bytes, publish_json
+from tfrecords.publishing import HALF_WRITTEN, json_digest, publish_bytes, publish_json
 from tfrecords.schema import Schema
 
 ENVIRONMENT_NAME = "environment.json"
 _PACKAGES = ("tensorflow", "keras", "tensorflow-addons", "numpy", "pandas", "scikit-learn", "h5py")
-_HALF_WRITTEN = re.compile(r"\..+\.partial-\d+(\.\w+)?")  # as `publishing` calls it
 _COMPUTING = ("tensorflow", "keras")  # another version of these, or of ours, may give other bits
 
 
@@ -101,7 +99,7 @@ class Run:
         """
         with locked(self.path / ".lock", "a run folder"):
             for path in self.path.rglob(".*.partial-*"):
-                if _HALF_WRITTEN.fullmatch(path.name) and path.is_file():
+                if HALF_WRITTEN.fullmatch(path.name) and path.is_file():
                     path.unlink()
             yield
 
