@@ -21,6 +21,7 @@ from deeploc_tf import read_table
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.serving.export import export
 from deeploc_tf.serving.inputs import Columns, _scaled
+from deeploc_tf.serving.localization_table import Tally
 from deeploc_tf.serving.open_model import OpenModel, open_model
 from deeploc_tf.serving.predict import predict
 from deeploc_tf.simulation.simulate import Screen, simulate
@@ -312,6 +313,17 @@ def test_pixels_that_are_not_finite_are_rejects(plain: OpenModel, tmp_path: Path
     (well,) = pd.read_csv(tmp_path / "out" / "wells.csv").to_dict("records")
     assert (well["well"], well["num_cells"], well["num_left_out"]) == ("A01", 7, 1)
     assert pd.read_parquet(tmp_path / "out" / "cells.parquet")["object"].tolist().count(2) == 1
+
+
+def test_wells_whose_cells_were_all_left_out_are_listed() -> None:
+    tally = Tally(["well"], CLASSES)
+    assert not tally
+    tally.leave_out(pd.DataFrame({"well": ["A01", "A01", ""]}))
+    assert tally
+    assert len(tally) == 0  # of cells that were classified
+    (well,) = tally.table().to_dict("records")
+    assert (well["well"], well["num_cells"], well["num_left_out"]) == ("A01", 0, 2)
+    assert pd.isna(well["mean_confidence"])
 
 
 REFUSED: dict[str, tuple[Callable[[Path], dict[str, Any]], type[Exception], str]] = {

@@ -43,6 +43,10 @@ class Tally:
         """How many groups there are with a cell that was classified."""
         return sum(sums.num_cells > 0 for sums in self._sums.values())
 
+    def __bool__(self) -> bool:
+        """Whether there is any group, be it of cells that were left out."""
+        return bool(self._sums)
+
     def add(
         self, cells: pd.DataFrame, called: NDArray[np.bool_], probabilities: NDArray[np.floating]
     ) -> None:
