@@ -466,7 +466,8 @@ def test_paper_has_map_legend_and_protein_in_light_colors(page: Page) -> None:
 
 def test_two_proteins_stand_side_by_side(here: Folder, page: Page) -> None:
     page.click(*place(page, "AAC2"))
-    page.wait("location.hash === '#AAC2'")
+    page.wait("document.querySelector('#details h2')?.textContent === 'AAC2'")
+    page.frames()  # the map moves where the details come beside it
     x, y = place(page, "YAL003C")
     for kind in ("moved", "pressed", "released"):
         page.mouse(kind, x, y, modifiers=8)  # Shift

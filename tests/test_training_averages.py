@@ -125,7 +125,8 @@ def test_the_momentum_of_moving_statistics_is_of_no_account_where_weights_are_av
     found = []
     for momentum in (0.5, 0.99):
         run = tmp_path / f"run-{momentum}"
-        config = tiny_fit(batch_norm_momentum=momentum, epochs=1, batch_size=7)
+        averaging = {"ema_momentum": 0.99, "batch_norm_momentum": momentum}
+        config = tiny_fit(**averaging, epochs=1, batch_size=7)
         fit(tmp_path / "records", run, config)
         found.append(load_trained(run).model.get_weights())
     for one, other in zip(*found, strict=True):
