@@ -1,10 +1,5 @@
-// The interactive map. No network, no libraries; elements are built, and HTML is never parsed, so that
-// no text of the data can become markup.
-"use strict";
-(() => {
-const data = JSON.parse(document.getElementById("data").textContent);
+// The interactive map.
 const total = data.proteins.length;
-const at = (id) => document.getElementById(id);
 const COLLATOR = new Intl.Collator("en", { numeric: true });
 const SHAPES = ["circle", "square", "up", "diamond", "down", "plus", "cross"];
 // Cividis, which changes in brightness alone for most color-blind people.
@@ -23,19 +18,6 @@ const background = () => dark ? 0xff191410 : 0xfffdfdfc; // of the stage, as its
 
 // ---- Elements and numbers ------------------------------------------------------------------------
 
-/** An element with properties and children; texts stay texts, in the direction of their own script. */
-function make(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name in element && name !== "list") element[name] = value;
-    else element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-}
-const text = (value) => make("bdi", {}, value);
-
 function unpack(packed, Type) {
   const raw = atob(packed), bytes = new Uint8Array(raw.length);
   for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
@@ -43,7 +25,6 @@ function unpack(packed, Type) {
 }
 
 const number = (value) => Number.isNaN(value) ? "" : String(Number(value.toPrecision(5)));
-const count = (value, noun, ending = "s") => `${value.toLocaleString("en")} ${noun}${value === 1 ? "" : ending}`;
 const folded = (value) => value.normalize("NFKC").toLowerCase().trim();
 
 const places = unpack(data.places, Float32Array);
@@ -1007,7 +988,6 @@ function showTable() {
 }
 
 function csv() {
-  const quoted = (value) => /[",\r\n]|^\s|\s$/.test(value) ? `"${value.replaceAll('"', '""')}"` : value;
   const lines = [["protein", "x", "y", ...fields.map((field) => field.name)]];
   for (let row = 0; row < total; row++) {
     if (!selected[row]) continue;
@@ -1015,12 +995,6 @@ function csv() {
     lines.push([data.proteins[row], ...place, ...fields.map((field) => field.csv(row))]);
   }
   return lines.map((line) => line.map(quoted).join(",") + "\r\n").join("");
-}
-
-function save(content, type, name) {
-  const address = URL.createObjectURL(new Blob([content], { type: `${type};charset=utf-8` }));
-  make("a", { href: address, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 60000);
 }
 
 // ---- Start ---------------------------------------------------------------------------------------
@@ -1087,4 +1061,3 @@ window.proteinMap = {
     return [box.left + screenX(row), box.top + screenY(row)];
   },
 };
-})();

@@ -1,23 +1,17 @@
 """The interactive map: one file of HTML with proteins, cells, neighbors and terms, and no network.
 
-The page is the template `map_page.html` with `map_page.css`, `map_page.js` and the data as JSON.
-Its security policy allows this one script and this one style sheet, by their digests, and pictures
-that are inside the file; the script builds elements and never parses HTML.
+It is `map_page.html` with `map_page.css`, `map_page.js` and the data; see `script_page`.
 """
 
 from __future__ import annotations
 
 import base64
 import dataclasses
-import hashlib
-import html
 import json
 import logging
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -36,13 +30,13 @@ from deeploc_tf.report.drawing import COLORS
 from deeploc_tf.report.map import has_umap, positions, used_projection
 from deeploc_tf.report.map_crops import ProteinCrops, protein_crops
 from deeploc_tf.report.map_regions import clusters, enriched
+from deeploc_tf.report.script_page import check_suffix, script_page
 from deeploc_tf.version import __version__
 from tfrecords.publishing import publish_bytes
 
 _log = logging.getLogger(__name__)
 
 MAX_BYTES = 25_000_000
-_SUFFIXES = (".html", ".htm")
 _MEGABYTE = 10**6
 _PROJECTIONS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "principal components"}
 _LABELS = "label in the records"
@@ -116,10 +110,7 @@ def write_map(
             without crops; a standard or the records have no protein of the table.
         MissingExtraError: the projection needs an extra that is not installed.
     """
-    path = Path(path)
-    if path.suffix.lower() not in _SUFFIXES:
-        msg = f"A page must end in .html. Received: {path.name!r}. Name it {path.stem}.html."
-        raise ValueError(msg)
+    path = check_suffix(path)
     source = "" if isinstance(profiles, VectorTable) else Path(profiles).name
     table = (
         profiles
@@ -168,7 +159,7 @@ def write_map(
         "crops": None,
     }
     images = _fitting(path, title, content, crops, max_bytes)
-    data = _page(title, content)
+    data = script_page("map_page", title, content)
     publish_bytes(path, data)
     return WrittenMap(path, len(data), len(names), images, tuple(content["notes"]))
 
@@ -346,7 +337,7 @@ def _fitting(
     max_bytes: int,
 ) -> int:
     """Give the content as many crops as the page may hold, a round of all proteins at a time."""
-    left = max_bytes - len(_page(title, content))
+    left = max_bytes - len(script_page("map_page", title, content))
     if left < 0:
         msg = (
             f"A page must have {max_bytes:,} bytes at most. Received: {max_bytes - left:,} for "
@@ -388,25 +379,3 @@ def _fitting(
 def _packed(values: ArrayLike, dtype: str) -> str:
     """Numbers as base64 of little-endian bytes."""
     return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode()
-
-
-def _page(title: str, content: Mapping[str, Any]) -> bytes:
-    """The whole page; no text of the content can end the element that it stands in."""
-    here = resources.files("deeploc_tf.report")
-    template, style, script = (
-        (here / f"map_page.{suffix}").read_text("utf-8") for suffix in ("html", "css", "js")
-    )
-    data = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    page = Template(template).substitute(
-        title=html.escape(title),
-        style=style,
-        style_digest=_digest(style),
-        script=script,
-        script_digest=_digest(script),
-        data=data.replace("<", "\\u003c").replace("\u2028", "\\u2028"),
-    )
-    return page.encode()
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
