@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +173,53 @@ def test_some_proteins_moonlight_and_look_like_something_between() -> None:
         assert after.name in terms["processes"][after.second_process]
 
 
+def compartments_of(proteins: Sequence[Protein], level: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for protein in proteins:
+        found.setdefault(getattr(protein, level), set()).add(protein.compartment)
+    return found
+
+
+def test_a_share_of_terms_crosses_compartments() -> None:
+    plain, moved = (make_proteins(612, 0.5, 0, crossing=share) for share in (0.0, 0.33))
+    for level, low, high in (
+        ("process", 0.28, 0.38),
+        ("pathway", 0.28, 0.38),
+        ("complex", 0.05, 0.15),
+    ):
+        several = [len(places) > 1 for places in compartments_of(moved, level).values()]
+        assert low < np.mean(several) < high, level
+    counts = (Counter(p.compartment for p in proteins) for proteins in (plain, moved))
+    assert next(counts) == next(counts)
+    crossing = {name for name, n in compartments_of(moved, "process").items() if len(n) > 1}
+    for before, after in zip(plain, moved, strict=True):
+        assert COMPARTMENTS[after.weights.argmax()] == after.compartment
+        assert after.weights.sum() == pytest.approx(1)
+        if after.process not in crossing:
+            assert repr(before) == repr(after)
+
+
+def test_light_tells_of_terms_that_cross_compartments_where_labels_do_not() -> None:
+    moved = make_proteins(612, 0.5, 0, crossing=0.33)
+    weights = np.array([protein.weights for protein in moved])
+    distances = np.linalg.norm(weights[:, None] - weights[None], axis=-1)
+    apart: dict[bool, list[float]] = {True: [], False: []}
+    for i, j in itertools.combinations(range(len(moved)), 2):
+        if moved[i].compartment != moved[j].compartment:
+            apart[moved[i].process == moved[j].process].append(distances[i, j])
+    assert np.mean(apart[True]) < 0.85 * np.mean(apart[False])
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("num_proteins", [34, 51, 103])
+def test_few_proteins_cross_and_moonlight_as_well(num_proteins: int, seed: int) -> None:
+    for crossing in (0.01, 0.33, 1.0):
+        moved = make_proteins(num_proteins, 0.5, seed, moonlighting=1.0, crossing=crossing)
+        plain = make_proteins(num_proteins, 0.5, seed)
+        assert Counter(p.compartment for p in moved) == Counter(p.compartment for p in plain)
+        assert all(COMPARTMENTS[p.weights.argmax()] == p.compartment for p in moved)
+
+
 def test_plates_differ_whatever_is_on_them(tmp_path: Path) -> None:
     one = simulate(tmp_path / "one", Screen(34, 1, 1, seed=3))
     three = simulate(tmp_path / "three", Screen(34, 1, 1, seed=3, plates=3))
@@ -278,7 +327,8 @@ def test_the_generator_has_not_changed_unnoticed() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"difficulty": 0.4}, {"plates": 2}, {"moonlighting": 0.1}]
+    "change",
+    [{"seed": 1}, {"difficulty": 0.4}, {"plates": 2}, {"moonlighting": 0.1}, {"crossing": 0.3}],
 )
 def test_the_digest_of_the_truth_is_that_of_the_settings(change: dict[str, float]) -> None:
     plain = Screen(34, 2, 2)
@@ -304,6 +354,7 @@ ABUNDANCE, MEANS = -0.300638, (156.400, 248.383)
         ({"difficulty": 1.5}, "difficulty=1.5"),
         ({"difficulty": float("nan")}, "difficulty=nan"),
         ({"seed": -1}, "seed=-1"),
+        ({"crossing": 1.5}, "crossing=1.5"),
     ],
 )
 def test_settings_out_of_range_are_refused_before_anything_is_drawn(

@@ -31,7 +31,7 @@ title: Tiny
 data:
   kind: simulated
   screen: {num_proteins: 34, num_fields: 3, cells_per_field: 2, plates: 2, difficulty: 0.1}
-  truth: 01e896159a2ff7e645237afff234ad48edfd8a4ece98405e49deec30f0679573
+  truth: 816dd0568a3ec1105eab18e8dcc13cd1a1d4eb17c89c67e9c726b4c57825ccac
 seeds: [1]
 methods:
   DeepLoc:

@@ -42,6 +42,11 @@ Examples:
 @click.option(
     "--moonlighting", type=float, help="Share of proteins with a second complex.  [default: 0]"
 )
+@click.option(
+    "--crossing",
+    type=float,
+    help="Share of processes that lie in several localizations.  [default: 0]",
+)
 @click.option("--seed", type=int, help="Of everything.  [default: 0]")
 @click.option("--whole-fields", is_flag=True, help="Write the images and label images, too.")
 @click.option("--workers", type=int, default=2, show_default=True, help="Processes that draw.")

@@ -4,7 +4,8 @@ Proteins belong to complexes, these to pathways, these to processes, and these t
 Every level adds its share to the looks of its proteins, so that partners in a complex look more
 alike than partners in a pathway only, and so on: nearness in function is nearness in appearance,
 by degrees and not by classes. A protein that moonlights works in a second complex, too, anywhere in
-the cell, and looks like something between the two.
+the cell, and looks like something between the two. Processes that cross compartments have members
+in several; these share the rest of their looks, and some of their light is in a place in common.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ STANDARDS = ("compartments", "processes", "pathways", "complexes")
 LEVELS = ("process", "pathway", "complex", "protein")
 _SPREAD = {"process": 0.65, "pathway": 0.5, "complex": 0.45, "protein": 0.12}  # squares sum to 0.89
 _SIZES = {"complex": (2, 3), "pathway": (1, 3), "process": (1, 3)}
+_MOST_ELSEWHERE = 0.44  # of a protein's light; below a half, so that the label is where most is
+_CROSSING = 20  # stream of random numbers; 18 and 19 are those of plates
+_LEAST_ELSEWHERE = 0.3  # of one whose process crosses compartments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +38,8 @@ class Protein:
     Attributes:
         name: unique.
         compartment: where most of it is: the label.
-        process: name of its process; pathway and complex likewise.
+        process: name of its process, after the compartment in which it began; pathway and complex
+            likewise.
         pathway: name of its pathway.
         complex: name of its complex.
         weights: share of its light in each compartment, `(17,)`, sums to 1.
@@ -69,7 +74,11 @@ Place: TypeAlias = tuple[str, str, str]
 
 
 def make_proteins(
-    num_proteins: int, difficulty: float, seed: int, moonlighting: float = 0.0
+    num_proteins: int,
+    difficulty: float,
+    seed: int,
+    moonlighting: float = 0.0,
+    crossing: float = 0.0,
 ) -> list[Protein]:
     """Proteins of all 17 compartments, the same number in each as far as it goes.
 
@@ -78,9 +87,10 @@ def make_proteins(
         difficulty: in [0, 1]; the higher, the less brightness tells of function.
         seed: of everything that is drawn.
         moonlighting: share of the proteins that have a second complex, in [0, 1].
+        crossing: share of the processes that lie in several compartments, in [0, 1].
 
     Returns:
-        The proteins, compartment after compartment.
+        The proteins, compartment after compartment in which their processes began.
     """
     proteins: list[Protein] = []
     for index, compartment in enumerate(COMPARTMENTS):
@@ -92,6 +102,7 @@ def make_proteins(
             traits.of(f"SIM{number:04d}", place)
             for number, place in enumerate(tree, len(proteins) + 1)
         ]
+    proteins = _cross(proteins, crossing, np.random.default_rng([seed, _CROSSING]))
     return _moonlight(proteins, moonlighting, np.random.default_rng([seed, len(COMPARTMENTS)]))
 
 
@@ -113,6 +124,58 @@ def standards(proteins: Sequence[Protein]) -> Mapping[str, Mapping[str, list[str
         standard: {term: names for term, names in members.items() if len(names) > 1}
         for standard, members in terms.items()
     }
+
+
+def _cross(proteins: list[Protein], share: float, generator: np.random.Generator) -> list[Protein]:
+    """Let some processes, with their pathways, have members in several compartments.
+
+    All members get more of their light where the process and the pathway are found, too. The
+    largest complex of a pathway stays, and the others go elsewhere as a whole; of one that is all
+    of its pathway, a protein stays. They change places with others of the same size, so that no
+    compartment has more proteins than before.
+    """
+    names = list(dict.fromkeys(protein.process for protein in proteins))
+    chosen = {names[i] for i in generator.permutation(len(names))[: round(share * len(names))]}
+    pathways: dict[str, dict[str, list[int]]] = {}
+    for index, protein in enumerate(proteins):
+        if protein.process in chosen:
+            complexes = pathways.setdefault(protein.pathway, {})
+            complexes.setdefault(protein.complex, []).append(index)
+    by_size: dict[int, list[list[int]]] = {}
+    for complexes in pathways.values():
+        units = sorted(complexes.values(), key=len, reverse=True)
+        for unit in units[1:] or [[index] for index in units[0][1:]]:
+            by_size.setdefault(len(unit), []).append(unit)
+    moved = [p if p.process not in chosen else _moved(p, p.compartment) for p in proteins]
+    for units in by_size.values():
+        homes = [proteins[unit[0]].compartment for unit in units]
+        for unit, compartment in zip(units, _elsewhere(homes, generator), strict=True):
+            for index in unit:
+                moved[index] = _moved(proteins[index], compartment)
+    return moved
+
+
+def _elsewhere(homes: list[str], generator: np.random.Generator) -> list[str]:
+    """The same compartments in another order, none at its old place as far as that can be."""
+    found = [homes[i] for i in generator.permutation(len(homes))]
+    for i in range(len(found)):
+        others = [j for j, home in enumerate(homes) if homes[i] not in (home, found[j])]
+        if found[i] == homes[i] and others:
+            j = others[generator.integers(len(others))]
+            found[i], found[j] = found[j], found[i]
+    return found
+
+
+def _moved(protein: Protein, compartment: str) -> Protein:
+    """The protein with most of its light in another compartment, and much of it elsewhere."""
+    weights = protein.weights.copy()
+    weights[COMPARTMENTS.index(protein.compartment)] = 0
+    mixed = weights.sum()
+    room = (_MOST_ELSEWHERE - _LEAST_ELSEWHERE) / _MOST_ELSEWHERE
+    elsewhere = _LEAST_ELSEWHERE + room * mixed
+    weights *= elsewhere / mixed
+    weights[COMPARTMENTS.index(compartment)] += 1 - elsewhere
+    return dataclasses.replace(protein, compartment=compartment, weights=weights)
 
 
 def _moonlight(
@@ -192,7 +255,7 @@ class _Traits:
         shares = [_SPREAD[level] * self._draw(term) for level, term in path.items()]
         trait = np.sum(shares, axis=0)
         chance = self._generator.normal(size=2)
-        mixed = _logistic(1.8 * trait[0] - 0.4) * 0.44
+        mixed = _logistic(1.8 * trait[0] - 0.4) * _MOST_ELSEWHERE
         share = _logistic(2.0 * trait[1])
         weights = np.zeros(len(COMPARTMENTS))
         weights[self._compartment] = 1 - mixed

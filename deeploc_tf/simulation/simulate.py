@@ -34,7 +34,7 @@ _SETTINGS = "simulation.json"
 GENERATOR_VERSION = 1
 """Counts up whenever the same settings give other pixels or another truth."""
 
-# Streams of random numbers; 0 to 17 are those of `make_proteins`.
+# Streams of random numbers; 0 to 17 and 20 are those of `make_proteins`.
 _PLATE_ORDER, _PLATE_EFFECT = 18, 19
 
 _LIMITS: Mapping[str, tuple[float, float]] = {
@@ -44,12 +44,13 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "difficulty": (0, 1),
     "plates": (1, 1_000),
     "moonlighting": (0, 1),
+    "crossing": (0, 1),
     "seed": (0, 2**63 - 1),
     "workers": (1, 1_024),
 }
 
 
-_FRACTIONS = ("difficulty", "moonlighting")
+_FRACTIONS = ("difficulty", "moonlighting", "crossing")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Screen:
         plates: over which the proteins are spread at random; with two or more, each plate has its
             own gain, blur and background.
         moonlighting: share of the proteins that work in a second complex, too.
+        crossing: share of the processes that lie, with their pathways, in several localizations.
     """
 
     num_proteins: int = 272
@@ -75,9 +77,10 @@ class Screen:
     seed: int = 0
     plates: int = 1
     moonlighting: float = 0.0
+    crossing: float = 0.0
 
 
-PROTEOME = Screen(num_proteins=612, plates=6, moonlighting=0.12)
+PROTEOME = Screen(num_proteins=612, plates=6, moonlighting=0.12, crossing=0.33)
 """36 proteins a localization, 12 cells each to train, 4 to choose and 4 to test."""
 
 
@@ -202,7 +205,13 @@ def _settings(screen: Screen) -> dict[str, Any]:
 
 
 def _proteins(screen: Screen) -> list[Protein]:
-    return make_proteins(screen.num_proteins, screen.difficulty, screen.seed, screen.moonlighting)
+    return make_proteins(
+        screen.num_proteins,
+        screen.difficulty,
+        screen.seed,
+        moonlighting=screen.moonlighting,
+        crossing=screen.crossing,
+    )
 
 
 def _plates(screen: Screen) -> list[int]:
