@@ -65,6 +65,9 @@ _LOOKALIKES = str.maketrans(
     "ABEKMHOPCTYXSIJaeopcyxsijABEZHIKMNOPTYXo",
 )
 # A zero that begins a whole number; those of 1.05 are behind a decimal point and mean something.
+# Controls, and marks that change lines or the direction of writing: what stands behind them is read
+# as something else.
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _LEADING_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
 _WHOLE = re.compile(r"\+?([0-9]+)(?:\.0*)?")
 # As spreadsheets in English or German write the dates that they made of SEPT1, MARCH1 or OCT1.
@@ -87,6 +90,20 @@ ALLELES = "Where case tells alleles apart, pass distinct_case=True (--distinct-c
 
 class NameConflictError(ValueError):
     """Two spellings that may or may not be one name."""
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""A text whose control characters are shown as escapes, as JSON has them.
+
+    Args:
+        text: to be shown to a person.
+        keep: control characters that stay, such as the ends of our own lines.
+
+    Example:
+        >>> printable("P\x1b[2J1")
+        'P\\u001b[2J1'
+    """
+    return _STEERING.sub(lambda c: c[0] if c[0] in keep else f"\\u{ord(c[0]):04x}", text)
 
 
 def tidy(name: str) -> str:

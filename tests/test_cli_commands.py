@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from shared import run_cli
+from shared import names, run_cli
 
 from deeploc_tf.cli.doctor import clashes, examine
 from deeploc_tf.sources import FolderSource
+from tfrecords.locking import locked
 
 PATTERN = "{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif"
 WriteCrops = Callable[..., Path]
@@ -29,6 +30,28 @@ def records(write_crops: WriteCrops, tmp_path: Path) -> Path:
     )
     assert done.exit_code == 0, done.stderr
     return tmp_path / "records"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "benchmark FILE OUT", "build-records FOLDER OUT", "change FILE FILE OUT",
+        "convert FILE OUT", "demo OUT", "embed FOLDER FOLDER OUT", "evaluate FOLDER FOLDER OUT",
+        "explain FOLDER OUT", "export FOLDER OUT", "map FILE OUT", "measure FOLDER OUT",
+        "predict FOLDER FOLDER OUT", "profile FILE OUT", "profile FILE OTHER --save OUT",
+        "report FOLDER OUT", "simulate OUT", "standards FILE --gmt OUT",
+    ],
+)  # fmt: skip
+def test_one_command_at_a_time_writes_an_output(words: str, tmp_path: Path) -> None:
+    places = {"FILE": tmp_path / "file.csv", "FOLDER": tmp_path, "OUT": tmp_path / "out.h5"}
+    places["FILE"].touch()
+    with locked(tmp_path / ".out.h5.lock", "it"):
+        done = run_cli(*[places.get(word, word) for word in words.split()])
+    assert done.exit_code == 1
+    assert f"One process at a time may write {tmp_path / 'out.h5'}. Received: " in done.stderr
+    done = run_cli(*[places.get(word, word) for word in words.split()], "--no-such-option")
+    assert done.exit_code == 2
+    assert names(tmp_path) == ["file.csv"]
 
 
 def test_build_records_prints_what_it_wrote(write_crops: WriteCrops, tmp_path: Path) -> None:

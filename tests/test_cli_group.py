@@ -80,9 +80,17 @@ def group_that(error: BaseException | None, result: object = None) -> LazyGroup:
                 click.echo("done")
                 return result
 
-            return click.Command("run", callback=run)
+            self.running = click.Command("run", callback=run, params=options)
+            return self.running
 
+    options = [click.Option(["--batch-size"], expose_value=False)]
     return Group(lazy_commands={"run": ""}, name="group", invoke_without_command=False)
+
+
+def named(name: str, text: str) -> Exception:
+    """An error of a library, which is told by its name."""
+    error: Exception = type(name, (Exception,), {})(text)
+    return error
 
 
 def noted() -> ValueError:
@@ -98,8 +106,14 @@ def noted() -> ValueError:
         (FileNotFoundError(2, "No such file or directory", "a.tif"), 1, "directory: a.tif\n"),
         (FileExistsError("`output` must not exist yet."), 1, "Error: `output` must not exist yet."),
         (click.UsageError("A folder needs --pattern."), 2, "Error: A folder needs --pattern."),
-        (MemoryError("8 GiB"), 3, "Error: Out of memory. 8 GiB\n"),
-        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+        (MemoryError("8 GiB"), 3, "Error: Out of memory. 8 GiB. Lower --batch-size, or use a "),
+        (OSError(12, "Cannot allocate memory"), 3, "Out of memory. [Errno 12] Cannot allocate"),
+        (named("ResourceExhaustedError", "OOM when allocating [9,9]\nHint"), 3, "[9,9]. Lower "),
+        (named("ResourceExhaustedError", "m/x; No space left on device"), 1, "m/x; No space left"),
+        (RuntimeError("can't start new thread"), 3, "Out of memory. can't start new thread. "),
+        (KeyboardInterrupt(), 130, "Interrupted. No half-written file is left; the same command"),
+        (KeyError("layers\n  ..."), 1, "(builtins, KeyError) This came up in `deeploc-tf run`. If"),
+        (ValueError("no \x1b[2Jname\n\u202e"), 1, "Error: no \\u001b[2Jname \\u202e\n"),
     ],
 )
 def test_errors_are_sentences_with_exit_codes(error: Exception, code: int, text: str) -> None:
@@ -115,9 +129,10 @@ def test_commands_may_return_an_exit_code() -> None:
     assert CliRunner().invoke(group_that(None), ["run"]).exit_code == 0
 
 
-def test_a_fault_of_ours_keeps_its_traceback() -> None:
+def test_a_fault_of_ours_has_its_traceback_with_debug() -> None:
     done = CliRunner().invoke(group_that(RuntimeError("a bug")), ["run"])
-    assert isinstance(done.exception, RuntimeError)
+    assert (done.exit_code, "Traceback" in done.stderr) == (1, False)
+    assert "please report it with what `deeploc-tf --debug` shows" in done.stderr
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
@@ -152,6 +167,67 @@ def test_reader_that_leaves_sees_no_traceback() -> None:
         assert process.wait() == 1
 
 
+FACT = """
+import sys
+from pathlib import Path
+import click
+from deeploc_tf.cli.group import LazyGroup, tell
+class Group(LazyGroup):
+    def get_command(self, ctx, name):
+        def run():
+            with open(sys.argv[1], "w") as file:
+                tell("working")
+                file.write("result")
+            click.echo("fact")
+        return click.Command("run", callback=run)
+Group(lazy_commands={"run": ""}, name="group")(["run"])
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+@pytest.mark.parametrize(
+    ("redirection", "code", "stdout", "stderr"),
+    [
+        (">&-", 0, "", "working\n"),
+        ("2>&-", 0, "fact\n", ""),
+        ("<&- >&- 2>&-", 0, "", ""),
+        ("2>/dev/full", 0, "fact\n", ""),
+        (
+            *(">/dev/full", 1, ""),
+            "working\nError: No space left on device: standard output. Files that the command "
+            "writes are whole\n",
+        ),
+        (">/dev/full 2>/dev/full", 1, "", ""),
+    ],
+)
+def test_streams_that_are_closed_or_full(
+    redirection: str, code: int, stdout: str, stderr: str, tmp_path: Path
+) -> None:
+    result = tmp_path / "result"
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -c "$1" "$2" {redirection}', sys.executable, FACT, str(result)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, stdout, stderr)
+    assert result.read_text() == "result"  # and nothing that was told
+
+
+def test_names_steer_no_terminal() -> None:
+    done = CliRunner().invoke(group_that(None), ["run"], color=True)
+    assert done.stdout == "done\n"
+    hostile = "P\x1b]0;title\x07\u202e\x9b2J"
+
+    class Group(LazyGroup):
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+            return click.Command("run", callback=lambda: click.echo(f"{hostile}\t1"))
+
+    done = CliRunner().invoke(Group(lazy_commands={"run": ""}, name="g"), ["run"], color=True)
+    assert done.stdout == "P\\u001b]0;title\\u0007\\u202e\\u009b2J\t1\n"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_let_commands_clean_up(tmp_path: Path, number: int, code: int) -> None:
@@ -166,18 +242,26 @@ def test_signals_let_commands_clean_up(tmp_path: Path, number: int, code: int) -
         "            try:\n"
         "                pathlib.Path(sys.argv[1], 'started').touch()\n"
         "                time.sleep(60)\n"
+        "            except BaseException as error:\n"
+        "                error.add_note(\"What was made is kept in 'x'.\")\n"
+        "                raise\n"
         "            finally:\n"
         "                pathlib.Path(sys.argv[1], 'cleaned').touch()\n"
         "        return click.Command('run', callback=run)\n"
         "Group(lazy_commands={'run': ''}, name='group')(['run'])\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE, text=True
+    ) as process:
         for _ in range(200):
             if (tmp_path / "started").exists():
                 break
             time.sleep(0.05)
         process.send_signal(number)
         assert process.wait(timeout=10) == code
+        assert process.stderr is not None
+        told = "Interrupted" if code == 130 else "Terminated"
+        assert process.stderr.read().strip() == f"{told}. What was made is kept in 'x'."
     assert (tmp_path / "cleaned").exists()
 
 

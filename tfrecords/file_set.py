@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tfrecords.errors import OutputExistsError
-from tfrecords.locking import locked
+from tfrecords.locking import writing
 from tfrecords.publishing import HALF_WRITTEN, check_absent, publish_json, sync
 
 _READY = "ready.json"
@@ -48,7 +48,7 @@ def publishing_set(paths: Sequence[Path]) -> Iterator[list[Path]]:
         check_absent(paths[0])  # says so
     places = [path.parent / f".{paths[0].name}.partial" / path.name for path in paths]
     folders = list(dict.fromkeys(place.parent for place in places))
-    with locked(paths[0].with_name(f".{paths[0].name}.lock"), str(paths[0])):
+    with writing(paths[0]):
         _remove_remains(paths, places, folders)
         for path in paths:
             check_absent(path)

@@ -1,8 +1,9 @@
-"""One builder at a time: a lock that dies with its process."""
+"""One writer at a time: a lock that dies with its process."""
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import errno
 import os
 import re
@@ -15,6 +16,35 @@ from tfrecords.errors import LockedError, OutputExistsError
 _LONGEST = 20
 _CONTENT = re.compile(rb"\d{0,%d}" % _LONGEST)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+_handed_on: contextvars.ContextVar[frozenset[Path]] = contextvars.ContextVar(
+    "handed_on", default=frozenset()
+)
+
+
+@contextlib.contextmanager
+def writing(output: Path, *, by_callee: bool = False) -> Iterator[None]:
+    """Keep other processes from writing `output` while the block runs; see `locked`.
+
+    Args:
+        output: file or folder, in a folder that is there.
+        by_callee: a function that is called within the block asks for the same, as that of a
+            command does which holds its output from its beginning.
+
+    Raises:
+        LockedError: another process, or another part of this one, writes it.
+        OutputExistsError: a file of the user has the name of the lock.
+    """
+    place = Path(os.path.abspath(output))  # noqa: PTH100 - of a link, not of where it leads
+    lock = place.parent.resolve() / f".{place.name}.lock"
+    before = _handed_on.get()
+    with contextlib.nullcontext() if lock in before else locked(lock, str(output)):
+        token = _handed_on.set(before | {lock} if by_callee else before - {lock})
+        try:
+            yield
+        finally:
+            _handed_on.reset(token)
 
 
 @contextlib.contextmanager

@@ -66,6 +66,25 @@ def check_untaken(folder: Path, begun: str, names: Iterable[str]) -> None:
 
 
 @contextlib.contextmanager
+def keeping(what: str, folder: Path, pattern: str = "*") -> Iterator[None]:
+    """Say what is kept, and how to go on, with whatever stops the block from outside.
+
+    Args:
+        what: is kept: "Steps that are done".
+        folder: where it is.
+        pattern: of files in `folder`; without one, nothing is kept.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, OSError, MemoryError) as error:
+        if any(folder.glob(pattern)) and not hasattr(error, "__notes__"):
+            error.add_note(
+                f"{what} are kept in {str(folder)!r}: give the same command again to go on."
+            )
+        raise
+
+
+@contextlib.contextmanager
 def publishing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A temporary sibling to write to; it gets the name `path` when the block ends well.
 

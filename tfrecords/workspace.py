@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfrecords.errors import OutputExistsError, RecordsError
-from tfrecords.locking import locked
+from tfrecords.locking import writing
 from tfrecords.manifest import files_of, is_build_file, read_manifest
 from tfrecords.publishing import check_absent, exchange, publish_bytes, sync
 
@@ -63,9 +63,8 @@ class Workspace:
             LockedError: another process builds the same output.
             OutputExistsError: `output` is there, and may not or must not be replaced.
         """
-        what = str(self.output)
         check_output(self.output, overwrite=self.overwrite)
-        with locked(self.output.with_name(f".{self.output.name}.lock"), what):
+        with writing(self.output):
             self._restore()
             check_output(self.output, overwrite=self.overwrite)  # while we waited for the lock
             for other in self._remains():

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deeploc_tf.cli.group import tell
 from deeploc_tf.cli.parameters import (
     LazyChoice,
     Names,
+    Output,
     allow_unmatched_option,
     distinct_case_option,
     role_options,
@@ -86,7 +88,7 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 @click.command(epilog=EPILOG)
 @click.argument("files", nargs=-1, type=NamedFile(), metavar="PROFILES... [STANDARDS...]")
-@click.argument("results", type=click.Path(path_type=Path))
+@click.argument("results", type=Output(may_be_input=True))
 @click.option(
     "--standard",
     "-s",
@@ -310,7 +312,7 @@ def _draw(folder: Path) -> None:
         for name, draw in (("precision_recall", precision_recall), ("scores", methods_compared)):
             publish_picture(draw(folder), folder / name)
     except MissingExtraError as error:
-        click.echo(f"No picture of the curves. {error}", err=True)
+        tell(f"No picture of the curves. {error}")
 
 
 def _lines(comparison: Comparison) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from deeploc_tf.cli.parameters import Output
 from deeploc_tf.cli.records_options import records_options, write_records
 from deeploc_tf.cli.sources import source_of, source_options
 
@@ -32,7 +33,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("crops", type=click.Path(exists=True, path_type=Path))
-@click.argument("records", type=click.Path(path_type=Path))
+@click.argument("records", type=Output())
 @source_options
 @records_options
 def build_records(crops: Path, records: Path, **options: Any) -> None:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deeploc_tf.cli.group import tell
 from deeploc_tf.cli.parameters import (
     FILE,
     Names,
+    Output,
     allow_unmatched_option,
     distinct_case_option,
     number_option,
@@ -35,7 +37,7 @@ _SHOWN = 10
 @click.command(epilog=EPILOG)
 @click.argument("untreated", type=FILE)
 @click.argument("treated", type=FILE)
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output", type=Output())
 @role_options
 @click.option(
     "--replicate",
@@ -109,7 +111,7 @@ def change(
     settings, roles = settings_of(ChangeSettings, given), settings_of(Roles, given)
     found = compare(untreated, treated, output, settings, roles=roles)
     for sentence in _notes(found):
-        click.echo(sentence, err=True)
+        tell(sentence)
     if as_json:
         click.echo(json.dumps(found.summary, indent=1, ensure_ascii=False))
         return

@@ -12,6 +12,7 @@ from deeploc_tf.cli.parameters import (
     LazyChoice,
     Names,
     Numbers,
+    Output,
     Pair,
     number_option,
     together,
@@ -82,7 +83,7 @@ _options = together(
 
 @click.command(epilog=EPILOG)
 @click.argument("file", type=FILE)
-@click.argument("records", type=click.Path(path_type=Path))
+@click.argument("records", type=Output())
 @_options
 @records_options
 def convert(file: Path, records: Path, **options: Any) -> None:

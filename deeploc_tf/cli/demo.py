@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from deeploc_tf.cli.parameters import number_option, quiet_option
+from deeploc_tf.cli.parameters import Output, number_option, quiet_option
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -18,7 +18,7 @@ Stopped? The same command goes on after the last finished step.
 
 
 @click.command(epilog=EPILOG)
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=Output(file_okay=False))
 @click.option("--proteins", type=int, default=272, show_default=True, help="34 or more.")
 @number_option("--epochs", least=1, default=10)
 @click.option("--workers", type=int, default=2, show_default=True, help="Processes that draw.")

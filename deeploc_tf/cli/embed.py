@@ -9,6 +9,7 @@ import click
 
 from deeploc_tf.cli.parameters import (
     Names,
+    Output,
     batch_size_option,
     device_option,
     other_pixel_size_option,
@@ -30,7 +31,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("records", type=click.Path(path_type=Path))
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output", type=Output())
 @split_option("Split to embed; can be given several times.")
 @click.option(
     "--layer",

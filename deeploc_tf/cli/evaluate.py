@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+from deeploc_tf.cli.group import tell
 from deeploc_tf.cli.parameters import (
     LazyChoice,
+    Output,
     batch_size_option,
     device_option,
     other_pixel_size_option,
@@ -34,7 +36,7 @@ _CHANCE = "chance"
 @click.command(epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("records", type=click.Path(path_type=Path))
-@click.argument("results", required=False, type=click.Path(path_type=Path))
+@click.argument("results", required=False, type=Output())
 @split_option("Repeatable; their crops are taken together.")
 @click.option(
     "--head",
@@ -96,7 +98,7 @@ def _draw(folder: Path) -> None:
         if (folder / "confusion.csv").exists():
             publish_picture(confusion_matrix(folder), folder / "confusion")
     except MissingExtraError as error:
-        click.echo(f"No pictures. {error}", err=True)
+        tell(f"No pictures. {error}")
 
 
 def _text(metrics: dict[str, Any]) -> str:

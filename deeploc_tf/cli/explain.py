@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import device_option, other_pixel_size_option
+from deeploc_tf.cli.group import tell
+from deeploc_tf.cli.parameters import Output, device_option, other_pixel_size_option
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -20,7 +21,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("output", type=click.Path(path_type=Path), metavar="OUT.html|FOLDER")
+@click.argument("output", type=Output(), metavar="OUT.html|FOLDER")
 @click.option(
     "--records",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -120,7 +121,7 @@ def explain(
     )
     click.echo(str(write_explanation(output, found)))
     for note in found.notes:
-        click.echo(f"Not shown: {note}", err=True)
+        tell(f"Not shown: {note}")
     if found.cells is not None:
         gaps = found.cell_table()["relative_gap"]
         click.echo(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from deeploc_tf.cli.parameters import test_time_option
+from deeploc_tf.cli.parameters import Output, test_time_option
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -19,7 +19,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=Output())
 @click.option("--layer", help="Layer that gives the embedding.  [default: fc_2]")
 @test_time_option
 @click.option(

@@ -108,7 +108,7 @@ def fit(
                 report=None if quiet else lambda row: tell(_line(row)),
             )
     except TrainingStoppedError as stop:
-        click.echo(str(stop), err=True)
+        tell(str(stop))
         return RESUMABLE
     if as_json:
         import json

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import importlib
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import click
 
 from deeploc_tf.backend import unneeded
+from deeploc_tf.cli.streams import STANDARD_OUTPUT, standard_streams
+from deeploc_tf.names import printable
 from tfrecords.errors import did_you_mean
 
 FAILED, OUT_OF_MEMORY, RESUMABLE, INTERRUPTED, TERMINATED = 1, 3, 75, 130, 143
@@ -48,6 +53,7 @@ class LazyGroup(click.Group):
         super().__init__(**attributes)
         self.lazy_commands = dict(lazy_commands)
         self.debug = False  # contexts are gone when an error arrives at `main`
+        self.running: click.Command | None = None  # that runs
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Names of the commands, in the order in which one uses them."""
@@ -62,8 +68,8 @@ class LazyGroup(click.Group):
         if cmd_name not in self.lazy_commands:
             return None
         module, attribute = self.lazy_commands[cmd_name].where.split(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
+        self.running = getattr(importlib.import_module(module), attribute)
+        return self.running
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of commands, of which none is imported for it."""
@@ -83,55 +89,128 @@ class LazyGroup(click.Group):
         """Run a command and leave the process with its exit code."""
         kwargs["standalone_mode"] = False
         self.debug = False
-        for stream in (sys.stdout, sys.stderr):  # names may hold what a terminal cannot show
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")
         words = sys.argv[1:] if (given := (*args, kwargs.get("args"))[0]) is None else given
         helps = not {"-h", "--help"}.isdisjoint(words)
         with (
-            _termination_as_exception(),
+            standard_streams(),
+            _signals_as_exceptions() as came,
             _messages_on_stderr(),
             unneeded() if helps else contextlib.nullcontext(),
         ):
-            sys.exit(self._exit_code(lambda: super(LazyGroup, self).main(*args, **kwargs)))
+            run = functools.partial(super().main, *args, **kwargs)
+            sys.exit(self._exit_code(run, came, shlex.join(["deeploc-tf", *words])))
 
-    def _exit_code(self, run: Callable[[], Any]) -> int:
-        """The exit code of `run`; its errors are told on stderr."""
+    def _exit_code(self, run: Callable[[], Any], came: list[int], words: str) -> int:
+        """The exit code of `run`; its errors are told on stderr.
+
+        Args:
+            run: the command.
+            came: gets the exit codes of signals that arrive; libraries make other errors of them.
+            words: how the command was called.
+        """
         try:
             code = run()
             sys.stdout.flush()
         except click.ClickException as error:
             error.show()
             return error.exit_code
-        except BrokenPipeError:
-            # whoever read our output has left; keep Python from flushing once more at the end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # whoever read our output has left
             return FAILED
-        except (KeyboardInterrupt, click.Abort) as error:
-            click.echo(" ".join(["Interrupted.", *getattr(error, "__notes__", [])]), err=True)
-            return INTERRUPTED
-        except (ValueError, OSError, MemoryError) as error:
+        except BaseException as error:
+            if isinstance(error, SystemExit) and not came:
+                raise
             if self.debug:
                 traceback.print_exception(error)
-            click.echo(f"Error: {sentence(error)}", err=True)
-            return OUT_OF_MEMORY if isinstance(error, MemoryError) else FAILED
+            if came or isinstance(error, KeyboardInterrupt | click.Abort):
+                code = came[0] if came else INTERRUPTED
+                said = "Terminated." if code == TERMINATED else "Interrupted."
+                stopped = error.__cause__ if isinstance(error, click.Abort) else error
+                notes = getattr(stopped, "__notes__", None) or [_NOTHING_HALF]
+                tell(" ".join([said, *notes]))
+                return code
+            tell(f"Error: {sentence(error, words, _options(self.running))}")
+            return OUT_OF_MEMORY if _is_of_memory(error) else FAILED
         return code if isinstance(code, int) else 0
 
 
-def sentence(error: Exception) -> str:
-    """What an error says, with the places that were added on its way up."""
+_NOTHING_HALF = "No half-written file is left; the same command starts again."
+_OF_MEMORY = ("--batch-size", "--workers", "--memory", "--max-cells", "--max-megabytes")
+_OURS = ("deeploc_tf", "tfrecords")
+_ENDS_OF_SENTENCES = (".", "!", "?")
+
+
+def _options(command: click.Command | None) -> list[str]:
+    """Options of a command that decide how much memory it takes."""
+    known = {name for parameter in command.params for name in parameter.opts} if command else set()
+    return [name for name in _OF_MEMORY if name in known]
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    """Whether memory has run out, in the words of any library."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    text = str(error)
+    if type(error).__name__ == "ResourceExhaustedError":  # of TensorFlow, of a full disk as well
+        return os.strerror(errno.ENOSPC) not in text and os.strerror(errno.EDQUOT) not in text
+    return any(words in text for words in ("bad_alloc", "can't start new thread"))
+
+
+def sentence(error: BaseException, words: str = "", options: Sequence[str] = ()) -> str:
+    """What an error says, with the places that were added on its way up.
+
+    Args:
+        error: ours, or of a library.
+        words: how the command was called: of errors of libraries, which may name no file.
+        options: of the command, that decide how much memory it takes.
+    """
+    notes = getattr(error, "__notes__", [])
     text = str(error) or type(error).__name__
-    if isinstance(error, MemoryError):
-        text = f"Out of memory. {error}".strip()
-    elif isinstance(error, OSError) and error.strerror and error.filename is not None:
+    if _is_of_memory(error):
+        lower = f"Lower {' or '.join(options)}" if options else "Take fewer cells or proteins"
+        remedy = (
+            []
+            if "smaller" in text.lower() or "lower" in text.lower()
+            else [f"{lower}, or use a machine with more memory."]
+        )
+        return " ".join([f"Out of memory. {_ended(_first_line(error))}".strip(), *notes, *remedy])
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{error.strerror}: {error.filename}"
-    return " ".join([text, *getattr(error, "__notes__", [])])
+        if error.filename == STANDARD_OUTPUT:
+            text += ". Files that the command writes are whole"
+    elif not isinstance(error, ValueError | OSError) or _is_of_a_library(error):
+        kind = type(error)
+        text = (
+            f"{_ended(_first_line(error))} ({kind.__module__.partition('.')[0]}, {kind.__name__}) "
+            f"This came up in `{words}`. If its files are whole, please report it with what "
+            "`deeploc-tf --debug` shows of the same command."
+        )
+    return " ".join([" ".join(text.split("\n")), *notes])
+
+
+def _is_of_a_library(error: BaseException) -> bool:
+    """Whether an error was raised by somebody else's code, which does not know our files."""
+    trace = error.__traceback__
+    if trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    package = str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
+    installed = "site-packages" in trace.tb_frame.f_code.co_filename
+    return package in sys.stdlib_module_names or (installed and package not in _OURS)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "")
+
+
+def _ended(text: str) -> str:
+    return text if not text or text.endswith(_ENDS_OF_SENTENCES) else f"{text}."
 
 
 def tell(message: str) -> None:
     """Write a line to stderr, above the bar if there is one."""
     # With `err=True`, click finds the stream behind that of the bar, and writes into its line.
-    click.echo(message, file=sys.stderr)
+    click.echo(printable(message), file=sys.stderr)
 
 
 class _Messages(logging.Handler):
@@ -163,20 +242,31 @@ def _messages_on_stderr() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _termination_as_exception() -> Iterator[None]:
-    """Let SIGTERM raise, so that partial output is removed on the way out."""
+def _signals_as_exceptions() -> Iterator[list[int]]:
+    """Let SIGTERM raise, as Ctrl-C does, so that partial output is removed on the way out.
 
-    def stop(*_: object) -> NoReturn:
+    Yields:
+        The exit codes of those that came.
+    """
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+
+    def stop(number: int, _: object) -> NoReturn:
+        came.append(128 + number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise SystemExit(TERMINATED)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # ignored in the background
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
     try:
-        yield
+        yield came
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

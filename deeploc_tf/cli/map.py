@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 
+from deeploc_tf.cli.group import tell
 from deeploc_tf.cli.parameters import (
     FILE,
     POSITIVE,
     LazyChoice,
+    Output,
     allow_unmatched_option,
     distinct_case_option,
     number_option,
@@ -29,7 +31,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("profiles", type=FILE)
-@click.argument("output", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.html")
+@click.argument("output", type=Output(dir_okay=False), metavar="OUT.html")
 @click.option(
     "--records",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -100,4 +102,4 @@ def map(
         f"{written.num_bytes / 10**6:.1f} MB"
     )
     for note in written.notes:
-        click.echo(note, err=True)
+        tell(note)

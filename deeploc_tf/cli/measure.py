@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import LazyChoice, number_option, quiet_option, split_option
+from deeploc_tf.cli.parameters import LazyChoice, Output, number_option, quiet_option, split_option
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -20,7 +20,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("records", type=click.Path(path_type=Path))
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output", type=Output())
 @click.option(
     "--kind",
     type=LazyChoice("deeploc_tf.features.choices:FeatureKind"),

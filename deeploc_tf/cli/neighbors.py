@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deeploc_tf.cli.group import tell
 from deeploc_tf.cli.parameters import (
     FILE,
     LazyChoice,
@@ -104,10 +105,9 @@ def neighbors(
     queries = space.rows_of(proteins)
     if space.left_out:
         shown = ", ".join(space.left_out[:3]) + (" ..." if len(space.left_out) > 3 else "")
-        click.echo(
+        tell(
             f"{len(space.left_out)} rows are not finite or have no length and were left out: "
-            f"{shown}.",
-            err=True,
+            f"{shown}."
         )
     shared = SharedTerms(
         read, space.proteins, distinct_case=distinct_case, allow_unmatched=allow_unmatched
@@ -157,11 +157,9 @@ def _index(space: Space, path: Path) -> ApproximateIndex:
     )
 
     if len(space.names) < WORTH_AN_INDEX:
-        click.echo(
-            f"Of {len(space.names)} rows an exact search is as quick: leave --index out.", err=True
-        )
+        tell(f"Of {len(space.names)} rows an exact search is as quick: leave --index out.")
     made = load_index(space, path) if index_exists(path) else build_index(space, path)
-    click.echo(f"{path} finds {made.recall:.1%} of the true 10 nearest rows.", err=True)
+    tell(f"{path} finds {made.recall:.1%} of the true 10 nearest rows.")
     return made
 
 

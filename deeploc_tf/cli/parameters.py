@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, get_args
@@ -15,6 +16,32 @@ _Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 _Settings = TypeVar("_Settings")
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class Output(click.Path):
+    """What a command writes; until it ends, no other command writes it.
+
+    Args:
+        may_be_input: a file that is there is one to read.
+        attributes: as for `click.Path`.
+    """
+
+    def __init__(self, *, may_be_input: bool = False, **attributes: Any) -> None:
+        super().__init__(path_type=Path, **attributes)
+        self._may_be_input = may_be_input
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        """The path; where its folder cannot be written, the command itself says so."""
+        from tfrecords.locking import writing
+
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        is_input = self._may_be_input and path.is_file()
+        if ctx is not None and not is_input and os.access(path.parent, os.W_OK):
+            # that of the group is closed whatever happens; a command's not if an option is wrong
+            ctx.find_root().with_resource(writing(path, by_callee=True))
+        return path
+
+
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
 

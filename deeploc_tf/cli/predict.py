@@ -11,6 +11,7 @@ import click
 from deeploc_tf.cli.parameters import (
     CONDITION,
     POSITIVE,
+    Output,
     allow_unmatched_option,
     batch_size_option,
     delimiter_option,
@@ -53,7 +54,7 @@ _OF_PREDICTION = ("embedding", "min_fraction", "max_rejects", "batch_size", "oth
     required=True,
     type=click.Path(exists=True, path_type=Path),
 )
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output", type=Output())
 @field_options
 @click.option("--protein", help="Column of the protein.  [default: protein, if there]")
 @click.option("--well", help="Column of the well.  [default: well, if there]")

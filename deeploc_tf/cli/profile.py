@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deeploc_tf.cli.benchmark import Bytes
+from deeploc_tf.cli.group import tell
 from deeploc_tf.cli.parameters import (
     FILE,
     LazyChoice,
     Names,
+    Output,
     Pair,
     distinct_case_option,
     number_option,
@@ -36,7 +38,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("cells", type=FILE)
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output", type=Output())
 @role_options
 @click.option(
     "--summarize-by",
@@ -78,7 +80,7 @@ Examples:
     show_default=True,
     help="Of --sphere, against the mean variance; 0: none.",
 )
-@click.option("--save", type=click.Path(path_type=Path), help="File (.npz) for what was fitted.")
+@click.option("--save", type=Output(), help="File (.npz) for what was fitted.")
 @click.option("--transform", type=FILE, help="What --save wrote before, instead of fitting.")
 @click.option(
     "--fit-new-groups",
@@ -126,7 +128,7 @@ def profile(
         progress=not quiet,
     )
     for sentence in _notes(written, settings.min_cells):
-        click.echo(sentence, err=True)
+        tell(sentence)
     click.echo(
         f"{written.profiles}: {written.num_proteins} {_what(written)} of {written.num_cells} "
         f"cells, {written.num_features} features"

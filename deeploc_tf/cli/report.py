@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import CONDITION, FILE, values_by_column
+from deeploc_tf.cli.group import tell
+from deeploc_tf.cli.parameters import CONDITION, FILE, Output, values_by_column
 
 EPILOG = """\b
 Examples:
@@ -22,7 +23,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.command(epilog=EPILOG)
 @click.argument("run", type=_FOLDER)
-@click.argument("output", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.html")
+@click.argument("output", type=Output(dir_okay=False), metavar="OUT.html")
 @click.option("--evaluation", type=_FOLDER, help="Folder that `evaluate` wrote for this run.")
 @click.option("--records", type=_FOLDER, help="Data set that was evaluated, to show its cells.")
 @click.option(
@@ -54,4 +55,4 @@ def report(run: Path, output: Path, controls: tuple[tuple[str, str], ...], **giv
     missing = write_report(output, run, controls=values_by_column(controls), **given)
     click.echo(str(output))
     for sentence in missing:
-        click.echo(f"Not shown: {sentence}", err=True)
+        tell(f"Not shown: {sentence}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import quiet_option
+from deeploc_tf.cli.parameters import Output, quiet_option
 
 EPILOG = """\b
 Examples:
@@ -23,7 +23,7 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("screen", type=click.Path(path_type=Path))
+@click.argument("screen", type=Output())
 @click.option(
     "--proteome", is_flag=True, help="The settings of the study: 612 proteins on 6 plates."
 )

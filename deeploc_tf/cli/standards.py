@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import FILE, number_option
+from deeploc_tf.cli.parameters import FILE, Output, number_option
 from deeploc_tf.cli.standard_files import reading_keywords, reading_options, told
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ Examples:
 @click.option(
     "--gmt",
     "output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Output(dir_okay=False),
     help="Write the standard of the one file as GMT; nothing may have this name.",
 )
 @reading_options

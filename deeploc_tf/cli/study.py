@@ -36,7 +36,7 @@ def study(config: Path, output: Path, workers: int, quiet: bool) -> int:
 
     read_study(config)  # what is wrong with it is said before TensorFlow has started
     start_tensorflow()
-    from deeploc_tf.cli.group import RESUMABLE, noting_termination
+    from deeploc_tf.cli.group import RESUMABLE, noting_termination, tell
     from deeploc_tf.study.study import study as run_study
     from deeploc_tf.training.state import TrainingStoppedError
 
@@ -50,7 +50,7 @@ def study(config: Path, output: Path, workers: int, quiet: bool) -> int:
                 should_stop=terminated,
             )
     except TrainingStoppedError as stop:
-        click.echo(str(stop), err=True)
+        tell(str(stop))
         return RESUMABLE
     click.echo(_table(done.summary))
     click.echo(f"{output}: scores.csv, summary.csv, curves.csv, figure, map")

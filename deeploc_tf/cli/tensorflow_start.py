@@ -46,9 +46,10 @@ def _stderr_held_back() -> Iterator[None]:
         os.dup2(held_back.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             held_back.seek(0)
-            os.write(kept, held_back.read())
+            with contextlib.suppress(OSError):
+                os.write(kept, held_back.read())
             raise
         finally:
             os.dup2(kept, 2)

@@ -28,7 +28,7 @@ from deeploc_tf.study.demo_page import write_demo_page
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.evaluate import evaluate
 from deeploc_tf.training.fit import fit
-from tfrecords.publishing import check_untaken, publishing_folder
+from tfrecords.publishing import check_untaken, keeping, publishing_folder
 
 _log = logging.getLogger(__name__)
 
@@ -76,14 +76,15 @@ def demo(
     screen = screen or Screen()
     check_untaken(here.folder, "screen", [getattr(here, name).name for name in (*PLACES, "page")])
     here.folder.mkdir(parents=True, exist_ok=True)
-    _make_records(here, screen, workers, progress)
-    _train_and_embed(here, config, progress)
-    if not here.savedmodel.exists():
-        _log.info("export: a SavedModel for any TensorFlow code, in %s", here.savedmodel)
-        export(here.run, here.savedmodel)
-    _log.info("benchmark: profiles against the four true standards, in %s", here.results)
-    scores = _score(here, screen.seed)
-    _draw(here, progress)
+    with keeping("Steps", here.folder):
+        _make_records(here, screen, workers, progress)
+        _train_and_embed(here, config, progress)
+        if not here.savedmodel.exists():
+            _log.info("export: a SavedModel for any TensorFlow code, in %s", here.savedmodel)
+            export(here.run, here.savedmodel)
+        _log.info("benchmark: profiles against the four true standards, in %s", here.results)
+        scores = _score(here, screen.seed)
+        _draw(here, progress)
     check_beats_chance(scores)
     return here
 

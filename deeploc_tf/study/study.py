@@ -34,7 +34,7 @@ from deeploc_tf.study.steps import Step, Steps
 from deeploc_tf.study.study_page import MAP_PAGE, PICTURES, draw_pictures, write_study_page
 from deeploc_tf.training.state import TrainingStoppedError
 from tfrecords.locking import locked
-from tfrecords.publishing import check_untaken, publish_bytes
+from tfrecords.publishing import check_untaken, keeping, publish_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def study(
     files = [SCORES, SUMMARY, CURVES, HALVES, PAGE, *_DRAWN, *_names_of_reports(settings).values()]
     check_untaken(folder, "steps", files)
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock", str(folder)):
+    with locked(folder / ".lock", str(folder)), keeping("Steps", folder, "steps/*"):
         steps = Steps(folder / "steps")
         data = prepare(settings.data, steps, workers, show)
         learn = any(isinstance(m, SupervisedFeaturesMethod) for m in settings.methods.values())

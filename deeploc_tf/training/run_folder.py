@@ -37,7 +37,7 @@ from deeploc_tf.version import __version__
 from tfrecords.errors import OutputExistsError, RecordsError
 from tfrecords.locking import locked
 from tfrecords.manifest import Manifest
-from tfrecords.publishing import HALF_WRITTEN, json_digest, publish_bytes, publish_json
+from tfrecords.publishing import HALF_WRITTEN, json_digest, keeping, publish_bytes, publish_json
 from tfrecords.schema import Schema
 
 ENVIRONMENT_NAME = "environment.json"
@@ -101,7 +101,8 @@ class Run:
             for path in self.path.rglob(".*.partial-*"):
                 if HALF_WRITTEN.fullmatch(path.name) and path.is_file():
                     path.unlink()
-            yield
+            with keeping("Checkpoints", self.path, "checkpoint/*.npz"):
+                yield
 
     def write_config(self) -> None:
         """Publish `environment.json` and `config.json`, in this order."""

@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from deeploc_tf.profiles.tables.table_format import ARROW_TYPES, rows_digest
-from tfrecords.locking import locked
+from tfrecords.locking import writing
 from tfrecords.publishing import publishing
 
 _log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class Spill:
         Raises:
             LockedError: another process computes the same output.
         """
-        with locked(self.output.with_name(f".{self.output.name}.lock"), str(self.output)):
+        with writing(self.output):
             for other in self.output.parent.iterdir():
                 if self._is_temporary(other.name) and other.is_file():
                     other.unlink()
