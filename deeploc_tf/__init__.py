@@ -6,9 +6,12 @@ Names are imported when they are first used, so that `import deeploc_tf` imports
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tfrecords
+from deeploc_tf.extras import INSTALL_AGAIN
 from deeploc_tf.version import __version__
 
 if TYPE_CHECKING:
@@ -69,8 +72,11 @@ if "read_manifest" not in getattr(tfrecords, "__all__", ()):
     msg = (
         "The package `tfrecords` must be the one that comes with deeploc-tf. Received: "
         f"{getattr(tfrecords, '__file__', None)}, which is not. Mend it: pip uninstall tfrecords, "
-        "then pip install --force-reinstall --no-deps deeploc-tf."
+        f"then {INSTALL_AGAIN}."
     )
+    # The console script, and `python -m deeploc_tf`, import this before they can catch anything.
+    if sys.argv[0] == "-m" or Path(sys.argv[0]).stem.startswith("deeploc-tf"):
+        sys.exit(f"Error: {msg}")
     raise ImportError(msg)
 
 # What is public; everything else may change without notice. docs/api.md shows it in this order.

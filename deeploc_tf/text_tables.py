@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from deeploc_tf.extras import install
 from deeploc_tf.names import tidy
 from tfrecords.errors import did_you_mean
 
@@ -235,8 +236,8 @@ def _filled_sheet(path: Path) -> tuple[str, list[list[str]]]:
         import openpyxl
     except ImportError as error:
         msg = (
-            f"An .xlsx table needs the package openpyxl. Received: {path}. Install it (pip install "
-            "'deeploc-tf[excel]'), or save the sheet as CSV UTF-8."
+            f"An .xlsx table needs the package openpyxl. Received: {path}. Install it "
+            f"({install('excel')}), or save the sheet as CSV UTF-8."
         )
         raise TableError(msg) from error
     try:

@@ -199,7 +199,7 @@ def test_without_matplotlib_there_is_a_note_and_no_picture(
     assert code == 0
     assert out.startswith("standard")
     assert err.count("\n") == 1
-    assert "pip install 'deeploc-tf[report]'" in err
+    assert "pip install 'matplotlib>=" in err
     assert sorted(path.name for path in (files / "r").iterdir()) == [
         *("precision_recall.csv", "scores.csv", "scores.json", "terms.csv"),
     ]

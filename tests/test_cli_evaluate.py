@@ -81,7 +81,7 @@ def test_without_matplotlib_there_is_one_note_and_no_picture(
     done = run(trained / "run", trained / "records", tmp_path / "results", "--quiet")
     assert done.exit_code == 0, done.output
     assert done.stderr.count("\n") == 1
-    assert "pip install 'deeploc-tf[report]'" in done.stderr
+    assert "pip install 'matplotlib>=" in done.stderr
     assert {path.name for path in (tmp_path / "results").iterdir()} == TABLES
 
 

@@ -62,7 +62,7 @@ def test_a_missing_extra_is_a_sentence_with_the_install_line(
     monkeypatch.setitem(sys.modules, "cp_measure", None)
     result = run_cli("measure", records, tmp_path / "cells.h5")
     assert result.exit_code == 1
-    assert "pip install 'deeploc-tf[cellprofiler]'" in result.stderr
+    assert "pip install 'cp-measure>=" in result.stderr
     assert not list(tmp_path.iterdir())
 
 

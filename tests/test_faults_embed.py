@@ -80,7 +80,10 @@ def one_model(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("place", "suffix"), [("shards", ".h5"), ("names", ".parquet")])
+@pytest.mark.parametrize(
+    ("place", "suffix"),
+    [pytest.param("shards", ".h5", marks=pytest.mark.long), ("names", ".parquet")],
+)
 def test_killed_it_goes_on_and_ends_in_the_same_bytes(
     place: str, suffix: str, screen: Screen, tmp_path: Path
 ) -> None:

@@ -187,7 +187,7 @@ def test_a_preempted_job_saves_its_state_and_goes_on(records: Path, tmp_path: Pa
     assert again[0] == 9 * (done + 1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_who_asks_between_two_epochs_is_heard_too(records: Path, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"batch_size": 27, "epochs": 3})  # one step an epoch
     fit(records, tmp_path / "whole", config)

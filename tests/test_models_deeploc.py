@@ -282,6 +282,7 @@ def test_whole_life(preset: str, mask: bool, normalization: str, tmp_path: Path)
     whole_life(model, batch_of((40, 40, 2), mask), tmp_path)
 
 
+@pytest.mark.long
 def test_whole_life_with_a_convolution_as_features(tmp_path: Path) -> None:
     model = DeepLoc((20, 20, 2), 3, window=16, **TINY)
     assert feature_extractor(model, "conv_5").output.shape[1:] == (4 * 4 * 15,)

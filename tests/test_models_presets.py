@@ -203,7 +203,13 @@ def test_weights_begin_as_those_of_kraus() -> None:
     assert momenta == {0.5}
 
 
-@pytest.mark.parametrize("name", [RECOMMENDED, *SOURCES])
+# The recommended one is trained by test_preset_map.py, too.
+ONE, *OTHERS = SOURCES
+
+
+@pytest.mark.parametrize(
+    "name", [ONE, *(pytest.param(n, marks=pytest.mark.long) for n in (RECOMMENDED, *OTHERS))]
+)
 def test_each_preset_trains_on_a_tiny_screen(
     name: str, write_screen: WriteScreen, tmp_path: Path
 ) -> None:

@@ -115,7 +115,7 @@ def by_default(tmp_path_factory: pytest.TempPathFactory, records: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", ["half", pytest.param("double", marks=pytest.mark.long)])
 def test_a_hostile_keras_json_changes_no_number(
     name: str, by_default: Path, records: Path, tmp_path: Path
 ) -> None:
@@ -301,6 +301,7 @@ def test_help_is_shown_under_any_backend(tmp_path: Path) -> None:
 
 
 @only_keras_3
+@pytest.mark.long
 def test_commands_without_a_network_do_not_mind_the_backend(records: Path, tmp_path: Path) -> None:
     for arguments in (
         ["verify", records, "--deep"],
@@ -374,6 +375,7 @@ def test_doctor_names_what_keras_json_says(
     assert f"{tmp_path / 'keras.json'}. Correct it, or remove the file." in problem
 
 
+@pytest.mark.long
 def test_doctor_finds_nothing_wrong_with_what_keras_writes_itself(tmp_path: Path) -> None:
     for _ in range(2):  # where there is no file, Keras writes one
         done = command("doctor", "--json", KERAS_HOME=str(tmp_path / "home"))
@@ -398,7 +400,12 @@ def locked_file(home: Path) -> None:
     (home / "keras.json").touch(mode=0)
 
 
-UNREADABLE = [a_file, a_folder_as_file, locked_folder, locked_file]
+UNREADABLE = [
+    a_file,
+    pytest.param(a_folder_as_file, marks=pytest.mark.long),
+    locked_folder,
+    locked_file,
+]
 
 
 @pytest.mark.parametrize("make", UNREADABLE)
@@ -438,7 +445,7 @@ def fitted(records: Path, run: Path) -> tuple[list[NDArray[Any]], dict[str, Any]
     return load_model(run / "model.keras").get_weights(), metrics
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_a_program_sets_changes_no_training(records: Path, tmp_path: Path) -> None:
     expected, metrics = fitted(records, tmp_path / "plain")
     with contextlib.ExitStack() as stack:

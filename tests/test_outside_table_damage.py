@@ -147,28 +147,29 @@ def test_chunks_that_were_never_written_are_no_zeros(what: str, tmp_path: Path) 
             read(path)
 
 
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("suffix", STREAMED)
 @pytest.mark.parametrize("read", [as_a_whole, by_row_readers])
 def test_a_changed_byte_is_refused_or_changes_nothing(
-    suffix: str, read: Callable[[Path], Any], tmp_path: Path
+    suffix: str, read: Callable[[Path], Any], every: int, tmp_path: Path
 ) -> None:
     path = tmp_path / f"cells{suffix}"
     write_table(path, cells())
-    places = places_of(path)[:: 11 if suffix == ".h5" else 3]
+    places = places_of(path)[:: every * (11 if suffix == ".h5" else 3)]
     flips = [(at, 1 << number % 8) for number, at in enumerate(places)]
     assert in_a_process(silent_changes, path, read, flips) == []
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("suffix", [*STREAMED, ".npz"])
 def test_a_byte_that_became_another_is_refused_or_changes_nothing(
-    suffix: str, tmp_path: Path
+    suffix: str, every: int, tmp_path: Path
 ) -> None:
     path = tmp_path / f"cells{suffix}"
     write_table(path, cells())
     places = places_of(path)
     for number, read in enumerate((as_a_whole, by_row_readers)):
-        some = places[number :: 8 if suffix == ".h5" else 4]
+        some = places[number :: every * (8 if suffix == ".h5" else 4)]
         other = [(at, mask) for at in some for mask in (0xFF, 0x11)]
         assert in_a_process(silent_changes, path, read, other) == []
 

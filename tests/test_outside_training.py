@@ -263,6 +263,7 @@ def test_whether_a_model_is_better_than_chance_is_said(
     assert len(warnings_of(caplog)) == 1
 
 
+@pytest.mark.long
 def test_the_example_of_the_readme_learns_clearly_on_a_small_screen(tmp_path: Path) -> None:
     screen, profiles, results = (tmp_path / n for n in ("s", "cells.profiles.parquet", "results"))
     commands: list[tuple[object, ...]] = [

@@ -13,7 +13,7 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "perf" / "pipeline.py"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_last_line_holds_the_ratios() -> None:
     options = ["--crops", "300", "--slow-crops", "128", "--batch-size", "64", "--repeats", "1"]
     done = subprocess.run(

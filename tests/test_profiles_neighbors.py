@@ -253,7 +253,7 @@ def test_without_usearch_the_extra_is_named(tmp_path: Path, monkeypatch: Any) ->
     monkeypatch.setattr(builtins, "__import__", without)
     done = run("profiles.h5", "P007", "--index", "i.usearch")
     assert done.exit_code == 1
-    assert "pip install 'deeploc-tf[search]'" in done.stderr
+    assert "pip install 'usearch>=" in done.stderr
 
 
 def test_equal_rows_have_no_distance_and_rounding_makes_none_of_it() -> None:

@@ -197,7 +197,7 @@ def test_without_jinja_one_sentence_says_what_to_install(
     )
     done = report(made / "run", tmp_path / "r.html")
     assert done.exit_code == 1
-    assert "pip install 'deeploc-tf[report]'" in done.output
+    assert "pip install 'matplotlib>=" in done.output
 
 
 def test_scores_and_manifest_are_read_once(

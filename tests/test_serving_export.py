@@ -98,7 +98,7 @@ def as_keras_says(run: Path, crops: dict[str, Any]) -> dict[str, Any]:
     return {"logits": logits, "embedding": embedding, "probabilities": odds}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("python", PYTHONS)
 def test_a_process_with_tensorflow_alone_gets_the_same_numbers(
     python: str, run: Path, model: Path, crops: dict[str, Any], tmp_path: Path

@@ -119,5 +119,5 @@ def test_without_matplotlib_the_command_stops_before_it_starts(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = run_cli("demo", tmp_path / "demo")
     assert result.exit_code == 1
-    assert "pip install 'deeploc-tf[report]'" in result.output
+    assert "pip install 'matplotlib>=" in result.output
     assert not list(tmp_path.iterdir())

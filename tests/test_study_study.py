@@ -228,11 +228,11 @@ def test_another_truth_than_the_frozen_one_is_refused_before_anything_is_drawn(
 @pytest.mark.parametrize(
     ("module", "method", "line"),
     [
-        ("matplotlib", "{kind: random}", "pip install 'deeploc-tf[report]'"),
+        ("matplotlib", "{kind: random}", "pip install 'matplotlib>="),
         (
             "cp_measure",
             "{kind: features, features: cellprofiler}",
-            "pip install 'deeploc-tf[cellprofiler]'",
+            "pip install 'cp-measure>=",
         ),
     ],
 )

@@ -1,6 +1,6 @@
 """A training that is really killed, again and again, ends like one that never was.
 
-Two kills here; `make reliability` does twenty on each stack (DEEPLOC_TF_KILLS).
+One kill here; `make reliability` does twenty on each stack (DEEPLOC_TF_KILLS).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from deeploc_tf.training import fit as fit_module
 from deeploc_tf.training.fit import fit
 from tfrecords.manifest import Manifest
 
-KILLS = int(os.environ.get("DEEPLOC_TF_KILLS", "2"))
+KILLS = int(os.environ.get("DEEPLOC_TF_KILLS", "1"))
 # with this patience the best epoch's weights are kept as well
 CONFIG = tiny_fit(dropout=0.3, epochs=max(8, 2 * KILLS), patience=1000, seed=5, **RECIPE)
 STEPS = CONFIG.epochs * 3
@@ -163,7 +163,7 @@ def test_a_restart_that_forgets_something_is_seen(
     assert digest(tmp_path / "run") != digest(undisturbed)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_changed_settings_go_on_only_where_that_is_told(
     notes: list[str], records: Path, tmp_path: Path
 ) -> None:

@@ -136,9 +136,8 @@ def test_a_training_of_so_many_steps_ends_after_them_wherever_it_stopped(
     assert whole["epochs"] == 2
 
 
-@pytest.mark.parametrize(
-    "stop", [5, pytest.param(9, marks=pytest.mark.long), pytest.param(11, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("stop", [5, 9, 11])
 def test_epochs_of_several_passes_train_as_those_of_one_wherever_it_stopped(
     stop: int,
     write_screen: WriteScreen,
@@ -173,6 +172,7 @@ def test_epochs_of_several_passes_train_as_those_of_one_wherever_it_stopped(
     assert all(map(np.array_equal, *weights))
 
 
+@pytest.mark.long
 def test_a_run_that_goes_on_with_other_settings_keeps_its_epochs(
     write_screen: WriteScreen,
     tmp_path: Path,

@@ -135,7 +135,7 @@ def test_without_batch_norm_they_differ_by_rounding_alone(
     assert largest_difference(others, weights) < 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_step_that_xla_compiles_is_the_same_step(records: Path) -> None:
     config = CONFIG.model_copy(
         update={"last_block": False, "epochs": 3, "ema_momentum": 0.0, "width": 0.02}

@@ -185,7 +185,7 @@ def test_the_command_line_says_why_it_refuses(screen: Path, tmp_path: Path) -> N
     assert "Received: --" not in result.output
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_line_shows_the_metrics_of_several_labels(bars: Path, tmp_path: Path) -> None:
     arguments = ["--width", "0.1", "--dense-units", "8,6", "--epochs", "1", "--batch-size", "8"]
     arguments += ["--window", "12"]

@@ -163,7 +163,7 @@ def test_an_address_freezes_the_layers_behind_it(second: Path) -> None:
     assert held == {"conv_1_conv", "conv_1_bn", "fc_2_bn"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_line_transfers(first: Path, second: Path, tmp_path: Path) -> None:
     arguments = [
         *("fit", str(second), str(tmp_path / "run"), "--from", str(first)),

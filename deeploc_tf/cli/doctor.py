@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from deeploc_tf.backend import (
     odd_settings,
 )
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
+from deeploc_tf.extras import INSTALL_AGAIN, extras, install, installed_version, missing
 from deeploc_tf.registry import installed_parts
 from deeploc_tf.version import __version__
 
@@ -46,6 +50,9 @@ PACKAGES = (
     "imagecodecs",
 )
 OPTIONAL = ("tensorflow-addons",)
+# The packages of `gpu` are parts of TensorFlow, `addons` is an environment of its own; the others
+# are for those who change this package.
+_NOT_LISTED = ("gpu", "addons", "test", "oracles", "docs", "dev")
 
 
 @click.command(epilog=EPILOG)
@@ -62,9 +69,9 @@ def doctor(as_json: bool) -> int:
 
 def examine() -> dict[str, Any]:
     """Versions, settings, extensions, devices and problems of this installation, as plain JSON."""
-    packages = {name: _version(name) for name in PACKAGES}
+    packages = {name: installed_version(name) for name in PACKAGES}
     problems = [
-        f"{name} is not installed: pip install deeploc-tf"
+        f"{name} is not installed: pip install {name}"
         for name, version in packages.items()
         if version is None and name not in OPTIONAL
     ]
@@ -80,6 +87,11 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": packages,
+        "extras": {
+            extra: not missing(requirements)
+            for extra, requirements in extras().items()
+            if extra not in _NOT_LISTED
+        },
         "keras": settings,
         "variables": environment_variables(),
         "extensions": [
@@ -88,6 +100,8 @@ def examine() -> dict[str, Any]:
             for name, places in names.items()
         ],
         "devices": devices,
+        "memory_bytes": _memory(),
+        "disk_bytes": {place: shutil.disk_usage(place).free for place in _places()},
         "problems": problems + trouble + refusals,
     }
 
@@ -102,7 +116,7 @@ def clashes(tfrecords: Sequence[str], deeploc_tf: Sequence[str]) -> list[str]:
     others = sorted({name for name in [*tfrecords, *deeploc_tf] if name != "deeploc-tf"})
     return [
         f"The distribution {name!r} installs a package of our name over ours: pip uninstall "
-        f"{name}, then pip install --force-reinstall --no-deps deeploc-tf"
+        f"{name}, then {INSTALL_AGAIN}"
         for name in others
     ]
 
@@ -112,11 +126,17 @@ def _distributions(package: str) -> list[str]:
     return sorted({name.lower().replace("_", "-") for name in found})
 
 
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def _memory() -> dict[str, int]:
+    """Memory of this machine, and what is free, in bytes, where the system tells."""
+    names = {"total": "SC_PHYS_PAGES", "free": "SC_AVPHYS_PAGES"}
+    known = getattr(os, "sysconf_names", {})
+    page = os.sysconf("SC_PAGE_SIZE") if "SC_PAGE_SIZE" in known else 0
+    return {name: os.sysconf(key) * page for name, key in names.items() if key in known and page}
+
+
+def _places() -> list[str]:
+    """Where files are written: the working folder, and that of temporary files."""
+    return list(dict.fromkeys((str(Path.cwd()), tempfile.gettempdir())))
 
 
 def _devices() -> tuple[list[str], list[str]]:
@@ -157,7 +177,7 @@ def _unseen() -> list[str]:
 
     if not invisible_nvidia_device():
         return []
-    return ["There is an NVIDIA device that TensorFlow cannot see: pip install 'deeploc-tf[gpu]'"]
+    return [f"There is an NVIDIA device that TensorFlow cannot see: {install('gpu')}"]
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -167,6 +187,8 @@ def _print(report: dict[str, Any]) -> None:
     click.echo(f"installed in {Path(__file__).resolve().parents[2]}")
     for name, version in report["packages"].items():
         click.echo(f"  {name:20}{version or 'not installed'}")
+    for name, is_there in report["extras"].items():
+        click.echo(f"  extra {name:14}{'installed' if is_there else install(name)}")
     for name, value in report["keras"].items():
         click.echo(f"  Keras {name:20}{value}")
     for name, value in report["variables"].items():
@@ -175,6 +197,10 @@ def _print(report: dict[str, Any]) -> None:
         click.echo(f"  {extension}")
     for device in report["devices"]:
         click.echo(f"  {device}")
+    for name, count in report["memory_bytes"].items():
+        click.echo(f"  {name} memory {count / 2**30:.1f} GiB")
+    for place, count in report["disk_bytes"].items():
+        click.echo(f"  {count / 2**30:.1f} GiB free in {place}")
     for problem in report["problems"]:
         click.echo(f"Problem: {problem}")
     if not report["problems"]:

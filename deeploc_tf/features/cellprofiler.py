@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.extras import install
+
 _PREFIX = "Cells_"  # by which pycytominer knows features
 _GRAY_LEVELS = 65535  # on which the Costes thresholds are searched
 
@@ -75,7 +77,7 @@ def cellprofiler_features(
     if importlib.util.find_spec("cp_measure") is None:
         msg = (
             "CellProfiler's features need cp-measure. Received: an installation without it. Mend "
-            "it: pip install 'deeploc-tf[cellprofiler]'"
+            f"it: {install('cellprofiler')}"
         )
         raise MissingCpMeasureError(msg)
     image = np.random.default_rng(0).random((*size, len(channels)))

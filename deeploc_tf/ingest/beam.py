@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from deeploc_tf.extras import install
 from deeploc_tf.ingest.reading import BatchReader, Rows
 
 
@@ -14,7 +15,7 @@ def check_beam() -> None:
     if find_spec("apache_beam") is None:
         msg = (
             "`--runner beam` needs Apache Beam. Received: an installation without it. Mend it: "
-            "pip install 'deeploc-tf[beam]'"
+            f"{install('beam')}"
         )
         raise MissingBeamError(msg)
 

@@ -41,7 +41,8 @@ def lamb_class() -> type:
     if found is None:
         msg = (
             "LAMB needs Keras 3 or tensorflow-addons. Received: Keras "
-            f"{keras.__version__} alone. Install 'deeploc-tf[addons]', or use another optimizer."
+            f"{keras.__version__} alone. Install deeploc-tf with its extra `addons` (Python 3.11), "
+            "or use another optimizer."
         )
         raise ValueError(msg)
     return found  # type: ignore[no-any-return]

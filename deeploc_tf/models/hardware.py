@@ -14,6 +14,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from deeploc_tf.extras import install
+
 _CPU_INFO = Path("/proc/cpuinfo")
 _DEVICE = re.compile(r"(cpu|gpu)(?::(\d+))?")
 
@@ -83,10 +85,7 @@ def device_names(device: str) -> list[str]:
                 f"Received: device={device!r}; it sees {available}."
             )
             if match is not None and match[1] == "gpu":
-                msg += (
-                    " For NVIDIA cards: pip install 'deeploc-tf[gpu]'. Use --device auto to accept "
-                    "the CPU."
-                )
+                msg += f" For NVIDIA cards: {install('gpu')}. Use --device auto to accept the CPU."
             raise ValueError(msg)
         names.append(f"{match[1]}:{int(match[2] or 0)}")
     if len(set(names)) != len(names):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.extras import install
 from deeploc_tf.profiles.neighbors import Space, nearest
 from tfrecords.file_set import publishing_set
 from tfrecords.publishing import publish_bytes, publish_json
@@ -174,7 +175,7 @@ def _usearch() -> Any:
     except ImportError as error:
         msg = (
             "An index must have usearch, which is not installed: "
-            "pip install 'deeploc-tf[search]'. Without --index the search is exact."
+            f"{install('search')}. Without --index the search is exact."
         )
         raise MissingUsearchError(msg) from error
     return Index

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+from deeploc_tf.extras import install
 from tfrecords.publishing import publish_bytes
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def check_matplotlib() -> None:
     if importlib.util.find_spec("matplotlib") is None:
         msg = (
             "Pictures need matplotlib. Received: an installation without it. Mend it: "
-            "pip install 'deeploc-tf[report]'"
+            f"{install('report')}"
         )
         raise MissingExtraError(msg)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.extras import install
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report.choices import Projection
 from deeploc_tf.report.drawing import (
@@ -153,7 +154,7 @@ def _umap(unit: NDArray[np.float64], start: NDArray[np.float32]) -> NDArray[np.f
     if not has_umap():
         msg = (
             "This projection needs umap-learn. Received: an installation without it. Mend it: "
-            "pip install 'deeploc-tf[map]', or choose tsne."
+            f"{install('map')}, or choose tsne."
         )
         raise MissingExtraError(msg)
     import umap

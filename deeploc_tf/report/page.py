@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from deeploc_tf.extras import install
 from deeploc_tf.report.drawing import MissingExtraError, check_matplotlib, picture
 from deeploc_tf.version import __version__
 from tfrecords.publishing import publish_bytes
@@ -113,8 +114,7 @@ def check_extra() -> None:
 def _check_jinja() -> None:
     if importlib.util.find_spec("jinja2") is None:
         msg = (
-            "Pages need Jinja2. Received: an installation without it. Mend it: "
-            "pip install 'deeploc-tf[report]'"
+            f"Pages need Jinja2. Received: an installation without it. Mend it: {install('report')}"
         )
         raise MissingExtraError(msg)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from deeploc_tf.extras import install
 from deeploc_tf.models.hardware import device_names, share_gpus
 from deeploc_tf.models.keras_compat import IS_KERAS_2
 from deeploc_tf.training.multi_worker import this_worker
@@ -79,9 +80,7 @@ def describe_strategy(strategy: tf.distribute.Strategy) -> str:
     else:
         text = "one GPU" if gpus else "the CPU"
     if not gpus and invisible_nvidia_device():
-        text += (
-            "; there is an NVIDIA device that TensorFlow cannot see: pip install 'deeploc-tf[gpu]'"
-        )
+        text += f"; there is an NVIDIA device that TensorFlow cannot see: {install('gpu')}"
     return text
 
 
@@ -105,8 +104,8 @@ def _of_workers(device: str) -> tf.distribute.Strategy:
             "Several workers need the addons stack: `fit` of Keras 3 does not work with "
             "MultiWorkerMirroredStrategy (keras-team/keras#20585). Received: TF_CONFIG of "
             f"{this_worker().num_workers} workers, Keras {keras.__version__}. Unset TF_CONFIG to "
-            "train on the devices of one machine, or pip install 'deeploc-tf[addons]' on Python "
-            "3.11."
+            "train on the devices of one machine, or install deeploc-tf with its extra `addons` on "
+            "Python 3.11."
         )
         raise ValueError(msg)
     if device != "auto":

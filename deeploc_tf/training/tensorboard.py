@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from deeploc_tf.extras import install
 from deeploc_tf.models.extractors import feature_extractor, feature_layer, inference_function
 from deeploc_tf.models.hardware import placed_on
 from deeploc_tf.pipeline.batches import batches, running_on
@@ -31,10 +32,6 @@ _COLORS = np.array([[0, 1, 0], [1, 0, 1]], np.float32)  # green and magenta: for
 _PREPROCESSING = (
     *("random_orientation", "random_crop", "random_rotation", "normalization"),
     *("source_orientation", "source_crop", "source_normalization"),
-)
-_NEEDED = (
-    "No scalars, pictures and vectors for TensorBoard, which is not installed: "
-    "pip install 'deeploc-tf[tensorboard]'."
 )
 
 
@@ -53,7 +50,10 @@ def watchers(
         device: of the twin; None: that which TensorFlow chooses.
     """
     if importlib.util.find_spec("tensorboard") is None:
-        _log.info(_NEEDED)
+        _log.info(
+            "No scalars, pictures and vectors for TensorBoard, which is not installed: %s.",
+            install("tensorboard"),
+        )
         return []
     logs = folder.path / "logs"
     images = TrainingImages(logs / "train", twin, first_batch, device)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deeploc_tf.benchmark.formats.text import StandardError, whole_file
+from deeploc_tf.extras import install
 
 _PART_OF = frozenset({"part_of", "BFO:0000050"})
 
@@ -103,8 +104,8 @@ def read_ontology(path: Path) -> Ontology:
     """
     if importlib.util.find_spec("fastobo") is None:
         msg = (
-            "Ontologies need pronto. Received: an installation without it. Mend it: "
-            "pip install 'deeploc-tf[go]'"
+            "Ontologies need fastobo. Received: an installation without it. Mend it: "
+            f"{install('go')}"
         )
         raise StandardError(msg)
     fastobo: Any = importlib.import_module("fastobo")

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deeploc_tf.extras import install
 from deeploc_tf.hdf5_trial import try_elsewhere
 from deeploc_tf.profiles.tables.foreign import (
     NO_ROLES,
@@ -156,7 +157,7 @@ def _anndata() -> Any:
     try:
         import anndata
     except ImportError as error:
-        msg = "Tables in .h5ad need anndata. Install it: pip install 'deeploc-tf[anndata]'."
+        msg = f"Tables in .h5ad need anndata. Install it: {install('anndata')}."
         raise MissingAnnDataError(msg) from error
     return anndata
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeploc_tf.extras import install
 from deeploc_tf.sources.formats.limits import BadImage, check_size
 from deeploc_tf.sources.source import SourceError
 
@@ -321,8 +322,7 @@ def _import_zarr() -> Any:
         import zarr
     except ImportError as error:
         msg = (
-            "OME-Zarr images need the package zarr. Received: none. Install it: "
-            "pip install 'deeploc-tf[zarr]'."
+            f"OME-Zarr images need the package zarr. Received: none. Install it: {install('zarr')}."
         )
         raise SourceError(msg) from error
     return zarr
