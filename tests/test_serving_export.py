@@ -20,6 +20,7 @@ import tensorflow as tf
 import yaml
 from shared import run_cli, write_config
 
+from deeploc_tf.models.calibration import read_calibration
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import feature_extractor, inference_function
 from deeploc_tf.models.folding import fast_precision
@@ -28,6 +29,7 @@ from deeploc_tf.models.views import views
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.serving.digests import check_digests
 from deeploc_tf.serving.export import export
+from deeploc_tf.serving.signatures import CALIBRATED
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from deeploc_tf.version import __version__
@@ -95,7 +97,10 @@ def as_keras_says(run: Path, crops: dict[str, Any]) -> dict[str, Any]:
     logits, embedding = (model(inputs).numpy() for model in keras_models(run))
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     odds /= odds.sum(axis=1, keepdims=True)
-    return {"logits": logits, "embedding": embedding, "probabilities": odds}
+    calibration = read_calibration(run)
+    assert calibration is not None
+    outputs = {"logits": logits, "embedding": embedding, "probabilities": odds}
+    return {**outputs, CALIBRATED: calibration.probabilities(logits)}
 
 
 @pytest.mark.long
@@ -136,8 +141,9 @@ def test_every_signature_gives_what_it_names(run: Path, loaded: Any, crops: dict
     inputs = {name: tf.constant(values[:3]) for name, values in crops.items()}
     whole = signatures["serving_default"](**inputs)
     shapes = {name: tuple(value.shape) for name, value in whole.items()}
-    assert shapes == {"probabilities": (3, 3), "logits": (3, 3), "embedding": (3, 12)}
-    for signature, names in (("classify", {"probabilities", "logits"}), ("embed", {"embedding"})):
+    of_classes = dict.fromkeys(("probabilities", "logits", CALIBRATED), (3, 3))
+    assert shapes == {**of_classes, "embedding": (3, 12)}
+    for signature, names in (("classify", set(of_classes)), ("embed", {"embedding"})):
         outputs = signatures[signature](**inputs)
         assert set(outputs) == names
         for name in names:

@@ -18,6 +18,7 @@ import tifffile
 from shared import run_cli
 
 from deeploc_tf import read_table
+from deeploc_tf.models.calibration import calibrate
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.serving.export import export
 from deeploc_tf.serving.inputs import Columns, _scaled
@@ -188,6 +189,82 @@ def test_wells_and_proteins_are_counted(plain: OpenModel, tmp_path: Path) -> Non
             chosen = [name for name in largest if fractions[name] >= 0.2]
             assert row["localizations"] == "|".join(chosen)
     assert "|" in proteins["localizations"].iloc[0]  # in both compartments
+
+
+def calibrated(model: OpenModel, fields: int = 4) -> OpenModel:
+    """The model as if it took a tenth of each class for the other on held-out fields."""
+    labels = np.arange(400) % 2
+    called = np.where(np.arange(400) // 2 % 10 == 0, 1 - labels, labels)
+    units = [f"A01/{i * fields // 400}" for i in range(400)]
+    found = calibrate(labels, 3 * np.eye(2)[called], units, CLASSES, columns=("well", "field"))
+    training = {**model.description.training, "calibration": found.to_json()}
+    description = dataclasses.replace(model.description, training=training)
+    return dataclasses.replace(model, description=description)
+
+
+def test_a_calibrated_model_gives_sets_and_corrected_fractions(
+    plain: OpenModel, tmp_path: Path
+) -> None:
+    folder = write_fields(tmp_path / "fields", ("A01", "A02", "B01", "B02"))
+    (tmp_path / "wells.csv").write_text("well,protein\nA01,P\nA02,P\nB01,P\nB02,Q\n")
+    model = calibrated(plain)
+    calibration = model.description.calibration
+    assert calibration is not None
+    columns = Columns(plate_map=tmp_path / "wells.csv")
+    for name, used in (("plain", plain), ("with", model)):
+        predict(used, source_of(folder), tmp_path / name, columns=columns, batch_size=7)
+    cells = pd.read_parquet(tmp_path / "with" / "cells.parquet")
+    new = ["label_set", "calibrated_confidence"]
+    before = pd.read_parquet(tmp_path / "plain" / "cells.parquet")
+    pd.testing.assert_frame_equal(cells.drop(columns=new), before)  # calls are as they were
+    probabilities = cells[[f"probability_{name}" for name in CLASSES]].to_numpy(np.float64)
+    sets = calibration.in_words(calibration.label_sets(np.log(probabilities)))
+    assert cells["label_set"].tolist() == sets
+    expected = calibration.probabilities(np.log(probabilities)).max(axis=1)
+    np.testing.assert_allclose(cells["calibrated_confidence"], expected, atol=1e-5)
+    confusion = calibration.sums.sum(axis=0) / calibration.counts.sum(axis=0)[:, None]
+    for name, group, units in (
+        ("wells.csv", "well", ["2 fields"] * 4),
+        ("proteins.csv", "protein", ["3 wells", "2 fields"]),
+    ):
+        table = pd.read_csv(tmp_path / "with" / name)
+        old = pd.read_csv(tmp_path / "plain" / name)
+        pd.testing.assert_frame_equal(table[list(old)], old)
+        assert table["interval_over"].tolist() == units
+        for row in table.to_dict("records"):
+            mean = probabilities[cells[group] == row[group]].mean(axis=0)
+            share = np.clip((mean @ np.linalg.inv(confusion))[0], 0, 1)
+            assert row["corrected_fraction_cytoplasm"] == pytest.approx(share, abs=1e-4)
+            assert row["lower_fraction_cytoplasm"] <= share <= row["upper_fraction_cytoplasm"]
+            shares = [row[f"corrected_fraction_{class_name}"] for class_name in CLASSES]
+            assert sum(shares) == pytest.approx(1)
+    values = json.loads((tmp_path / "with" / "predict.json").read_text("utf-8"))
+    assert values["calibration"] == calibration.describe()
+    assert values["without_interval"] == {"wells.csv": 0, "proteins.csv": 0}
+
+
+def test_one_field_of_a_well_or_of_the_calibration_has_no_interval_and_says_so(
+    plain: OpenModel, tmp_path: Path, caplog: Any
+) -> None:
+    folder = write_fields(tmp_path / "fields", ("A01",))
+    caplog.set_level("INFO")
+    columns = Columns(where={"field": ["1"]})
+    predict(calibrated(plain), source_of(folder), tmp_path / "out", columns=columns)
+    predict(calibrated(plain, 1), source_of(folder), tmp_path / "one")
+    for name in ("out", "one"):
+        wells = pd.read_csv(tmp_path / name / "wells.csv")
+        assert wells[[f"lower_fraction_{c}" for c in CLASSES]].isna().all(axis=None)
+        assert wells["interval_over"].isna().all()
+        assert wells["corrected_fraction_cytoplasm"].notna().all()
+    assert caplog.text.count("wells.csv: 1 of 1 corrected fractions have no interval") == 2
+
+
+def test_a_calibration_of_other_classes_is_refused(plain: OpenModel, tmp_path: Path) -> None:
+    model = calibrated(plain)
+    other = dataclasses.replace(model.description, class_names=("nucleus", "vacuole"))
+    fields = source_of(write_fields(tmp_path / "fields", ("A01",)))
+    with pytest.raises(SchemaError, match="other classes than the model's"):
+        predict(dataclasses.replace(model, description=other), fields, tmp_path / "out")
 
 
 def test_cells_at_the_border_are_padded_as_told_and_centers_come_from_a_table(

@@ -17,6 +17,7 @@ import pytest
 import sklearn.metrics
 from shared import tiny_fit
 
+from deeploc_tf.models.calibration import read_calibration
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.trained import TrainedModel
 from deeploc_tf.models.views import views
@@ -333,6 +334,41 @@ def test_the_files_hold_every_crop_and_fit_the_numbers(
         metrics["calibration"]["expected_calibration_error"]
     )
     assert bins["num_crops"].sum() == 20
+
+
+def test_sets_of_labels_are_measured_by_field(screen: tuple[Path, Path], tmp_path: Path) -> None:
+    records, run = screen
+    calibration = read_calibration(run)
+    assert calibration is not None
+    assert calibration.units == ("plate", "field")
+    assert calibration.num_crops == 9
+    metrics = evaluate(run, records, tmp_path / "r", splits=("validation", "test"))
+    table = pd.read_parquet(tmp_path / "r" / "predictions.parquet")
+    logs = np.log(table[[f"probability_{name}" for name in NAMES]].to_numpy())
+    expected = calibration.in_words(calibration.label_sets(logs))
+    assert table["label_set"].tolist() == expected
+    stored = [batch for split in ("validation", "test") for batch in batches(records, split)]
+    places = [
+        f"{plate}/{field.decode().removeprefix('f')}"
+        for batch in stored
+        for plate, field in zip(
+            batch["meta/plate"].numpy(), batch["meta/field"].numpy(), strict=True
+        )
+    ]
+    held = [
+        label in names.split("|") for label, names in zip(table["label"], expected, strict=True)
+    ]
+    by_field = pd.Series(held).groupby(places).mean()
+    found = pd.read_csv(tmp_path / "r" / "per_field.csv")
+    assert found["num_crops"].sum() == 20
+    assert sorted(found["coverage"]) == pytest.approx(sorted(by_field))
+    sets = metrics["label_sets"]
+    assert sets["coverage"] == pytest.approx(np.mean(held))
+    assert sets["num_fields"] == len(by_field) == len(found)
+    assert sets["lowest_coverage_of_a_field"] == pytest.approx(min(by_field))
+    assert sets["mean_size"] == pytest.approx(np.mean([len(n.split("|")) for n in expected]))
+    # Other views than those of the calibration have other probabilities.
+    assert "label_sets" not in evaluate(run, records, test_time="crops")
 
 
 def test_no_number_depends_on_the_batch(screen: tuple[Path, Path]) -> None:

@@ -111,10 +111,23 @@ def _text(metrics: dict[str, Any]) -> str:
         *(_of_several(metrics) if "macro_ap" in metrics else _of_one(metrics)),
         f"{'mean confidence':25}{calibration['mean_confidence']:8.4f}",
         f"{'calibration error':25}{calibration['expected_calibration_error']:8.4f}",
+        *_of_sets(metrics.get("label_sets")),
     ]
     if len(per_class) <= _MOST_NAMED:
         lines += ["", *_classes(per_class)]
     return "\n".join(lines)
+
+
+def _of_sets(found: dict[str, Any] | None) -> list[str]:
+    """Rows about the sets of labels of a run that is calibrated."""
+    if found is None:
+        return []
+    lowest, number = found["lowest_coverage_of_a_field"], found["num_fields"]
+    of_fields = "" if lowest is None else f", worst of {number} fields {lowest:.4f}"
+    return [
+        f"{'label in its set':25}{found['coverage']:8.4f}  of {found['nominal']:.2f}{of_fields}",
+        f"{'labels of a set':25}{found['mean_size']:8.4f}",
+    ]
 
 
 def _of_one(metrics: dict[str, Any]) -> list[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from deeploc_tf.models.calibration import Calibration, read_calibration
 from deeploc_tf.models.extractors import feature_layer
 from deeploc_tf.models.folding import fast_precision
 from deeploc_tf.models.normalization import Normalization
@@ -19,6 +22,8 @@ from deeploc_tf.names import EVALUATED_SPLITS
 from deeploc_tf.version import __version__
 from tfrecords.errors import SchemaError
 from tfrecords.schema import Schema
+
+_log = logging.getLogger(__name__)
 
 # SavedModels keep what their owner adds in this folder; nothing in the graph reads it.
 DESCRIPTION_NAME = "assets.extra/description.json"
@@ -46,7 +51,8 @@ class Description:
         records_digest: identity of the records it was trained on.
         deeploc_tf: version that exported.
         training: settings, versions of packages, number of epochs and scores, as JSON values; and
-            `resampled_from`, where crops were averaged from pixels of another size.
+            `resampled_from`, where crops were averaged from pixels of another size; and
+            `calibration`, see `Calibration`, of a run with held-out cells.
     """
 
     class_names: tuple[str, ...]
@@ -65,6 +71,29 @@ class Description:
     records_digest: str
     deeploc_tf: str
     training: Mapping[str, Any]
+
+    @functools.cached_property
+    def calibration(self) -> Calibration | None:
+        """What held-out fields say of the model; None of a model without.
+
+        Raises:
+            SchemaError: what the model says is no calibration of these classes.
+        """
+        values = self.training.get("calibration")
+        if values is None:
+            return None
+        try:
+            found = Calibration.from_json(values)
+            if found.class_names != self.class_names:
+                msg = "other classes than the model's"
+                raise ValueError(msg)
+        except (KeyError, TypeError, ValueError) as error:
+            msg = (
+                "The calibration of a model must be what fit wrote. Received: one with "
+                f"{error}. Export the run anew."
+            )
+            raise SchemaError(msg) from error
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -138,8 +167,24 @@ def describe(
         model_sha256=trained.model_sha256,
         records_digest=trained.records_digest,
         deeploc_tf=__version__,
-        training=_training(Path(run)) | _resampling(schema),
+        training=_training(Path(run)) | _resampling(schema) | _calibration(run, test_time),
     )
+
+
+def _calibration(run: str | Path, test_time: str) -> dict[str, Any]:
+    """What held-out fields say of the model, as long as it averages the views that they had."""
+    found = read_calibration(run)
+    if found is None:
+        return {}
+    if found.test_time != test_time:
+        _log.warning(
+            "No calibrated probabilities, sets of labels or corrected fractions: the run is "
+            "calibrated over the views %r, and these are %r.",
+            found.test_time,
+            test_time,
+        )
+        return {}
+    return {"calibration": found.to_json()}
 
 
 def _resampling(schema: Schema) -> dict[str, Any]:

@@ -37,7 +37,8 @@ def export(
 
     - ``classify``: `probabilities` and `logits` `(batch_size, num_classes)`
     - ``embed``: `embedding` `(batch_size, num_features)`
-    - ``serving_default``: all three, in one pass
+    - ``serving_default``: all three, in one pass, and with `classify` of a run that is calibrated
+      also `calibrated_probabilities`, see `Calibration`
     - ``serialized``: all three of `examples`, strings `(batch_size,)`: serialized
       `tf.train.Example` as in the records
     - ``describe`` takes nothing and returns the attributes of `Description`.

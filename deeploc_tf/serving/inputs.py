@@ -32,7 +32,7 @@ from tfrecords.errors import SchemaError
 
 logger = logging.getLogger(__name__)
 
-_OURS = ("area", "call", "confidence", "flags")
+_OURS = ("area", "call", "calibrated_confidence", "confidence", "flags", "label_set")
 MOST_DEVIATIONS = 3.0
 """Scaled median absolute deviations of the logarithm from which on an area is unusual."""
 

@@ -22,6 +22,7 @@ from deeploc_tf.profiles.tables.writing import values_of
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.serving.cell_writer import CellWriter
 from deeploc_tf.serving.description import Description
+from deeploc_tf.serving.fractions import Units
 from deeploc_tf.serving.inputs import Columns, check_source, read_crops
 from deeploc_tf.serving.localization_table import MIN_FRACTION, Tally
 from deeploc_tf.serving.open_model import OpenModel
@@ -30,7 +31,7 @@ from deeploc_tf.sources.plate_map import PlateMap
 from deeploc_tf.sources.quality import Quality
 from deeploc_tf.sources.rejects import as_lines, check_rejects, counted
 from deeploc_tf.sources.source import Reject
-from deeploc_tf.units import same_in_column
+from deeploc_tf.units import places_of, same_in_column
 from deeploc_tf.version import __version__
 from tfrecords.publishing import publish_bytes, publish_json, publishing_folder
 
@@ -92,9 +93,10 @@ def predict(
       the source and the user's table know (x, y, plate, ...), `image`, with label images `object`
       and `area`, `flags` (what is odd, such as "touches another cell", divided by ``|``), `call`
       (the most probable class; with sigmoids all above one half, divided by ``|``), `confidence`
-      (the highest probability) and `probability_<class>`
+      (the highest probability) and `probability_<class>`; of a calibrated model `label_set` and
+      `calibrated_confidence`, see `Calibration`
     - `embeddings.parquet`, if asked: the vectors of the same rows, as `embed` writes them
-    - `wells.csv`, `proteins.csv`: see `Tally.table`
+    - `wells.csv`, `proteins.csv`: see `Tally.table`, and of a calibrated model `Units.table`
     - `rejects.jsonl`: cells and fields that could not be used, if any
     - `predict.json`: model, settings and counts
 
@@ -167,6 +169,8 @@ class _Screen:
         )
         self._embedding = embedding
         self._names = model.description.class_names
+        self._calibration = model.description.calibration
+        self._units: dict[str, Units] = {}
         self._wells: Tally | None = None
         self._proteins = Tally(["protein"], self._names)
         self._rejects: list[Reject] = []
@@ -209,6 +213,11 @@ class _Screen:
             raise SourceError(msg)
         if self._wells is None:
             self._wells = Tally(path, self._names)
+            fields = places_of(map(str, self.cells))
+            self._units = {
+                "wells.csv": Units(path, fields),
+                "proteins.csv": Units(["protein"], fields, wells=path),
+            }
         return check_source(source, self._model.description, self.other_pixel_size)
 
     def _meet(self, values_of: Callable[[str], Iterable[Any]]) -> None:
@@ -265,9 +274,20 @@ class _Screen:
             msg = "There must be a cell. Received: none in any field."
             raise SourceError(msg)
         wells = self._wells or Tally(["well"], self._names)
+        alone: dict[str, int] = {}
         for tally, name in ((wells, "wells.csv"), (self._proteins, "proteins.csv")):
-            content = tally.table(min_fraction).to_csv(index=False)
-            publish_bytes(self._folder / name, content.encode())
+            table = tally.table(min_fraction)
+            if self._calibration is not None and name in self._units:
+                corrected = self._units[name].table(self._calibration)
+                table = table.merge(corrected, how="left", on=tally.columns, validate="1:1")
+                alone[name] = int((corrected["interval_over"] == "").sum())
+                if alone[name]:
+                    _log.info(
+                        "%s: %d of %d corrected fractions have no interval, which needs two fields "
+                        "of cells, and two of the calibration.",
+                        *(name, alone[name], len(corrected)),
+                    )
+            publish_bytes(self._folder / name, table.to_csv(index=False).encode())
         if self._rejects:
             publish_bytes(self._folder / "rejects.jsonl", as_lines(self._rejects))
         done = Predicted(
@@ -285,6 +305,8 @@ class _Screen:
             "schema_version": SCHEMA_VERSION,
             **self._provenance(),
             "min_fraction": min_fraction,
+            "calibration": None if self._calibration is None else self._calibration.describe(),
+            "without_interval": alone,
             "sources": self._sources,
             "wells_by": wells.columns,
             "where": {name: sorted(values) for name, values in self._columns.where.items()},
@@ -305,6 +327,14 @@ class _Screen:
         rows: dict[str, Any] = {n: values_of(cells[n], kind) for n, kind in self._kinds.items()}
         rows |= said
         kinds = {**self._kinds, "call": "text", "confidence": "float32"}
+        if self._calibration is not None:
+            sets = self._calibration.label_sets(outputs["logits"])
+            rows["label_set"] = self._calibration.in_words(sets)
+            calibrated = self._calibration.probabilities(outputs["logits"])
+            rows["calibrated_confidence"] = calibrated.max(axis=1).astype(np.float32)
+            kinds |= {"label_set": "text", "calibrated_confidence": "float32"}
+            for units in self._units.values():
+                units.add(cells, probabilities)
         if self._writer is None:
             of_class = {f"probability_{name}": "float32" for name in self._names}
             writer = CellWriter(self._folder / CELLS_NAME, {**kinds, **of_class})

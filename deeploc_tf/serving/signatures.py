@@ -28,6 +28,8 @@ OUTPUTS = {
     "classify": ("probabilities", "logits"),
     "embed": ("embedding",),
 }
+CALIBRATED = "calibrated_probabilities"
+"""An output beside `probabilities`, of runs that are calibrated."""
 
 
 class Signatures(tf.Module):
@@ -50,10 +52,12 @@ class Signatures(tf.Module):
         if fast:
             network = fast_model(network, description.precision)
         self.weights = [plain_variable(weight) for weight in network.weights]
+        calibration = description.calibration
         mean = _MeanOverViews(
             network,
             views(trained.model, description.test_time),
             several=description.activation == "sigmoid",
+            temperature=None if calibration is None else calibration.temperature,
         )
         self.endpoints = _endpoints(mean, input_specs(trained.model), trained.schema)
         tensors = description.to_tensors()
@@ -74,12 +78,20 @@ class _MeanOverViews:
     """Probabilities and embeddings of crops, averaged over views of them.
 
     With several views, `logits` are those of the mean probabilities: their logarithms, or for
-    sigmoids their log odds.
+    sigmoids their log odds. With a temperature there are `calibrated_probabilities`, too.
     """
 
-    def __init__(self, network: keras.Model, of: Sequence[View], *, several: bool) -> None:
+    def __init__(
+        self,
+        network: keras.Model,
+        of: Sequence[View],
+        *,
+        several: bool,
+        temperature: float | None = None,
+    ) -> None:
         self._views = of
         self._several = several
+        self._temperature = temperature
         # a function of its own, so that forty views do not write the network forty times
         self._run = tf.function(lambda crops: network(crops, training=False))
 
@@ -89,7 +101,11 @@ class _MeanOverViews:
         if len(seen) > 1:
             each = [output["logits"] for output in seen]
             logits = mean_of_logits_in_graph(each, multi_label=self._several)
+        calibrated = {}
+        if self._temperature is not None:
+            calibrated = {CALIBRATED: tf.nn.softmax(logits / self._temperature)}
         return {
+            **calibrated,
             "probabilities": (tf.sigmoid if self._several else tf.nn.softmax)(logits),
             "logits": logits,
             "embedding": mean_of_vectors([output["embedding"] for output in seen]),
@@ -103,6 +119,8 @@ def _endpoints(mean: _MeanOverViews, specs: list[tf.TensorSpec], schema: Schema)
         checked = {spec.name: _checked(tensors[spec.name], spec) for spec in specs}
         with tf.control_dependencies([_same_number(list(checked.values()))]):
             outputs = mean({name: tf.identity(tensor) for name, tensor in checked.items()})
+        if CALIBRATED in outputs and "probabilities" in names:
+            names = (*names, CALIBRATED)
         return {name: outputs[name] for name in names}
 
     def signature(names: Sequence[str]) -> Any:

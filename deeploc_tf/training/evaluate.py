@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.joins import joined
+from deeploc_tf.models.calibration import read_calibration
 from deeploc_tf.models.hardware import computing_on
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.trained import OtherPixelSize, TrainedModel, load_model, load_trained
@@ -21,6 +22,7 @@ from deeploc_tf.pipeline.classes import class_index
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.pipeline.targets import Kind, kinds
 from deeploc_tf.progress import ShowProgress, counting
+from deeploc_tf.training.field_calibration import units_of, with_label_sets
 from deeploc_tf.training.multilabel import summarize_several
 from deeploc_tf.training.predictions import Question, predict
 from deeploc_tf.training.run_folder import open_run
@@ -149,6 +151,12 @@ def _measure(
         summary = summarize_several(found, question.class_names)
     else:
         summary = summarize(found, question.class_names, of_proteins=kind == "protein")
+    calibration = None if question.multi_label or kind == "protein" else read_calibration(run)
+    if calibration is not None and calibration.test_time != averaged:
+        _log.warning("No sets of labels: the run is calibrated over %s.", calibration.test_time)
+    elif calibration is not None:
+        columns, units = units_of(records, manifest, splits)
+        summary = with_label_sets(summary, found, calibration, units, columns)
     described = {
         "schema_version": SCHEMA_VERSION,
         "deeploc_tf": __version__,

@@ -35,6 +35,9 @@ class Evaluator:
         protein_names: of its second head, if there is one.
         splits: those that are worth measuring.
         device: where to measure; None: where TensorFlow chooses.
+
+    Attributes:
+        predicted: by split, what `predict` gave when `metrics` was last asked about it.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Evaluator:
         self.features = ["image", *(["mask"] if mask else []), *self.heads]
         self._indices = {kind: class_index(kind, names) for kind, names in self.heads.items()}
         self._logits = inference_function(model, device)
+        self.predicted: dict[str, dict[Kind, tuple[NDArray[Any], NDArray[np.float32]]]] = {}
 
     @property
     def splits(self) -> list[str]:
@@ -72,7 +76,8 @@ class Evaluator:
         Those of a second head are an entry `protein`, if crops of the split have a known protein.
         """
         metrics: dict[str, Any] = {}
-        for kind, (truth, logits) in self.predict(split, views).items():
+        self.predicted[split] = self.predict(split, views)
+        for kind, (truth, logits) in self.predicted[split].items():
             names = self.heads[kind]
             if truth.ndim == 2:
                 found = multi_label_metrics(truth, logits, names)

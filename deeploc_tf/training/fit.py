@@ -34,6 +34,7 @@ from deeploc_tf.training.callbacks import (
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.devices import choose_strategy, describe_strategy, first_device
 from deeploc_tf.training.duration import Duration
+from deeploc_tf.training.field_calibration import calibrate_by_field
 from deeploc_tf.training.learning import check_batch, check_outcome, check_plan, describe_network
 from deeploc_tf.training.multi_worker import folder_of_this_worker, this_worker
 from deeploc_tf.training.optimization import make_optimizer
@@ -330,6 +331,8 @@ def _finish(
         names = folder.class_names
         table = pd.DataFrame(metrics["test"]["confusion_matrix"], names, names)
         publish_bytes(folder.path / "confusion.csv", table.to_csv().encode())
+    if (calibration := calibrate_by_field(evaluator, test_time)) is not None:
+        calibration.write(folder.path)
     publish_json(folder.path / "metrics.json", metrics)
     if folder.protein_names:
         with publishing(folder.protein_model_path) as temporary:

@@ -7,6 +7,7 @@
     RUN/logs/              TensorBoard, if it is installed
     RUN/proteins.keras     the same network with its second head, if it was trained with two
     RUN/model.keras        the trained model; its presence means that the training is finished
+    RUN/calibration.json   temperature, sets of labels and confusion, by held-out fields
     RUN/metrics.json       validation and test metrics of that model
     RUN/confusion.csv      test confusion matrix, true classes in rows
 

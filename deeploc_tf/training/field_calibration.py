@@ -1,0 +1,130 @@
+"""Calibration by field: on held-out fields after a training, and sets of labels in evaluation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deeploc_tf.models.calibration import NOMINAL, Calibration, calibrate, coverage_by_unit
+from deeploc_tf.pipeline.batches import batches
+from deeploc_tf.training.evaluation import Evaluator
+from deeploc_tf.training.predictions import Predictions
+from deeploc_tf.training.summary import Summary
+from deeploc_tf.units import names_of_units, places_of
+from tfrecords.manifest import Manifest
+
+_log = logging.getLogger(__name__)
+
+SPLIT = "validation"
+LEAST_COVERAGE = 0.85
+"""Of a field, below which it is counted as one whose sets hold too few labels."""
+
+
+def calibrate_by_field(evaluator: Any, test_time: str) -> Calibration | None:
+    """Calibrate a trained model on the validation split, which has just been measured.
+
+    Args:
+        evaluator: that measured it.
+        test_time: views that were averaged.
+
+    Returns:
+        None, and a sentence is logged, where there is no split with one label a crop.
+    """
+    missing = ""
+    if not isinstance(evaluator, Evaluator) or "label" not in evaluator.heads:
+        missing = "the run tells no labels"
+    elif evaluator.manifest.schema.multi_label:
+        missing = "crops have several labels"
+    elif SPLIT not in evaluator.predicted:
+        missing = f"the records have no {SPLIT} split with crops of known labels"
+    if missing:
+        _log.info("Nothing is calibrated: %s.", missing)
+        return None
+    labels, logits = evaluator.predicted[SPLIT]["label"]
+    columns, units = units_of(evaluator.records, evaluator.manifest, [SPLIT])
+    found = calibrate(
+        labels, logits, units, evaluator.heads["label"], columns=columns, test_time=test_time
+    )
+    _log.info("%s", found.describe())
+    return found
+
+
+def units_of(
+    records: str | Path, manifest: Manifest, splits: Sequence[str]
+) -> tuple[tuple[str, ...], list[str]]:
+    """The columns that name a field, and the name of each crop's field, in manifest order.
+
+    Where no column is a place, those that the records were split by stand for the field. Names are
+    "" where there are none of these either.
+    """
+    known = manifest.schema.metadata
+    columns = manifest.units or places_of(known)
+    columns = columns or tuple(name for name in manifest.group_by if name in known)
+    if not columns:
+        return (), [""] * sum(manifest.num_crops(split) for split in splits)
+    features = [f"meta/{name}" for name in columns]
+    values: dict[str, list[str]] = {name: [] for name in columns}
+    for split in splits:
+        for batch in batches(records, split, batch_size=1024, features=features, manifest=manifest):
+            for name, feature in zip(columns, features, strict=True):
+                values[name] += [
+                    value.decode() if isinstance(value, bytes) else str(value)
+                    for value in batch[feature].numpy().tolist()
+                ]
+    return tuple(columns), names_of_units(values)
+
+
+def with_label_sets(
+    summary: Summary,
+    found: Predictions,
+    calibration: Calibration,
+    units: Sequence[str],
+    columns: Sequence[str],
+) -> Summary:
+    """A summary with each crop's set of labels, and how often the sets of each field hold it.
+
+    Args:
+        summary: of the predictions.
+        found: the predictions, one class a crop.
+        calibration: of the model.
+        units: the name of each crop's field.
+        columns: that name a field.
+    """
+    sets = calibration.label_sets(found.scores)
+    rows = np.arange(len(found.labels))
+    held = sets[rows, found.labels]
+    probabilities = calibration.probabilities(found.scores)
+    by_field = coverage_by_unit(found.labels, sets, units)
+    right = found.scores.argmax(axis=1) == found.labels
+    names = np.asarray(units, object)
+    table = pd.DataFrame(
+        [
+            (unit, crops, float(right[names == unit].mean()), coverage,
+             float(sets[names == unit].sum(axis=1).mean()))
+            for unit, (crops, coverage) in by_field.items()
+        ],
+        columns=["field", "num_crops", "accuracy", "coverage", "mean_size"],
+    )  # fmt: skip
+    coverages = table["coverage"].tolist()
+    metrics = {
+        "nominal": NOMINAL,
+        "coverage": float(held.mean()),
+        "mean_size": float(sets.sum(axis=1).mean()),
+        "by": list(columns),
+        "num_fields": len(coverages),
+        "lowest_coverage_of_a_field": min(coverages, default=None),
+        f"fields_below_{LEAST_COVERAGE}": sum(c < LEAST_COVERAGE for c in coverages),
+        "temperature": calibration.temperature,
+        "loss_with_temperature": float(
+            -np.log(np.maximum(probabilities[rows, found.labels], np.finfo(float).tiny)).mean()
+        ),
+        "notes": list(calibration.notes),
+    }
+    predictions = summary.predictions.assign(label_set=calibration.in_words(sets))
+    tables = {**summary.tables, "per_field": table.set_index("field")}
+    return Summary({**summary.metrics, "label_sets": metrics}, tables, predictions)
