@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from deeploc_tf.report.densities import density_map
     from deeploc_tf.report.explanation_page import write_explanation
     from deeploc_tf.report.function_curves import function_curves
+    from deeploc_tf.report.label_page import write_label_page
     from deeploc_tf.report.map import protein_map
     from deeploc_tf.report.map_page import write_map
     from deeploc_tf.report.methods import methods_compared
@@ -152,6 +153,7 @@ MODULES = {
     "deeploc_tf.report.densities": ("density_map",),
     "deeploc_tf.report.crops": ("crop_sheet",),
     "deeploc_tf.report.map_page": ("write_map",),
+    "deeploc_tf.report.label_page": ("write_label_page",),
     "deeploc_tf.report.explanation_page": ("write_explanation",),
     "deeploc_tf.serving.export": ("export",),
     "deeploc_tf.serving.open_model": ("open_model",),
@@ -214,6 +216,7 @@ __all__ = [
     "training_batches",
     "training_curves",
     "write_explanation",
+    "write_label_page",
     "write_map",
     "write_table",
 ]

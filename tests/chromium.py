@@ -55,9 +55,15 @@ class Page:
     def wait(self, script: str) -> Any:
         """The value of an expression once it is true."""
         end = time.monotonic() + _SECONDS
-        while not (value := self.run(script)):
+        value = None
+        while not value:
             assert time.monotonic() < end, f"never true: {script}"
             time.sleep(0.02)
+            try:
+                value = self.run(script)
+            except AssertionError as error:  # of a page that is loaded anew meanwhile
+                if "target navigated" not in str(error):
+                    raise
         return value
 
     def frames(self, count: int = 2) -> None:

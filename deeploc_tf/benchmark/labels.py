@@ -6,6 +6,7 @@ label if all of theirs are.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +17,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.benchmark.identifiers import IdentifierMap
+from deeploc_tf.benchmark.shared_terms import SharedTerms
 from deeploc_tf.benchmark.standards import Standard, StandardError, met, read_standard
-from deeploc_tf.names import matched, tidy
+from deeploc_tf.names import matched, same_form, tidy
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.text_tables import DELIMITERS, EXCEL, PARQUET, TableError, read_table, suffix_of
+from tfrecords.errors import did_you_mean
 
 Labels = Standard | str | Path | Mapping[str, str | Collection[str]]
 """Labels of proteins: a standard, the file of one or of a table, or label or labels by protein."""
@@ -28,7 +31,9 @@ PROTEIN_COLUMNS = ("protein", "gene", "orf")
 LABEL_COLUMNS = ("label", "labels", "localization", "localisation", "compartment", "class")
 
 
-def read_labels(source: Labels, identifiers: IdentifierMap | None = None) -> Standard:
+def read_labels(
+    source: Labels, identifiers: IdentifierMap | None = None, **reading: Any
+) -> Standard:
     """Labels of proteins as a standard.
 
     Args:
@@ -37,6 +42,7 @@ def read_labels(source: Labels, identifiers: IdentifierMap | None = None) -> Sta
             `label`, `localization`, `compartment` or `class`, in which a protein may have several
             rows; or a mapping from proteins to a label each, or several.
         identifiers: gives each protein of a file or mapping the name to use.
+        reading: further keywords of `read_standard`; with any of them a file is one of a standard.
 
     Raises:
         StandardError: the file is neither, has several aspects, or no protein has a label.
@@ -52,9 +58,10 @@ def read_labels(source: Labels, identifiers: IdentifierMap | None = None) -> Sta
         ]
         return _of_pairs("labels", pairs, identifiers, {"format": "mapping"})
     path = Path(source)
-    found = _from_table(path)
+    given = {name: value for name, value in reading.items() if value}
+    found = None if given else _from_table(path)
     if found is None:
-        return read_standard(path, identifiers=identifiers)
+        return read_standard(path, identifiers=identifiers, **given)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     report = {"file": path.name, "sha256": digest, "format": "table"}
     return _of_pairs(path.name.split(".")[0], found, identifiers, report)
@@ -73,6 +80,85 @@ def codes_of(
     code_of = {own: code for code, own in enumerate(sets)}
     codes = [code_of[tuple(sorted(found[name]))] if name in found else -1 for name in proteins]
     return np.array(codes, np.int64)
+
+
+@dataclasses.dataclass(frozen=True)
+class ProteinLabels:
+    """What a standard says of proteins, as a label table has it.
+
+    Attributes:
+        labels: protein -> label, or labels with a separator between; in alphabetical order.
+        several: proteins that are left out, since they have several labels.
+        without: those that have none.
+    """
+
+    labels: Mapping[str, str]
+    several: tuple[str, ...]
+    without: tuple[str, ...]
+
+
+def labels_by_protein(
+    labels: Standard,
+    proteins: Collection[str],
+    *,
+    classes: Collection[str] = (),
+    separator: str | None = None,
+    identifiers: IdentifierMap | None = None,
+    distinct_case: bool = False,
+) -> ProteinLabels:
+    """The label of each protein: the term that it is in, by its description if that is its own.
+
+    Args:
+        labels: as `read_labels` gives them.
+        proteins: their names.
+        classes: terms to take; all by default.
+        separator: text between the terms of a protein that has several; None leaves it out.
+        identifiers: that the labels were read with.
+        distinct_case: let proteins differ in case.
+
+    Raises:
+        StandardError: no protein has a label; a class is no term; a term holds the separator; or a
+            protein may or may not be one of the standard.
+    """
+    names = sorted({tidy(name) for name in proteins} - {""})
+    known = names if identifiers is None else identifiers.map(names)[0]
+    shared = SharedTerms([labels], known, distinct_case=distinct_case)
+    found = {name: shared.of(key)[labels.name] for name, key in zip(names, known, strict=True)}
+    terms = {same_form(term, "label") for own in found.values() for term in own}
+    wanted = {same_form(name, "label"): name for name in classes}
+    if unknown := [name for form, name in wanted.items() if form not in terms]:
+        every = sorted({term for own in found.values() for term in own})
+        msg = (
+            f"`classes` must be terms of {labels.name!r} that a protein has. Received: "
+            f"{unknown[0]!r}.{did_you_mean(unknown[0], every)}"
+        )
+        raise StandardError(msg)
+    if wanted:
+        found = {
+            name: [wanted[form] for term in own if (form := same_form(term, "label")) in wanted]
+            for name, own in found.items()
+        }
+    if separator is not None and any(separator in term for own in found.values() for term in own):
+        term = next(term for own in found.values() for term in own if separator in term)
+        msg = (
+            "The separator must be in no label. Received: "
+            f"separator={separator!r} and {term!r}. Choose another (--label-separator)."
+        )
+        raise StandardError(msg)
+    taken = {
+        name: own[0] if separator is None else separator.join(own)
+        for name, own in found.items()
+        if own and (len(own) == 1 or separator is not None)
+    }
+    several = tuple(name for name, own in found.items() if own and name not in taken)
+    if not taken:
+        msg = (
+            f"Some protein must have one label of {labels.name!r}. Received: {len(several)} with "
+            f"several and {len(found) - len(several)} with none. Choose terms (--classes), or take "
+            "several for each (--label-separator)."
+        )
+        raise StandardError(msg)
+    return ProteinLabels(taken, several, tuple(name for name, own in found.items() if not own))
 
 
 def label_profiles(labels: Standard) -> VectorTable:

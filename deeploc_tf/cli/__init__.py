@@ -28,6 +28,9 @@ COMMANDS = {
     "verify": Lazy(
         "deeploc_tf.cli.verify:verify", "Check that a data set or an exported model is whole."
     ),
+    "label": Lazy(
+        "deeploc_tf.cli.label:label", "Write a page to label crops on, or labels by a standard."
+    ),
     "fit": Lazy("deeploc_tf.cli.fit:fit", "Train a network on a data set."),
     "evaluate": Lazy("deeploc_tf.cli.evaluate:evaluate", "Measure a trained model on a data set."),
     "embed": Lazy(

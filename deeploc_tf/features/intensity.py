@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_gradient_magnitude
 from scipy.stats import skew
 
+from tfrecords.schema import Schema
+
 NUMBERS = (
     "LogMean",
     "LogStd",
@@ -41,6 +43,11 @@ class Intensity:
 
     channels: Sequence[str]
     floor: float
+
+    @classmethod
+    def of(cls, schema: Schema) -> Intensity:
+        """For crops of records; the floor is a count of a camera, or about as much in [0, 1]."""
+        return cls(schema.channels, 2.0**-16 if schema.dtype == "float32" else 1.0)
 
     @property
     def names(self) -> list[str]:

@@ -304,9 +304,7 @@ def _features(
     """What makes the vectors, with what it has to learn learnt."""
     schema = manifest.schema
     if kind == "intensity":
-        # one count of a camera; of pixels in [0, 1] about as much
-        floor = 2.0**-16 if schema.dtype == "float32" else 1.0
-        return Intensity(schema.channels, floor)
+        return Intensity.of(schema)
     height, width, _ = schema.image_shape
     fit_splits = [_FIT_SPLIT] if _FIT_SPLIT in manifest.split_names else splits
 

@@ -116,10 +116,10 @@ def encoded(images: NDArray[Any], contrast: NDArray[np.float64]) -> list[bytes]:
     ]
 
 
-def reduced(image: NDArray[Any]) -> NDArray[np.float64]:
+def reduced(image: NDArray[Any], largest_side: int = _LARGEST_SIDE) -> NDArray[np.float64]:
     """The first two channels `(height, width, channels)`; averaged over blocks if large."""
     pixels = image[..., :2].astype(np.float64)
-    factor = -(-max(pixels.shape[:2]) // _LARGEST_SIDE)
+    factor = -(-max(pixels.shape[:2]) // largest_side)
     if factor == 1:
         return pixels
     height, width = (side // factor * factor for side in pixels.shape[:2])

@@ -1,0 +1,235 @@
+"""`deeploc-tf label`: first labels of cells, by a person on a page or by a standard."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deeploc_tf.cli.parameters import (
+    FILE,
+    LazyChoice,
+    Names,
+    device_option,
+    distinct_case_option,
+    quiet_option,
+    seed_option,
+)
+from deeploc_tf.cli.standard_files import READING, reading_keywords, reading_options
+from deeploc_tf.report.choices import MAX_LABEL_CROPS
+
+if TYPE_CHECKING:
+    from deeploc_tf.report.label_page import Model
+
+EPILOG = """\b
+Examples:
+  A page of crops, and the records of those that were labeled on it:
+    deeploc-tf label RECORDS label.html --classes mitochondrial,cytoplasmic
+    deeploc-tf build-records CROPS LABELED --channels gfp,rfp \\
+        --pattern '{protein}/{protein}_{field}_{cell}_{channel}.tif' \\
+        --label-table labels.csv --label label --label-key key --unknown skip
+  The crops of which a first model is least certain:
+    deeploc-tf label RECORDS more.html --run RUN --order least-certain --number 100
+  Labels by protein, from a gold standard:
+    deeploc-tf label RECORDS labels.csv --from-standard go_slim_mapping.tab --aspect C
+"""
+_OF_PAGES = ("run", "vectors", "order", "number", "title", "seed", "device")
+_OF_STANDARDS = (*READING, "distinct_case", "label_separator", "label_key")
+
+
+@click.command(epilog=EPILOG)
+@click.argument("records", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.html")
+@click.option(
+    "--classes",
+    type=Names(),
+    default=(),
+    help="Classes to choose from.  [default: those of the records, else of the run]",
+)
+@click.option(
+    "--order",
+    type=LazyChoice("deeploc_tf.report.choices:LabelOrder"),
+    default="clusters",
+    show_default=True,
+    help="Clusters of similar crops, each of which can be labeled in one stroke; the crops of "
+    "which --run is least certain first; or a random order.",
+)
+@click.option(
+    "--number",
+    type=click.IntRange(1, MAX_LABEL_CROPS),
+    default=500,
+    show_default=True,
+    help="Largest number of crops on the page.",
+)
+@click.option(
+    "--split",
+    "splits",
+    multiple=True,
+    help="Split to take crops from; can be given several times.  [default: all]",
+)
+@click.option(
+    "--run",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Finished training: its certainty orders crops, or its vectors cluster them.",
+)
+@click.option(
+    "--vectors",
+    type=FILE,
+    help="Table of cells by embed or measure, to find clusters in.  [default: the vectors of "
+    "--run, else plain numbers of brightness and texture]",
+)
+@seed_option
+@click.option("--title", default="First labels", show_default=True, help="Title of the page.")
+@click.option(
+    "--from-standard",
+    type=FILE,
+    help="Write no page, but the label of each protein by this gold standard, or by a table with "
+    "columns protein and label, as OUT.csv.",
+)
+@reading_options
+@distinct_case_option
+@click.option(
+    "--label-separator",
+    help="Text between the terms of a protein that has several.  [default: such proteins are left "
+    "out]",
+)
+@click.option(
+    "--label-key",
+    default="protein",
+    show_default=True,
+    help="Name of the column of proteins in OUT.csv: what the crops call it.",
+)
+@device_option
+@quiet_option
+def label(
+    records: Path,
+    output: Path,
+    from_standard: Path | None,
+    **options: Any,
+) -> None:
+    """Write a page, OUT.html, on which a person labels crops of RECORDS by keys.
+
+    The page is one file that opens by a double click and loads nothing from a network. It keeps the
+    labels in the browser, saves them as a table of keys and labels, and loads such a table to go
+    on. `build-records --label-table labels.csv --label label --label-key key --unknown skip` makes
+    records of the crops that have a label. docs/label.md goes the whole way.
+
+    With --from-standard the labels come from a gold standard and there is no page.
+    """
+    foreign = _OF_PAGES if from_standard is not None else _OF_STANDARDS
+    for name in foreign:
+        if (
+            click.get_current_context().get_parameter_source(name)
+            is click.core.ParameterSource.COMMANDLINE
+        ):
+            where = "goes without" if from_standard is not None else "goes with"
+            msg = f"--{_FLAGS.get(name, name).replace('_', '-')} {where} --from-standard."
+            raise click.UsageError(msg)
+    if from_standard is not None:
+        _write_labels(records, output, from_standard, options)
+    else:
+        _write_page(records, output, options)
+
+
+_FLAGS = {"aspects": "aspect", "exclude_terms": "exclude_term"}
+
+
+def _write_page(records: Path, output: Path, options: dict[str, Any]) -> None:
+    if options["order"] == "least-certain" and options["run"] is None:
+        msg = "--order least-certain needs --run."
+        raise click.UsageError(msg)
+    from deeploc_tf.report.label_page import write_label_page
+    from deeploc_tf.report.script_page import check_suffix
+    from tfrecords.manifest import read_manifest
+
+    check_suffix(output)
+    schema = read_manifest(records).schema
+    model, classes = None, options["classes"] or schema.label_names
+    if options["run"] is not None:
+        model, known = _model(options["run"], records, options["device"])
+        classes = classes or known
+    names = ("order", "number", "splits", "vectors", "seed", "title")
+    written = write_label_page(
+        output,
+        records,
+        classes,
+        model=model,
+        progress=not options["quiet"],
+        **{name: options[name] for name in names},
+    )
+    clusters = f" in {written.num_clusters} clusters" if written.num_clusters else ""
+    click.echo(
+        f"{written.path}: {written.num_crops:,} of {written.num_total:,} crops{clusters}, "
+        f"{len(written.classes)} classes, {written.num_bytes / 10**6:.1f} MB"
+    )
+
+
+def _model(run: Path, records: Path, device: str) -> tuple[Model, tuple[str, ...]]:
+    """What a run says of crops, and its classes."""
+    from deeploc_tf.cli.tensorflow_start import start_tensorflow
+
+    start_tensorflow()
+    from deeploc_tf.models.trained import load_trained
+    from deeploc_tf.serving.open_model import open_model
+    from tfrecords.manifest import read_manifest
+
+    trained = load_trained(run)
+    trained.check_tells_classes()
+    for sentence in trained.check_schema(read_manifest(records).schema):
+        click.echo(sentence, err=True)
+    return open_model(run, device=device), trained.class_names
+
+
+def _write_labels(records: Path, output: Path, file: Path, options: dict[str, Any]) -> None:
+    if output.suffix.lower() != ".csv":
+        msg = f"With --from-standard OUT must end in .csv. Received: {output.name}."
+        raise click.UsageError(msg)
+    if len(options["aspects"]) > 1:
+        msg = "--from-standard takes one --aspect: terms would be mixed."
+        raise click.UsageError(msg)
+    from deeploc_tf.benchmark.labels import labels_by_protein, read_labels
+    from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
+    from deeploc_tf.progress import counting
+    from deeploc_tf.units import some
+    from tfrecords.manifest import read_manifest
+    from tfrecords.publishing import check_absent, publish_bytes
+    from tfrecords.reader import read_crops
+
+    check_absent(output)
+    reading = reading_keywords({name: options[name] for name in READING})
+    aspect = next(iter(reading.pop("aspects")), None)
+    standard = read_labels(file, aspect=aspect, **reading)
+    manifest = with_usual_splits(read_manifest(records))
+    splits = find_splits(manifest, options["splits"]) if options["splits"] else None
+    proteins = set()
+    with counting(not options["quiet"], "Reading proteins") as count:
+        for number, (_, crop) in enumerate(read_crops(records, splits, manifest=manifest), 1):
+            proteins.add(crop.protein)
+            count(number)
+    proteins -= {""}
+    found = labels_by_protein(
+        standard,
+        proteins,
+        classes=options["classes"],
+        separator=options["label_separator"],
+        identifiers=reading["identifiers"],
+        distinct_case=options["distinct_case"],
+    )
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow([options["label_key"], "label"])
+    rows.writerows(found.labels.items())
+    publish_bytes(output, text.getvalue().encode())
+    click.echo(
+        f"{output}: {len(found.labels)} of {len(proteins)} proteins, "
+        f"{len(set(found.labels.values()))} labels"
+    )
+    for names, why in (
+        (found.several, "have several terms (--label-separator takes them, --classes chooses)"),
+        (found.without, "have none"),
+    ):
+        if names:
+            click.echo(f"  left out: {len(names)} proteins {why}: {some(names)}")
