@@ -340,7 +340,7 @@ def test_sets_of_labels_are_measured_by_field(screen: tuple[Path, Path], tmp_pat
     records, run = screen
     calibration = read_calibration(run)
     assert calibration is not None
-    assert calibration.units == ("plate", "field")
+    assert calibration.units == ("plate", "field", "protein")  # there is no well
     assert calibration.num_crops == 9
     metrics = evaluate(run, records, tmp_path / "r", splits=("validation", "test"))
     table = pd.read_parquet(tmp_path / "r" / "predictions.parquet")
@@ -349,10 +349,10 @@ def test_sets_of_labels_are_measured_by_field(screen: tuple[Path, Path], tmp_pat
     assert table["label_set"].tolist() == expected
     stored = [batch for split in ("validation", "test") for batch in batches(records, split)]
     places = [
-        f"{plate}/{field.decode().removeprefix('f')}"
+        f"{plate}/{field.decode()}/{protein.decode()}"
         for batch in stored
-        for plate, field in zip(
-            batch["meta/plate"].numpy(), batch["meta/field"].numpy(), strict=True
+        for plate, field, protein in zip(
+            *(batch[name].numpy() for name in ("meta/plate", "meta/field", "protein")), strict=True
         )
     ]
     held = [

@@ -15,7 +15,7 @@ from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.training.evaluation import Evaluator
 from deeploc_tf.training.predictions import Predictions
 from deeploc_tf.training.summary import Summary
-from deeploc_tf.units import names_of_units, places_of
+from deeploc_tf.units import kind_of_column, places_of, row_and_column, same_in_column
 from tfrecords.manifest import Manifest
 
 _log = logging.getLogger(__name__)
@@ -59,24 +59,34 @@ def units_of(
 ) -> tuple[tuple[str, ...], list[str]]:
     """The columns that name a field, and the name of each crop's field, in manifest order.
 
-    Where no column is a place, those that the records were split by stand for the field. Names are
-    "" where there are none of these either.
+    A field is a plate, well and field together, as far as there are such columns. Where none of
+    them is a well, fields are taken to be numbered anew for each protein. Where no column is a
+    place, those that the records were split by stand for the field. Names are "" where there are
+    none of these either.
     """
     known = manifest.schema.metadata
-    columns = manifest.units or places_of(known)
-    columns = columns or tuple(name for name in manifest.group_by if name in known)
+    columns = tuple(manifest.units or places_of(known))
+    if not columns:
+        columns = tuple(name for name in manifest.group_by if name in {*known, "protein"})
+    elif "well" not in map(kind_of_column, columns) and not row_and_column(columns):
+        counts = (manifest.counts.get(split, {}).get("protein", {}) for split in splits)
+        columns += ("protein",) * any(name for of_split in counts for name in of_split)
     if not columns:
         return (), [""] * sum(manifest.num_crops(split) for split in splits)
-    features = [f"meta/{name}" for name in columns]
-    values: dict[str, list[str]] = {name: [] for name in columns}
+    features = [name if name == "protein" else f"meta/{name}" for name in columns]
+    names: list[str] = []
     for split in splits:
         for batch in batches(records, split, batch_size=1024, features=features, manifest=manifest):
-            for name, feature in zip(columns, features, strict=True):
-                values[name] += [
-                    value.decode() if isinstance(value, bytes) else str(value)
-                    for value in batch[feature].numpy().tolist()
-                ]
-    return tuple(columns), names_of_units(values)
+            values = [
+                [same_in_column(name, _text(value)) for value in batch[feature].numpy().tolist()]
+                for name, feature in zip(columns, features, strict=True)
+            ]
+            names += map("/".join, zip(*values, strict=True))
+    return columns, names
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def with_label_sets(
