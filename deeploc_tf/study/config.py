@@ -12,13 +12,15 @@ import yaml
 from deeploc_tf.names import USUAL_SPLITS, known_split
 from deeploc_tf.study.specification import (
     KINDS,
+    CellTransform,
+    ChosenMethod,
     CombinedMethod,
     Data,
     Method,
     NetworkMethod,
     Part,
+    Plain,
     RecordsData,
-    Transform,
 )
 from tfrecords.errors import did_you_mean
 
@@ -43,8 +45,9 @@ class StudyConfig(Part):
         densities: standard whose largest terms are drawn as densities on the map.
         split: whose cells make the profiles.
         choose_by: standard whose terms hold together when proteins are divided into two halves, on
-            which methods are scored once more: to choose one on the first, and to judge it on the
-            other.
+            which methods are scored once more: methods of the kind `chosen`, and whoever reads,
+            choose on the first, and judge on the other.
+        distinct_case: let proteins whose names differ in case alone be two.
         draws: of terms that do not overlap, for AMI and F.
     """
 
@@ -59,6 +62,18 @@ class StudyConfig(Part):
     split: str = "test"
     choose_by: str | None = None
     draws: pydantic.PositiveInt = 10
+    distinct_case: bool = False
+
+    @property
+    def candidates(self) -> dict[str, Plain]:
+        """All methods, and in the place of each chosen one those that it is chosen of."""
+        return {
+            f"{name}: {candidate}" if candidate else name: found
+            for name, method in self.methods.items()
+            for candidate, found in (
+                method.of if isinstance(method, ChosenMethod) else {"": method}
+            ).items()
+        }
 
     @pydantic.field_validator("split")
     @classmethod
@@ -84,9 +99,16 @@ class StudyConfig(Part):
             if isinstance(method, CombinedMethod):
                 named[f"methods.{name}.of"] = method.of
                 simple = [other for other in method.of if other in self.methods]
-                if any(isinstance(self.methods[other], CombinedMethod) for other in simple):
-                    msg = f"`methods.{name}.of` must name methods that are not combined themselves"
+                several = CombinedMethod, ChosenMethod
+                if any(isinstance(self.methods[other], several) for other in simple):
+                    msg = f"`methods.{name}.of` must name methods that are not combined or chosen"
                     raise ValueError(msg)
+            if isinstance(method, ChosenMethod) and self.choose_by is None:
+                msg = (
+                    f"`methods.{name}` is chosen on one half of the proteins: name the standard "
+                    "that divides them as `choose_by`"
+                )
+                raise ValueError(msg)
         for place, names in named.items():
             for name in names:
                 _check_known(place, "method", name, self.methods)
@@ -132,7 +154,7 @@ def read_study(path: str | Path) -> StudyConfig:
         raise StudyConfigError(msg) from error
     try:
         config = _below(path.parent, StudyConfig.model_validate(values))
-        for name, method in config.methods.items():
+        for name, method in config.candidates.items():
             if isinstance(method, NetworkMethod):
                 _check_fit(name, method)
     except pydantic.ValidationError as error:
@@ -177,7 +199,7 @@ def _sentence(
     keys, kind = _place(problem["loc"])
     where = ".".join((*place, *keys))
     if problem["type"] == "extra_forbidden":
-        part = Transform if "transform" in keys[:-1] else KINDS.get(kind, StudyConfig)
+        part = CellTransform if "transform" in keys[:-1] else KINDS.get(kind, StudyConfig)
         known = (model or part).model_fields
         hint = did_you_mean(keys[-1], known)
         return f"`{where}` is no key of a study.{hint or ' Known: ' + ', '.join(sorted(known))}"
@@ -194,8 +216,11 @@ def _place(found: Sequence[int | str]) -> tuple[list[str], str]:
     pydantic puts the kind into the place: ("methods", "DeepLoc", "network", "fitt").
     """
     keys = [str(key) for key in found]
-    place = {"data": 1, "methods": 2}.get(keys[0], len(keys)) if keys else 0
-    kind = keys.pop(place) if place < len(keys) and keys[place] in KINDS else ""
+    places = {"data": [1], "methods": [2, 4]}.get(keys[0], []) if keys else []
+    kind = ""
+    for place in places:  # the second one is that of a candidate of a chosen method
+        if place < len(keys) and keys[place] in KINDS and kind in ("", "chosen"):
+            kind = keys.pop(place)
     return keys, kind
 
 

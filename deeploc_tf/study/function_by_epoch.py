@@ -39,6 +39,7 @@ class FunctionByEpoch(keras.callbacks.Callback):
         layer: of the features; None: see `feature_extractor`.
         every: epochs from one score to the next.
         batch_size: crops a step.
+        distinct_case: let proteins whose names differ in case alone be two.
 
     References:
         Razdaibiedina & Brechalov 2022: coarse function is learned first, fine function later.
@@ -54,6 +55,7 @@ class FunctionByEpoch(keras.callbacks.Callback):
         layer: str | None = None,
         every: int = 1,
         batch_size: int = 256,
+        distinct_case: bool = False,
     ) -> None:
         super().__init__()
         self.records = Path(records)
@@ -63,6 +65,7 @@ class FunctionByEpoch(keras.callbacks.Callback):
         self.every = every
         self.batch_size = batch_size
         self.layer = layer
+        self.distinct_case = distinct_case
         self._manifest = with_usual_splits(read_manifest(records))
         self._has_told_who_meets = False
         self._twin: Any = None  # a model that takes the averaged weights
@@ -103,7 +106,13 @@ class FunctionByEpoch(keras.callbacks.Callback):
         proteins = found.metadata["protein"].tolist()
         try:
             extent = Extent(num_shuffles=0)
-            scores = benchmark(found.features, proteins, self.standards, extent=extent)
+            scores = benchmark(
+                found.features,
+                proteins,
+                self.standards,
+                extent=extent,
+                distinct_case=self.distinct_case,
+            )
             if not self._has_told_who_meets:
                 for result in scores:
                     _log.info("%s", result.meeting and result.meeting.sentence())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,24 +16,27 @@ from deeploc_tf.embedding.embed import embed
 from deeploc_tf.features.measure import measure
 from deeploc_tf.models.heads import head
 from deeploc_tf.pipeline.splits import with_usual_splits
+from deeploc_tf.profiles.fitting import TransformSettings
+from deeploc_tf.profiles.profile import ProfileSettings, profile
 from deeploc_tf.profiles.reading import read_profiles
-from deeploc_tf.profiles.tables import VectorTable, read_table
+from deeploc_tf.profiles.tables import VectorTable, open_rows, read_table, write_table
 from deeploc_tf.report.run_page import write_report
 from deeploc_tf.study.data import ShowCount, StudyData
 from deeploc_tf.study.function_by_epoch import FunctionByEpoch, read_curve
 from deeploc_tf.study.label_methods import profiles_of_labels, supervised_profiles
 from deeploc_tf.study.shuffled_labels import shuffle_labels
 from deeploc_tf.study.specification import (
+    CellTransform,
     CombinedMethod,
     FeaturesMethod,
     LabelsMethod,
-    Method,
     NetworkMethod,
+    Plain,
     RandomMethod,
     SupervisedFeaturesMethod,
 )
 from deeploc_tf.study.steps import Step, Steps
-from deeploc_tf.study.transformed import side_by_side, transformed
+from deeploc_tf.study.transformed import filled, side_by_side, transformed
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.duration import Duration
 from deeploc_tf.training.fit import fit
@@ -44,6 +48,7 @@ from tfrecords.publishing import publishing
 TRAIN = "train"
 _CELLS, _PROFILES = "cells.parquet", "cells.profiles.parquet"
 CURVE = "function.csv"
+_ANY_FEATURES = FeaturesMethod(kind="features", features="intensity")  # for the labels beside them
 
 
 class Methods:
@@ -58,11 +63,12 @@ class Methods:
         workers: processes that measure.
         show: shows progress.
         should_stop: asked after each training step.
+        distinct_case: let proteins whose names differ in case alone be two.
     """
 
     def __init__(
         self,
-        methods: dict[str, Method],
+        methods: dict[str, Plain],
         data: StudyData,
         steps: Steps,
         *,
@@ -71,6 +77,7 @@ class Methods:
         workers: int,
         show: ShowCount,
         should_stop: Callable[[], bool] | None,
+        distinct_case: bool = False,
     ) -> None:
         self.methods = methods
         self.data = data
@@ -80,6 +87,12 @@ class Methods:
         self.workers = workers
         self.show = show
         self.should_stop = should_stop
+        self.distinct_case = distinct_case
+
+    @property
+    def spelling(self) -> dict[str, Any]:
+        """What steps that join names depend on, too; nothing in most studies."""
+        return {"distinct_case": True} if self.distinct_case else {}
 
     def knows_seeds(self, name: str) -> bool:
         """Whether another seed gives other profiles."""
@@ -94,13 +107,15 @@ class Methods:
         if isinstance(method, CombinedMethod):
             return tuple(step for part in method.of for step in self.steps_of(part, seed))
         if isinstance(method, NetworkMethod):
-            return self._embedded(method, self._run(method, seed))
+            embedded = self._embedded(method, self._run(method, seed))
+            return tuple(self._normalized(step, method.transform) for step in embedded)
         if isinstance(method, LabelsMethod):
-            return (self._measured("intensity", self.split),)
+            return (self._measured(_ANY_FEATURES, self.split),)
         if isinstance(method, SupervisedFeaturesMethod):
-            return tuple(self._measured(method.features, split) for split in (TRAIN, self.split))
+            return tuple(self._measured(method, split) for split in (TRAIN, self.split))
         if isinstance(method, FeaturesMethod):
-            return (self._measured(method.features, self.split),)
+            measured = self._measured(method, self.split)
+            return (self._normalized(measured, method.transform),)
         return ()
 
     def profiles(self, name: str, seed: int) -> VectorTable:
@@ -118,7 +133,12 @@ class Methods:
         elif isinstance(method, CombinedMethod):
             table = side_by_side([self.profiles(part, seed) for part in method.of])
         else:
-            table = _concatenated([read_profiles(s / _PROFILES) for s in self.steps_of(name, seed)])
+            table = _concatenated(
+                [
+                    read_profiles(step / _PROFILES, distinct_case=self.distinct_case)
+                    for step in self.steps_of(name, seed)
+                ]
+            )
         features = transformed(table.features, method.transform)
         return VectorTable(features, table.metadata, table.provenance)
 
@@ -162,7 +182,10 @@ class Methods:
     def _run(self, method: NetworkMethod, seed: int) -> Step:
         """A trained network, or one as it begins."""
         config = FitConfig(**method.fit, seed=seed)
-        settings = {"fit": config.model_dump(mode="json"), "records": self.data.manifest.digest}
+        settings: dict[str, Any] = {
+            "fit": config.model_dump(mode="json"),
+            "records": self.data.manifest.digest,
+        }
         if method.untrained:
             return self.steps.made(
                 f"initialize seed {seed}",
@@ -173,7 +196,7 @@ class Methods:
         records = after[0] / "records" if after else self.data.records
         watched = self._is_watched(method)
         if watched:
-            settings["standards"] = self.data.standards_digest
+            settings |= {"standards": self.data.standards_digest} | self.spelling
         return self.steps.made(
             f"fit seed {seed}",
             settings,
@@ -183,7 +206,12 @@ class Methods:
 
     def _fit(self, folder: Path, records: Path, config: FitConfig, *, watched: bool) -> None:
         keras.backend.clear_session()  # what earlier trainings left in memory
-        curve = FunctionByEpoch(self.data.records, self.data.standards, folder / CURVE)
+        curve = FunctionByEpoch(
+            self.data.records,
+            self.data.standards,
+            folder / CURVE,
+            distinct_case=self.distinct_case,
+        )
         manifest = with_usual_splits(read_manifest(records))
         task = TASKS.get(config.method).load()(records, manifest, config)
         epochs = Duration.of(config, task.steps_per_pass).epochs
@@ -230,21 +258,47 @@ class Methods:
 
         return tuple(made(layer) for layer in method.layers or (None,))
 
-    def _measured(self, kind: str, split: str) -> Step:
+    def _normalized(self, cells: Step, transform: CellTransform) -> Step:
+        """Profiles of cells that are normalized by group or on controls; or those as they are."""
+        if not transform.of_cells:
+            return cells
+        fit = TransformSettings(
+            transform.normalize,
+            by=() if transform.by is None else (transform.by,),
+            controls=next(iter(transform.controls.items()), None),
+        )
+
+        def make(folder: Path) -> None:
+            source = cells / _CELLS
+            if not open_rows(source).defined().all():
+                kept = read_table(cells / _PROFILES).feature_names
+                source = folder / _CELLS
+                write_table(source, filled(read_table(cells / _CELLS), kept))
+            settings = ProfileSettings(distinct_case=self.distinct_case)
+            profile(source, folder / _PROFILES, settings, fit=fit)
+
+        settings = transform.model_dump(mode="json", include={"normalize", "by", "controls"})
+        settings |= self.spelling
+        return self.steps.made("normalize", settings, _anew(make), after=(cells,))
+
+    def _measured(self, method: FeaturesMethod | SupervisedFeaturesMethod, split: str) -> Step:
         def make(folder: Path) -> None:
             total = self.data.manifest.num_crops(split)
             with self.show("Measuring crops", total) as count:
                 measure(
                     self.data.records,
                     folder / _CELLS,
-                    kind,
+                    method.features,
+                    mask_channel=method.mask_channel,
                     splits=[split],
                     workers=self.workers,
                     progress=lambda done, _: count(done),
                 )
 
         settings = {"records": self.data.manifest.digest, "split": split}
-        return self.steps.made(f"measure {kind}", settings, _once(make))
+        if method.mask_channel is not None:
+            settings["mask_channel"] = method.mask_channel
+        return self.steps.made(f"measure {method.features}", settings, _once(make))
 
 
 def initialize(records: Path, run: Path, config: FitConfig) -> None:
@@ -265,6 +319,17 @@ def _once(make: Callable[[Path], None]) -> Callable[[Path], None]:
             make(folder)
 
     return make_if_absent
+
+
+def _anew(make: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Make quick tables without what an unfinished call left."""
+
+    def make_anew(folder: Path) -> None:
+        for name in (_CELLS, _PROFILES):
+            (folder / name).unlink(missing_ok=True)
+        make(folder)
+
+    return make_anew
 
 
 def _concatenated(tables: list[VectorTable]) -> VectorTable:

@@ -10,7 +10,9 @@ from deeploc_tf.benchmark.standards import Standard, met
 HALVES = ("choose", "judge")
 
 
-def protein_halves(proteins: Sequence[str], standard: Standard) -> dict[str, list[str]]:
+def protein_halves(
+    proteins: Sequence[str], standard: Standard, *, distinct_case: bool = False
+) -> dict[str, list[str]]:
     """Divide proteins into `HALVES`, such that those of a term stay together.
 
     Terms go to the one and the other half in turn, in an order fixed by a hash of their names. A
@@ -20,12 +22,13 @@ def protein_halves(proteins: Sequence[str], standard: Standard) -> dict[str, lis
     Args:
         proteins: names.
         standard: whose terms hold together; with pathways, hardly a pair of partners is cut.
+        distinct_case: let proteins whose names differ in case alone be two.
 
     Returns:
         Half -> its proteins, in the given order.
     """
     order = sorted(standard.terms, key=_hash)
-    profile_of = met(standard, proteins).data_of
+    profile_of = met(standard, proteins, distinct_case=distinct_case).data_of
     of: dict[str, str] = {}
     for term in order:
         for protein in standard.terms[term]:

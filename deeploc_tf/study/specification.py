@@ -10,6 +10,7 @@ import pydantic
 
 from deeploc_tf.features.choices import FeatureKind
 from deeploc_tf.models.choices import TestTime
+from deeploc_tf.profiles.choices import NormalizationKind
 from deeploc_tf.simulation.function import STANDARDS
 from deeploc_tf.simulation.simulate import PROTEOME, Screen, check_settings
 from tfrecords.errors import did_you_mean
@@ -82,12 +83,13 @@ class Transform(Part):
     """What becomes of profiles before they are compared; it is fitted to all of them.
 
     Attributes:
-        normalize: each feature to mean 0 and deviation 1, or the same with medians ("mad").
+        normalize: each feature to mean 0 ("center"), and deviation 1 ("standardize"), or the same
+            with medians ("mad").
         sphere: make features uncorrelated.
         num_components: principal components to keep.
     """
 
-    normalize: Literal["standardize", "mad"] | None = None
+    normalize: NormalizationKind | None = None
     sphere: bool = False
     num_components: pydantic.PositiveInt | None = None
 
@@ -97,6 +99,36 @@ class Transform(Part):
             msg = "A transform has one projection: name `sphere` or `num_components`"
             raise ValueError(msg)
         return self
+
+    @property
+    def of_cells(self) -> bool:
+        """Whether cells are normalized, before their profiles are made."""
+        return False
+
+
+class CellTransform(Transform):
+    """A transform that may normalize cells, before their profiles are made.
+
+    Attributes:
+        by: column, such as `plate`: the cells of each of its values are normalized by themselves.
+        controls: column and value of the cells that the normalization is fitted to, such as
+            `{protein: CTRL}`; none: all.
+    """
+
+    by: str | None = None
+    controls: dict[str, str] = pydantic.Field(default={}, max_length=1)
+
+    @pydantic.model_validator(mode="after")
+    def _normalize_cells(self) -> CellTransform:
+        if self.of_cells and self.normalize is None:
+            msg = "`by` and `controls` are those of a normalization: name `normalize`, too"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def of_cells(self) -> bool:
+        """Whether cells are normalized, before their profiles are made."""
+        return self.by is not None or bool(self.controls)
 
 
 class NetworkMethod(Part):
@@ -119,7 +151,7 @@ class NetworkMethod(Part):
     test_time: TestTime | None = None
     untrained: bool = False
     shuffled: bool = False
-    transform: Transform = Transform()
+    transform: CellTransform = CellTransform()
 
     @pydantic.model_validator(mode="after")
     def _train_or_not(self) -> NetworkMethod:
@@ -135,12 +167,15 @@ class FeaturesMethod(Part):
     Attributes:
         kind: "features".
         features: which ones.
+        mask_channel: channel that shows all of the cell, or "none" for the whole crop, as of
+            `measure`; none said: stored masks, or the second channel.
         transform: of the profiles.
     """
 
     kind: Literal["features"]
     features: FeatureKind
-    transform: Transform = Transform()
+    mask_channel: str | None = None
+    transform: CellTransform = CellTransform()
 
 
 class LabelsMethod(Part):
@@ -162,11 +197,14 @@ class SupervisedFeaturesMethod(Part):
     Attributes:
         kind: "supervised_features".
         features: which ones.
+        mask_channel: channel that shows all of the cell, or "none" for the whole crop, as of
+            `measure`; none said: stored masks, or the second channel.
         transform: of the profiles.
     """
 
     kind: Literal["supervised_features"]
     features: FeatureKind
+    mask_channel: str | None = None
     transform: Transform = Transform()
 
 
@@ -184,6 +222,12 @@ class CombinedMethod(Part):
     transform: Transform = Transform()
 
 
+Candidate = Annotated[
+    NetworkMethod | FeaturesMethod | SupervisedFeaturesMethod,
+    pydantic.Field(discriminator="kind"),
+]
+
+
 class RandomMethod(Part):
     """Vectors that know nothing: what chance looks like.
 
@@ -196,15 +240,30 @@ class RandomMethod(Part):
     dimensions: pydantic.PositiveInt = 128
 
 
-Method = Annotated[
+Plain = (
     NetworkMethod
     | FeaturesMethod
     | SupervisedFeaturesMethod
     | LabelsMethod
     | CombinedMethod
-    | RandomMethod,
-    pydantic.Field(discriminator="kind"),
-]
+    | RandomMethod
+)
+"""Methods that are not chosen of others."""
+
+
+class ChosenMethod(Part):
+    """The best of several methods on the half of the proteins that chooses, see `choose_by`.
+
+    Attributes:
+        kind: "chosen".
+        of: the candidates, by name.
+    """
+
+    kind: Literal["chosen"]
+    of: dict[str, Candidate] = pydantic.Field(min_length=2)
+
+
+Method = Annotated[Plain | ChosenMethod, pydantic.Field(discriminator="kind")]
 Data = Annotated[SimulatedData | RecordsData, pydantic.Field(discriminator="kind")]
 
 KINDS: dict[str, type[Part]] = {
@@ -215,5 +274,6 @@ KINDS: dict[str, type[Part]] = {
     "supervised_features": SupervisedFeaturesMethod,
     "labels": LabelsMethod,
     "combined": CombinedMethod,
+    "chosen": ChosenMethod,
     "random": RandomMethod,
 }

@@ -17,10 +17,11 @@ from deeploc_tf.benchmark.compare import compare
 from deeploc_tf.benchmark.results import Comparison
 from deeploc_tf.benchmark.scores import Extent, bars
 from deeploc_tf.benchmark.similarity import unusable_profiles
-from deeploc_tf.benchmark.standards import met
+from deeploc_tf.benchmark.standards import Standard, met
 from deeploc_tf.features.cellprofiler import cellprofiler_features
 from deeploc_tf.joins import joined
 from deeploc_tf.profiles.tables import VectorTable
+from deeploc_tf.profiles.tables.columns import column_types
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.report.comparison import SCORES as PAPER
 from deeploc_tf.report.page import check_extra
@@ -29,17 +30,23 @@ from deeploc_tf.study.config import StudyConfig, StudyConfigError, read_study
 from deeploc_tf.study.data import ShowCount, StudyData, prepare
 from deeploc_tf.study.methods import TRAIN, Methods
 from deeploc_tf.study.protein_halves import protein_halves
-from deeploc_tf.study.specification import FeaturesMethod, SupervisedFeaturesMethod
+from deeploc_tf.study.specification import (
+    CellTransform,
+    ChosenMethod,
+    FeaturesMethod,
+    SupervisedFeaturesMethod,
+)
 from deeploc_tf.study.steps import Step, Steps
 from deeploc_tf.study.study_page import MAP_PAGE, PICTURES, draw_pictures, write_study_page
 from deeploc_tf.training.state import TrainingStoppedError
+from tfrecords.errors import did_you_mean
 from tfrecords.locking import locked
 from tfrecords.publishing import check_untaken, keeping, publish_bytes
 
 _log = logging.getLogger(__name__)
 
 SCORES, SUMMARY, CURVES, PAGE = "scores.csv", "summary.csv", "curves.csv", "index.html"
-HALVES = "halves.csv"
+HALVES, CHOICES = "halves.csv", "choices.csv"
 _DRAWN = (*(f"{name}{form}" for name in PICTURES for form in (".png", ".svg")), MAP_PAGE)
 _FEWEST_PROTEINS = 2
 
@@ -97,18 +104,21 @@ def study(
     check_extras(settings)
     show = _stopping(progress, should_stop)
     folder = Path(output)
-    files = [SCORES, SUMMARY, CURVES, HALVES, PAGE, *_DRAWN, *_names_of_reports(settings).values()]
+    files = [SCORES, SUMMARY, CURVES, HALVES, CHOICES, PAGE, *_DRAWN]
+    files += _names_of_reports(settings).values()
     check_untaken(folder, "steps", files)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", str(folder)), keeping("Steps", folder, "steps/*"):
         steps = Steps(folder / "steps")
         data = prepare(settings.data, steps, workers, show)
-        learn = any(isinstance(m, SupervisedFeaturesMethod) for m in settings.methods.values())
+        _check_columns(settings, data)
+        candidates = settings.candidates
+        learn = any(isinstance(m, SupervisedFeaturesMethod) for m in candidates.values())
         others = ["validation"] * bool(settings.curves) + [TRAIN] * learn
         for split in (settings.split, *others):
             data.manifest.shards(split)  # refused now rather than after the first training
         methods = Methods(
-            settings.methods,
+            candidates,
             data,
             steps,
             split=settings.split,
@@ -116,14 +126,21 @@ def study(
             workers=workers,
             show=show,
             should_stop=should_stop,
+            distinct_case=settings.distinct_case,
         )
         tables = _profiles(settings, methods)
         proteins = _common_proteins(tables)
+        distinct = settings.distinct_case
         for standard in data.standards:
-            _log.info("%s", met(standard, proteins).sentence())
+            _log.info("%s", met(standard, proteins, distinct_case=distinct).sentence())
         if settings.map is not None and data.compartments:
             words = "profiles", "proteins of the colors of the map"
-            _log.info("%s", joined(proteins, data.compartments, "protein", words).sentence())
+            found = joined(proteins, data.compartments, "protein", words, distinct_case=distinct)
+            _log.info("%s", found.sentence())
+        if len(candidates) > len(settings.methods):
+            choices = _choices(settings, methods, data, tables, proteins)
+            publish_bytes(folder / CHOICES, _csv(choices))
+            settings, tables = _with_chosen(settings, methods, tables, choices)
         scored = _scored(settings, methods, data, tables, proteins)
         curves = _curves(settings, methods)
         done = Study(folder, scored.table(), _summary(scored, settings.reference), folder / PAGE)
@@ -143,7 +160,7 @@ def study(
 def check_extras(config: StudyConfig) -> None:
     """Raise an error with the line that installs what is missing, before anything is begun."""
     check_extra()
-    for method in config.methods.values():
+    for method in config.candidates.values():
         classic = FeaturesMethod, SupervisedFeaturesMethod
         if isinstance(method, classic) and method.features == "cellprofiler":
             cellprofiler_features(["gfp"], [1.0], (16, 16))
@@ -170,10 +187,24 @@ def _stopping(progress: ShowProgress, should_stop: Callable[[], bool] | None) ->
 Seeded = tuple[str, int | None]
 
 
+def _check_columns(config: StudyConfig, data: StudyData) -> None:
+    """Raise `StudyConfigError` unless cells have the columns that they are normalized by."""
+    known = column_types(data.manifest.schema)
+    for name, method in config.candidates.items():
+        transform = getattr(method, "transform", None)
+        if isinstance(transform, CellTransform):
+            for column in {transform.by, *transform.controls} - {None, *known}:
+                msg = (
+                    f"`methods.{name}.transform` must name a column of the cells. Received: "
+                    f"{column!r}, of {', '.join(known)}.{did_you_mean(str(column), known)}"
+                )
+                raise StudyConfigError(msg)
+
+
 def _profiles(config: StudyConfig, methods: Methods) -> dict[Seeded, VectorTable]:
-    """Profiles of each method and seed; those of a method that knows no seed once."""
+    """Profiles of each method and candidate, by seed; those of one that knows no seed once."""
     tables: dict[Seeded, VectorTable] = {}
-    for name in config.methods:
+    for name in methods.methods:
         for seed in config.seeds if methods.knows_seeds(name) else (None,):
             _log.info("%s%s", name, "" if seed is None else f", seed {seed}")
             tables[name, seed] = methods.profiles(name, seed or 0)
@@ -200,6 +231,71 @@ def _common_proteins(tables: dict[Seeded, VectorTable]) -> list[str]:
     return proteins
 
 
+def _choices(
+    config: StudyConfig,
+    methods: Methods,
+    data: StudyData,
+    tables: dict[Seeded, VectorTable],
+    proteins: list[str],
+) -> pd.DataFrame:
+    """What each candidate scores on the half that chooses, and which is the best of its method.
+
+    The score is mean average precision, averaged over seeds and standards; of equals, the first.
+    """
+    half = protein_halves(proteins, _choosing(config, data), distinct_case=config.distinct_case)[
+        "choose"
+    ]
+    rows = []
+    for name, method in config.methods.items():
+        if isinstance(method, ChosenMethod):
+            own = {f"{name}: {candidate}" for candidate in method.of}
+            of_them = {key: table for key, table in tables.items() if key[0] in own}
+            scores = _scored(config, methods, data, of_them, half).table()
+            means = scores.groupby("method")["mean_average_precision"].mean()
+            for candidate in method.of:
+                score = means[f"{name}: {candidate}"]
+                rows.append((name, candidate, score, score == means.max()))
+    found = pd.DataFrame(rows, columns=["method", "candidate", "mean_average_precision", "chosen"])
+    found["chosen"] &= ~found.duplicated(["method", "chosen"])
+    for row in found[found["chosen"]].itertuples():
+        _log.info(
+            "%s: %s is chosen, mAP %.3f on %d proteins, which judge no more",
+            row.method,
+            row.candidate,
+            row.mean_average_precision,
+            len(half),
+        )
+    return found
+
+
+def _with_chosen(
+    config: StudyConfig,
+    methods: Methods,
+    tables: dict[Seeded, VectorTable],
+    choices: pd.DataFrame,
+) -> tuple[StudyConfig, dict[Seeded, VectorTable]]:
+    """The study with the best candidate in the place of each chosen method, and its profiles."""
+    best = {
+        row.method: f"{row.method}: {row.candidate}"
+        for row in choices[choices["chosen"]].itertuples()
+    }
+    named = {name: best.get(name, name) for name in config.methods}
+    chosen = {name: methods.methods[candidate] for name, candidate in named.items()}
+    methods.methods |= chosen
+    kept = {
+        (name, seed): table
+        for name, candidate in named.items()
+        for (other, seed), table in tables.items()
+        if other == candidate
+    }
+    return config.model_copy(update={"methods": chosen}), kept
+
+
+def _choosing(config: StudyConfig, data: StudyData) -> Standard:
+    """The standard whose terms hold together when proteins are divided."""
+    return next(s for s in data.standards if s.name == config.choose_by)
+
+
 def _halves(
     config: StudyConfig,
     methods: Methods,
@@ -208,12 +304,12 @@ def _halves(
     proteins: list[str],
 ) -> pd.DataFrame:
     """The summary of each half of the proteins."""
-    by = next(s for s in data.standards if s.name == config.choose_by)
-    halves = {
-        half: _summary(_scored(config, methods, data, tables, some), config.reference)
-        for half, some in protein_halves(proteins, by).items()
-    }
-    return pd.concat(halves, names=["half"]).reset_index("half").reset_index(drop=True)
+    divided = protein_halves(proteins, _choosing(config, data), distinct_case=config.distinct_case)
+    halves = []
+    for half, some in divided.items():
+        summary = _summary(_scored(config, methods, data, tables, some), config.reference)
+        halves += summary.assign(half=half).to_dict("records")
+    return pd.DataFrame(halves)[["half", *summary.columns]]
 
 
 def _scored(
@@ -229,18 +325,24 @@ def _scored(
     scored = []
     for (name, seed), table in tables.items():
         settings = {
-            "method": config.methods[name].model_dump(mode="json"),
+            "method": methods.methods[name].model_dump(mode="json"),
             "seed": seed,
             "proteins": digest,
             "standards": data.standards_digest,
             "extent": dataclasses.asdict(extent),
-        }
+        } | methods.spelling
         step = methods.steps.made(
             "score",
             settings,
             lambda folder, table=table: write_scores(  # type: ignore[misc]
                 folder / "scores.json",
-                compare([("", table)], data.standards, proteins=proteins, extent=extent)
+                compare(
+                    [("", table)],
+                    data.standards,
+                    proteins=proteins,
+                    extent=extent,
+                    distinct_case=config.distinct_case,
+                )
                 .methods[0]
                 .results,
             ),
@@ -276,7 +378,7 @@ def _drawn(
         "compartments": sorted(data.compartments.items()),
         "records": data.manifest.digest,
         "title": config.title,
-    }
+    } | methods.spelling
     return methods.steps.made(
         "draw",
         settings,

@@ -51,7 +51,8 @@ def draw_pictures(
     if not curves.empty:
         publish_picture(function_curves(curves), folder / "curves")
     if profiles is not None:
-        colors = _as_in(profiles, data.compartments)
+        distinct = config.distinct_case
+        colors = _as_in(profiles, data.compartments, distinct)
         compartments = {name: data.compartments[known] for known, name in colors.items()}
         publish_picture(protein_map(profiles, compartments), folder / "map")
         write_map(
@@ -61,10 +62,11 @@ def draw_pictures(
             standards=data.standards,
             projection="tsne",  # as the picture
             title=f"{config.title}: the map of {config.map}",
+            distinct_case=distinct,
         )
         chosen = {s.name: s.terms for s in data.standards}.get(config.densities or "")
         if chosen is not None:
-            names = _as_in(profiles, frozenset().union(*chosen.values()))
+            names = _as_in(profiles, frozenset().union(*chosen.values()), distinct)
             terms = {
                 term: frozenset(names[member] for member in members & names.keys())
                 for term, members in chosen.items()
@@ -72,10 +74,12 @@ def draw_pictures(
             publish_picture(density_map(profiles, terms), folder / "densities")
 
 
-def _as_in(profiles: VectorTable, members: Collection[str]) -> dict[str, str]:
+def _as_in(profiles: VectorTable, members: Collection[str], distinct_case: bool) -> dict[str, str]:
     """The name that the profiles have for each of these proteins that has one."""
     proteins = profiles.metadata["protein"].tolist()
-    return dict(joined(proteins, members, "protein", ("profiles", "members")).data_of)
+    words = "profiles", "members"
+    found = joined(proteins, members, "protein", words, distinct_case=distinct_case)
+    return dict(found.data_of)
 
 
 def write_study_page(

@@ -24,14 +24,15 @@ def transformed(features: NDArray[np.float32], transform: Transform) -> NDArray[
     """Profiles `(num_proteins, num_features)`, normalized first and projected second.
 
     Features without spread become 0. There are never more components than proteins can span.
+    Profiles of cells that were normalized are projected only.
     """
     values = features.astype(np.float64)
-    if transform.normalize is not None:
-        shift, scale = (
-            robust_scale(values)
-            if transform.normalize == "mad"
-            else (values.mean(axis=0), spread_or_infinity(values.std(axis=0)))
-        )
+    if transform.normalize is not None and not transform.of_cells:
+        shift, scale = values.mean(axis=0), np.ones(values.shape[1])
+        if transform.normalize == "mad":
+            shift, scale = robust_scale(values)
+        elif transform.normalize == "standardize":
+            scale = spread_or_infinity(values.std(axis=0))
         values = (values - shift) / scale
     mean, covariance = values.mean(axis=0), np.atleast_2d(np.cov(values, rowvar=False))
     if transform.sphere:
@@ -40,6 +41,20 @@ def transformed(features: NDArray[np.float32], transform: Transform) -> NDArray[
         most = min(transform.num_components, int(np.linalg.matrix_rank(covariance)))
         values = principal_components(mean, covariance, most).apply(values)
     return values.astype(np.float32)
+
+
+def filled(cells: VectorTable, kept: Sequence[str]) -> VectorTable:
+    """Cells with some of their features, defined everywhere: at its mean where one is not.
+
+    Cells without any feature are left out.
+    """
+    measured = np.isfinite(cells.features).any(axis=1)
+    values = cells.features[measured][:, [cells.feature_names.index(name) for name in kept]]
+    defined = np.isfinite(values)
+    means = np.where(defined, values, 0).sum(axis=0, dtype=np.float64) / defined.sum(axis=0)
+    features = np.where(defined, values, means).astype(np.float32)
+    metadata = cells.metadata.iloc[np.flatnonzero(measured)].reset_index(drop=True)
+    return VectorTable(features, metadata, cells.provenance, tuple(kept))
 
 
 def side_by_side(tables: Sequence[VectorTable]) -> VectorTable:
