@@ -149,6 +149,15 @@ def test_a_column_that_cells_do_not_have_is_told_before_anything_is_measured(fol
         ("light: *plate", "light: {kind: random}", "'network', 'features'"),
         ("light: *plate", "light: {kind: features, featurs: x}", r"chosen.of.light.featurs` is no"),
         ("light: *plate", "light: {kind: network, fit: {wdth: 1}}", r"light.fit.wdth` is no key"),
+        ("      pixels: *pixels", "      light: *plate", "'light' must be there once"),
+        ("      pixels: *pixels\n", "", "at least 2 items"),
+        ("  plain: {", "  'chosen: light': {", "'chosen: light' for both"),
+        ("  plain: {", "  x: {kind: combined, of: [chosen, pixels]}\n  plain: {", "or chosen"),
+        (
+            "  plain: {",
+            "  x: {kind: combined, of: [plain, pixels], transform: {by: plate}}\n  plain: {",
+            "transform.by` is no key of a study. Known: normalize, num_components, sphere",
+        ),
         ("center}", "centre}", "'center', 'standardize' or 'mad'"),
     ],
 )

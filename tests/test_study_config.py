@@ -67,7 +67,7 @@ def test_paths_start_at_the_file(tmp_path: Path) -> None:
         ("width: 0.25", "seed: 1", "`methods.DeepLoc.fit` must leave the seed"),
         ("reference: DeepLoc", "reference: Deploc", "`reference` must .* Did you mean 'DeepLoc'?"),
         ("of: [DeepLoc, inten", "of: [DeepLoc, Inten", "of` must name a method. .*'intensity'"),
-        ("of: [DeepLoc, intensity]", "of: [DeepLoc, both]", "not combined themselves"),
+        ("of: [DeepLoc, intensity]", "of: [DeepLoc, both]", "not combined or chosen"),
         ("curves: [DeepLoc]", "curves: [intensity]", "methods that are trained"),
         ("kind: network", "kind: netwrk", "'network', 'features'"),
         ("features: intensity", "features: haralick", "'intensity'"),

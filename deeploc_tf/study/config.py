@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import yaml
 from deeploc_tf.names import USUAL_SPLITS, known_split
 from deeploc_tf.study.specification import (
     KINDS,
-    CellTransform,
     ChosenMethod,
     CombinedMethod,
     Data,
@@ -67,13 +66,14 @@ class StudyConfig(Part):
     @property
     def candidates(self) -> dict[str, Plain]:
         """All methods, and in the place of each chosen one those that it is chosen of."""
-        return {
-            f"{name}: {candidate}" if candidate else name: found
-            for name, method in self.methods.items()
-            for candidate, found in (
-                method.of if isinstance(method, ChosenMethod) else {"": method}
-            ).items()
-        }
+        return dict(self._named_candidates())
+
+    def _named_candidates(self) -> Iterator[tuple[str, Plain]]:
+        for name, method in self.methods.items():
+            if isinstance(method, ChosenMethod):
+                yield from method.named(name).items()
+            else:
+                yield name, method
 
     @pydantic.field_validator("split")
     @classmethod
@@ -109,6 +109,11 @@ class StudyConfig(Part):
                     "that divides them as `choose_by`"
                 )
                 raise ValueError(msg)
+        all_names = [name for name, _ in self._named_candidates()]
+        twice = next((name for name in all_names if all_names.count(name) > 1), None)
+        if twice is not None:
+            msg = f"A method and a candidate must not have one name. Received: {twice!r} for both"
+            raise ValueError(msg)
         for place, names in named.items():
             for name in names:
                 _check_known(place, "method", name, self.methods)
@@ -199,7 +204,9 @@ def _sentence(
     keys, kind = _place(problem["loc"])
     where = ".".join((*place, *keys))
     if problem["type"] == "extra_forbidden":
-        part = CellTransform if "transform" in keys[:-1] else KINDS.get(kind, StudyConfig)
+        part: Any = KINDS.get(kind, StudyConfig)
+        if "transform" in keys[:-1]:
+            part = part.model_fields["transform"].annotation
         known = (model or part).model_fields
         hint = did_you_mean(keys[-1], known)
         return f"`{where}` is no key of a study.{hint or ' Known: ' + ', '.join(sorted(known))}"

@@ -262,6 +262,10 @@ class ChosenMethod(Part):
     kind: Literal["chosen"]
     of: dict[str, Candidate] = pydantic.Field(min_length=2)
 
+    def named(self, name: str) -> dict[str, Candidate]:
+        """The candidates of a method of this name, by names that tell them from other methods."""
+        return {f"{name}: {candidate}": method for candidate, method in self.of.items()}
+
 
 Method = Annotated[Plain | ChosenMethod, pydantic.Field(discriminator="kind")]
 Data = Annotated[SimulatedData | RecordsData, pydantic.Field(discriminator="kind")]

@@ -248,15 +248,16 @@ def _choices(
     rows = []
     for name, method in config.methods.items():
         if isinstance(method, ChosenMethod):
-            own = {f"{name}: {candidate}" for candidate in method.of}
+            own = method.named(name)
             of_them = {key: table for key, table in tables.items() if key[0] in own}
             scores = _scored(config, methods, data, of_them, half).table()
-            means = scores.groupby("method")["mean_average_precision"].mean()
-            for candidate in method.of:
-                score = means[f"{name}: {candidate}"]
-                rows.append((name, candidate, score, score == means.max()))
+            means = scores.groupby("method")["mean_average_precision"].mean()[list(own)]
+            best = means.idxmax()
+            rows += [
+                (name, candidate, means[full], full == best)
+                for candidate, full in zip(method.of, own, strict=True)
+            ]
     found = pd.DataFrame(rows, columns=["method", "candidate", "mean_average_precision", "chosen"])
-    found["chosen"] &= ~found.duplicated(["method", "chosen"])
     for row in found[found["chosen"]].itertuples():
         _log.info(
             "%s: %s is chosen, mAP %.3f on %d proteins, which judge no more",
