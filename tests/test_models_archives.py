@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import stat
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import keras
 import numpy as np
 import pytest
 
-from deeploc_tf.models.archives import check_archive
+from deeploc_tf.models.archives import OUR_LAYERS, check_archive
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.trained import load_model
 
@@ -100,6 +101,14 @@ def insert_layer(class_name: str, module: str | None) -> Callable[[Any], None]:
         ("Run", "deeploc_tf.training.run_folder"),
         ("Popen", "deeploc_tf.models.deeploc"),
         ("Dense", None),
+        ("layers.Lambda", "keras"),
+        ("utils.get_file", "keras"),
+        ("src.saving.saving_api.load_model", "keras"),
+        ("Lambda", "keras.src.layers"),
+        ("deserialize", "keras.layers"),
+        ("TextVectorization", "keras.layers"),
+        ("StringLookup", "keras.layers"),
+        ("Functional", "keras.layers"),
     ],
 )
 def test_a_class_that_is_no_layer_of_a_network_is_refused(
@@ -107,6 +116,100 @@ def test_a_class_that_is_no_layer_of_a_network_is_refused(
 ) -> None:
     changed = reconfigured(members, insert_layer(class_name, module))
     refused(write(tmp_path / "model.keras", changed), f"class '{class_name}'")
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"class_name": "Dense", "module": "keras.layers", "registered_name": "keras>Lambda"},
+        {"class_name": "Dense", "module": "keras.layers", "registered_name": "deeploc_tf>Dropout"},
+        {"class_name": "Dense", "module": "keras.layers", "registered_name": ["Dense"]},
+        {"class_name": ["Dense"], "module": "keras.layers"},
+        {"class_name": "Dense", "module": {"keras": "layers"}},
+        {"class_name": "load_model", "module": "deeploc_tf.models.trained",
+         "registered_name": "deeploc_tf>load_model"},
+        {"class_name": "Dropout", "module": "deeploc_tf.models.trained",
+         "registered_name": "deeploc_tf>models.trained.load_model"},
+    ],
+)  # fmt: skip
+def test_other_ways_to_name_a_class_are_refused(
+    described: dict[str, Any], members: dict[str, bytes], tmp_path: Path
+) -> None:
+    def change(config: Any) -> None:
+        config["config"]["layers"][1]["config"]["hidden"] = [{**described, "config": {}}]
+
+    refused(write(tmp_path / "model.keras", reconfigured(members, change)), "object of the class")
+
+
+def test_our_layers_are_those_that_keras_knows() -> None:
+    registered = keras.saving.get_custom_objects()
+    ours = {
+        name.removeprefix("deeploc_tf>")
+        for name, kind in registered.items()
+        if name.startswith("deeploc_tf>") and issubclass(kind, keras.layers.Layer)
+    }
+    assert ours == OUR_LAYERS
+
+
+def resized(key: str, value: Any, layer: str) -> Callable[[Any], None]:
+    def change(config: Any) -> None:
+        found = next(x for x in config["config"]["layers"] if x["class_name"] == layer)
+        found["config"][key] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "layer", "match"),
+    [
+        ("units", 10**10, "Dense", "units=10000000000, where its weights allow"),
+        ("units", 1e10, "Dense", r"units=10000000000\.0, where"),
+        ("units", 10**400, "Dense", "units=1000"),
+        ("filters", 5000, "Conv2D", "filters=5000, where"),
+        ("batch_shape", [None, 10**10, 16, 2], "InputLayer", "batch_shape=10000000000, where"),
+        ("kernel_size", [30_000, 30_000], "Conv2D", "more weights than it holds: (30000, 30000"),
+        ("units", "10000000000", "Dense", "more weights than it holds|must be one that this"),
+    ],
+)
+def test_a_layer_that_is_larger_than_its_weights_is_refused(
+    key: str, value: Any, layer: str, match: str, members: dict[str, bytes], tmp_path: Path
+) -> None:
+    changed = reconfigured(members, resized(key, value, layer))
+    tracemalloc.start()
+    refused(write(tmp_path / "model.keras", changed), match.replace("(3", r"\(3"))
+    assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    tracemalloc.stop()
+
+
+def test_layers_that_fit_one_by_one_may_not_together(
+    members: dict[str, bytes], tmp_path: Path
+) -> None:
+    def change(config: Any) -> None:
+        for found in config["config"]["layers"]:
+            if found["config"]["name"] == "image":
+                found["config"]["batch_shape"] = [None, 20_000, 20_000, 2]
+            if found["class_name"] == "RandomCrop":
+                found["config"] |= {"height": 20_000, "width": 20_000}
+
+    refused(write(tmp_path / "model.keras", reconfigured(members, change)), "model must be one")
+
+
+def test_a_model_of_a_later_keras_is_refused_with_both_versions(
+    members: dict[str, bytes], tmp_path: Path
+) -> None:
+    changed = reconfigured(members, resized("invented_in_keras_9", 3, "Conv2D"))
+    changed["metadata.json"] = json.dumps({"keras_version": "9.1.0"}).encode()
+    path = write(tmp_path / "model.keras", changed)
+    refused(path, r"saved by Keras 9\.1\.0: .*\. Use that version, or train again")
+    refused(path, keras.__version__)
+
+
+def test_an_endless_network_is_refused(members: dict[str, bytes], tmp_path: Path) -> None:
+    def change(config: Any) -> None:
+        config["config"]["layers"] *= 500
+
+    path = write(tmp_path / "model.keras", reconfigured(members, change), zipfile.ZIP_STORED)
+    refused(path, "more than 50000 objects")
 
 
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a\\..\\b", "assets/x", "model.pkl"])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
+import math
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -199,8 +203,23 @@ def load_model(path: Path) -> keras.Model:
         ValueError: the file is damaged, or one that `check_archive` refuses; or its layers were
             made when Keras was set to images with channels first.
     """
-    check_archive(path)
-    model = keras.models.load_model(path, compile=False, safe_mode=True)
+    numbers = check_archive(path)
+    try:
+        with _no_more_weights(numbers):
+            model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # Keras has no error of its own for a model of another version
+        first: BaseException = error
+        while first.__cause__ or first.__context__:  # what it makes of it names no key
+            first = first.__cause__ or first.__context__ or first
+        said = next(iter(str(first).strip().splitlines()), "").rstrip(".")
+        msg = (
+            f"A model must be one that this version of Keras ({keras.__version__}) can build. "
+            f"Received: {str(path)!r}, saved by Keras {_keras_of(path)}: {said[:300]} "
+            f"({type(first).__name__}). Use that version, or train again."
+        )
+        raise ValueError(msg) from error
     for layer in model.layers:
         if getattr(layer, "data_format", "channels_last") != "channels_last":
             msg = (
@@ -210,6 +229,38 @@ def load_model(path: Path) -> keras.Model:
             )
             raise ValueError(msg)
     return model
+
+
+def _keras_of(path: Path) -> str:
+    """The version of Keras that saved a model, as it says."""
+    with zipfile.ZipFile(path) as archive:
+        try:
+            return str(json.loads(archive.read("metadata.json"))["keras_version"])[:20]
+        except (KeyError, TypeError, ValueError):
+            return "unknown"
+
+
+@contextlib.contextmanager
+def _no_more_weights(numbers: int) -> Iterator[None]:
+    """Let layers have this many weights in all; Keras makes them before it reads any."""
+    layer: Any = keras.layers.Layer
+    original, left = layer.add_weight, numbers
+
+    def add_weight(self: Any, *arguments: Any, **named: Any) -> Any:
+        nonlocal left
+        # the first argument that is no text, in both versions of Keras
+        shape = named.get("shape", next((a for a in arguments if not isinstance(a, str)), None))
+        left -= math.prod(shape if isinstance(shape, Sequence) else [shape or 1])
+        if left < 0:
+            msg = f"its layers have more weights than it holds: {tuple(shape or ())} in {self.name}"
+            raise ValueError(msg)
+        return original(self, *arguments, **named)
+
+    layer.add_weight = add_weight
+    try:
+        yield
+    finally:
+        layer.add_weight = original
 
 
 def read_config(run: Path) -> dict[str, Any]:
