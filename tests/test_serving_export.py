@@ -127,6 +127,8 @@ def test_a_process_with_tensorflow_alone_gets_the_same_numbers(
     for name, place in places.items():
         served = dict(np.load(tmp_path / f"{name}.served.npz"))
         assert served.pop("class_names").tolist() == ["cytoplasm", "mitochondrion", "nucleus"]
+        assert served.pop("accepted").dtype == bool
+        assert served.pop("novelty").shape == served["logits"].shape[:1]
         assert set(served) == set(expected)
         for output, values in served.items():
             assert values.dtype == np.float32
@@ -142,17 +144,20 @@ def test_every_signature_gives_what_it_names(run: Path, loaded: Any, crops: dict
     whole = signatures["serving_default"](**inputs)
     shapes = {name: tuple(value.shape) for name, value in whole.items()}
     of_classes = dict.fromkeys(("probabilities", "logits", CALIBRATED), (3, 3))
-    assert shapes == {**of_classes, "embedding": (3, 12)}
-    for signature, names in (("classify", set(of_classes)), ("embed", {"embedding"})):
+    judged = {"novelty": (3,), "accepted": (3,)}
+    assert shapes == {**of_classes, "embedding": (3, 12), **judged}
+    told = {*of_classes, *judged}
+    for signature, names in (("classify", told), ("embed", {"embedding"})):
         outputs = signatures[signature](**inputs)
         assert set(outputs) == names
-        for name in names:
+        for name in names - {"accepted"}:
             np.testing.assert_allclose(outputs[name], whole[name], rtol=0, atol=1e-6)
 
 
 def test_the_model_describes_itself(run: Path, model: Path, loaded: Any) -> None:
     told = {n: v.numpy().tolist() for n, v in loaded.signatures["describe"]().items()}
     training = json.loads(told.pop("training")[0])
+    assert json.loads(told.pop("acceptance")[0])["limits"]
     trained = load_trained(run)
     assert told == {
         "class_names": [b"cytoplasm", b"mitochondrion", b"nucleus"],

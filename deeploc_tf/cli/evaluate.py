@@ -113,6 +113,8 @@ def _text(metrics: dict[str, Any]) -> str:
         f"{'calibration error':25}{calibration['expected_calibration_error']:8.4f}",
         *_of_sets(metrics.get("label_sets")),
     ]
+    if "num_not_accepted" in metrics:
+        lines.append(f"{'not accepted':25}{metrics['num_not_accepted']:8}")
     if len(per_class) <= _MOST_NAMED:
         lines += ["", *_classes(per_class)]
     return "\n".join(lines)

@@ -163,6 +163,9 @@ def predict(
     ):
         if count:
             click.echo(f"  {what:12}  {count:9}  (cells that no {what.split()[1]} is known of)")
+    if done.num_not_accepted is not None:
+        reasons = "(novel, blurred, empty, saturated)"
+        click.echo(f"  not accepted  {done.num_not_accepted:9}  {reasons}")
     for what, counts in (
         ("flagged", done.flagged),
         ("set aside", done.set_aside),

@@ -18,6 +18,7 @@ import keras
 from deeploc_tf.models import deeploc, inpainting  # noqa: F401 - registers the layers
 from deeploc_tf.models.archives import check_archive
 from deeploc_tf.models.keras_settings import our_settings
+from deeploc_tf.models.novelty import Novelty, read_novelty
 from deeploc_tf.models.presets import RECOMMENDED
 from deeploc_tf.names import respelled_channels, same_channels
 from deeploc_tf.registry import imported
@@ -58,6 +59,7 @@ class TrainedModel:
             has none.
         multi_label: a crop may belong to several of them; probabilities are sigmoids of the logits.
         test_time: views over which vectors are averaged unless one says otherwise: the run's.
+        novelty: what is known of good crops; None of a run from before that was noted.
     """
 
     model: keras.Model
@@ -67,6 +69,7 @@ class TrainedModel:
     class_names: tuple[str, ...] = ()
     multi_label: bool = False
     test_time: str = "none"
+    novelty: Novelty | None = None
 
     @property
     def takes_mask(self) -> bool:
@@ -171,15 +174,17 @@ def load_trained(run: str | Path) -> TrainedModel:
         raise RecordsError(msg)
     _check_installed(run, values["config"])
     schema = Schema.from_json(values["schema"])
+    model_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return TrainedModel(
         model=load_model(path),
         schema=schema,
         records_digest=str(values["records_digest"]),
-        model_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        model_sha256=model_sha256,
         class_names=tuple(values.get("class_names", schema.label_names)),
         multi_label=schema.multi_label and values["config"].get("target", "label") == "label",
         # not in runs of the first version
         test_time=values.get("resolved", {}).get("test_time", "none"),
+        novelty=read_novelty(run, model_sha256),
     )
 
 

@@ -13,6 +13,7 @@ from pyarrow import csv
 from deeploc_tf.profiles.tables.table_format import ARROW_TYPES
 from tfrecords.publishing import sync
 
+_TYPES = {**ARROW_TYPES, "bool": pa.bool_()}
 _ROWS_OF_A_GROUP = 8192
 
 
@@ -23,12 +24,12 @@ class CellWriter:
 
     Args:
         path: file to make; the other one has its name and the suffix `.csv`.
-        kinds: column -> "text", "int64", "float32" or "float64".
+        kinds: column -> "text", "int64", "float32", "float64" or "bool".
     """
 
     def __init__(self, path: Path, kinds: dict[str, str]) -> None:
         self._path, self._kinds = path, kinds
-        self._schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in kinds.items()])
+        self._schema = pa.schema([(name, _TYPES[kind]) for name, kind in kinds.items()])
         self._writer = pq.ParquetWriter(path, self._schema, write_page_checksum=True)
         self._csv = path.with_suffix(".csv")
         self._csv_writer = csv.CSVWriter(self._csv, self._schema)
@@ -51,7 +52,7 @@ class CellWriter:
 
     def append(self, rows: dict[str, Any]) -> None:
         """Add rows, a sequence of values a column."""
-        arrays = [pa.array(rows[name], ARROW_TYPES[kind]) for name, kind in self._kinds.items()]
+        arrays = [pa.array(rows[name], _TYPES[kind]) for name, kind in self._kinds.items()]
         self._waiting.append(pa.record_batch(arrays, schema=self._schema))
         if sum(map(len, self._waiting)) >= _ROWS_OF_A_GROUP:
             self._write()

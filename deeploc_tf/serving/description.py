@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 # SavedModels keep what their owner adds in this folder; nothing in the graph reads it.
 DESCRIPTION_NAME = "assets.extra/description.json"
+_AS_JSON = ("training", "acceptance")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Description:
         training: settings, versions of packages, number of epochs and scores, as JSON values; and
             `resampled_from`, where crops were averaged from pixels of another size; and
             `calibration`, see `Calibration`, of a run with held-out cells.
+        acceptance: limits of accepted crops, and quantiles of the intensity, confidence and novelty
+            of good ones, as JSON values; see docs/trust.md. Empty of models that tell no novelty.
     """
 
     class_names: tuple[str, ...]
@@ -71,6 +74,7 @@ class Description:
     records_digest: str
     deeploc_tf: str
     training: Mapping[str, Any]
+    acceptance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def calibration(self) -> Calibration | None:
@@ -107,7 +111,7 @@ class Description:
         value = getattr(self, name)
         if name == "pixel_size":
             return tf.constant([] if value is None else [value], tf.float32)
-        if name == "training":
+        if name in _AS_JSON:
             value = json.dumps(value, ensure_ascii=False, sort_keys=True)
         values = list(value) if isinstance(value, tuple) else [value]
         whole = name in ("image_shape", "crop_size")
@@ -122,6 +126,9 @@ class Description:
         """
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
+            if field.name not in tensors and field.name == "acceptance":
+                values[field.name] = "{}"  # exported before there was novelty
+                continue
             if field.name not in tensors:
                 msg = (
                     "An exported model must describe its crops and classes. Received: one that "
@@ -134,7 +141,7 @@ class Description:
             ]
             several = str(field.type).startswith("tuple")
             values[field.name] = tuple(found) if several else (found[0] if found else None)
-        return cls(**{**values, "training": json.loads(values["training"])})
+        return cls(**{**values, **{name: json.loads(values[name]) for name in _AS_JSON}})
 
 
 def describe(
@@ -168,6 +175,7 @@ def describe(
         records_digest=trained.records_digest,
         deeploc_tf=__version__,
         training=_training(Path(run)) | _resampling(schema) | _calibration(run, test_time),
+        acceptance={} if trained.novelty is None else trained.novelty.to_json(),
     )
 
 

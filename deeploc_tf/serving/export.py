@@ -35,11 +35,12 @@ def export(
     dtype (and `mask`, uint8 `(batch_size, height, width)`, where the model has masks), of any batch
     size, and return float32 tensors by name:
 
-    - ``classify``: `probabilities` and `logits` `(batch_size, num_classes)`
+    - ``classify``: `probabilities` and `logits` `(batch_size, num_classes)`, `novelty`
+      `(batch_size,)` and `accepted`, bool `(batch_size,)`, see docs/trust.md
     - ``embed``: `embedding` `(batch_size, num_features)`
-    - ``serving_default``: all three, in one pass, and with `classify` of a run that is calibrated
-      also `calibrated_probabilities`, see `Calibration`
-    - ``serialized``: all three of `examples`, strings `(batch_size,)`: serialized
+    - ``serving_default``: all of them, in one pass, and with `classify` of a run that is
+      calibrated also `calibrated_probabilities`, see `Calibration`
+    - ``serialized``: all of them of `examples`, strings `(batch_size,)`: serialized
       `tf.train.Example` as in the records
     - ``describe`` takes nothing and returns the attributes of `Description`.
 

@@ -32,7 +32,10 @@ from tfrecords.errors import SchemaError
 
 logger = logging.getLogger(__name__)
 
-_OURS = ("area", "call", "calibrated_confidence", "confidence", "flags", "label_set")
+_OURS = (
+    *("accepted", "area", "call", "calibrated_confidence", "confidence", "flags"),
+    *("label_set", "novelty"),
+)
 MOST_DEVIATIONS = 3.0
 """Scaled median absolute deviations of the logarithm from which on an area is unusual."""
 

@@ -17,6 +17,7 @@ MIN_FRACTION = 0.2  # of the cells, for a compartment to count among a protein's
 class _Sums:
     num_cells: int
     num_left_out: int
+    num_not_accepted: int | None
     called: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     confidence: float
@@ -48,7 +49,11 @@ class Tally:
         return bool(self._sums)
 
     def add(
-        self, cells: pd.DataFrame, called: NDArray[np.bool_], probabilities: NDArray[np.floating]
+        self,
+        cells: pd.DataFrame,
+        called: NDArray[np.bool_],
+        probabilities: NDArray[np.floating],
+        accepted: NDArray[np.bool_] | None = None,
     ) -> None:
         """Count some cells; those without a name in the last column of their group are apart.
 
@@ -56,6 +61,7 @@ class Tally:
             cells: with the columns of the group.
             called: `(num_cells, num_classes)`, the compartments that each cell was said to be in.
             probabilities: `(num_cells, num_classes)`.
+            accepted: `(num_cells,)`; None of a model that does not tell.
         """
         names = pd.MultiIndex.from_frame(cells[self.columns].astype(str))
         codes, groups = names.factorize()
@@ -67,6 +73,9 @@ class Tally:
                 continue
             sums = self._sums.setdefault(name, self._nothing())
             sums.num_cells += int(mine.sum())
+            if accepted is not None:
+                refused = int((mine & ~accepted).sum())
+                sums.num_not_accepted = (sums.num_not_accepted or 0) + refused
             sums.called += called[mine].sum(axis=0)
             sums.probabilities += probabilities[mine].sum(axis=0, dtype=np.float64)
             sums.confidence += float(probabilities[mine].max(axis=1).sum(dtype=np.float64))
@@ -82,8 +91,10 @@ class Tally:
         """One row a group, sorted by its names.
 
         Columns: those of the group; `num_cells`; `num_left_out`, cells that were not classified;
-        `localizations`, the compartments that hold at
-        least `min_fraction` of the cells, the largest first, divided by ``|``; `mean_confidence`;
+        `num_not_accepted`, how many of `num_cells` are not accepted (they count in all that
+        follows; empty of a model that does not tell); `localizations`, the compartments
+        that hold at least `min_fraction` of the cells, the largest first, divided by ``|``;
+        `mean_confidence`;
         for each class `fraction_<class>`, the share of the cells that were called there (with
         several calls a cell they may sum to more than 1), and `probability_<class>`, the mean.
         """
@@ -99,17 +110,19 @@ class Tally:
                     *name,
                     sums.num_cells,
                     sums.num_left_out,
+                    sums.num_not_accepted,
                     "|".join(chosen),
                     sums.confidence / count,
                     *fractions.tolist(),
                     *means.tolist(),
                 ]
             )
-        titles = [*self.columns, "num_cells", "num_left_out", "localizations", "mean_confidence"]
+        titles = [*self.columns, "num_cells", "num_left_out", "num_not_accepted"]
+        titles += ["localizations", "mean_confidence"]
         titles += [f"fraction_{name}" for name in self._class_names]
         titles += [f"probability_{name}" for name in self._class_names]
-        return pd.DataFrame(rows, columns=titles)
+        return pd.DataFrame(rows, columns=titles).astype({"num_not_accepted": "Int64"})
 
     def _nothing(self) -> _Sums:
         size = len(self._class_names)
-        return _Sums(0, 0, np.zeros(size, np.int64), np.zeros(size), 0.0)
+        return _Sums(0, 0, None, np.zeros(size, np.int64), np.zeros(size), 0.0)

@@ -35,8 +35,8 @@ class OpenModel:
 
     def __call__(
         self, images: NDArray[Any], masks: NDArray[np.uint8] | None = None
-    ) -> dict[str, NDArray[np.float32]]:
-        """`probabilities`, `logits` and `embedding` of a batch, each float32 with a row per crop.
+    ) -> dict[str, NDArray[Any]]:
+        """The outputs of a batch, a row per crop, as `export` lists them.
 
         Args:
             images: `(batch_size, height, width, channels)` of the described dtype.

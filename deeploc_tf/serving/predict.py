@@ -22,6 +22,7 @@ from deeploc_tf.profiles.tables.writing import values_of
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.serving.cell_writer import CellWriter
 from deeploc_tf.serving.description import Description
+from deeploc_tf.serving.drift import Drift
 from deeploc_tf.serving.fractions import Units
 from deeploc_tf.serving.inputs import Columns, check_source, read_crops
 from deeploc_tf.serving.localization_table import MIN_FRACTION, Tally
@@ -56,6 +57,9 @@ class Predicted:
             border that are dropped.
         set_aside: reason -> how many cells the quality filter leaves out.
         flagged: reason -> how many rows of `cells.parquet` say so.
+        num_not_accepted: rows of `cells.parquet` that are not accepted; None of a model that does
+            not tell.
+        warnings: sentences about what differs much from the training.
     """
 
     num_cells: int
@@ -67,6 +71,8 @@ class Predicted:
     passed_over: dict[str, int]
     set_aside: dict[str, int]
     flagged: dict[str, int]
+    num_not_accepted: int | None
+    warnings: list[str]
 
 
 def predict(
@@ -93,12 +99,16 @@ def predict(
       the source and the user's table know (x, y, plate, ...), `image`, with label images `object`
       and `area`, `flags` (what is odd, such as "touches another cell", divided by ``|``), `call`
       (the most probable class; with sigmoids all above one half, divided by ``|``), `confidence`
-      (the highest probability) and `probability_<class>`; of a calibrated model `label_set` and
-      `calibrated_confidence`, see `Calibration`
+      (the highest probability), `novelty` and `accepted` (of a model that tells them) and
+      `probability_<class>`; of a calibrated model `label_set` and `calibrated_confidence`, see
+      `Calibration`
     - `embeddings.parquet`, if asked: the vectors of the same rows, as `embed` writes them
     - `wells.csv`, `proteins.csv`: see `Tally.table`, and of a calibrated model `Units.table`
     - `rejects.jsonl`: cells and fields that could not be used, if any
-    - `predict.json`: model, settings and counts
+    - `predict.json`: model, settings and counts; `drift`, see `Drift.report`
+
+    Cells that are not accepted are classified and counted like others; tables say how many they
+    are.
 
     Args:
         model: as `open_model` gives it.
@@ -187,6 +197,9 @@ class _Screen:
         self.cells = pd.DataFrame()
         self.num_cells = 0
         self.other_pixel_size: OtherPixelSize = "warn"
+        acceptance = model.description.acceptance
+        self._drift = Drift(acceptance) if acceptance else None
+        self._num_not_accepted = 0
 
     def begin(self, name: str, source: Source) -> list[str]:
         """List the cells of a source; return sentences worth telling."""
@@ -258,7 +271,12 @@ class _Screen:
             return
         self._flagged.update(flag for text in flags for flag in text.split("|") if flag)
         takes_mask = "mask" in self._model.description.inputs
-        outputs = self._model(np.stack(images), np.stack(masks) if takes_mask else None)  # type: ignore[arg-type]
+        pixels = np.stack(images)
+        outputs = self._model(pixels, np.stack(masks) if takes_mask else None)  # type: ignore[arg-type]
+        if self._drift is not None:
+            confidence = outputs["probabilities"].max(axis=1)
+            self._drift.add(pixels, confidence, outputs["novelty"])
+            self._num_not_accepted += int((~outputs["accepted"]).sum())
         self._append(cells.iloc[kept].assign(flags=flags), outputs)
 
     def finish(self, min_fraction: float) -> Predicted:
@@ -300,6 +318,8 @@ class _Screen:
             dict(sorted(self._passed_over.items())),
             dict(sorted(self._set_aside.items())),
             dict(sorted(self._flagged.items())),
+            None if self._drift is None else self._num_not_accepted,
+            self._warnings(),
         )
         values = {
             "schema_version": SCHEMA_VERSION,
@@ -313,11 +333,22 @@ class _Screen:
             "scale_crops": self.scale_crops,
             "plate_map": None if self._plate_map is None else self._plate_map.report(),
             **dataclasses.asdict(done),
+            "drift": None if self._drift is None else self._drift.report(),
         }
         publish_json(self._folder / "predict.json", values)
         return done
 
-    def _append(self, cells: pd.DataFrame, outputs: dict[str, NDArray[np.float32]]) -> None:
+    def _warnings(self) -> list[str]:
+        """What there is to say of novelty and drift; it is logged, too."""
+        if self._drift is None:
+            _log.info("The model tells no novelty: it was made by a version before.")
+            return []
+        sentences = self._drift.sentences()
+        for sentence in sentences:
+            _log.warning("%s", sentence)
+        return sentences
+
+    def _append(self, cells: pd.DataFrame, outputs: dict[str, NDArray[Any]]) -> None:
         probabilities = outputs["probabilities"]
         called = _called(probabilities, self._model.description)
         said = {
@@ -335,6 +366,10 @@ class _Screen:
             kinds |= {"label_set": "text", "calibrated_confidence": "float32"}
             for units in self._units.values():
                 units.add(cells, probabilities)
+        accepted = outputs.get("accepted")
+        if accepted is not None:
+            rows |= {"novelty": outputs["novelty"], "accepted": accepted}
+            kinds |= {"novelty": "float32", "accepted": "bool"}
         if self._writer is None:
             of_class = {f"probability_{name}": "float32" for name in self._names}
             writer = CellWriter(self._folder / CELLS_NAME, {**kinds, **of_class})
@@ -342,10 +377,12 @@ class _Screen:
         each = zip(self._names, probabilities.T, strict=True)
         self._writer.append({**rows, **{f"probability_{name}": p for name, p in each}})
         if self._embedding:
+            if accepted is not None:  # tables of vectors have no truth values
+                rows["accepted"], kinds["accepted"] = accepted.astype(str).tolist(), "text"
             self._append_vectors(outputs["embedding"], rows, kinds)
-        self._proteins.add(cells, called, probabilities)
+        self._proteins.add(cells, called, probabilities, accepted)
         if self._wells is not None:
-            self._wells.add(cells, called, probabilities)
+            self._wells.add(cells, called, probabilities, accepted)
         self.num_cells += len(cells)
 
     def _append_vectors(

@@ -8,9 +8,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from deeploc_tf.models.extractors import feature_extractor, input_specs
+from deeploc_tf.models.extractors import input_specs
 from deeploc_tf.models.folding import fast_model
 from deeploc_tf.models.keras_compat import plain_variable
+from deeploc_tf.models.novelty import FEATURES, Novelty, network_with_features
 from deeploc_tf.models.trained import TrainedModel
 from deeploc_tf.models.views import (
     View,
@@ -23,9 +24,10 @@ from deeploc_tf.serving.description import Description
 from tfrecords.codec import decode_batch
 from tfrecords.schema import Schema
 
+# Those that a model has not are left out: runs from before novelty tell none.
 OUTPUTS = {
-    "serving_default": ("probabilities", "logits", "embedding"),
-    "classify": ("probabilities", "logits"),
+    "serving_default": ("probabilities", "logits", "embedding", "novelty", "accepted"),
+    "classify": ("probabilities", "logits", "novelty", "accepted"),
     "embed": ("embedding",),
 }
 CALIBRATED = "calibrated_probabilities"
@@ -48,7 +50,8 @@ class Signatures(tf.Module):
         self, trained: TrainedModel, description: Description, *, fast: bool = False
     ) -> None:
         super().__init__()
-        network = _network(trained.model, description)
+        layer = None if trained.novelty is None else trained.novelty.layer
+        network = network_with_features(trained.model, layer, description.layer)
         if fast:
             network = fast_model(network, description.precision)
         self.weights = [plain_variable(weight) for weight in network.weights]
@@ -58,6 +61,7 @@ class Signatures(tf.Module):
             views(trained.model, description.test_time),
             several=description.activation == "sigmoid",
             temperature=None if calibration is None else calibration.temperature,
+            novelty=trained.novelty,
         )
         self.endpoints = _endpoints(mean, input_specs(trained.model), trained.schema)
         tensors = description.to_tensors()
@@ -68,14 +72,8 @@ class Signatures(tf.Module):
         self.endpoints["describe"] = tf.function(describe, input_signature=[])
 
 
-def _network(model: keras.Model, description: Description) -> keras.Model:
-    """From the inputs of a model to logits and embedding in one pass."""
-    embedding = feature_extractor(model, description.layer).output
-    return keras.Model(model.input, {"logits": model.output, "embedding": embedding})
-
-
 class _MeanOverViews:
-    """Probabilities and embeddings of crops, averaged over views of them.
+    """Probabilities and embeddings of crops, averaged over views of them; novelty of the first.
 
     With several views, `logits` are those of the mean probabilities: their logarithms, or for
     sigmoids their log odds. With a temperature there are `calibrated_probabilities`, too.
@@ -88,10 +86,12 @@ class _MeanOverViews:
         *,
         several: bool,
         temperature: float | None = None,
+        novelty: Novelty | None = None,
     ) -> None:
         self._views = of
         self._several = several
         self._temperature = temperature
+        self._novelty = novelty
         # a function of its own, so that forty views do not write the network forty times
         self._run = tf.function(lambda crops: network(crops, training=False))
 
@@ -104,11 +104,15 @@ class _MeanOverViews:
         calibrated = {}
         if self._temperature is not None:
             calibrated = {CALIBRATED: tf.nn.softmax(logits / self._temperature)}
+        judged = {}
+        if self._novelty is not None:
+            judged = self._novelty.judge(crops["image"], seen[0][FEATURES])
         return {
             **calibrated,
             "probabilities": (tf.sigmoid if self._several else tf.nn.softmax)(logits),
             "logits": logits,
             "embedding": mean_of_vectors([output["embedding"] for output in seen]),
+            **judged,
         }
 
 
@@ -121,7 +125,7 @@ def _endpoints(mean: _MeanOverViews, specs: list[tf.TensorSpec], schema: Schema)
             outputs = mean({name: tf.identity(tensor) for name, tensor in checked.items()})
         if CALIBRATED in outputs and "probabilities" in names:
             names = (*names, CALIBRATED)
-        return {name: outputs[name] for name in names}
+        return {name: outputs[name] for name in names if name in outputs}
 
     def signature(names: Sequence[str]) -> Any:
         # TensorFlow takes the names of the arguments from here.

@@ -76,6 +76,28 @@ class Quality:
         return found
 
 
+def qualities(image: NDArray[Any]) -> dict[str, float]:
+    """`sharpness`, `structure` and `saturation` of an image, each of the channel with most of it.
+
+    Exported models compute the same in their graph: `deeploc_tf.models.crop_quality`.
+
+    Args:
+        image: `(height, width, channels)`.
+    """
+    planes = np.moveaxis(image, -1, 0)
+    measures = {"sharpness": sharpness, "structure": structure, "saturation": saturation}
+    return {name: max(map(measure, planes)) for name, measure in measures.items()}
+
+
+def saturation(plane: NDArray[Any]) -> float:
+    """Share of the pixels that are as bright as the brightest one, whatever that is.
+
+    Unlike "saturated", it needs no ceiling of a camera, so that it also tells crops that were
+    clipped in float32 or rescaled; what is usual depends on the data.
+    """
+    return float((plane == plane.max()).mean())
+
+
 def structure(plane: NDArray[Any]) -> float:
     """Spread of the means of 4 x 4 pixels, in units of what pixel noise alone would leave.
 

@@ -24,7 +24,7 @@ from deeploc_tf.pipeline.targets import Kind, kinds
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.training.field_calibration import units_of, with_label_sets
 from deeploc_tf.training.multilabel import summarize_several
-from deeploc_tf.training.predictions import Question, predict
+from deeploc_tf.training.predictions import Predictions, Question, predict
 from deeploc_tf.training.run_folder import open_run
 from deeploc_tf.training.summary import Summary, summarize
 from deeploc_tf.version import __version__
@@ -167,8 +167,22 @@ def _measure(
         "splits": list(splits),
         "test_time": averaged,
         "num_views": len(chosen),
+        **_acceptance(found),
     }
     return Summary({**described, **summary.metrics}, summary.tables, summary.predictions)
+
+
+def _acceptance(found: Predictions) -> dict[str, Any]:
+    """How many crops are not accepted, and how often the model is right about the others."""
+    if "accepted" not in found.crops:
+        _log.info("The run tells no novelty: it is of a version before.")
+        return {}
+    accepted = found.crops["accepted"].to_numpy(bool)
+    numbers: dict[str, Any] = {"num_not_accepted": int((~accepted).sum())}
+    if found.labels.ndim == 1 and accepted.any():
+        right = found.scores.argmax(axis=1) == found.labels
+        numbers["accuracy_of_accepted"] = float(right[accepted].mean())
+    return numbers
 
 
 def _load_head(run: str | Path, head: Kind | None) -> tuple[TrainedModel, Kind]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from deeploc_tf.models.views import View, views
 from deeploc_tf.names import EVALUATED_SPLITS
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.splits import warn_of_unused_splits, with_usual_splits
+from deeploc_tf.pipeline.targets import kinds
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.training.averages import CROPS_OF_STATISTICS, BatchStatistics, averaged_weights
 from deeploc_tf.training.callbacks import (
@@ -37,6 +39,7 @@ from deeploc_tf.training.duration import Duration
 from deeploc_tf.training.field_calibration import calibrate_by_field
 from deeploc_tf.training.learning import check_batch, check_outcome, check_plan, describe_network
 from deeploc_tf.training.multi_worker import folder_of_this_worker, this_worker
+from deeploc_tf.training.novelty import note_novelty
 from deeploc_tf.training.optimization import make_optimizer
 from deeploc_tf.training.precision import computing_in, resolve_precision
 from deeploc_tf.training.run_folder import Run, open_for_training
@@ -44,6 +47,7 @@ from deeploc_tf.training.state import TrainingState, load_best_weights, restore_
 from deeploc_tf.training.tasks import TASKS, SplitEvaluator, Task
 from deeploc_tf.training.tensorboard import watchers, write_projector
 from deeploc_tf.training.transfer import begin_with, check_transfer, load_source
+from tfrecords.manifest import Manifest
 from tfrecords.publishing import publish_bytes, publish_json, publishing
 from tfrecords.verify import verify
 
@@ -205,6 +209,8 @@ def fit(
             with placed_on(device):
                 write_projector(folder, twin, records, manifest, shown)
             metrics = _finish(folder, evaluator, state, task.test_time, averaged)
+            with placed_on(device):
+                _publish_model(folder, twin, records, manifest, averaged)
             best_epoch = state.best_epoch if config.patience else 0
             check_outcome(metrics, duration.steps_per_epoch, best_epoch)
             return metrics
@@ -318,7 +324,7 @@ def _finish(
     test_time: str,
     averaged: Sequence[View],
 ) -> dict[str, Any]:
-    """Measure the final model and publish everything; the model itself comes last."""
+    """Measure the final model, and publish what is measured."""
     metrics: dict[str, Any] = {"epochs": state.epoch}
     for split in evaluator.splits:
         if split != "test" or folder.config.evaluate_test:
@@ -334,9 +340,32 @@ def _finish(
     if (calibration := calibrate_by_field(evaluator, test_time)) is not None:
         calibration.write(folder.path)
     publish_json(folder.path / "metrics.json", metrics)
+    return metrics
+
+
+def _publish_model(
+    folder: Run,
+    model: keras.Model,
+    records: str | Path,
+    manifest: Manifest,
+    averaged: Sequence[View],
+) -> None:
+    """Publish the model, cut at each of its heads, and what good crops are like; itself last."""
     if folder.protein_names:
         with publishing(folder.protein_model_path) as temporary:
-            head(evaluator.model, "protein_logits").save(temporary)
+            head(model, "protein_logits").save(temporary)
     with publishing(folder.model_path) as temporary:
-        (head(evaluator.model) if folder.class_names else evaluator.model).save(temporary)
-    return metrics
+        if not folder.class_names:
+            model.save(temporary)
+            return
+        head(model).save(temporary)
+        novelty = note_novelty(
+            head(model),
+            records,
+            manifest,
+            kind=kinds(folder.config.target)[0],
+            class_names=folder.class_names,
+            mask=folder.config.mask,
+            views=averaged,
+        )
+        novelty.write(folder.path, hashlib.sha256(temporary.read_bytes()).hexdigest())

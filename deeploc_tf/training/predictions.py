@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.models.extractors import inference_function
+from deeploc_tf.models.novelty import FEATURES, network_with_features
 from deeploc_tf.models.trained import TrainedModel
 from deeploc_tf.models.views import View, mean_of_logits, outputs_of_views
 from deeploc_tf.pipeline.batches import batches, running_on
@@ -24,7 +25,8 @@ class Predictions:
     """Predictions of crops, in manifest order.
 
     Attributes:
-        crops: columns `key`, `protein` and `split`.
+        crops: columns `key`, `protein` and `split`, and `novelty` and `accepted` of a model that
+            tells them.
         labels: int64 `(num_crops,)`, class indices; for several labels a crop float32
             `(num_crops, num_classes)`, 0 and 1.
         scores: float32 `(num_crops, num_classes)`, all of them finite: log probabilities; for
@@ -81,7 +83,9 @@ def predict(
         DamagedRecordsError: the shards do not hold what the manifest says.
     """
     inputs = ["image", "mask"] if trained.takes_mask else ["image"]
-    logits_of = inference_function(trained.model)
+    novelty = trained.novelty
+    layer = None if novelty is None else novelty.layer
+    network = inference_function(network_with_features(trained.model, layer))
     crops, labels, scores, done = [], [], [], 0
     with running_on(records, manifest):
         for split in splits:
@@ -93,15 +97,16 @@ def predict(
                 manifest=manifest,
             ):
                 pixels = {name: batch[name] for name in inputs}
-                seen = [logits.numpy() for logits in outputs_of_views(logits_of, pixels, views)]
-                scores.append(mean_of_logits(seen, multi_label=question.multi_label))
+                seen = outputs_of_views(network, pixels, views)
+                logits = [outputs["logits"].numpy() for outputs in seen]
+                scores.append(mean_of_logits(logits, multi_label=question.multi_label))
                 labels.append(question.truth(batch))
-                crops.append(
-                    pd.DataFrame(
-                        {name: _texts(batch[name]) for name in ("key", "protein")}
-                        | {"split": split}
-                    )
-                )
+                columns = {name: _texts(batch[name]) for name in ("key", "protein")}
+                table = pd.DataFrame(columns | {"split": split})
+                if novelty is not None:
+                    judged = novelty.judge(batch["image"], seen[0][FEATURES])
+                    table = table.assign(**{name: of.numpy() for name, of in judged.items()})
+                crops.append(table)
                 done += len(labels[-1])
                 count(done)
     table, truth = pd.concat(crops, ignore_index=True), np.concatenate(labels)

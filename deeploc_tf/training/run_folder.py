@@ -6,6 +6,7 @@
     RUN/checkpoint/        the last two epochs' states, for resuming
     RUN/logs/              TensorBoard, if it is installed
     RUN/proteins.keras     the same network with its second head, if it was trained with two
+    RUN/novelty.npz        what good crops are like for that model: limits, quantiles
     RUN/model.keras        the trained model; its presence means that the training is finished
     RUN/calibration.json   temperature, sets of labels and confusion, by held-out fields
     RUN/metrics.json       validation and test metrics of that model
