@@ -90,6 +90,32 @@ def test_sets_cover_fields_that_nobody_has_seen_where_cells_would_not_do(
     assert short["cells"] > 2 * short["fields"]
 
 
+def test_thresholds_are_those_of_naive_loops_over_fields() -> None:
+    classifier = Classifier(4, drift=0.8)
+    labels, logits = map(np.concatenate, zip(*(classifier.field(40) for _ in "123"), strict=True))
+    units = [f"B0{1 + number // 40}" for number in range(120)]
+    found = calibrate(labels, logits, units, CLASSES)
+    logs = np.log(found.probabilities(logits))
+    cells = [(units[i], labels[i], logs[i, labels[i]], logs[i]) for i in range(120)]
+
+    def of_class(label: int, without: str) -> float:
+        values = sorted(log for unit, of, log, _ in cells if of == label and unit != without)
+        place = int(0.1 * (len(values) + 1) + 1e-9)  # floor
+        return values[place - 1] if place else -np.inf
+
+    margins = []
+    for field in sorted(set(units)):
+        lacking = [
+            -np.inf if row.argmax() == label else of_class(label, field) - log
+            for unit, label, log, row in cells
+            if unit == field
+        ]
+        margins.append(max(0, sorted(lacking)[-5]))  # four of forty may be missed
+    assert max(margins) > 0.3
+    expected = [np.exp(of_class(label, "") - max(margins)) for label in range(4)]
+    np.testing.assert_allclose(found.thresholds, expected, rtol=1e-9)
+
+
 def naive_thresholds(classifier: Classifier, found: Calibration, number: int) -> np.ndarray:
     """What ten per cent of the cells of each class lie below, fields or not."""
     fields = [classifier.field(50) for _ in range(number // 50)]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import softmax
+from scipy.stats import t as student
 
 from deeploc_tf.models.calibration import Calibration, calibrate
 from deeploc_tf.serving.fractions import Units, corrected_fractions
@@ -148,6 +151,47 @@ def test_intervals_grow_with_what_fields_differ_and_never_sink_below_cells() -> 
     assert (narrow.upper - narrow.lower)[0, 0] > 2 * cells
 
 
+def test_intervals_are_those_of_a_jackknife_with_students_t() -> None:
+    """To first order: fields of the cells, and those of the calibration, are left out in turn."""
+    calibration = World(7, drift=0.5).calibration(fields=6)
+    sums = np.array([[30.0, 8, 2], [10, 28, 2], [24, 6, 10]])
+    found = corrected_fractions(sums, np.full(3, 40), np.zeros(3, int), calibration)
+
+    def free(means: np.ndarray, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        confusion = sums.sum(axis=0) / counts.sum(axis=0)[:, None]
+        solved: np.ndarray = np.linalg.solve(confusion.T, means)
+        return solved
+
+    whole = calibration.sums, calibration.counts
+    of_cells = np.array([free(np.delete(sums, i, 0).sum(0) / 80, *whole) for i in range(3)])
+    of_fields = np.array(
+        [
+            free(sums.sum(0) / 120, *(np.delete(part, i, 0) for part in whole))
+            for i in range(len(calibration.sums))
+        ]
+    )
+    parts = [
+        (len(values) - 1) * values.var(axis=0) for values in (of_cells, of_fields)
+    ]  # of a jackknife
+    variance = parts[0] + parts[1]
+    freedom = variance**2 / (parts[0] ** 2 / 2 + parts[1] ** 2 / 5)
+    half = student.ppf(0.975, freedom) * np.sqrt(variance)
+    middle = free(sums.sum(0) / 120, *whole)
+    np.testing.assert_allclose(found.lower[0], np.clip(middle - half, 0, 1), atol=0.03)
+    np.testing.assert_allclose(found.upper[0], np.clip(middle + half, 0, 1), atol=0.03)
+    steady = dataclasses.replace(calibration, sums=np.tile(whole[0].mean(0), (6, 1, 1)))
+    steady = dataclasses.replace(steady, counts=np.tile(whole[1].mean(0), (6, 1)))
+    calm = np.tile(sums.mean(0), (3, 1))  # no scatter but that of the calibration
+    lengths = [
+        np.ptp([of.lower[0], of.upper[0]], axis=0).max()
+        for of in (
+            corrected_fractions(100 * calm, np.full(3, 4000), np.zeros(3, int), fields)
+            for fields in (steady, calibration)
+        )
+    ]
+    assert lengths[1] > 1.5 * lengths[0]
+
+
 def cells_of(rows: list[tuple[str, str, str, str]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["protein", "plate", "well", "field"])
 
@@ -194,7 +238,7 @@ def test_units_are_wells_where_there_are_three_else_fields_and_never_cells() -> 
 
 def test_fields_of_one_number_in_two_wells_are_two() -> None:
     cells = cells_of([("P", "1", "A01", "1"), ("P", "1", "A02", "1")] * 6)
-    units = Units(["protein"], ("plate", "well", "field"), wells=("plate", "well"))
+    units = Units(["protein"], ("field",), wells=("plate", "well"))
     units.add(cells, World(0).probabilities(np.zeros(12, int)))
     assert units.table(World(0).calibration())["interval_over"].tolist() == ["2 fields"]
 
