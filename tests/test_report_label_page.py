@@ -83,6 +83,11 @@ def test_clusters_are_those_of_the_vectors(tmp_path: Path, records: Path) -> Non
     value = dict(zip(keys, values, strict=True))
     for rows in content["groups"]:
         assert len({round(value[content["keys"][row]], -2) for row in rows}) == 1
+    some = [key for key in keys if key.startswith("test")]
+    table = table_of(some, [1.0] * len(some))
+    table.metadata["split"] = "test"
+    written = write_label_page(tmp_path / "a.html", records, vectors=table)
+    assert (written.num_crops, written.num_total) == (11, 11)  # of the split that the table has
     with pytest.raises(ValueError, match="crops"):
         write_label_page(tmp_path / "a.html", records, vectors=table_of(keys[:-1], values[:-1]))
     profiles = VectorTable(np.zeros((1, 1), np.float32), pd.DataFrame({"protein": ["A"]}), {})
@@ -250,9 +255,8 @@ def test_proteins_have_the_labels_of_a_standard(tmp_path: Path, unlabeled: Path)
         "label": ["nucleus", "ER, rough"],
     }
     assert "2 of 4 proteins, 2 labels" in done.output
-    assert "1 proteins have several terms" in done.output
-    assert "'AAC1'" in done.output
-    assert "have none: 'AAC3'" in done.output
+    assert "left out with several terms: 1 ('AAC1'); --label-separator" in done.output
+    assert "left out without a term: 1 ('AAC3')" in done.output
 
 
 def test_several_terms_and_chosen_terms(tmp_path: Path, unlabeled: Path) -> None:

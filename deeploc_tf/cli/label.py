@@ -68,7 +68,8 @@ _OF_STANDARDS = (*READING, "distinct_case", "label_separator", "label_key")
     "--split",
     "splits",
     multiple=True,
-    help="Split to take crops from; can be given several times.  [default: all]",
+    help="Split to take crops from; can be given several times.  [default: those of "
+    "--vectors, else all]",
 )
 @click.option(
     "--run",
@@ -227,9 +228,10 @@ def _write_labels(records: Path, output: Path, file: Path, options: dict[str, An
         f"{output}: {len(found.labels)} of {len(proteins)} proteins, "
         f"{len(set(found.labels.values()))} labels"
     )
-    for names, why in (
-        (found.several, "have several terms (--label-separator takes them, --classes chooses)"),
-        (found.without, "have none"),
+    hint = "; --label-separator takes them, --classes chooses terms"
+    for names, why, mend in (
+        (found.several, "with several terms", hint),
+        (found.without, "without a term", ""),
     ):
         if names:
-            click.echo(f"  left out: {len(names)} proteins {why}: {some(names)}")
+            click.echo(f"  left out {why}: {len(names)} ({some(names)}){mend}")

@@ -195,7 +195,7 @@ at("subtitle").textContent = `${total.toLocaleString("en")} of ${count(data.tota
 at("written").textContent = `Written by deeploc-tf ${data.version}. Each crop and channel is stretched by itself. Nothing on this page is loaded from a network.`;
 const hues = data.channels.length > 1 ? ["green", "magenta"] : ["gray"];
 at("channels").append(...data.channels.map((name, index) => make("span", {}, make("i", { className: hues[index] }), text(name))));
-const help = [[`${data.letters[0]} to ${data.letters[Math.max(classes.length, 2) - 1]}`, "label the crop, and go to the next without a label"],
+const help = [[[...new Set([data.letters[0], data.letters[data.classes.length - 1]])].join(" to "), "label the crop, and go to the next without a label"],
   ["Backspace", "undo the last step"], ["→ or Space", "skip: the crop keeps no label and comes again at the end"], ["←", "back to the crop before"],
   ["Delete", "remove the label of the crop"], ["Page Up, Page Down", clustered ? "another cluster" : "other crops"]];
 if (clustered) help.splice(1, 0, ["Shift and a key", "label all crops of the cluster that have no label yet: label the odd ones first"]);

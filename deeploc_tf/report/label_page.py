@@ -95,7 +95,7 @@ def write_label_page(
             "least-certain": those first whose most probable class is least probable; or "random".
         number: of crops on the page, at most 5,000. For clusters and the random order they are
             drawn from all; with a larger number the same ones are on the page, and more.
-        splits: to take crops from; all by default.
+        splits: to take crops from; by default those of `vectors`, else all.
         model: what the least certain order needs, and clusters may use: see `open_model`.
         vectors: of the cells, with a column `key`, to find clusters in. By default those of the
             model, or without one plain numbers of brightness and texture.
@@ -115,7 +115,10 @@ def write_label_page(
     path = check_suffix(path)
     _check(order, number, model, vectors)
     manifest = with_usual_splits(read_manifest(records))
-    splits = find_splits(manifest, splits) if splits else manifest.split_names
+    table = None if vectors is None else _table_of_cells(vectors)
+    if not splits:
+        splits = manifest.split_names if table is None else _splits_of(table, manifest)
+    splits = find_splits(manifest, splits)
     names = _checked_classes(classes or manifest.schema.label_names)
     total = sum(manifest.num_crops(split) for split in splits)
 
@@ -132,10 +135,10 @@ def write_label_page(
     else:
         rows = np.random.default_rng(seed).permutation(total)[:number]
     clustered = order == "clusters"
-    describe = _description(manifest, model) if clustered and vectors is None else None
+    describe = _description(manifest, model) if clustered and table is None else None
     keys, images, described = _crops(batches("Reading crops"), rows, describe)
     if clustered:
-        groups = _clusters(described if vectors is None else _of_keys(vectors, keys), seed)
+        groups = _clusters(described if table is None else _of_keys(table, keys), seed)
     else:
         every = list(range(len(keys)))
         groups = [every[start : start + _IN_A_GROUP] for start in every[::_IN_A_GROUP]]
@@ -143,7 +146,7 @@ def write_label_page(
         "title": title,
         "version": __version__,
         # Pages of one data set and the same classes share what the browser keeps.
-        "id": hashlib.sha256(json.dumps([manifest.digest, names]).encode()).hexdigest()[:16],
+        "id": hashlib.sha256(json.dumps([manifest.digest, *sorted(names)]).encode()).hexdigest(),
         "classes": names,
         "letters": KEYS,
         "order": order,
@@ -238,25 +241,36 @@ def _crops(
     return keys, images, np.array([vectors[at] for at in sorted(vectors)], np.float32)
 
 
-def _of_keys(table: VectorTable | str | Path, keys: Sequence[str]) -> NDArray[np.float32]:
-    """The vectors of the cells of these keys, in their order."""
+def _table_of_cells(table: VectorTable | str | Path) -> VectorTable:
     if isinstance(table, VectorTable):
-        name, columns, found = "the table", list(map(str, table.metadata)), table
+        columns, read = list(map(str, table.metadata)), lambda: table
     else:
-        name, rows = Path(table).name, open_rows(table)
-        columns, found = list(rows.columns), rows.read()
+        rows = open_rows(table)
+        columns, read = list(rows.columns), rows.read
     if "key" not in columns:
         msg = (
-            f"Vectors must have a row per cell, and a column 'key'. Received: {name} with "
+            "Vectors must have a row per cell, and a column 'key'. Received: a table with "
             f"{', '.join(columns)}. Take the table of cells of `embed` or `measure`, not that of "
             "profiles."
         )
         raise ValueError(msg)
-    theirs = found.metadata["key"].map(str).tolist()
-    meeting = joined(keys, theirs, "key", ("crops", f"cells of {name}"))
+    return read()
+
+
+def _splits_of(table: VectorTable, manifest: Manifest) -> Sequence[str]:
+    """The splits whose cells the table has, by its own column."""
+    if "split" not in table.metadata:
+        return manifest.split_names
+    return sorted(set(table.metadata["split"].map(str)))
+
+
+def _of_keys(table: VectorTable, keys: Sequence[str]) -> NDArray[np.float32]:
+    """The vectors of the cells of these keys, in their order."""
+    theirs = table.metadata["key"].map(str).tolist()
+    meeting = joined(keys, theirs, "key", ("crops", "cells of the vectors"))
     meeting.check()
     row_of = {key: row for row, key in enumerate(theirs)}
-    return found.features[[row_of[meeting.partners[key]] for key in keys]]
+    return table.features[[row_of[meeting.partners[key]] for key in keys]]
 
 
 def _clusters(vectors: NDArray[np.float32], seed: int) -> list[list[int]]:
