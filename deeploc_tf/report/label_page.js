@@ -13,7 +13,7 @@ let current = order[0], shown = -1, unsaved = false, kept = true;
 const picture = (row) => `data:image/webp;base64,${data.images[row]}`;
 const labelOf = (row) => labels.get(data.keys[row]);
 const letter = (name) => data.letters[classes.indexOf(name)] || "";
-const color = (name) => data.palette[classes.indexOf(name) % data.palette.length];
+const color = (name) => data.palette[classes.indexOf(name) % data.palette.length].replace("#000000", "var(--ink)"); // seen on a dark screen, too
 const folded = (name) => name.normalize("NFKC").toLowerCase().trim().replace(/\s+/g, " ");
 const say = (sentence) => { at("status").textContent = sentence; };
 
