@@ -242,11 +242,8 @@ def _crops(
 
 
 def _table_of_cells(table: VectorTable | str | Path) -> VectorTable:
-    if isinstance(table, VectorTable):
-        columns, read = list(map(str, table.metadata)), lambda: table
-    else:
-        rows = open_rows(table)
-        columns, read = list(rows.columns), rows.read
+    rows = table if isinstance(table, VectorTable) else open_rows(table)
+    columns = list(map(str, rows.metadata if isinstance(rows, VectorTable) else rows.columns))
     if "key" not in columns:
         msg = (
             "Vectors must have a row per cell, and a column 'key'. Received: a table with "
@@ -254,7 +251,7 @@ def _table_of_cells(table: VectorTable | str | Path) -> VectorTable:
             "profiles."
         )
         raise ValueError(msg)
-    return read()
+    return rows if isinstance(rows, VectorTable) else rows.read()
 
 
 def _splits_of(table: VectorTable, manifest: Manifest) -> Sequence[str]:
