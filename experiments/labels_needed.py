@@ -31,7 +31,7 @@ from deeploc_tf.profiles.tables import read_table
 
 MEASURED = {
     "intensity and texture": ["--kind", "intensity"],
-    "CellProfiler (cp-measure)": ["--kind", "cellprofiler"],
+    "pixels, 64 components": ["--kind", "pixels"],
 }
 ORDERS = ("random", "least certain")
 AT_ONCE, MOST, GOAL = 10, 400, 0.95
