@@ -20,6 +20,7 @@ from shared import run_cli
 from deeploc_tf import read_table
 from deeploc_tf.models.calibration import calibrate
 from deeploc_tf.models.deeploc import DeepLoc
+from deeploc_tf.serving.drift import Drift
 from deeploc_tf.serving.export import export
 from deeploc_tf.serving.inputs import Columns, _scaled
 from deeploc_tf.serving.localization_table import Tally
@@ -131,6 +132,74 @@ def test_a_row_a_cell_as_the_model_says_of_its_crop(model: OpenModel, tmp_path: 
     assert values["num_cells"] == 24
     assert values["class_names"] == CLASSES
     assert str(tmp_path) not in json.dumps(values)
+
+
+def test_cells_that_are_not_accepted_are_counted_and_drift_is_told(
+    plain: OpenModel, tmp_path: Path, notes: list[str]
+) -> None:
+    levels = [0.0, 0.1, 0.5, 0.9, 1.0]
+    training = {"gfp": [0.0, 1.0, 2.0, 3.0, 4.0], "rfp": [0.0, 80.0, 150.0, 240.0, 999.0]}
+    quantiles = {"intensity": training, "confidence": [0.5, 0.5, 0.6, 0.9, 1.0]}
+    quantiles |= {"novelty": [0.0, 10.0, 150.0, 250.0, 400.0]}
+
+    def signature(image: Any) -> dict[str, Any]:
+        novelty = tf.reduce_mean(tf.cast(image, tf.float32), axis=(1, 2, 3))
+        told = {"novelty": novelty, "accepted": novelty < 120}
+        return {**plain.signature(image=image), **told}
+
+    acceptance = {"levels": levels, "quantiles": quantiles}
+    model = OpenModel(dataclasses.replace(plain.description, acceptance=acceptance), signature)
+    out = tmp_path / "out"
+    source = source_of(write_fields(tmp_path / "fields"))
+    done = predict(model, source, out, embedding=True, batch_size=5)
+    cells = pd.read_parquet(out / "cells.parquet")
+    assert cells["accepted"].dtype == bool
+    np.testing.assert_array_equal(cells["accepted"], cells["novelty"] < 120)
+    assert done.num_not_accepted == int((~cells["accepted"]).sum())
+    assert 0 < done.num_not_accepted < len(cells)
+    assert pd.read_csv(out / "cells.csv")["accepted"].tolist() == cells["accepted"].tolist()
+    wells = pd.read_csv(out / "wells.csv").set_index("well")
+    refused = (~cells["accepted"]).groupby(cells["well"]).sum()
+    assert wells["num_not_accepted"].to_dict() == refused.to_dict()
+    assert wells["num_cells"].sum() == len(cells)  # they count all the same
+    texts = read_table(out / "embeddings.parquet").metadata["accepted"].tolist()
+    assert texts == cells["accepted"].astype(str).tolist()
+
+    drift = json.loads((out / "predict.json").read_text("utf-8"))["drift"]
+    images = np.stack([source.read(position)[0] for position in range(len(cells))])
+    means = np.quantile(images[..., 0].mean(axis=(1, 2)), levels)
+    np.testing.assert_allclose(drift["intensity"]["gfp"]["quantiles"], means)
+    apart = np.abs(means - training["gfp"])
+    area = float(((apart[1:] + apart[:-1]) / 2 * np.diff(levels)).sum())
+    assert drift["intensity"]["gfp"]["distance"] == pytest.approx(area / 2)  # from 1 to 3
+    assert done.warnings[0] in notes
+    assert done.warnings[0].startswith("The intensity of channel 'gfp' of these cells differs")
+
+
+def test_a_model_of_before_tells_no_novelty(
+    plain: OpenModel, tmp_path: Path, notes: list[str]
+) -> None:
+    done = predict(plain, source_of(write_fields(tmp_path / "fields", ("A01",))), tmp_path / "out")
+    assert done.num_not_accepted is None
+    assert "The model tells no novelty: it was made by a version before." in notes
+    cells = pd.read_parquet(tmp_path / "out" / "cells.parquet")
+    assert not {"novelty", "accepted"} & set(cells)
+    assert pd.read_csv(tmp_path / "out" / "wells.csv")["num_not_accepted"].isna().all()
+    assert json.loads((tmp_path / "out" / "predict.json").read_text("utf-8"))["drift"] is None
+
+
+def test_drift_keeps_some_of_many_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deeploc_tf.serving.drift._MOST_KEPT", 50)
+    levels, line = [0.0, 0.1, 0.5, 0.9, 1.0], [0.0, 100.0, 500.0, 900.0, 1000.0]
+    quantiles = {"intensity": {"gfp": line}, "confidence": line, "novelty": line}
+    drift = Drift({"levels": levels, "quantiles": quantiles})
+    for part in np.array_split(np.arange(1001.0), 90):
+        images = np.broadcast_to(part[:, np.newaxis, np.newaxis, np.newaxis], (len(part), 2, 2, 1))
+        drift.add(images, part, part)
+    report = drift.report()
+    np.testing.assert_allclose(report["confidence"]["quantiles"], line, atol=60)
+    assert report["novelty"]["distance"] < 0.03
+    assert not drift.sentences()
 
 
 def test_pixels_of_another_size_are_told_refused_or_resampled(

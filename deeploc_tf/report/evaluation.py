@@ -69,6 +69,8 @@ class Evaluation:
         text = (
             f"{self.metrics['num_crops']:,} crops, {views} view{'s' if views != 1 else ''} of each."
         )
+        if (refused := self.metrics.get("num_not_accepted")) is not None:
+            text += f" {refused:,} are not accepted: novel, blurred, empty or saturated."
         largest = self._largest(per_class)
         note = "" if len(largest) == len(per_class) else f", the largest of {len(per_class):,}"
         sections = [Section(title, text, table=largest.round(4), caption=f"Classes{note}.")]

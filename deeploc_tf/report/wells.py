@@ -101,6 +101,8 @@ def wells_of(cells: pd.DataFrame, controls: Mapping[str, Collection[str]]) -> We
     frame["is_control"] = _are_controls(cells, controls)
     frame[CALLED] = cells[CALLED].fillna("") if CALLED in cells else ""
     measures = [name for name in map(str, cells) if _is_measure(name)]
+    judged = {"novelty": "f", "accepted": "b"}  # as `predict` has them; others may be anything
+    measures += [n for n, kind in judged.items() if n in cells and cells[n].dtype.kind == kind]
     frame[measures] = cells[measures].astype(float)
     notes = []
     if homeless := int((frame["well"] == "").sum()):
@@ -114,7 +116,7 @@ def wells_of(cells: pd.DataFrame, controls: Mapping[str, Collection[str]]) -> We
     grouped = frame.groupby(["plate", "well"], sort=True)
     table = pd.DataFrame({CELLS: grouped.size().astype(float)})
     for name in measures:
-        is_share = name == REFUSED or name not in cells
+        is_share = name in (REFUSED, "accepted") or name not in cells
         table[name] = grouped[name].mean() if is_share else grouped[name].median()
     table["is_control"] = grouped["is_control"].all()
     table[CALLED] = grouped[CALLED].agg(_commonest)
