@@ -94,6 +94,12 @@ test-serving: $(INSTALLED) $(INSTALLED_ADDONS) $(ALONE:=/.installed) ## models o
 			$$python -m pytest tests/test_serving_export.py -k alone $(PYTEST_ARGS) || exit 1; \
 	done
 
+test-tables: ## what needs no network, in an environment without TensorFlow
+	test -x .venv-tables/bin/python || $(PYTHON) -m venv .venv-tables
+	.venv-tables/bin/python $(PIP_INSTALL) -r docs/requirements-tables.txt pytest pytest-timeout hypothesis jinja2 matplotlib
+	.venv-tables/bin/python $(PIP_INSTALL) --no-deps -e .
+	.venv-tables/bin/python -m pytest tests/test_without_tensorflow.py $(PYTEST_ARGS)
+
 test-beam: ## records by Apache Beam, in an environment of its own
 	test -x .venv-beam/bin/python || $(PYTHON) -m venv .venv-beam
 	.venv-beam/bin/python -m pip install --quiet -e '.[beam,test]'

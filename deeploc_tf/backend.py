@@ -12,8 +12,11 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from deeploc_tf.extras import needed, pip_install
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "floatx": ("float16", "float32", "float64"),
@@ -47,6 +50,13 @@ def check_keras() -> None:
     """
     if _unneeded:
         return
+    lacking = [name for name in ("tensorflow", "keras") if find_spec(name) is None]
+    if lacking:
+        msg = (
+            "Networks need TensorFlow and Keras. Received: an installation without "
+            f"{' and '.join(lacking)}. Mend it: {pip_install(needed('tensorflow', 'keras'))}"
+        )
+        raise KerasBackendError(msg)
     settings = _read_settings()
     if not isinstance(settings, dict):
         msg = f"keras.json must hold an object. Received: {settings!r} in {_settings_path()}."

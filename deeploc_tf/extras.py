@@ -22,14 +22,23 @@ def extras() -> dict[str, list[str]]:
     They are those of the installed package, and none of one that is used from its folder alone.
     """
     found: dict[str, list[str]] = {}
-    try:
-        requirements = importlib.metadata.requires(_DISTRIBUTION) or []
-    except importlib.metadata.PackageNotFoundError:
-        return found
-    for requirement in requirements:
+    for requirement in _requirements():
         if match := _OF_EXTRA.match(requirement):
             found.setdefault(match["extra"], []).append(match["package"])
     return found
+
+
+def needed(*packages: str) -> list[str]:
+    """The requirements of this package itself that name these, such as `["keras<4,>=2.15"]`."""
+    ours = [requirement for requirement in _requirements() if ";" not in requirement]
+    return [r for r in ours if _name(r) in packages] or list(packages)
+
+
+def _requirements() -> list[str]:
+    try:
+        return importlib.metadata.requires(_DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
 
 
 def missing(requirements: list[str]) -> list[str]:
@@ -39,11 +48,15 @@ def missing(requirements: list[str]) -> list[str]:
 
 def installed_version(requirement: str) -> str | None:
     """The version of the package that a requirement names, None where there is none."""
-    match = _NAME.match(requirement)
     try:
-        return importlib.metadata.version(match[0]) if match else None
+        return importlib.metadata.version(_name(requirement))
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _name(requirement: str) -> str:
+    match = _NAME.match(requirement)
+    return match[0] if match else ""
 
 
 def install(extra: str) -> str:
@@ -59,4 +72,9 @@ def install(extra: str) -> str:
     for package in packages:
         version = installed_version(package)
         named.append(f"{package}=={version}" if package.endswith("]") and version else package)
-    return f"pip install {' '.join(repr(package) for package in named)}"
+    return pip_install(named)
+
+
+def pip_install(requirements: list[str]) -> str:
+    """The command that installs these, as a shell reads it."""
+    return f"pip install {' '.join(repr(requirement) for requirement in requirements)}"

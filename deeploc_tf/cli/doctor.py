@@ -23,7 +23,15 @@ from deeploc_tf.backend import (
     odd_settings,
 )
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
-from deeploc_tf.extras import INSTALL_AGAIN, extras, install, installed_version, missing
+from deeploc_tf.extras import (
+    INSTALL_AGAIN,
+    extras,
+    install,
+    installed_version,
+    missing,
+    needed,
+    pip_install,
+)
 from deeploc_tf.registry import installed_parts
 from deeploc_tf.version import __version__
 
@@ -71,16 +79,17 @@ def examine() -> dict[str, Any]:
     """Versions, settings, extensions, devices and problems of this installation, as plain JSON."""
     packages = {name: installed_version(name) for name in PACKAGES}
     problems = [
-        f"{name} is not installed: pip install {name}"
+        f"{name} is not installed: {pip_install(needed(name))}"
         for name, version in packages.items()
         if version is None and name not in OPTIONAL
     ]
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         problems.append(f"Python must be 3.11 to 3.13. Received: {platform.python_version()}.")
     problems += clashes(_distributions("tfrecords"), _distributions("deeploc_tf"))
-    devices, trouble = _devices()
-    settings, refusals = _keras_settings()
-    if not trouble + refusals:
+    is_whole = all(packages.get(name) for name in ("tensorflow", "keras"))
+    devices, trouble = _devices() if is_whole else ([], [])
+    settings, refusals = _keras_settings() if is_whole else ({}, [])
+    if is_whole and not trouble + refusals:
         trouble = [*odd_settings(), *_unseen()]
     return {
         "deeploc-tf": __version__,

@@ -28,10 +28,10 @@ def start_tensorflow() -> None:
         except ImportError as error:
             # No network can be made with this Keras; what needs none goes on. TensorFlow imports
             # Keras, too, and cannot be imported itself where that finds no such backend, or where
-            # its settings cannot be read.
+            # its settings cannot be read; and there may be none.
             try:
                 import tensorflow  # noqa: F401
-            except (ValueError, OSError):
+            except (ValueError, OSError, ImportError):
                 refusal = error
     if refusal is not None:
         raise refusal
