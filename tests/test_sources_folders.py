@@ -323,3 +323,28 @@ def test_what_goes_into_a_path_comes_out(protein: str, field: str, cell: str, ch
     assert fields == {"protein": protein, "field": field, "cell": cell}
     assert found == channel
     assert stem.replace("\0", channel) == path
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("{a}{b}{c}{d}{e}{f}.tif", "x" * 80 + ".png"),
+        ("{a}_{b}_{c}_{d}_{e}_{f}_{g}.tif", "_" * 200),
+        ("{*}{*}{*}{*}{*}{*}.tif", "x" * 200),
+        ("{a}{a}{b}{c}{d}{e}x.tif", "x" * 150),
+        ("{a}/{b}{c}{d}{e}{f}{g}{h}_{channel}.tif", "p/" + "x" * 100),
+    ],
+)
+def test_a_path_that_does_not_match_takes_no_time(pattern: str, path: str) -> None:
+    # each would take from minutes to the age of the universe, by trying all ways to cut it
+    matcher = FolderPattern(pattern, ["gfp"])
+    assert matcher.match(path) is None
+    assert matcher.other_channel(path) is None
+    assert matcher.nearest([path])[0] == path
+
+
+def test_a_path_with_too_many_readings_is_refused() -> None:
+    matcher = FolderPattern("{a}{b}{c}{d}{a}{e}{f}.tif", [])
+    with pytest.raises(SourceError, match=r"few ways to read a path.*Put more fixed text"):
+        matcher.match("xyzw" * 30 + ".tif")
+    assert FolderPattern("{a}{b}{c}{d}.tif", []).match("x" * 60 + ".tif") is not None

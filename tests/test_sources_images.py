@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
+import tracemalloc
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -761,3 +762,50 @@ def test_an_array_of_many_cells_is_refused_with_what_to_do(tmp_path: Path) -> No
     for axes in (None, "YXC"):
         with pytest.raises(SourceError, match=many):
             FolderSource(tmp_path, "{protein}.npy", ["a", "b", "c"], axes=axes).index()
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_of(pixels: bytes, before: bytes = b"", interlaced: int = 0) -> bytes:
+    """A gray PNG of 8 x 8 pixels with these packed pixels, and chunks before them."""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, interlaced))
+    return b"\x89PNG\r\n\x1a\n" + head + before + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def test_a_png_is_unpacked_as_far_as_it_declares_pixels(tmp_path: Path) -> None:
+    path, rows = tmp_path / "a.png", bytes(9 * 8)
+    for packed in (zlib.compress(bytes(100 << 20), 9), zlib.compress(rows + b"x")):
+        path.write_bytes(png_of(packed))
+        tracemalloc.start()
+        with pytest.raises(RejectedCrop, match="its pixels are more than it declares"):
+            read_image(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22
+        tracemalloc.stop()
+    path.write_bytes(png_of(zlib.compress(rows[:-1])))
+    with pytest.raises(RejectedCrop, match="its pixels are fewer than it declares"):
+        read_image(path)
+
+
+def test_words_in_a_png_are_not_unpacked(tmp_path: Path, capfd: Any) -> None:
+    bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50 << 20), 9))
+    profile = chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(10)))
+    (tmp_path / "a.png").write_bytes(png_of(zlib.compress(bytes(9 * 8)), bomb + profile))
+    assert read_image(tmp_path / "a.png").shape == (8, 8)
+    assert capfd.readouterr().err == ""  # libpng warns of each
+    (tmp_path / "b.png").write_bytes(
+        png_of(zlib.compress(bytes(72)), chunk(b"tEXt", b"") * 140_000)
+    )
+    with pytest.raises(RejectedCrop, match="more than 131072 parts"):
+        read_image(tmp_path / "b.png")
+
+
+def test_an_interlaced_png_has_all_its_rows(tmp_path: Path) -> None:
+    # 1, 1, 1, 2, 2, 4 and 4 rows of 1, 1, 2, 2, 4, 4 and 8 pixels, with a byte before each
+    rows = 2 + 2 + 3 + 2 * 3 + 2 * 5 + 4 * 5 + 4 * 9
+    (tmp_path / "a.png").write_bytes(png_of(zlib.compress(bytes(rows)), interlaced=1))
+    assert read_image(tmp_path / "a.png").shape == (8, 8)
+    (tmp_path / "a.png").write_bytes(png_of(zlib.compress(bytes(rows + 1)), interlaced=1))
+    with pytest.raises(RejectedCrop, match="more than it declares"):
+        read_image(tmp_path / "a.png")

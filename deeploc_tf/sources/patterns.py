@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +19,7 @@ REST = "\1"  # stands in a stem for what `{*}` matches
 
 _FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*|\*)\}")
 _GAPS = {CHANNEL: GAP, ANYTHING: REST}
+_MOST_WAYS = 1_000_000  # a fraction of a second
 _WELL = "(?:[A-Za-z]{1,2}[0-9]{1,2}|[Rr][0-9]{1,2}[Cc][0-9]{1,2})"
 
 Reading = dict[str, str]
@@ -49,6 +52,12 @@ class FolderPattern:
         self._parts = _FIELD.split(text)
         self.text = text
         self.occurrences = tuple(self._parts[1::2])  # group 1, 2, ... of the expressions
+        # the numbers, from 1, of those that stand for other text than one before
+        self._first_occurrences = [
+            number
+            for number, name in enumerate(self.occurrences, start=1)
+            if name == ANYTHING or name not in self.occurrences[: number - 1]
+        ]
         self.fields = tuple(n for n in dict.fromkeys(self.occurrences) if n not in _GAPS)
         self.has_channel = CHANNEL in self.occurrences
         self.has_rest = ANYTHING in self.occurrences
@@ -85,8 +94,18 @@ class FolderPattern:
         The stem is the path with gaps for the channel and for `{*}`.
 
         Raises:
-            SourceError: the path leaves open which channel it is of.
+            SourceError: the path leaves open which channel it is of, or may be read in too many
+                ways.
         """
+        if self._ways(path) > _MOST_WAYS:
+            if not self._may_match(path):
+                return None
+            msg = (
+                "A pattern must leave few ways to read a path. Received: "
+                f"pattern={self.text!r}, more than {_MOST_WAYS} for {path!r}. Put more fixed text "
+                "between fields, or fewer fields."
+            )
+            raise SourceError(msg)
         match = self._shortest.fullmatch(path)
         if match is None:
             return None
@@ -100,6 +119,32 @@ class FolderPattern:
                 stem += path[end : match.start(number)] + _GAPS[name]
                 end = match.end(number)
         return stem + path[end:], fields.pop(CHANNEL, ""), fields
+
+    def _ways(self, path: str) -> int:
+        """An upper bound of the readings that an expression may try, as it does if none fits."""
+        free = collections.Counter(self._parts[2 * n] for n in self._first_occurrences)
+        ways = (
+            math.comb((path.count(text) if text else len(path)) + number, number)
+            for text, number in free.items()
+        )
+        return math.prod(ways)
+
+    def _may_match(self, path: str) -> bool:
+        """Whether the fixed text is there in its order, fields between; takes no time."""
+        ends = {0}
+        for number, part in enumerate(self._parts):
+            if number % 2 == 0:
+                ends = {end + len(part) for end in ends if path.startswith(part, end)}
+                continue
+            reached: set[int] = set()
+            for end in sorted(ends):
+                if end + (part != ANYTHING) in reached:
+                    continue  # and whatever else one comes to from here
+                folder = path.find("/", end)
+                last = len(path) if folder < 0 else folder
+                reached.update(range(end + (part != ANYTHING), last + 1))
+            ends = reached
+        return len(path) in ends
 
     def _reading(self, match: re.Match[str]) -> Reading:
         pairs = zip(self.occurrences, match.groups(), strict=True)
@@ -154,7 +199,8 @@ class FolderPattern:
 
     def other_channel(self, path: str) -> str | None:
         """The text in the place of the channel, for a path that matches but for its channel."""
-        match = self._any_channel.fullmatch(path) if self.has_channel else None
+        tried = self.has_channel and self._ways(path) <= _MOST_WAYS
+        match = self._any_channel.fullmatch(path) if tried else None
         return None if match is None else match[self.occurrences.index(CHANNEL) + 1]
 
     def nearest(self, paths: Iterable[str]) -> tuple[str, str]:
@@ -171,6 +217,8 @@ class FolderPattern:
         ]
 
         def fitting(path: str) -> str:
+            if self._ways(path) > _MOST_WAYS:
+                return ""
             pairs = zip(beginnings, expressions, strict=True)
             return next((text for text, expression in pairs if expression.match(path)), "")
 
