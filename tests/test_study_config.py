@@ -107,3 +107,29 @@ def test_what_is_no_study_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(StudyConfigError, match="under 1 MiB"):
         read_study(written(tmp_path, "#" * (1 << 20) + GOOD))
+
+
+LEVELS = "".join(f", &b{i + 1} [{', '.join([f'*b{i}'] * 9)}]" for i in range(9))
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("data: " + "[" * 5000 + "]" * 5000, "recursion"),
+        ("data: " + "{a: " * 3000, "recursion"),
+        ("data: " + "9" * 5000, "digits"),
+        ("seeds: [1" + "0" * 400 + "]", "hostile.yaml"),
+        (f"seeds: [&b0 [x]{LEVELS}]", "hostile.yaml"),  # 9 ** 9 values, by aliases
+        (f"data: {{kind: records, records: [&b0 [x]{LEVELS}]}}", "hostile.yaml"),
+        ("data: &a [*a]", "hostile.yaml"),
+    ],
+)
+def test_yaml_that_is_deep_or_many_times_its_size_is_refused(
+    text: str, match: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "hostile.yaml"
+    path.write_text(text)
+    with pytest.raises(StudyConfigError, match=match) as refusal:
+        read_study(path)
+    assert str(path) in str(refusal.value)
+    assert len(str(refusal.value)) < 1000

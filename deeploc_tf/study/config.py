@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -154,8 +155,10 @@ def read_study(path: str | Path) -> StudyConfig:
         raise StudyConfigError(msg)
     try:
         values = yaml.load(path.read_text("utf-8"), _Loader)  # noqa: S506 - a safe loader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        msg = f"A study must be a YAML file. Received: {path}: {' '.join(str(error).split())}."
+    # of YAML, of text, of a number with thousands of digits, and of thousands of brackets
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())[:300].rstrip(".")
+        msg = f"A study must be a YAML file. Received: {path}: {said}."
         raise StudyConfigError(msg) from error
     try:
         config = _below(path.parent, StudyConfig.model_validate(values))
@@ -211,10 +214,20 @@ def _sentence(
         hint = did_you_mean(keys[-1], known)
         return f"`{where}` is no key of a study.{hint or ' Known: ' + ', '.join(sorted(known))}"
     if problem["type"] == "union_tag_not_found":
-        return f"`{where}` must say its `kind`. Received: {problem['input']!r}."
+        return f"`{where}` must say its `kind`. Received: {_shown(problem['input'])}."
     text = str(problem["msg"]).removeprefix("Value error, ").rstrip(".")
-    received = "" if "Received" in text else f" Received: {problem['input']!r}."
+    received = "" if "Received" in text else f" Received: {_shown(problem['input'])}."
     return f"{f'`{where}`: ' if where else ''}{text}{'' if text[-1] in '?.' else '.'}{received}"
+
+
+def _shown(value: object) -> str:
+    """A value in few words; aliases of YAML may stand for more than memory holds."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 2, 200, 200
+    try:
+        return short.repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a number of too many digits"
 
 
 def _place(found: Sequence[int | str]) -> tuple[list[str], str]:

@@ -65,7 +65,9 @@ def _pixels_alone(data: bytes) -> bytes:
     Raises:
         BadImage: it holds other than the pixels that it declares: libpng would unpack all of it.
     """
-    kept, pixels, start = [_MAGIC], [], len(_MAGIC)
+    kept: list[bytes | memoryview] = [_MAGIC]
+    pixels: list[memoryview] = []
+    start = len(_MAGIC)
     view = memoryview(data)
     for count in range(_MOST_CHUNKS + 1):
         if start + 8 > len(data):
@@ -88,7 +90,7 @@ def _pixels_alone(data: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _check_pixels(data: bytes, pixels: Sequence[bytes | memoryview]) -> None:
+def _check_pixels(data: bytes, pixels: Sequence[memoryview]) -> None:
     """Refuse pixels that unpack to more than is declared, of which no more is unpacked."""
     width, height, bits, color = struct.unpack_from(">IIBB", data, 16)
     bits *= 3 if color == _RGB else 1
@@ -101,7 +103,8 @@ def _check_pixels(data: bytes, pixels: Sequence[bytes | memoryview]) -> None:
     left = sum(high * (-(-wide * bits // 8) + 1) for high, wide in sizes if high > 0 and wide > 0)
     unpack = zlib.decompressobj()
     try:
-        for part in pixels:
+        for packed in pixels:
+            part: bytes | memoryview = packed
             while part and not unpack.eof and left >= 0:
                 left -= len(unpack.decompress(part, min(left + 1, _STEP)))
                 part = unpack.unconsumed_tail
