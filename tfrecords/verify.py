@@ -7,13 +7,25 @@ healthy one; a shard that was damaged it reports without its name.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tfrecords.errors import DamagedRecordsError, DuplicateKeyError, SplitError
-from tfrecords.manifest import REBUILD, Manifest, ShardInfo, check_shards, read_manifest
+from tfrecords.manifest import (
+    FLAGGED_NAME,
+    MANIFEST_NAME,
+    REBUILD,
+    REJECTS_NAME,
+    Manifest,
+    ShardInfo,
+    check_shards,
+    manifest_files,
+    read_manifest,
+)
 from tfrecords.reader import Place, crops_of, framed, read_shard
+from tfrecords.retrying import retried
 from tfrecords.schema import Crop, metadata_text
 
 Groups = dict[tuple[str, ...], tuple[Place, tuple[str, ...]]]
@@ -45,7 +57,7 @@ def verify_deep(
     *,
     same: Callable[[str, str], str] | None = None,
 ) -> Manifest:
-    """Read every byte: digests, every record, labels, keys, and that no group is in two splits.
+    """Read every byte: digests, every record, labels, keys, files for TFDS, groups in two splits.
 
     Args:
         records: folder of the data set.
@@ -65,6 +77,7 @@ def verify_deep(
         SplitError: a group is in two splits (a leak).
     """
     manifest = verify(records)
+    _check_other_files(Path(records), manifest)
     keys: dict[str, Place] = {}
     groups: Groups = {}
     num_crops, total = 0, sum(map(manifest.num_crops, manifest.split_names))
@@ -145,6 +158,45 @@ def _check_digest(manifest: Manifest, split: str, shard: ShardInfo, content: byt
         f"records is whole: some were replaced, or their order was changed. {REBUILD}"
     )
     raise DamagedRecordsError(msg)
+
+
+def _check_other_files(records: Path, manifest: Manifest) -> None:
+    """The files for TFDS say what the manifest says, and lists of rejects have as many lines."""
+    expected = manifest_files(manifest)
+    del expected[MANIFEST_NAME]
+    for name, content in expected.items():
+        path = records / name
+        found = retried(path.read_bytes) if path.is_file() else b""
+        if found != content and not (name.endswith(".json") and _same_json(found, content)):
+            what = "another one" if found else "none"
+            msg = (
+                f"{name} must say what the manifest says, for TensorFlow Datasets. Received: "
+                f"{what} in {str(records)!r}. {REBUILD}"
+            )
+            raise DamagedRecordsError(msg)
+    for name, counts in ((REJECTS_NAME, manifest.rejects), (FLAGGED_NAME, manifest.flagged)):
+        path = records / name
+        if not path.is_file():
+            continue  # a data set may be handed on without what is for people
+        try:
+            reasons = [json.loads(line)["reason"] for line in path.read_bytes().splitlines()]
+            wrong = {r: n for r, n in Counter(reasons).items() if n > counts.get(r, 0)}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            wrong = {str(error): 1}
+        if wrong:
+            msg = (
+                f"{name} must list what the manifest counts. Received: {wrong} more than that in "
+                f"{str(path)!r}. {REBUILD}"
+            )
+            raise DamagedRecordsError(msg)
+
+
+def _same_json(found: bytes, expected: bytes) -> bool:
+    """Whether two texts are the same JSON, as an earlier version may have set it out otherwise."""
+    try:
+        return bool(json.loads(found) == json.loads(expected))
+    except (ValueError, RecursionError):
+        return False
 
 
 def _check_counts(manifest: Manifest, split: str, counts: dict[str, Counter[str]]) -> None:

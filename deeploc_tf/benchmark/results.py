@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import platform
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -20,6 +19,7 @@ from deeploc_tf.benchmark.pair_list import write_pairs
 from deeploc_tf.benchmark.scores import bars, definitions
 from deeploc_tf.benchmark.seed_means import SeedMean
 from deeploc_tf.benchmark.standards import Standard
+from deeploc_tf.provenance import file_digest, parent, sealed
 from deeploc_tf.version import __version__
 from tfrecords.errors import OutputExistsError, did_you_mean
 from tfrecords.publishing import publish_bytes, publish_json
@@ -209,14 +209,26 @@ class Comparison:
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
             publish_bytes(folder / name, table.to_csv(index=False).encode())
-        publish_json(folder / "scores.json", values)
+        written = [folder / name for name in tables]
         if pairs:
             chosen = {name: self.settings[name] for name in ("similarity", "min_size", "max_size")}
             for number, method in enumerate(self.methods, start=1):
                 path = folder / (f"pairs-{number}.csv.gz" if several else "pairs.csv.gz")
                 proteins = method.profiles.metadata["protein"].tolist()
                 write_pairs(path, method.profiles.features, proteins, self.standards, **chosen)
+                written.append(path)
+        values = sealed(values, self._made_from(), written)
+        publish_json(folder / "scores.json", values)
         return values
+
+    def _made_from(self) -> list[dict[str, Any]]:
+        tables = [
+            parent("profiles", method.file, method.profiles.provenance)
+            for method in self.methods
+            if method.file is not None
+        ]
+        of_standards = {str(one): one for s in self.standards for one in s.made_from()}
+        return [*tables, *of_standards.values()]
 
     def _by_name(self) -> dict[str, list[Method]]:
         """The seeds of each method."""
@@ -261,8 +273,7 @@ def _extremes(terms: pd.DataFrame) -> dict[str, Any]:
 def _origin(method: Method) -> dict[str, Any]:
     origin: dict[str, Any] = {"file": None, "provenance": dict(method.profiles.provenance)}
     if method.file is not None:
-        digest = hashlib.sha256(method.file.read_bytes()).hexdigest()
-        origin = {**origin, "file": method.file.name, "sha256": digest}
+        origin = {**origin, "file": method.file.name, "sha256": file_digest(method.file)}
     if method.identifiers is not None:
         origin["identifiers"] = dict(method.identifiers)
     if method.excluded is not None:

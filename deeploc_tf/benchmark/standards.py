@@ -52,6 +52,12 @@ class Standard:
     descriptions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def made_from(self) -> list[dict[str, Any]]:
+        """Its file, see `deeploc_tf.provenance.parent`; nothing if it is of none."""
+        if "sha256" not in self.report:
+            return []
+        return [{"what": "standard", "name": self.report["file"], "sha256": self.report["sha256"]}]
+
 
 @dataclasses.dataclass(frozen=True)
 class Annotation:

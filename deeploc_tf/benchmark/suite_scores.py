@@ -14,7 +14,7 @@ from typing import Any
 
 from deeploc_tf.benchmark.average_precision import shared_terms
 from deeploc_tf.benchmark.benchmark import benchmark
-from deeploc_tf.benchmark.choices import Kind
+from deeploc_tf.benchmark.choices import SUITE_SCORES, Kind
 from deeploc_tf.benchmark.comparable import Method, comparable
 from deeploc_tf.benchmark.influence import Influence
 from deeploc_tf.benchmark.intervals import paired_difference
@@ -30,7 +30,7 @@ from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.profiles.tables import NO_ROLES, Roles, VectorTable
 from deeploc_tf.version import __version__
 
-KIND, SCHEMA_VERSION = "suite scores", 1
+SCHEMA_VERSION = 1
 NUM_RANDOM = 64
 _TABLE = "table"
 _CLOSE, _NEAR = 1e-6, 1e-9  # relative and absolute: products of other processors differ in a bit
@@ -87,7 +87,7 @@ def score_suite(
     if opened.abundance is not None:
         baselines["abundance"] = run.baseline(opened.abundance)
     return {
-        "kind": KIND,
+        "kind": SUITE_SCORES,
         "schema_version": SCHEMA_VERSION,
         "suite": {"name": opened.name, "version": opened.version, "digest": opened.digest},
         _TABLE: {
@@ -209,7 +209,7 @@ def read_suite_scores(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError):
         values = None
-    if not isinstance(values, dict) or values.get("kind") != KIND:
+    if not isinstance(values, dict) or values.get("kind") != SUITE_SCORES:
         msg = (
             "Scores of a suite must be the JSON that `deeploc-tf benchmark --suite` wrote. "
             f"Received: {path}."

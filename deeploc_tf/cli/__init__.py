@@ -26,7 +26,10 @@ COMMANDS = {
         "deeploc_tf.cli.inspect:inspect", "Show the shape, channels and counts of a data set."
     ),
     "verify": Lazy(
-        "deeploc_tf.cli.verify:verify", "Check that a data set or an exported model is whole."
+        "deeploc_tf.cli.verify:verify", "Check that what deeploc-tf wrote is as it was written."
+    ),
+    "trace": Lazy(
+        "deeploc_tf.cli.trace:trace", "Show what a file was made from, back to the pixels."
     ),
     "label": Lazy(
         "deeploc_tf.cli.label:label", "Write a page to label crops on, or labels by a standard."

@@ -279,7 +279,7 @@ def benchmark(
             roles=roles,
         )
         values = comparison.write(folder, pairs=pairs)
-        _draw(folder)
+        _draw(folder, values)
     click.echo(json.dumps(values, indent=1) if as_json else "\n".join(_lines(comparison)))
 
 
@@ -302,15 +302,17 @@ def _divide(
     return [(name or path.name.split(".")[0], path) for name, path in tables], others
 
 
-def _draw(folder: Path) -> None:
+def _draw(folder: Path, values: Mapping[str, Any]) -> None:
     """Add pictures as PNG and SVG, or say what they need."""
+    from deeploc_tf.provenance import parent
     from deeploc_tf.report.curves import precision_recall
     from deeploc_tf.report.drawing import MissingExtraError, publish_picture
     from deeploc_tf.report.methods import methods_compared
 
     try:
+        made_from = [parent("scores", folder / "scores.json", values)]
         for name, draw in (("precision_recall", precision_recall), ("scores", methods_compared)):
-            publish_picture(draw(folder), folder / name)
+            publish_picture(draw(folder), folder / name, made_from)
     except MissingExtraError as error:
         tell(f"No picture of the curves. {error}")
 

@@ -89,14 +89,16 @@ def evaluate(
 
 def _draw(folder: Path) -> None:
     """Add the pictures, or say what they need."""
+    from deeploc_tf.provenance import parent
     from deeploc_tf.report.calibration import reliability_diagram
     from deeploc_tf.report.curves import confusion_matrix
     from deeploc_tf.report.drawing import MissingExtraError, publish_picture
 
     try:
-        publish_picture(reliability_diagram(folder), folder / "reliability")
+        made_from = [parent("evaluation", folder / "metrics.json")]
+        publish_picture(reliability_diagram(folder), folder / "reliability", made_from)
         if (folder / "confusion.csv").exists():
-            publish_picture(confusion_matrix(folder), folder / "confusion")
+            publish_picture(confusion_matrix(folder), folder / "confusion", made_from)
     except MissingExtraError as error:
         tell(f"No pictures. {error}")
 

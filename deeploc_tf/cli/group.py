@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from deeploc_tf.backend import unneeded
+from deeploc_tf.cli.recorded import recorded_words
 from deeploc_tf.cli.streams import STANDARD_OUTPUT, standard_streams
 from deeploc_tf.names import printable
 from tfrecords.errors import did_you_mean
@@ -83,7 +84,12 @@ class LazyGroup(click.Group):
         near = did_you_mean(args[0], self.lazy_commands)
         if args[0] not in self.lazy_commands and not args[0].startswith("-") and near:
             ctx.fail(f"No such command {args[0]!r}.{near}")
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing:
+            from deeploc_tf.provenance import command_recorded
+
+            ctx.with_resource(command_recorded(recorded_words(command, name or "", rest)))
+        return name, command, rest
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run a command and leave the process with its exit code."""

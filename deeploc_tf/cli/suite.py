@@ -41,6 +41,7 @@ def score_table(
         raise click.UsageError(msg)
     from deeploc_tf.benchmark.suite_scores import score_suite
     from deeploc_tf.profiles.tables import Roles
+    from deeploc_tf.provenance import parent, sealed
     from tfrecords.errors import OutputExistsError
     from tfrecords.publishing import publish_json
 
@@ -62,6 +63,8 @@ def score_table(
     )
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
+        table = files[0][1]
+        values = sealed(values, [parent("profiles", table)])
         publish_json(output, values)
     click.echo(json.dumps(values, indent=1) if options["as_json"] else "\n".join(lines(values)))
 

@@ -1,4 +1,4 @@
-"""`deeploc-tf verify`: whether records or an exported model are whole."""
+"""`deeploc-tf verify`: whether what we wrote is whole."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from deeploc_tf.cli.parameters import quiet_option
-from deeploc_tf.cli.tensorflow_start import start_tensorflow
-from deeploc_tf.progress import counting
 
 EPILOG = """\b
 Examples:
   deeploc-tf verify RECORDS
   deeploc-tf verify RECORDS --deep
   deeploc-tf verify MODEL --digest 5f70bf18a086...
+  deeploc-tf verify RUN
+  deeploc-tf verify cells.profiles.parquet
   deeploc-tf verify scores.json --table features.csv
 """
 
@@ -22,17 +22,19 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(epilog=EPILOG)
-@click.argument("path", metavar="RECORDS|MODEL|SCORES", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE|FOLDER", type=click.Path(path_type=Path))
 @click.option(
-    "--deep", is_flag=True, help="Read every byte: digests, records, keys, labels, groups."
+    "--deep",
+    is_flag=True,
+    help="Read every byte of records: digests, records, keys, labels, groups, files for TFDS.",
 )
 @click.option("--digest", help="Digest that it must have, as somebody told you.")
 @click.option(
     "--table",
     type=_FILE,
-    help="Table that SCORES are of.  [default: file of its name beside SCORES]",
+    help="Table that scores of a suite are of.  [default: file of its name beside them]",
 )
-@click.option("--suite", help="Suite that SCORES are on.  [default: that of its name]")
+@click.option("--suite", help="Suite that the scores are on.  [default: that of its name]")
 @click.option(
     "--suite-data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -48,15 +50,17 @@ def verify(
     suite_data: Path | None,
     quiet: bool,
 ) -> None:
-    """Check that records, a model from `export`, or scores of a suite are whole; else exit with 1.
+    """Check that what deeploc-tf wrote is as it was written; else exit with 1.
 
-    SCORES is the JSON that `benchmark --suite` wrote: digests are compared, and every number is
-    computed anew.
+    FILE|FOLDER is records, a run, a model from `export`, a table of vectors, what `benchmark`,
+    `predict`, `evaluate`, `change`, `explain`, `simulate`, `study` or `demo` wrote, a page or a
+    picture. Of scores of a suite, the JSON that `benchmark --suite` wrote, every number is computed
+    anew.
 
-    Without --deep, files of records are counted and measured, which takes milliseconds. Of a model
-    every byte is read, and nothing of it is run.
+    Without --deep, files of records are counted and measured, which takes milliseconds. Of anything
+    else every byte is read, and nothing of a model is run.
     """
-    if path.is_file() and path.suffix == ".json":
+    if _is_suite_scores(path):
         if deep or digest is not None:
             msg = "--deep and --digest have no effect on scores of a suite. Leave them out."
             raise click.UsageError(msg)
@@ -65,34 +69,30 @@ def verify(
     if table is not None or suite is not None or suite_data is not None:
         msg = "--table, --suite and --suite-data are of the JSON of `benchmark --suite`. Name it."
         raise click.UsageError(msg)
-    from deeploc_tf.serving.digests import check_digests, savedmodel_folder
+    from deeploc_tf.lineage.verify import verify as check
 
-    model = savedmodel_folder(path)
-    if model is not None:
-        found = check_digests(model)
-        _compare(model, found, digest)
-        click.echo(f"{model}: whole, digest {found} (every byte read)")
-        return
-    from tfrecords.manifest import check_shards, read_manifest
+    found = check(path, deep=deep, progress=not quiet)
+    if digest is not None and found.digest != digest.strip().lower():
+        msg = (
+            "The digest must be the one that was told. Received: "
+            f"{found.digest or 'none'} of {str(path)!r}, told {digest}. Get the files anew."
+        )
+        raise ValueError(msg)
+    known = f", digest {found.digest}" * bool(found.digest)
+    crops = f", {found.num_crops} crops" * bool(found.num_crops)
+    click.echo(f"{path}: {found.thing.kind}, whole{crops}{known} ({found.checked})")
 
-    manifest = read_manifest(path)
-    _compare(path, manifest.digest, digest)
-    check_shards(path, manifest)
-    total = sum(manifest.num_crops(split) for split in manifest.split_names)
-    if deep:
-        start_tensorflow()
-        from deeploc_tf.units import same_in_column
-        from tfrecords.verify import verify_deep
 
-        with counting(not quiet, "Verifying crops", total) as count:
-            verify_deep(path, progress=lambda done, _: count(done), same=same_in_column)
-    checked = "every byte read"
-    if not deep:
-        what = "names, sizes and some checksums" if manifest.has_checksums else "names and sizes"
-        checked = f"{what} checked; --deep reads every byte"
-    if not manifest.has_checksums:
-        checked += "; format 1, without digests of records"
-    click.echo(f"{path}: whole, {total} crops, digest {manifest.digest} ({checked})")
+def _is_suite_scores(path: Path) -> bool:
+    if path.suffix != ".json" or not path.is_file():
+        return False
+    from deeploc_tf.benchmark.choices import SUITE_SCORES
+    from deeploc_tf.provenance import loaded
+
+    try:
+        return loaded(path.read_bytes()).get("kind") == SUITE_SCORES
+    except ValueError:
+        return False
 
 
 def _check_scores(
@@ -107,12 +107,3 @@ def _check_scores(
         f"({values['table']['sha256'][:12]}) on {told['name']}, version {told['version']} "
         f"({told['digest'][:12]})"
     )
-
-
-def _compare(path: Path, found: str, expected: str | None) -> None:
-    if expected is not None and found != expected.strip().lower():
-        msg = (
-            f"The digest must be the one that was told. Received: {found} of {str(path)!r}, told "
-            f"{expected}. Get the files anew."
-        )
-        raise ValueError(msg)

@@ -32,15 +32,16 @@ from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.shards import shard_batches
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.profiles.aggregate import UNIT_SIGN, MeanProfiles
-from deeploc_tf.profiles.tables import check_table, open_rows, write_table, writing_table
+from deeploc_tf.profiles.tables import check_table, write_table, writing_table
 from deeploc_tf.profiles.tables.columns import column_types
-from deeploc_tf.profiles.tables.spill import Spill
+from deeploc_tf.profiles.tables.spill import Spill, remove_unfinished
 from deeploc_tf.progress import ShowProgress, counting
+from deeploc_tf.provenance import parent, written_by
 from deeploc_tf.units import told_path
 from deeploc_tf.version import __version__
 from tfrecords.errors import did_you_mean
+from tfrecords.file_set import publishing_set
 from tfrecords.manifest import Manifest, ShardInfo
-from tfrecords.publishing import check_absent
 from tfrecords.verify import verify
 
 _log = logging.getLogger(__name__)
@@ -151,12 +152,12 @@ def embed(
         "columns": columns,
         "provenance": provenance,
     }
+    made_from = [parent("run", run), parent("records", records)]
     parts = Spill(output, _identity(table, batch_size))
     profiles_path = output.with_name(f"{output.stem}.profiles{output.suffix}")
-    for path in (output, profiles_path):
-        if not (parts.started and _is_of(path, provenance)):
-            check_absent(path)
-    with parts.opened():
+    paths = [profiles_path, output]
+    remove_unfinished(parts, paths, provenance)
+    with parts.opened(), publishing_set(paths) as (profiles_place, cells_place):
         with (
             running_on(records, manifest),
             computing_on(device),
@@ -164,14 +165,15 @@ def embed(
         ):
             _compute(network, records, manifest, shards, parts, batch_size, columns, count)
         profiles = MeanProfiles(network.num_features)
-        with writing_table(output, **table) as writer:
+        table["provenance"] = provenance | {"made_from": made_from}
+        with writing_table(cells_place, **table) as writer:
             for number in range(len(shards)):
                 for vectors, described in parts.read(number):
                     writer.append(vectors, described)
                     profiles.add(vectors, _names_of_groups(described, by))
-            found = profiles.table(provenance, by)
-            # Before the embeddings get their name, which says that both are done.
-            write_table(profiles_path, found, network.names)
+        cells = parent("cells", cells_place, {"made_from": made_from, **written_by()})
+        found = profiles.table(provenance | {"made_from": [cells]}, by)
+        write_table(profiles_place, found, network.names)
     return Embedded(
         output, profiles_path, total, len(found.features), network.num_features, network.layer
     )
@@ -277,16 +279,6 @@ def _identity(table: Mapping[str, Any], batch_size: int) -> str:
     """Name of what is computed, to the last bit: the size of a batch may change that."""
     versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
     return hashlib.sha256(json.dumps([table, batch_size, versions]).encode()).hexdigest()
-
-
-def _is_of(path: Path, provenance: Mapping[str, Any]) -> bool:
-    """Whether the same `embed`, killed at its very end, left this table: it makes it again."""
-    try:
-        table = open_rows(path)
-    except (ValueError, OSError):
-        return False
-    kept = (name for name in provenance if name != "kind")
-    return all(table.provenance.get(name) == provenance[name] for name in kept)
 
 
 def _provenance(

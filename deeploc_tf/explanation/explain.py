@@ -30,6 +30,7 @@ from deeploc_tf.names import same_form
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.pipeline.targets import Kind, kinds
 from deeploc_tf.progress import ShowProgress, counting
+from deeploc_tf.provenance import parent
 from tfrecords.errors import SchemaError, SplitError, did_you_mean
 from tfrecords.manifest import Manifest
 from tfrecords.reader import Place, read_crops
@@ -141,6 +142,11 @@ def explain(
         cells=explained,
         seed=seed,
         notes=tuple(notes),
+        made_from=tuple(
+            parent(what, path)
+            for what, path in (("run", run), ("records", records))
+            if path is not None
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tfrecords.publishing import publish_bytes
+from deeploc_tf.provenance import sealed
+from tfrecords.publishing import publish_bytes, publish_json
 
 Floats = NDArray[np.float32]
 
@@ -92,6 +94,7 @@ class Explanation:
         cells: chosen cells; None without records.
         seed: of the noise.
         notes: sentences about what is lacking.
+        made_from: the run and the records, see `deeploc_tf.provenance.parent`.
     """
 
     run: str
@@ -106,6 +109,7 @@ class Explanation:
     cells: Cells | None
     seed: int
     notes: tuple[str, ...]
+    made_from: tuple[Mapping[str, Any], ...] = ()
 
     def classes(self) -> pd.DataFrame:
         """A row per picture: `class`, logit of noise and of the picture, and probability."""
@@ -145,6 +149,8 @@ class Explanation:
     def write(self, folder: Path) -> None:
         """Write `classes.csv`, `cells.csv`, `nearest.csv` and `arrays.npz` into a folder.
 
+        And `explanation.json`, which names their digests.
+
         The arrays are `pictures` and, with cells, `images`, `attributions` and `nearest_images`.
         """
         tables = {"classes": self.classes()}
@@ -161,6 +167,8 @@ class Explanation:
         content = io.BytesIO()
         np.savez_compressed(content, allow_pickle=False, **arrays)
         publish_bytes(folder / "arrays.npz", content.getvalue())
+        files = [*(folder / f"{name}.csv" for name in tables), folder / "arrays.npz"]
+        publish_json(folder / "explanation.json", sealed({}, self.made_from, files))
 
 
 def probabilities(logits: NDArray[Any], multi_label: bool) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
 import json
 import logging
@@ -27,10 +28,12 @@ from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.processes import computed
 from deeploc_tf.profiles.tables import check_table, write_table, writing_table
 from deeploc_tf.profiles.tables.columns import column_types
-from deeploc_tf.profiles.tables.spill import Spill
+from deeploc_tf.profiles.tables.spill import Spill, remove_unfinished
 from deeploc_tf.progress import ShowProgress, counting
+from deeploc_tf.provenance import parent, written_by
 from deeploc_tf.version import __version__
 from tfrecords.errors import SchemaError, did_you_mean
+from tfrecords.file_set import publishing_set
 from tfrecords.manifest import Manifest
 from tfrecords.publishing import check_absent
 from tfrecords.schema import Schema
@@ -140,7 +143,8 @@ def measure(
     """
     output = Path(output)
     check_table(output)
-    check_absent(output)
+    if not any(output.parent.glob(f"{glob.escape(output.name)}.partial-*")):
+        check_absent(output)  # before anything is computed
     if kind not in KINDS:
         msg = (
             f"`kind` must be one of {', '.join(KINDS)}. Received: kind={kind!r}."
@@ -167,27 +171,32 @@ def measure(
     }
     parts = Spill(output, hashlib.sha256(json.dumps(provenance).encode()).hexdigest())
     profiles_path = output.with_name(f"{output.stem}.profiles{output.suffix}")
-    if not parts.started:  # else it may be of the same command, killed before its end
-        check_absent(profiles_path)
+    paths = [profiles_path, output]
+    remove_unfinished(parts, paths, provenance)
     vectors_of = partial(_vectors, features, _channel_of(manifest.schema, mask), mask == WHOLE_CROP)
     profiles = DefinedMeans(features.names)
     columns = column_types(manifest.schema)
+    made_from = [parent("records", records)]
     with (
         parts.opened(),
-        writing_table(output, features.names, columns, provenance) as writer,
-        counting(progress, "Measuring crops", total) as count,
+        publishing_set(paths) as (profiles_place, cells_place),
     ):
-        batches = crop_batches(records, manifest, splits, batch_size)
-        for batch, vectors in measured(batches, vectors_of, parts, workers):
-            writer.append(vectors, batch.columns)
-            profiles.add(vectors, batch.columns["protein"])
-            count(writer.num_rows)
+        whole = provenance | {"made_from": made_from}
+        with (
+            writing_table(cells_place, features.names, columns, whole) as writer,
+            counting(progress, "Measuring crops", total) as count,
+        ):
+            batches = crop_batches(records, manifest, splits, batch_size)
+            for batch, vectors in measured(batches, vectors_of, parts, workers):
+                writer.append(vectors, batch.columns)
+                profiles.add(vectors, batch.columns["protein"])
+                count(writer.num_rows)
         if profiles.num_left_out == total:
             msg = f"A crop must have a cell. Received: {total} empty masks ({mask})."
             raise ValueError(msg)
-        table, kept = profiles.table(provenance)
-        # Before the table of cells gets its name, which says that both are done.
-        write_table(profiles_path, table, kept)
+        cells = parent("cells", cells_place, {"made_from": made_from, **written_by()})
+        table, kept = profiles.table(provenance | {"made_from": [cells]})
+        write_table(profiles_place, table, kept)
     written = Measured(
         embeddings=output,
         profiles=profiles_path,

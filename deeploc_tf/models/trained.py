@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import logging
 import math
@@ -21,6 +20,7 @@ from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.novelty import Novelty, read_novelty
 from deeploc_tf.models.presets import RECOMMENDED
 from deeploc_tf.names import respelled_channels, same_channels
+from deeploc_tf.provenance import MODEL_NAME, SEAL_NAME, file_digest, listed_digest
 from deeploc_tf.registry import imported
 from tfrecords.errors import RecordsError, SchemaError
 from tfrecords.publishing import json_digest
@@ -39,7 +39,6 @@ _MADE_OF = (
 _RESOLVED_SETTINGS = ("channels", "normalization", "augmentation", "initializer", "test_time")
 # Of what a training computes. 1: presets were networks alone; 2: epochs were always one pass.
 RECIPE_VERSION = 3
-MODEL_NAME = "model.keras"
 OtherPixelSize = Literal["warn", "refuse"]
 _NEAR = 0.1  # of the pixel size, within which crops are comparable
 
@@ -173,8 +172,14 @@ def load_trained(run: str | Path) -> TrainedModel:
         )
         raise RecordsError(msg)
     _check_installed(run, values["config"])
+    model_sha256 = file_digest(path)
+    if listed_digest(run, MODEL_NAME) not in (None, model_sha256):
+        msg = (
+            f"{MODEL_NAME} must be what fit wrote. Received: {str(path)!r}, which has changed "
+            f"since: its digest is not that in {SEAL_NAME}. Restore it, or train in another folder."
+        )
+        raise RecordsError(msg)
     schema = Schema.from_json(values["schema"])
-    model_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return TrainedModel(
         model=load_model(path),
         schema=schema,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from deeploc_tf.extras import install
 from deeploc_tf.profiles.neighbors import Space, nearest
+from deeploc_tf.provenance import sealed
 from tfrecords.file_set import publishing_set
 from tfrecords.publishing import publish_bytes, publish_json
 
@@ -108,7 +109,7 @@ def _built(space: Space, path: Path, description: Path) -> ApproximateIndex:
         "recall_at_10": index.recall,
         "index_sha256": hashlib.sha256(content).hexdigest(),
     }
-    publish_json(description, described)
+    publish_json(description, sealed(described, space.made_from))
     return index
 
 

@@ -26,6 +26,7 @@ from deeploc_tf.profiles.permutations import tested
 from deeploc_tf.profiles.shift_test import Shifts
 from deeploc_tf.profiles.tables import NO_ROLES, Roles, RowTable, open_rows
 from deeploc_tf.profiles.tables.row_table import check_same_features, origin
+from deeploc_tf.provenance import parent, sealed
 from deeploc_tf.units import columns_of, some
 from deeploc_tf.version import __version__
 from tfrecords.file_set import publishing_set
@@ -147,9 +148,14 @@ def change(
     paths = _paths(Path(output))
     with publishing_set(paths) as (table, summary):
         changes = _compared(untreated, treated, settings, roles)
-        publish_json(summary, changes.summary)
         separator = "\t" if table.suffix == ".tsv" else ","
         publish_bytes(table, changes.table.to_csv(index=False, sep=separator).encode())
+        made_from = [
+            parent(what, path, changes.summary["screens"][what]["provenance"])
+            for what, path in (("untreated", untreated), ("treated", treated))
+        ]
+        changes = Changes(changes.table, sealed(changes.summary, made_from, [table]))
+        publish_json(summary, changes.summary)
     return changes
 
 

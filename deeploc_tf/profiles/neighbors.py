@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from deeploc_tf.names import respelled
 from deeploc_tf.profiles.choices import Similarity
 from deeploc_tf.profiles.reading import check_proteins
 from deeploc_tf.profiles.tables import NO_ROLES, Roles, open_rows
+from deeploc_tf.provenance import parent
 from tfrecords.errors import did_you_mean
 
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
@@ -39,6 +40,7 @@ class Space:
             the distance.
         left_out: names of rows that have no similarity: not finite, or without length.
         are_keys: rows are cells, and their names keys.
+        made_from: the table, see `deeploc_tf.provenance.parent`; nothing if it is no file.
     """
 
     names: tuple[str, ...]
@@ -47,6 +49,7 @@ class Space:
     similarity: Similarity
     left_out: tuple[str, ...]
     are_keys: bool = False
+    made_from: tuple[Mapping[str, Any], ...] = ()
 
     def rows_of(self, names: Sequence[str]) -> NDArray[np.int64]:
         """The row of each name, in whatever spelling; see `deeploc_tf.names`.
@@ -124,7 +127,8 @@ def read_space(
     else:
         check_proteins(proteins, path, distinct_case=distinct_case)
     space = search_space(table.read_features(), names, proteins, similarity, center=center)
-    return dataclasses.replace(space, are_keys="key" in table.columns)
+    made_from = (parent("profiles", path, table.provenance),)
+    return dataclasses.replace(space, are_keys="key" in table.columns, made_from=made_from)
 
 
 def search_space(

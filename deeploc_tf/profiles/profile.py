@@ -35,6 +35,7 @@ from deeploc_tf.profiles.tables import (
 )
 from deeploc_tf.profiles.transforms import Transform, load_transform, save_transform
 from deeploc_tf.progress import ShowProgress, counting
+from deeploc_tf.provenance import parent
 from deeploc_tf.units import columns_of, is_place, spelled
 from deeploc_tf.version import __version__
 from tfrecords.errors import did_you_mean
@@ -216,7 +217,10 @@ def _profiled(
     kinds, described = _described(table, proteins, by, settings.distinct_case)
     fitted, codes = _transform(table, used, settings, fit, transform)
     names = table.feature_names if fitted is None else fitted.output_names
-    provenance = _provenance(table, settings, columns, fitted) | {
+    made_from = [parent("cells", cells, table.provenance)]
+    if transform is not None:
+        made_from.append(parent("transform", transform))
+    provenance = _provenance(table, settings, columns, fitted, made_from) | {
         "left_out": {**left_out, "proteins_with_too_few_cells": list(too_few)}
     }
     with contextlib.ExitStack() as stack:
@@ -236,7 +240,7 @@ def _profiled(
             count(writers[0].num_rows)
         num_proteins = writers[0].num_rows
         if "transform" in paths and fitted is not None:
-            save_transform(paths["transform"], fitted)
+            save_transform(paths["transform"], fitted, made_from)
     num_cells = int((proteins.codes >= 0).sum())
     return Profiled(
         paths["profiles"],
@@ -413,9 +417,10 @@ def _provenance(
     settings: ProfileSettings,
     columns: Sequence[str],
     fitted: Transform | None,
+    made_from: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Where the cells came from, and what became of them."""
-    origin = {name: value for name, value in table.provenance.items() if name != "columns"}
+    origin = {n: v for n, v in table.provenance.items() if n not in ("columns", "command")}
     left_out = {"memory", *(() if settings.summarize_by else ("summarize_by",))}
     described = {n: v for n, v in dataclasses.asdict(settings).items() if n not in left_out}
     return {
@@ -427,5 +432,6 @@ def _provenance(
         },
         "transform": None if fitted is None else dict(fitted.settings),
         "interval_level": LEVEL,
+        "made_from": list(made_from),
         "deeploc_tf": __version__,
     }

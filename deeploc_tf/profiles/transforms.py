@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from deeploc_tf.profiles import lacking
 from deeploc_tf.profiles.choices import NormalizationKind, ProjectionKind
+from deeploc_tf.provenance import written_by
 from tfrecords.publishing import publish_bytes
 
 NORMALIZATIONS: tuple[NormalizationKind, ...] = get_args(NormalizationKind)
@@ -268,8 +269,15 @@ def shared_spread(
     return np.where(low, typical, scale), low & has_some, low & ~has_some & (floor > 0)
 
 
-def save_transform(path: str | Path, transform: Transform) -> None:
-    """Write a transform as .npz: arrays, and `settings`, a JSON text.
+def save_transform(
+    path: str | Path, transform: Transform, made_from: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Write a transform as .npz: arrays, and `settings` and `provenance`, JSON texts.
+
+    Args:
+        path: of the file.
+        transform: to write.
+        made_from: see `deeploc_tf.provenance.parent`.
 
     Raises:
         ValueError: the name does not end in .npz.
@@ -295,6 +303,7 @@ def save_transform(path: str | Path, transform: Transform) -> None:
         settings["projection"] = {"kind": projection.kind, "explained": projection.explained}
         arrays |= {"projection_shift": projection.shift, "projection_matrix": projection.matrix}
     text = json.dumps(settings, ensure_ascii=False, allow_nan=False)
+    arrays["provenance"] = np.array(json.dumps({**written_by(), "made_from": list(made_from)}))
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, settings=np.array(text), **arrays)
     publish_bytes(path, content.getvalue())

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from deeploc_tf.extras import install
+from deeploc_tf.provenance import with_seal
 from tfrecords.publishing import publish_bytes
 
 if TYPE_CHECKING:
@@ -129,15 +130,19 @@ def picture(figure: Figure, form: Form = "png") -> bytes:
     return content.getvalue()
 
 
-def publish_picture(figure: Figure, path: Path) -> None:
+def publish_picture(
+    figure: Figure, path: Path, made_from: Sequence[Mapping[str, Any]] = ()
+) -> None:
     """Write a figure as PNG and as SVG; each file is old or new, never a mixture.
 
     Args:
         figure: what is drawn.
         path: of the files, without a suffix.
+        made_from: what their seals name, see `deeploc_tf.provenance.parent`.
     """
     for form in FORMS:
-        publish_bytes(path.with_name(f"{path.name}.{form}"), picture(figure, form))
+        content = with_seal(picture(figure, form), made_from)
+        publish_bytes(path.with_name(f"{path.name}.{form}"), content)
 
 
 def without_axes(axes: Axes) -> None:

@@ -135,7 +135,7 @@ def _write_page(path: Path, found: Explanation) -> None:
         sections += _of_cells(found, found.cells)
     if found.notes:
         sections.append(Section("What this page does not show", "\n".join(found.notes)))
-    write_page(path, f"What {found.run} looks at", sections)
+    write_page(path, f"What {found.run} looks at", sections, made_from=found.made_from)
 
 
 def _what_is_shown(found: Explanation) -> Section:

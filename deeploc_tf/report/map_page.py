@@ -25,6 +25,7 @@ from deeploc_tf.profiles.neighbors import nearest, search_space
 from deeploc_tf.profiles.reading import check_proteins, read_profiles
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.progress import ShowProgress
+from deeploc_tf.provenance import parent, with_seal
 from deeploc_tf.report.choices import Projection
 from deeploc_tf.report.drawing import COLORS
 from deeploc_tf.report.map import has_umap, positions, used_projection
@@ -158,10 +159,29 @@ def write_map(
         "notes": notes,
         "crops": None,
     }
-    images = _fitting(path, title, content, crops, max_bytes)
-    data = script_page("map_page", title, content)
+    made_from = _made_from(profiles, table, records, standards)
+    room = max_bytes - len(with_seal(b"", made_from))
+    images = _fitting(path, title, content, crops, room)
+    data = with_seal(script_page("map_page", title, content), made_from)
     publish_bytes(path, data)
     return WrittenMap(path, len(data), len(names), images, tuple(content["notes"]))
+
+
+def _made_from(
+    profiles: VectorTable | str | Path,
+    table: VectorTable,
+    records: str | Path | None,
+    standards: Sequence[Standard],
+) -> list[dict[str, Any]]:
+    """Parents of the page; of a table that is no file, those of the table."""
+    if isinstance(profiles, VectorTable):
+        found = list(table.provenance.get("made_from", ()))
+    else:
+        found = [parent("profiles", profiles, table.provenance)]
+    if records is not None:
+        found.append(parent("records", records))
+    of_standards = {str(one): one for s in standards for one in s.made_from()}
+    return [*found, *of_standards.values()]
 
 
 def _lacking(records: object, standards: Collection[Standard], count: int) -> list[str]:

@@ -22,6 +22,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from deeploc_tf.extras import install
+from deeploc_tf.provenance import with_seal
 from deeploc_tf.report.drawing import MissingExtraError, check_matplotlib, picture
 from deeploc_tf.version import __version__
 from tfrecords.publishing import publish_bytes
@@ -78,7 +79,12 @@ class Section:
 
 
 def write_page(
-    path: str | Path, title: str, sections: Sequence[Section], subtitle: str = ""
+    path: str | Path,
+    title: str,
+    sections: Sequence[Section],
+    subtitle: str = "",
+    *,
+    made_from: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write a page; the file is old or new, never a mixture.
 
@@ -87,6 +93,7 @@ def write_page(
         title: of the page.
         sections: in their order.
         subtitle: a sentence below the title.
+        made_from: what the seal of the page names, see `deeploc_tf.provenance.parent`.
 
     Raises:
         MissingExtraError: there is no Jinja2.
@@ -102,7 +109,7 @@ def write_page(
             version=__version__,
         )
     )
-    publish_bytes(Path(path), content.encode())
+    publish_bytes(Path(path), with_seal(f"{content}\n".encode(), made_from))
 
 
 def check_extra() -> None:

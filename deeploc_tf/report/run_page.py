@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from deeploc_tf.profiles.reading import read_profiles
+from deeploc_tf.provenance import parent
 from deeploc_tf.report.data_set import DataSet, data_sheet
 from deeploc_tf.report.evaluation import Evaluation
 from deeploc_tf.report.function import function_by_epoch, function_sections
@@ -106,7 +107,24 @@ def write_report(
     sections += _map(profiles, _address(map_page, output), tested, missing)
     if missing:
         sections.append(Section("What this page does not show", "\n\n".join(missing)))
-    write_page(output, title or f"Report of {run.name}", [*sections, *after])
+    read = {
+        "run": run,
+        "evaluation": evaluation,
+        "records": records,
+        **{f"benchmark {number}": folder for number, folder in enumerate(benchmarks, start=1)},
+        "profiles": profiles,
+        "map": map_page,
+        "function": function,
+        "cells": cells,
+    }
+    write_page(
+        output,
+        title or f"Report of {run.name}",
+        [*sections, *after],
+        made_from=[
+            parent(what, path) for what, path in read.items() if path and Path(path).exists()
+        ],
+    )
     return tuple(missing)
 
 

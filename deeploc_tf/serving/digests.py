@@ -7,12 +7,14 @@ came another way.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+from deeploc_tf.provenance import loaded
 from tfrecords.publishing import publish_json
 
 DIGESTS_NAME = "digests.json"
@@ -39,6 +41,13 @@ def savedmodel_folder(path: str | Path) -> Path | None:
     numbered = (child for child in path.iterdir() if child.name.isdecimal())
     found = [child for child in numbered if (child / GRAPH_NAME).exists()]
     return max(found, key=lambda child: int(child.name), default=None)
+
+
+def savedmodel_identity(folder: Path) -> dict[str, str]:
+    """How what was made with a SavedModel names it; nothing where its digests are not listed."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return {"digest": str(loaded((folder / DIGESTS_NAME).read_bytes())["digest"])}
+    return {}
 
 
 def write_digests(folder: Path) -> str:

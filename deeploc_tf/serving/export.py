@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.trained import load_trained
+from deeploc_tf.provenance import parent, with_seal
 from deeploc_tf.serving.description import DESCRIPTION_NAME, describe
 from deeploc_tf.serving.digests import write_digests
 from deeploc_tf.serving.model_card import CARD_NAME, model_card
@@ -82,7 +83,7 @@ def export(
         publish_json(version / DESCRIPTION_NAME, description.to_json())
         digest = write_digests(version)
         card = model_card(output.name, description, digest)
-        publish_bytes(folder / CARD_NAME, card.encode())
+        publish_bytes(folder / CARD_NAME, with_seal(card.encode(), [parent("run", run)]))
         for path in folder.rglob("*"):
             sync(path)
     return output / VERSION

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,14 @@ from numpy.typing import NDArray
 from deeploc_tf.models.hardware import computing_on
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.trained import load_trained
+from deeploc_tf.provenance import parent
 from deeploc_tf.serving.description import Description, describe
-from deeploc_tf.serving.digests import UntrustedModelError, check_digests, savedmodel_folder
+from deeploc_tf.serving.digests import (
+    UntrustedModelError,
+    check_digests,
+    savedmodel_folder,
+    savedmodel_identity,
+)
 from deeploc_tf.serving.signatures import Signatures
 
 SIGNATURE = "serving_default"
@@ -28,10 +34,12 @@ class OpenModel:
     Attributes:
         description: its crops and classes.
         signature: from tensors by name to tensors by name.
+        made_from: the model, see `deeploc_tf.provenance.parent`.
     """
 
     description: Description
     signature: Callable[..., dict[str, Any]]
+    made_from: tuple[Mapping[str, Any], ...] = ()
 
     def __call__(
         self, images: NDArray[Any], masks: NDArray[np.uint8] | None = None
@@ -94,7 +102,15 @@ def open_model(
         with computing_on(device):
             return model.signature(**crops)
 
-    return OpenModel(model.description, signature)
+    return OpenModel(model.description, signature, (_parent(Path(path)),))
+
+
+def _parent(path: Path) -> dict[str, Any]:
+    """A run; or a SavedModel, which goes by the digest of its files, and was made from a run."""
+    folder = savedmodel_folder(path)
+    if folder is None:
+        return parent("run", path)
+    return {"what": "SavedModel", "name": path.absolute().name, **savedmodel_identity(folder)}
 
 
 def _open(

@@ -20,6 +20,7 @@ from deeploc_tf.profiles.tables import TableWriter, writing_table
 from deeploc_tf.profiles.tables.table_format import kind_of
 from deeploc_tf.profiles.tables.writing import values_of
 from deeploc_tf.progress import ShowProgress, counting
+from deeploc_tf.provenance import sealed
 from deeploc_tf.serving.cell_writer import CellWriter
 from deeploc_tf.serving.description import Description
 from deeploc_tf.serving.drift import Drift
@@ -335,7 +336,8 @@ class _Screen:
             **dataclasses.asdict(done),
             "drift": None if self._drift is None else self._drift.report(),
         }
-        publish_json(self._folder / "predict.json", values)
+        files = [path for path in sorted(self._folder.iterdir()) if path.name[0] != "."]
+        publish_json(self._folder / "predict.json", sealed(values, self._model.made_from, files))
         return done
 
     def _warnings(self) -> list[str]:
@@ -393,7 +395,11 @@ class _Screen:
                 self._folder / EMBEDDINGS_NAME,
                 feature_names(self._model.description.layer, vectors.shape[1]),
                 kinds,
-                {"kind": "embeddings", **self._provenance()},
+                {
+                    "kind": "embeddings",
+                    **self._provenance(),
+                    "made_from": list(self._model.made_from),
+                },
             )
             self._vectors = self._stack.enter_context(table)
         self._vectors.append(vectors, rows)

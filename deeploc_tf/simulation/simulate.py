@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from deeploc_tf.processes import computed
 from deeploc_tf.progress import ShowProgress, counting
+from deeploc_tf.provenance import sealed
 from deeploc_tf.simulation.compartments import COMPARTMENTS
 from deeploc_tf.simulation.field import NO_EFFECT, Field, draw_field, draw_plate
 from deeploc_tf.simulation.function import Protein, make_proteins, standards
-from deeploc_tf.version import __version__
 from tfrecords.publishing import publish_json, publishing_folder
 
 CHANNELS = ("gfp", "rfp")
@@ -143,7 +143,8 @@ def simulate(
         if fields:
             pd.DataFrame(centers).to_csv(folder / "fields.csv", index=False)
         _write_truth(folder, proteins)
-        publish_json(folder / _SETTINGS, _settings(screen) | {"deeploc_tf": __version__})
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        publish_json(folder / _SETTINGS, sealed(_settings(screen), files=files, folder=folder))
     return table
 
 

@@ -47,11 +47,14 @@ class Steps:
 
     Args:
         folder: of the steps; made with its first one.
+
+    Attributes:
+        used: name of the folder -> key of each step that was asked for.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.used: set[str] = set()
+        self.used: dict[str, str] = {}
 
     def made(
         self,
@@ -79,7 +82,7 @@ class Steps:
         text = json.dumps(identity, sort_keys=True, allow_nan=False)
         key = hashlib.sha256(text.encode()).hexdigest()
         step = Step(name, key, self.folder / f"{name.replace(' ', '-')}-{key[:12]}")
-        self.used.add(step.folder.name)
+        self.used[step.folder.name] = key
         done = step.folder / _DONE
         if done.exists():
             damage = _damage(step.folder)

@@ -23,6 +23,7 @@ from deeploc_tf.joins import joined
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.profiles.tables.columns import column_types
 from deeploc_tf.progress import ShowProgress, counting
+from deeploc_tf.provenance import sealed
 from deeploc_tf.report.comparison import SCORES as PAPER
 from deeploc_tf.report.page import check_extra
 from deeploc_tf.study.comparison import read_scores, write_scores
@@ -41,12 +42,12 @@ from deeploc_tf.study.study_page import MAP_PAGE, PICTURES, draw_pictures, write
 from deeploc_tf.training.state import TrainingStoppedError
 from tfrecords.errors import did_you_mean
 from tfrecords.locking import locked
-from tfrecords.publishing import check_untaken, keeping, publish_bytes
+from tfrecords.publishing import check_untaken, keeping, publish_bytes, publish_json
 
 _log = logging.getLogger(__name__)
 
 SCORES, SUMMARY, CURVES, PAGE = "scores.csv", "summary.csv", "curves.csv", "index.html"
-HALVES, CHOICES = "halves.csv", "choices.csv"
+HALVES, CHOICES, SEAL = "halves.csv", "choices.csv", "study.json"
 _DRAWN = (*(f"{name}{form}" for name in PICTURES for form in (".png", ".svg")), MAP_PAGE)
 _FEWEST_PROTEINS = 2
 
@@ -104,7 +105,7 @@ def study(
     check_extras(settings)
     show = _stopping(progress, should_stop)
     folder = Path(output)
-    files = [SCORES, SUMMARY, CURVES, HALVES, CHOICES, PAGE, *_DRAWN]
+    files = [SEAL, SCORES, SUMMARY, CURVES, HALVES, CHOICES, PAGE, *_DRAWN]
     files += _names_of_reports(settings).values()
     check_untaken(folder, "steps", files)
     folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +152,14 @@ def study(
         publish_bytes(folder / "study.yaml", Path(config).read_bytes())
         pictures = _shown(folder, _drawn(settings, methods, data, tables, done.scores, curves))
         reports = _reports(folder, settings, methods)
-        write_study_page(done.page, settings, data, done.summary, pictures, reports)
+        made_from = [
+            {"what": "step", "name": name, "digest": key}
+            for name, key in sorted(steps.used.items())
+        ]
+        write_study_page(done.page, settings, data, done.summary, pictures, reports, made_from)
+        present = (folder / name for name in [*files[1:], "study.yaml"])
+        listed = [path for path in present if path.exists()]
+        publish_json(folder / SEAL, sealed({"title": settings.title}, made_from, listed))
         for old in steps.unused():
             _log.info("Not of this study any more, and may be removed: %s", old)
     return done
@@ -370,8 +378,12 @@ def _drawn(
     """The pictures; a map takes as long as a small training."""
     name = config.map or ""
     seed = config.seeds[0] if name and methods.knows_seeds(name) else None
+    tables_drawn = [
+        {"what": "table", "name": file, "sha256": hashlib.sha256(_csv(table)).hexdigest()}
+        for file, table in ((SCORES, scores), (CURVES, curves))
+    ]
     settings = {
-        "tables": [hashlib.sha256(_csv(table)).hexdigest() for table in (scores, curves)],
+        "tables": [table["sha256"] for table in tables_drawn],
         "reference": config.reference,
         "map": name and [name, seed, config.methods[name].model_dump(mode="json")],
         "densities": config.densities,
@@ -384,7 +396,7 @@ def _drawn(
         "draw",
         settings,
         lambda folder: draw_pictures(
-            folder, config, data, scores, curves, tables.get((name, seed))
+            folder, config, data, scores, curves, tables.get((name, seed)), tables_drawn
         ),
         after=methods.steps_of(name, seed or 0) if name else (),
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -34,6 +35,7 @@ def draw_pictures(
     scores: pd.DataFrame,
     curves: pd.DataFrame,
     profiles: VectorTable | None,
+    made_from: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write `figure` and, where there is something to draw, `curves`, `map` and `densities`.
 
@@ -46,15 +48,17 @@ def draw_pictures(
         scores: as `Comparison.table` gives them.
         curves: scores by epoch; none if empty.
         profiles: of the map; None leaves it out.
+        made_from: the tables, see `deeploc_tf.provenance.parent`.
     """
-    publish_picture(comparison(scores, config.reference), folder / "figure")
+    publish_picture(comparison(scores, config.reference), folder / "figure", made_from)
     if not curves.empty:
-        publish_picture(function_curves(curves), folder / "curves")
+        publish_picture(function_curves(curves), folder / "curves", made_from)
     if profiles is not None:
+        of_map = profiles.provenance.get("made_from", ())
         distinct = config.distinct_case
         colors = _as_in(profiles, data.compartments, distinct)
         compartments = {name: data.compartments[known] for known, name in colors.items()}
-        publish_picture(protein_map(profiles, compartments), folder / "map")
+        publish_picture(protein_map(profiles, compartments), folder / "map", of_map)
         write_map(
             folder / MAP_PAGE,
             profiles,
@@ -71,7 +75,7 @@ def draw_pictures(
                 term: frozenset(names[member] for member in members & names.keys())
                 for term, members in chosen.items()
             }
-            publish_picture(density_map(profiles, terms), folder / "densities")
+            publish_picture(density_map(profiles, terms), folder / "densities", of_map)
 
 
 def _as_in(profiles: VectorTable, members: Collection[str], distinct_case: bool) -> dict[str, str]:
@@ -89,6 +93,7 @@ def write_study_page(
     summary: pd.DataFrame,
     pictures: Mapping[str, bytes],
     reports: Mapping[str, str],
+    made_from: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write the page, which links to the map and to the reports.
 
@@ -99,6 +104,7 @@ def write_study_page(
         summary: as `Comparison.summary` gives it.
         pictures: by name, as `draw_pictures` names them.
         reports: method -> file of the report of its first network.
+        made_from: the steps, see `deeploc_tf.provenance.parent`.
     """
     sections = [
         _methods(config, data),
@@ -147,7 +153,7 @@ def write_study_page(
         *data_sheet(data.manifest),
         Section("What was run", table=environment_table(environment())),
     ]
-    write_page(path, config.title, sections)
+    write_page(path, config.title, sections, made_from=made_from)
 
 
 def _methods(config: StudyConfig, data: StudyData) -> Section:

@@ -22,6 +22,7 @@ from deeploc_tf.pipeline.classes import class_index
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.pipeline.targets import Kind, kinds
 from deeploc_tf.progress import ShowProgress, counting
+from deeploc_tf.provenance import parent
 from deeploc_tf.training.field_calibration import units_of, with_label_sets
 from deeploc_tf.training.multilabel import summarize_several
 from deeploc_tf.training.predictions import Predictions, Question, predict
@@ -100,11 +101,11 @@ def evaluate(
     if results is None:
         return measure().metrics
     with publishing_folder(Path(results)) as folder:
-        summary = measure()
-        summary.write(folder)
+        made_from = [parent("run", run), parent("records", records)]
+        metrics = measure().write(folder, made_from)
         if draw is not None:
             draw(folder)
-    return summary.metrics
+    return metrics
 
 
 def _measure(

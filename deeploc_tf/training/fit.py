@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.splits import warn_of_unused_splits, with_usual_splits
 from deeploc_tf.pipeline.targets import kinds
 from deeploc_tf.progress import ShowProgress, counting
+from deeploc_tf.provenance import file_digest, parent
 from deeploc_tf.training.averages import CROPS_OF_STATISTICS, BatchStatistics, averaged_weights
 from deeploc_tf.training.callbacks import (
     Checkpoints,
@@ -209,8 +209,11 @@ def fit(
             with placed_on(device):
                 write_projector(folder, twin, records, manifest, shown)
             metrics = _finish(folder, evaluator, state, task.test_time, averaged)
+            made_from = [parent("records", records)]
+            if initial_run is not None:
+                made_from.append(parent("initial run", initial_run))
             with placed_on(device):
-                _publish_model(folder, twin, records, manifest, averaged)
+                _publish_model(folder, twin, records, manifest, averaged, made_from)
             best_epoch = state.best_epoch if config.patience else 0
             check_outcome(metrics, duration.steps_per_epoch, best_epoch)
             return metrics
@@ -349,23 +352,25 @@ def _publish_model(
     records: str | Path,
     manifest: Manifest,
     averaged: Sequence[View],
+    made_from: Sequence[Mapping[str, Any]],
 ) -> None:
     """Publish the model, cut at each of its heads, and what good crops are like; itself last."""
     if folder.protein_names:
         with publishing(folder.protein_model_path) as temporary:
             head(model, "protein_logits").save(temporary)
     with publishing(folder.model_path) as temporary:
-        if not folder.class_names:
+        if folder.class_names:
+            head(model).save(temporary)
+            novelty = note_novelty(
+                head(model),
+                records,
+                manifest,
+                kind=kinds(folder.config.target)[0],
+                class_names=folder.class_names,
+                mask=folder.config.mask,
+                views=averaged,
+            )
+            novelty.write(folder.path, file_digest(temporary))
+        else:
             model.save(temporary)
-            return
-        head(model).save(temporary)
-        novelty = note_novelty(
-            head(model),
-            records,
-            manifest,
-            kind=kinds(folder.config.target)[0],
-            class_names=folder.class_names,
-            mask=folder.config.mask,
-            views=averaged,
-        )
-        novelty.write(folder.path, hashlib.sha256(temporary.read_bytes()).hexdigest())
+        folder.seal(temporary, made_from)

@@ -11,9 +11,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from deeploc_tf.models.trained import CONFIG_NAME, MODEL_NAME
+from deeploc_tf.models.trained import CONFIG_NAME
+from deeploc_tf.provenance import MODEL_NAME, SEAL_NAME
 
-_KEPT = (CONFIG_NAME, MODEL_NAME, "metrics.json", "checkpoint/*.npz")
+_KEPT = (CONFIG_NAME, MODEL_NAME, SEAL_NAME, "metrics.json", "checkpoint/*.npz")
 
 
 @dataclasses.dataclass(frozen=True)

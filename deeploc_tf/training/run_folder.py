@@ -10,6 +10,7 @@
     RUN/model.keras        the trained model; its presence means that the training is finished
     RUN/calibration.json   temperature, sets of labels and confusion, by held-out fields
     RUN/metrics.json       validation and test metrics of that model
+    RUN/run.json           digests of these files, made once, before the model has its name
     RUN/confusion.csv      test confusion matrix, true classes in rows
 
 Every file is old or new, never a mixture; the model comes last.
@@ -21,7 +22,7 @@ import contextlib
 import json
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ import tensorflow as tf
 
 from deeploc_tf.backend import environment_variables
 from deeploc_tf.models.keras_settings import keras_settings
-from deeploc_tf.models.trained import CONFIG_NAME, MODEL_NAME, RECIPE_VERSION, read_config
+from deeploc_tf.models.trained import CONFIG_NAME, RECIPE_VERSION, read_config
+from deeploc_tf.provenance import MODEL_NAME, SEAL_NAME, file_digest, sealed
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.tasks import TASKS
 from deeploc_tf.version import __version__
@@ -110,6 +112,14 @@ class Run:
         """Publish `environment.json` and `config.json`, in this order."""
         publish_json(self.path / ENVIRONMENT_NAME, environment())
         _write_config(self)
+
+    def seal(self, model: Path, made_from: Sequence[Mapping[str, Any]]) -> None:
+        """Publish `run.json` with the digest of each file; `model` gets its name after that."""
+        files = [p for p in sorted(self.path.iterdir()) if p.is_file() and p.name[0] != "."]
+        kept = [path for path in files if path.name not in (MODEL_NAME, SEAL_NAME)]
+        values = sealed({}, made_from, kept)
+        values["files"][MODEL_NAME] = file_digest(model)
+        publish_json(self.path / SEAL_NAME, values | {"digest": json_digest(values)})
 
     def write_history(self, history: list[dict[str, float]]) -> None:
         """Publish `history.csv`, one row an epoch."""

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deeploc_tf.provenance import sealed
 from deeploc_tf.training.calibration import NUM_BINS, expected_calibration_error, reliability
 from deeploc_tf.training.metrics import average_precisions, classification_metrics
 from deeploc_tf.training.predictions import Predictions
@@ -34,13 +35,24 @@ class Summary:
     tables: Mapping[str, pd.DataFrame]
     predictions: pd.DataFrame
 
-    def write(self, folder: Path) -> None:
-        """Write everything into a folder that is there, `metrics.json` last."""
+    def write(self, folder: Path, made_from: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+        """Write everything into a folder that is there, `metrics.json` last.
+
+        Args:
+            folder: to write into.
+            made_from: see `deeploc_tf.provenance.parent`.
+
+        Returns:
+            The content of `metrics.json`.
+        """
         for name, table in self.tables.items():
             publish_bytes(folder / f"{name}.csv", table.to_csv().encode())
         with publishing(folder / "predictions.parquet") as temporary:
             self.predictions.to_parquet(temporary, index=False)
-        publish_json(folder / "metrics.json", self.metrics)
+        files = [*(folder / f"{name}.csv" for name in self.tables), folder / "predictions.parquet"]
+        values = sealed(self.metrics, made_from, files)
+        publish_json(folder / "metrics.json", values)
+        return values
 
 
 def summarize(

@@ -18,9 +18,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from deeploc_tf.profiles.tables.registry import open_rows
 from deeploc_tf.profiles.tables.table_format import ARROW_TYPES, rows_digest
 from tfrecords.locking import writing
-from tfrecords.publishing import publishing
+from tfrecords.publishing import check_absent, publishing
 
 _log = logging.getLogger(__name__)
 
@@ -181,3 +182,28 @@ def _remove(folder: Path) -> None:
         _log.warning("Files that are no part of a table are left in %r: %s.", str(folder), left[0])
     else:
         folder.rmdir()
+
+
+def remove_unfinished(parts: Spill, paths: Sequence[Path], provenance: Mapping[str, Any]) -> None:
+    """Remove tables of the same computation, killed at its very end: they are made again.
+
+    Args:
+        parts: of the computation.
+        paths: of its tables.
+        provenance: what is said in them.
+
+    Raises:
+        OutputExistsError: something else has one of the names.
+    """
+    for path in paths:
+        if parts.started and _is_of(path, provenance):
+            path.unlink()
+        check_absent(path)
+
+
+def _is_of(path: Path, provenance: Mapping[str, Any]) -> bool:
+    try:
+        table = open_rows(path)
+    except (ValueError, OSError):
+        return False
+    return all(table.provenance.get(n) == v for n, v in provenance.items() if n != "kind")

@@ -26,6 +26,7 @@ from deeploc_tf.profiles.tables.table_format import (
     kind_of,
 )
 from deeploc_tf.profiles.tables.vector_table import VectorTable
+from deeploc_tf.provenance import written_by
 from tfrecords.publishing import publishing
 
 _BLOCK_BYTES = 32 << 20  # written at once; a Parquet file of many small row groups is slow to read
@@ -56,7 +57,8 @@ def writing_table(
     """
     make: Any = format_of(path, to_write=True).writer
     check_table(path)
-    values = {**provenance, "format_version": FORMAT_VERSION, "columns": dict(columns)}
+    values = {**provenance, **written_by()}
+    values |= {"format_version": FORMAT_VERSION, "columns": dict(columns)}
     text = json.dumps(values, allow_nan=False)
     width = len(feature_names)
     with publishing(path) as temporary:

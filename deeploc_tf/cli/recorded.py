@@ -1,0 +1,68 @@
+"""The words of a command as files keep them: no folder of this machine, and no name of what is new.
+
+So the same command writes the same bytes wherever its files lie, and can be repeated when they were
+moved: see `deeploc_tf.lineage.replay`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+OUTPUT = "OUTPUT"
+"""Stands for what is written, with its suffix."""
+
+_OF_NO_BYTE = {"quiet", "as_json", "memory", "workers", "debug"}
+
+
+def recorded_words(command: click.Command, name: str, args: Sequence[str]) -> list[str]:
+    """Name, options as they were given, then arguments; nothing where the usage is wrong."""
+    context = click.Context(command, resilient_parsing=True)
+    try:
+        values, _, order = command.make_parser(context).parse_args(list(args))
+    except click.UsageError:  # which click tells
+        return [name]
+    arguments = [one for one in command.params if isinstance(one, click.Argument)]
+    new = [one for one in arguments if _is_new(one)][-1:]
+    words = [name]
+    for parameter in dict.fromkeys([*(p for p in order if p not in arguments), *arguments]):
+        given = values.get(parameter.name or "")
+        if parameter.name not in _OF_NO_BYTE and isinstance(given, str | bool | list | tuple):
+            words += _words(parameter, given, is_new=parameter in new)
+    return words
+
+
+def _is_new(parameter: click.Parameter) -> bool:
+    """Whether it names what need not be there."""
+    return isinstance(parameter.type, click.Path) and not parameter.type.exists
+
+
+def _words(parameter: click.Parameter, given: Any, *, is_new: bool) -> Iterator[str]:
+    texts = [given] if isinstance(given, str | bool) else given
+    for value in texts:
+        parts = [value] if isinstance(value, str) else value if isinstance(value, tuple) else []
+        shown = [_shown(part, parameter, is_new=is_new) for part in parts]
+        if isinstance(parameter, click.Option):
+            off = value is False and parameter.secondary_opts
+            yield (parameter.secondary_opts if off else parameter.opts)[-1]
+        yield from shown
+
+
+def _shown(text: str, parameter: click.Parameter, *, is_new: bool) -> str:
+    """A value; of a file the last name."""
+    if is_new or (_is_new(parameter) and not _exists(text)):
+        return OUTPUT + Path(text).suffix
+    if _exists(text):
+        return Path(text).absolute().name
+    name, sign, rest = text.partition("=")
+    return f"{name}={Path(rest).absolute().name}" if sign and _exists(rest) else text
+
+
+def _exists(text: str) -> bool:
+    try:
+        return bool(text) and Path(text).exists()
+    except (OSError, ValueError):  # too long, or with a zero
+        return False
