@@ -174,6 +174,13 @@ def listed_digest(folder: Path, name: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def check_unchanged(path: Path) -> None:
+    """Raise `ValueError` if the JSON of its folder gives a file another digest than it has."""
+    if listed_digest(path.parent, path.name) not in (None, file_digest(path)):
+        head = head_of(path.parent)
+        raise changed_since(path, f"its digest is not that in {head.name if head else ''}")
+
+
 def sealed(
     values: Mapping[str, Any],
     made_from: Sequence[Mapping[str, Any]] = (),
@@ -256,16 +263,18 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _unsealed_png(content: bytes) -> tuple[bytes, bytes] | None:
-    """Text of the seal, and the picture without it."""
-    start = len(_PNG)
+    """Text of the seal, and the picture without it; every part has its checksum."""
+    start, found, kind = len(_PNG), None, b""
     while start < len(content):
-        size = int.from_bytes(content[start : start + 4], "big")
-        stop = start + 12 + size
-        data = content[start + 8 : stop - 4]
-        if content[start + 4 : start + 8] == b"tEXt" and data.startswith(_KEYWORD):
-            if content[start:stop] != _chunk(b"tEXt", data):
-                msg = "its seal has another checksum"
-                raise ValueError(msg)
-            return data.removeprefix(_KEYWORD), content[:start] + content[stop:]
+        stop = start + 12 + int.from_bytes(content[start : start + 4], "big")
+        kind, data = content[start + 4 : start + 8], content[start + 8 : stop - 4]
+        if content[start:stop] != _chunk(kind, data):
+            msg = "a part of it has another checksum, or is cut off"
+            raise ValueError(msg)
+        if kind == b"tEXt" and data.startswith(_KEYWORD):
+            found = data.removeprefix(_KEYWORD), content[:start] + content[stop:]
         start = stop
-    return None
+    if kind != b"IEND":
+        msg = "its end is cut off"
+        raise ValueError(msg)
+    return found

@@ -32,6 +32,7 @@ from tfrecords.tfds import tfds_features, tfds_info
 MANIFEST_NAME = "manifest.json"
 REJECTS_NAME = "rejects.jsonl"
 FLAGGED_NAME = "flagged.jsonl"
+INPUTS_NAME = "inputs.sha256"
 FORMAT_NAME = "deeploc-tf records"
 FORMAT_VERSION = 2
 MAX_CHECKSUMS = 16  # of a shard, in the manifest
@@ -47,6 +48,7 @@ _FILES = (
     MANIFEST_NAME,
     REJECTS_NAME,
     FLAGGED_NAME,
+    INPUTS_NAME,
 )
 REBUILD = "Copy the data set again, or rebuild it."
 """How damage is mended, in all messages."""

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from deeploc_tf.ingest.plan import plan_records
 from deeploc_tf.ingest.reading import BatchReader, Rows, changed
 from deeploc_tf.ingest.records_plan import RecordsPlan
+from deeploc_tf.input_files import list_of_inputs
 from deeploc_tf.processes import computed
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.sources.quality import Quality
 from deeploc_tf.sources.rejects import as_lines, check_rejects, counted, from_json
-from deeploc_tf.sources.source import Reject, Source, SourceError
-from tfrecords.manifest import FLAGGED_NAME, REJECTS_NAME
+from deeploc_tf.sources.source import Reject, Source, SourceError, files_behind
+from tfrecords.manifest import FLAGGED_NAME, INPUTS_NAME, REJECTS_NAME
 from tfrecords.workspace import check_output
 from tfrecords.writer import RecordsBuild
 
@@ -113,11 +114,14 @@ def build_records(
         _refuse_changed(source, _drop_changed(build, plan))
         left_out = [*found["rejects"], *found["set_aside"]]
         beside = {REJECTS_NAME: left_out, FLAGGED_NAME: found["flagged"]}
+        files = {name: as_lines(items) for name, items in beside.items() if items}
+        if (inputs := list_of_inputs(files_behind(source, plan.positions.tolist()))) is not None:
+            files[INPUTS_NAME] = inputs
         return build.finish(
             rejects={**plan.left_out, **counted(left_out)},
             flagged=counted(found["flagged"]),
             overlapping=plan.overlapping,
-            files={name: as_lines(items) for name, items in beside.items() if items},
+            files=files,
         )
 
 

@@ -128,14 +128,17 @@ def _file(path: Path, is_listed: bool) -> tuple[str, Json]:
     if suffix in SEALED:
         return SEALED[suffix], seal_of(path) or {}
     if suffix == ".json":
-        return _json_kind(path), json_of(path)
+        return kind_by_name(path), json_of(path)
     if suffix in TABLES and not is_listed and (said := _table_says(path)) is not None:
         return str(said.get("kind", "transform")), said
     return "file", {}
 
 
-def _json_kind(path: Path) -> str:
-    return _FOLDERS.get(path.name, "JSON") if path.name in HEADS else "JSON"
+def kind_by_name(path: Path) -> str:
+    """What a file is called that may be too damaged to say it."""
+    suffix = path.suffix.lower()
+    by_suffix = {**SEALED, ".json": "JSON", **dict.fromkeys(TABLES, "table")}
+    return _FOLDERS.get(path.name) or by_suffix.get(suffix, "file")
 
 
 def _table_says(path: Path) -> Json | None:

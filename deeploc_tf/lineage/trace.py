@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deeploc_tf.lineage.things import Json, NoDigestError, Thing, read_thing
+from deeploc_tf.input_files import INPUTS_NAME, listed_inputs
+from deeploc_tf.lineage.things import Json, NoDigestError, Thing, kind_by_name, read_thing
 from deeploc_tf.lineage.verify import check_bytes_of_records, verify
 from deeploc_tf.provenance import file_digest, folder_identity, head_of
 from deeploc_tf.serving.digests import savedmodel_folder, savedmodel_identity
@@ -20,6 +22,7 @@ _NOT_SETTINGS = {
     *("splits", "screens", "per_class", "confusion_matrix", "versions", "format", "left_out"),
 }
 _MOST_SEARCHED = 200_000
+_SAMPLE, _MOST = 20, 2000  # files by which a folder is found, folders that are looked at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +95,7 @@ def trace(path: str | Path, search: Sequence[str | Path] = ()) -> Link:
     except NoDigestError:
         raise
     except ValueError as error:
-        return Link("file", path.absolute().name, {}, DAMAGED, str(error), path)
+        return Link(kind_by_name(path), path.absolute().name, {}, DAMAGED, str(error), path)
     return _Search([Path(folder) for folder in search]).link(thing, thing.kind, thing.identity)
 
 
@@ -120,7 +123,7 @@ class _Search:
                 _words(said),
                 _text(said.get("deeploc_tf")),
                 _settings(said),
-                tuple(self.parent(one, path) for one in thing.parents) or _images(thing),
+                (*(self.parent(one, path) for one in thing.parents), *self._images(thing)),
             )
         return self._made[path, what]
 
@@ -161,6 +164,55 @@ class _Search:
                 if isinstance(one, dict)
             ),
         )
+
+    def _images(self, thing: Thing) -> tuple[Link, ...]:
+        """The last links: images, where they are named by digest, or said where they are not."""
+        folder = thing.path if thing.path.is_dir() else thing.path.parent
+        listed = folder / INPUTS_NAME
+        if listed.is_file() and head_of(folder) is not None:
+            return (self._checked_images(listed),)
+        if thing.kind != "records" or not isinstance(thing.said.get("sources"), list):
+            return ()
+        detail = "the records hold their pixels, but no digests of the files"
+        return tuple(
+            Link("images", str(source.get("pattern", source.get("kind", ""))), {}, UNKNOWN, detail)
+            for source in thing.said["sources"]
+            if isinstance(source, dict)
+        )
+
+    def _checked_images(self, listed: Path) -> Link:
+        """The images of an `inputs.sha256`: found below a folder that is near or to be searched."""
+        try:
+            digests = listed_inputs(listed)
+        except ValueError as error:
+            return Link("images", listed.name, {}, DAMAGED, str(error), listed)
+        name, identity = f"{len(digests)} files", {"sha256": file_digest(listed)}
+        root = self._root_of(digests, listed.absolute().parent)
+        if root is None:
+            detail = f"no folder with {next(iter(digests))}, such as {listed} names"
+            return Link("images", name, identity, MISSING, detail)
+        lost = [path for path in digests if not (root / path).is_file()]
+        other = [p for p in digests if p not in lost and file_digest(root / p) != digests[p]]
+        state, detail = WHOLE, ""
+        if other:
+            state, detail = DAMAGED, f"not what was read: {_some(other)} in {root}"
+        elif lost:
+            state, detail = MISSING, f"no {_some(lost)} in {root}"
+        return Link("images", name, identity, state, detail, root)
+
+    def _root_of(self, digests: Mapping[str, str], near: Path) -> Path | None:
+        """The folder with most of the first files, of those at hand and two levels below them."""
+        some = list(digests)[:_SAMPLE]
+        best, most = None, 0
+        for top in dict.fromkeys([*self.folders, near, *near.parents[:2], Path.cwd()]):
+            for pattern in ("", "*/", "*/*/"):
+                for folder in [top] if not pattern else itertools.islice(top.glob(pattern), _MOST):
+                    found = sum((folder / name).is_file() for name in some)
+                    if found > most:
+                        best, most = folder, found
+            if most == len(some):
+                break
+        return best
 
     def _candidates(
         self, name: str | None, identity: Mapping[str, str], child: Path
@@ -223,22 +275,8 @@ def _state(thing: Thing) -> tuple[str, str]:
     return WHOLE, ""
 
 
-def _images(thing: Thing) -> tuple[Link, ...]:
-    """The last links: images, of which records tell where they lay and not their digests."""
-    if thing.kind != "records" or not isinstance(thing.said.get("sources"), list):
-        return ()
-    return tuple(
-        Link(
-            "images",
-            str(source.get("pattern", source.get("kind", ""))),
-            {},
-            UNKNOWN,
-            "records hold their pixels, and do not name the digests of the files",
-            settings={key: value for key, value in source.items() if value not in (None, [])},
-        )
-        for source in thing.said["sources"]
-        if isinstance(source, dict)
-    )
+def _some(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _words(said: Json) -> tuple[str, ...] | None:

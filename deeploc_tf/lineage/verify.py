@@ -7,6 +7,7 @@ import dataclasses
 import zipfile
 from pathlib import Path
 
+from deeploc_tf.input_files import INPUTS_NAME, listed_inputs
 from deeploc_tf.lineage.things import (
     SEALED,
     STEP,
@@ -31,6 +32,7 @@ from deeploc_tf.serving.digests import check_digests, savedmodel_folder
 from tfrecords.manifest import check_shards, read_manifest
 
 _CARD = "README.md"
+_DRAWN = {"precision_recall", "scores", "confusion", "reliability"}  # beside what they show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +97,8 @@ def _records_checked(thing: Thing, *, deep: bool, progress: ShowProgress) -> Ver
     path = thing.path
     manifest = read_manifest(path)
     check_shards(path, manifest)
+    if (path / INPUTS_NAME).is_file():
+        listed_inputs(path / INPUTS_NAME)
     total = sum(manifest.num_crops(split) for split in manifest.split_names)
     checked = "every byte read"
     if deep:
@@ -146,8 +150,12 @@ def _check_folder(thing: Thing) -> str:
             check_json(head, values)
             checked.append(_check_listed(path, head))
     for sealed in sorted(path.iterdir()):
-        if sealed.suffix in SEALED and sealed.is_file() and _own_check(read_thing(sealed)):
+        if sealed.suffix not in SEALED or not sealed.is_file():
+            continue
+        if _own_check(read_thing(sealed)):
             checked.append(sealed.name)
+        elif sealed.stem in _DRAWN and "made_from" in thing.said:
+            raise changed_since(sealed, "its seal is gone")
     if thing.kind == "study":
         steps = sorted((path / "steps").glob(f"*/{STEP}"))
         for step in steps:

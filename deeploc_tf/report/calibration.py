@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from deeploc_tf.provenance import check_unchanged
 from deeploc_tf.report.drawing import COLORS, GRAY, new_figure
 from deeploc_tf.training.calibration import expected_calibration_error
 
@@ -60,6 +61,7 @@ def reliability_diagram(results: str | Path) -> Figure:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    check_unchanged(path)
     try:
         table = pd.read_csv(path).loc[:, list(_COLUMNS)].astype(float)
         wrong = None if table["num_crops"].sum() > 0 else "no crops"

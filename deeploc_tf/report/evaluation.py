@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deeploc_tf.provenance import check_unchanged
 from deeploc_tf.report.calibration import reliability_diagram
 from deeploc_tf.report.data_set import DataSet
 from deeploc_tf.report.page import Section
@@ -128,6 +129,7 @@ class Evaluation:
     @functools.cached_property
     def _predictions(self) -> pd.DataFrame:
         path = self.folder / "predictions.parquet"
+        check_unchanged(path)
         try:
             table: pd.DataFrame = pd.read_parquet(path)
             missing = {"key", "protein", "label", "predicted"} - set(table)

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deeploc_tf.provenance import check_unchanged
 from deeploc_tf.text_tables import read_delimited
+from tfrecords.publishing import json_digest
 
 _OF_NAMES = ("standard", "method", "class", "protein", "label", "labels", "predicted")
 AS_TEXT: Any = dict.fromkeys(_OF_NAMES, str)
@@ -30,6 +32,8 @@ def read_json(path: Path) -> dict[str, Any]:
         wrong = "" if isinstance(values, dict) else type(values).__name__
     except ValueError as error:
         wrong = str(error)
+    if not wrong and "digest" in values and values["digest"] != json_digest(values):
+        wrong = "changed since: its digest is another"
     if wrong:
         msg = f"{path.name} must be JSON that this package wrote. Received: {path} ({wrong})."
         raise ValueError(msg)
@@ -43,6 +47,7 @@ def read_csv(path: Path, columns: Iterable[str], **options: Any) -> pd.DataFrame
         ValueError: the file holds something else, or lacks a column.
         OSError: it cannot be read.
     """
+    check_unchanged(path)
     try:
         table: pd.DataFrame = pd.read_csv(path, **options)
     except ValueError as error:  # pandas' own errors are such
@@ -70,6 +75,7 @@ def read_confusion(path: Path) -> tuple[list[str], NDArray[np.int64]]:
         ValueError: the file is not what `fit` and `evaluate` write.
         OSError: it cannot be read.
     """
+    check_unchanged(path)
     try:
         table = read_delimited(path, first_may_be_unnamed=True)
         first, *columns = table.columns

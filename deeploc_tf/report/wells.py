@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from deeploc_tf.benchmark.intervals import adjusted
 from deeploc_tf.names import well_name
+from deeploc_tf.provenance import check_unchanged
 from deeploc_tf.report.reading import read_json
 from deeploc_tf.units import (
     kind_of_column,
@@ -77,6 +78,8 @@ def read_predictions(folder: str | Path) -> pd.DataFrame:
         OSError: it cannot be read.
     """
     path = Path(folder) / "cells.parquet"
+    if path.exists():
+        check_unchanged(path)
     known = pq.read_schema(path).names if path.exists() else []
     if "flags" not in known or "wells_by" not in read_json(Path(folder) / "predict.json"):
         msg = f"Cells must be those that `predict` wrote. Received: {folder}."
@@ -141,6 +144,7 @@ def with_left_out(wells: Wells, folder: str | Path) -> Wells:
         wells: of the cells that `predict` wrote.
         folder: that it wrote; `wells.csv` says how many it left out.
     """
+    check_unchanged(Path(folder) / "wells.csv")
     frame = pd.read_csv(Path(folder) / "wells.csv", dtype=str, keep_default_na=False)
     if "num_left_out" not in frame:
         return wells

@@ -19,6 +19,7 @@ from deeploc_tf.models.normalization import Normalization
 from deeploc_tf.models.trained import TrainedModel, read_config
 from deeploc_tf.models.views import window_size
 from deeploc_tf.names import EVALUATED_SPLITS
+from deeploc_tf.provenance import check_unchanged
 from deeploc_tf.version import __version__
 from tfrecords.errors import SchemaError
 from tfrecords.schema import Schema
@@ -227,5 +228,6 @@ def _read(path: Path) -> dict[str, Any]:
     """The values of a JSON file of the run; {} where it has none."""
     if not path.exists():
         return {}
+    check_unchanged(path)
     values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return values

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deeploc_tf.input_files import list_of_inputs
 from deeploc_tf.models.extractors import feature_names
 from deeploc_tf.models.trained import OtherPixelSize
 from deeploc_tf.profiles.tables import TableWriter, writing_table
@@ -32,9 +33,10 @@ from deeploc_tf.sources import Source, SourceError
 from deeploc_tf.sources.plate_map import PlateMap
 from deeploc_tf.sources.quality import Quality
 from deeploc_tf.sources.rejects import as_lines, check_rejects, counted
-from deeploc_tf.sources.source import Reject
+from deeploc_tf.sources.source import Reject, files_behind
 from deeploc_tf.units import places_of, same_in_column
 from deeploc_tf.version import __version__
+from tfrecords.manifest import INPUTS_NAME
 from tfrecords.publishing import publish_bytes, publish_json, publishing_folder
 
 _log = logging.getLogger(__name__)
@@ -105,6 +107,7 @@ def predict(
       `Calibration`
     - `embeddings.parquet`, if asked: the vectors of the same rows, as `embed` writes them
     - `wells.csv`, `proteins.csv`: see `Tally.table`, and of a calibrated model `Units.table`
+    - `inputs.sha256`: digests of the images and tables that were read
     - `rejects.jsonl`: cells and fields that could not be used, if any
     - `predict.json`: model, settings and counts; `drift`, see `Drift.report`
 
@@ -151,6 +154,7 @@ def predict(
             for start in range(0, len(screen.cells), batch_size):
                 screen.take(source, start, start + batch_size)
                 count(screen.num_cells)
+            screen.note_files(source)
         stack.close()
         return screen.finish(min_fraction)
 
@@ -187,6 +191,7 @@ class _Screen:
         self._rejects: list[Reject] = []
         self._passed_over: Counter[str] = Counter()
         self._sources: dict[str, Any] = {}
+        self._inputs: set[str | Path] = set()
         self._kinds: dict[str, str] = {}
         self._set_aside: Counter[str] = Counter()
         self._flagged: Counter[str] = Counter()
@@ -233,6 +238,10 @@ class _Screen:
                 "proteins.csv": Units(["protein"], fields, wells=path),
             }
         return check_source(source, self._model.description, self.other_pixel_size)
+
+    def note_files(self, source: Source) -> None:
+        """Remember the files behind the cells of a source, for their digests."""
+        self._inputs.update(files_behind(source, self.cells.index.tolist()))
 
     def _meet(self, values_of: Callable[[str], Iterable[Any]]) -> None:
         """Note which values of conditions there are in a source, whatever the other conditions."""
@@ -336,6 +345,8 @@ class _Screen:
             **dataclasses.asdict(done),
             "drift": None if self._drift is None else self._drift.report(),
         }
+        if (inputs := list_of_inputs(self._inputs)) is not None:
+            publish_bytes(self._folder / INPUTS_NAME, inputs)
         files = [path for path in sorted(self._folder.iterdir()) if path.name[0] != "."]
         publish_json(self._folder / "predict.json", sealed(values, self._model.made_from, files))
         return done

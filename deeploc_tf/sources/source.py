@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
@@ -128,3 +130,18 @@ class Source(Protocol):
     def paths(self, position: int) -> tuple[str, ...]:
         """The real files behind row `position`; if size or time of one changes, the crop did."""
         ...
+
+
+def files_behind(source: Source, positions: Iterable[int]) -> Iterator[str | Path]:
+    """The real files behind some rows, those of a field once, and the tables that list them."""
+    for part in (source, getattr(source, "cells", None)):
+        table = getattr(part, "path", None)
+        if isinstance(table, str | Path):
+            yield table
+    last: tuple[str, ...] = ()
+    for position in positions:
+        with contextlib.suppress(SourceError, OSError):  # of a row that was set aside
+            paths = source.paths(position)
+            if paths is not last:
+                yield from paths
+                last = paths
