@@ -95,10 +95,8 @@ def markdown(found: dict[str, dict[str, list[dict[int, float]]]]) -> str:
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, by_order in found.items():
         for order, own in by_order.items():
-            counts = ", ".join(
-                f"{count:.0f}" if np.isfinite(count) else f"more than {MOST}"
-                for count in map(needed, own)
-            )
+            least = [needed(accuracy) for accuracy in own]
+            counts = ", ".join("–" if np.isinf(count) else f"{count:.0f}" for count in least)
             numbers = [spread([accuracy[number] for accuracy in own]) for number in SHOWN]
             lines.append(f"| {' | '.join([name, order, counts, *numbers])} |")
     return "\n".join(lines)
