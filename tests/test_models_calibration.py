@@ -14,7 +14,6 @@ from deeploc_tf.models.calibration import (
     CALIBRATION_NAME,
     Calibration,
     calibrate,
-    coverage_by_unit,
     read_calibration,
 )
 from tfrecords.errors import RecordsError
@@ -199,12 +198,6 @@ def test_logits_of_any_size_give_numbers() -> None:
         found = calibrate(labels, logits, ["a", "b", "c"] * 20, ["x", "y"])
         json.dumps(found.to_json(), allow_nan=False)
         assert np.isfinite(found.probabilities(logits)).all()
-
-
-def test_coverage_by_unit_counts_cells_of_fields_with_a_name() -> None:
-    sets = np.array([[True, False], [True, True], [True, False], [False, True]])
-    found = coverage_by_unit(np.array([0, 1, 1, 0]), sets, ["2", "1", "2", ""])
-    assert found == {"1": (1, 1.0), "2": (2, 0.5)}
 
 
 def test_a_run_keeps_it_as_plain_json_that_is_whole_or_refused(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ NOMINAL = 0.9
 SCHEMA_VERSION = 1
 _MOST_FOLDS = 20  # fields are left out one by one, or in so many groups of neighbors
 _MOST_NUMBERS = 200_000  # of all confusion matrices
+_MOST_CELLS = 20_000  # for the temperature, which is one number
 _TEMPERATURES = math.log(0.05), math.log(20)
 _SOME = 5  # names in a sentence
 
@@ -195,7 +196,8 @@ def calibrate(
         raise ValueError(msg)
     scores, notes = logits.astype(np.float64), []
     names = sorted(set(units) - {""})
-    number = np.array([names.index(unit) if unit else -1 for unit in units], np.int64)
+    place = {name: number for number, name in enumerate(names)}
+    number = np.array([place.get(unit, -1) for unit in units], np.int64)
     if len(names) < 2:
         what = f"one field ({names[0]})" if names else "no columns that name their field"
         notes.append(
@@ -206,7 +208,8 @@ def calibrate(
     else:
         folds = np.where(number < 0, -1, number * min(_MOST_FOLDS, len(names)) // len(names))
     weights = _weights(number)
-    temperature, losses = _temperature(scores, labels, weights, folds)
+    some = slice(None, None, -(-len(labels) // _MOST_CELLS))
+    temperature, losses = _temperature(scores[some], labels[some], weights[some], folds[some])
     logs = log_softmax(scores / temperature, axis=1)
     thresholds = _thresholds(logs, labels)
     left_out: dict[str, float] = {}
@@ -245,23 +248,6 @@ def calibrate(
         sums,
         tuple(notes),
     )
-
-
-def coverage_by_unit(
-    labels: NDArray[np.int64], sets: NDArray[np.bool_], units: Sequence[str]
-) -> dict[str, tuple[int, float]]:
-    """How many cells each field has, and the share of them whose set holds the label.
-
-    >>> sets = np.array([[True, False], [True, True], [True, False]])
-    >>> coverage_by_unit(np.array([0, 1, 1]), sets, ["A01/1", "A01/1", "A01/2"])
-    {'A01/1': (2, 1.0), 'A01/2': (1, 0.0)}
-    """
-    held = sets[np.arange(len(labels)), labels]
-    of = np.asarray(units, object)
-    return {
-        str(unit): (int((of == unit).sum()), float(held[of == unit].mean()))
-        for unit in sorted(set(units) - {""})
-    }
 
 
 def _called(logits: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -328,16 +314,17 @@ def _between_fields(
         rows = folds == fold
         without[rows] = _thresholds(logs[~rows], labels[~rows])
     lacking = np.where(right, -np.inf, without[np.arange(len(labels)), labels] - of_label)
-    units = np.unique(number[number >= 0])
+    order = np.argsort(number, kind="stable")
+    units = np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
+    units = [rows for rows in units if number[rows[0]] >= 0]
     margins = np.zeros(len(units))
-    for place, unit in enumerate(units):
-        mine = np.sort(lacking[number == unit])[::-1]
+    for place, rows in enumerate(units):
+        mine = np.sort(lacking[rows])[::-1]
         allowed = math.ceil((1 - NOMINAL) * len(mine) - 1e-9)
         if allowed < len(mine):
             margins[place] = max(0.0, mine[allowed])
     coverage, sizes = [], []
-    for place, unit in enumerate(units):
-        rows = number == unit
+    for place, rows in enumerate(units):
         margin = _upper(np.delete(margins, place))
         coverage.append(float((lacking[rows] <= margin).mean()))
         sets = (logs[rows] >= without[rows] - margin) | _called(logs[rows])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deeploc_tf.models.calibration import NOMINAL, Calibration, calibrate, coverage_by_unit
+from deeploc_tf.models.calibration import NOMINAL, Calibration, calibrate
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.training.evaluation import Evaluator
 from deeploc_tf.training.predictions import Predictions
@@ -109,17 +109,17 @@ def with_label_sets(
     rows = np.arange(len(found.labels))
     held = sets[rows, found.labels]
     probabilities = calibration.probabilities(found.scores)
-    by_field = coverage_by_unit(found.labels, sets, units)
-    right = found.scores.argmax(axis=1) == found.labels
-    names = np.asarray(units, object)
-    table = pd.DataFrame(
-        [
-            (unit, crops, float(right[names == unit].mean()), coverage,
-             float(sets[names == unit].sum(axis=1).mean()))
-            for unit, (crops, coverage) in by_field.items()
-        ],
-        columns=["field", "num_crops", "accuracy", "coverage", "mean_size"],
-    )  # fmt: skip
+    cells = pd.DataFrame(
+        {
+            "field": units,
+            "num_crops": 1,
+            "accuracy": found.scores.argmax(axis=1) == found.labels,
+            "coverage": held,
+            "mean_size": sets.sum(axis=1),
+        }
+    )
+    how = {name: "mean" for name in cells if name != "field"} | {"num_crops": "sum"}
+    table = cells[cells["field"] != ""].groupby("field").agg(how)
     coverages = table["coverage"].tolist()
     metrics = {
         "nominal": NOMINAL,
@@ -136,5 +136,5 @@ def with_label_sets(
         "notes": list(calibration.notes),
     }
     predictions = summary.predictions.assign(label_set=calibration.in_words(sets))
-    tables = {**summary.tables, "per_field": table.set_index("field")}
+    tables = {**summary.tables, "per_field": table}
     return Summary({**summary.metrics, "label_sets": metrics}, tables, predictions)
