@@ -10,14 +10,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from failpoints import ACTIONS, compiler, explored
+from made_run import make_run
 
 from deeploc_tf.profiles.tables import VectorTable, write_table
+from tfrecords.schema import Schema
 
 ALL = os.environ.get("DEEPLOC_TF_RELIABILITY") == "1"
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -34,8 +38,24 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("near.usearch.json", "near.usearch"),
     ),
     "standards": ("standards IN/standard.tsv --gmt OUT/standard.gmt", ("standard.gmt",)),
+    "map": (
+        "map IN/profiles.h5 OUT/map.html --standard IN/standard.tsv --projection tsne --quiet",
+        ("map.html",),
+    ),
+    "report": ("report IN/run OUT/page.html", ("page.html",)),
+    "convert": (
+        "convert IN/deeploc.hdf5 OUT/records --channels gfp,rfp --side 8 --label label "
+        "--fractions train=0.5,test=0.5 --group key --quiet",
+        ("records",),
+    ),
+    "simulate": (
+        "simulate OUT/screen --proteins 34 --fields 1 --cells 1 --workers 1 --quiet",
+        ("screen",),
+    ),
     "benchmark": ("benchmark IN/profiles.h5 IN/standard.tsv OUT/results", ("results",)),
 }
+OVERWRITING = ("neighbors", "map", "report")  # also uses, or makes anew, what is there
+STEPS = {"benchmark": 26, "simulate": 150, "convert": 13, "map": 2, "report": 2}
 
 
 def make_inputs(home: Path) -> None:
@@ -55,6 +75,12 @@ def make_inputs(home: Path) -> None:
     write_table(home / "profiles.h5", VectorTable(vectors, profiles, {}), features)
     lines = [f"{name}\tterm {i % 5}\n" for i, name in enumerate(names)]
     (home / "standard.tsv").write_text("".join(lines))
+    schema = Schema((8, 8, 2), "uint16", ("gfp", "rfp"), label_names=("a", "b"))
+    make_run(home / "run", SimpleNamespace(schema=schema, digest="0" * 64))
+    with h5py.File(home / "deeploc.hdf5", "w") as file:
+        file["data1"] = random.integers(0, 200, (12, 2 * 64)).astype(np.uint16)
+        file["Index1"] = np.eye(2)[np.arange(12) % 2]
+        file.attrs["class_names"] = np.array(["a", "b"], "S")
 
 
 @pytest.mark.skipif(compiler() is None, reason="needs Linux and a C compiler")
@@ -64,7 +90,7 @@ def test_all_files_or_none_and_mended_by_the_same_command(tmp_path: Path, name: 
         pytest.importorskip("usearch", reason="needs the extra search")
     make_inputs(tmp_path)
     words, outputs = COMMANDS[name]
-    step = 1 if ALL else 26 if name == "benchmark" else 9
+    step = 1 if ALL else STEPS.get(name, 9)
     jobs: list[dict[str, Any]] = [
         {
             "words": words.split(),
@@ -72,7 +98,7 @@ def test_all_files_or_none_and_mended_by_the_same_command(tmp_path: Path, name: 
             "action": action,
             "start": 1 + 2 * number % step,
             "step": step,
-            "again": 0 if name == "neighbors" else 1,
+            "again": 0 if name in OVERWRITING else 1,
         }
         for number, action in enumerate(ACTIONS)
     ]

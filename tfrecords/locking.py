@@ -69,8 +69,12 @@ def locked(path: Path, what: str) -> Iterator[None]:
         os.close(descriptor)
         raise
     try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
+        except OSError as error:
+            error.filename = str(path)
+            raise
         yield
     finally:
         with contextlib.suppress(OSError):  # Windows removes no file that is open

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tfrecords.errors import OutputExistsError
 _log = logging.getLogger(__name__)
 
 _WRITEBACK_BYTES = 8 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 HALF_WRITTEN = re.compile(r"\..+\.partial-\d+(\.\w+)?")
 """Names under which files are written before they have their own."""
 
@@ -101,7 +102,8 @@ def publishing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """
     temporary = _temporary(path, clean=durable)
     try:
-        yield temporary
+        with _naming(path, only=_FULL):  # most libraries name no file
+            yield temporary
         if durable:
             sync(temporary)
         temporary.replace(path)
@@ -130,7 +132,8 @@ def publishing_folder(output: Path) -> Iterator[Path]:
     check_absent(output)
     folder = _new_folder(output)
     try:
-        yield folder
+        with _naming(output, only=_FULL):
+            yield folder
         sync(folder)
         check_absent(output)
         folder.rename(output)
@@ -245,12 +248,12 @@ def write_file(path: Path, chunks: Iterable[bytes], *, durable: bool = True) -> 
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Let an error of the disk name its file."""
+def _naming(path: Path, only: Collection[int] = ()) -> Iterator[None]:
+    """Let an error of the disk, or `only` those of these numbers, name its file."""
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and (not only or error.errno in only):
             error.filename = str(path)
         raise
 

@@ -141,6 +141,7 @@ class LazyGroup(click.Group):
 
 _NOTHING_HALF = "No half-written file is left; the same command starts again."
 _OF_MEMORY = ("--batch-size", "--workers", "--memory", "--max-cells", "--max-megabytes")
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EROFS)
 _OURS = ("deeploc_tf", "tfrecords")
 _ENDS_OF_SENTENCES = (".", "!", "?")
 
@@ -157,7 +158,7 @@ def _is_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     if type(error).__name__ == "ResourceExhaustedError":  # of TensorFlow, of a full disk as well
-        return os.strerror(errno.ENOSPC) not in text and os.strerror(errno.EDQUOT) not in text
+        return not any(os.strerror(number) in text for number in _OF_DISKS)
     return any(words in text for words in ("bad_alloc", "can't start new thread"))
 
 
@@ -187,10 +188,15 @@ def sentence(error: BaseException, words: str = "", options: Sequence[str] = ())
         kind = type(error)
         text = (
             f"{_ended(_first_line(error))} ({kind.__module__.partition('.')[0]}, {kind.__name__}) "
-            f"This came up in `{words}`. If its files are whole, please report it with what "
-            "`deeploc-tf --debug` shows of the same command."
+            f"This came up in `{words}`."
         )
-    return " ".join([" ".join(text.split("\n")), *notes])
+        if not any(os.strerror(number) in str(error) for number in _OF_DISKS):
+            text += (
+                " If its files are whole, please report it with what `deeploc-tf --debug` shows of "
+                "the same command."
+            )
+    text = " ".join(text.split("\n"))
+    return " ".join([_ended(text), *notes]) if notes else text
 
 
 def _is_of_a_library(error: BaseException) -> bool:
