@@ -40,6 +40,8 @@ HEADS = (
 )
 """Files that say what a folder holds; the first that is there does."""
 
+SAID = ("deeploc_tf", "command", "made_from", "files", "digest")
+"""Members that `sealed` adds."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _KEYWORD = b"deeploc-tf\0"
 _COMMENT = re.compile(rb"<!-- deeploc-tf (\{.*\}) -->\n\Z")

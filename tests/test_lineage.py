@@ -247,7 +247,6 @@ def test_the_chain_of_scores_ends_at_the_pixels(chain: Path) -> None:
         ("scores/scores.json", "records/manifest.json", "records"),
         ("scores/scores.json", "screen/standards/complexes.gmt", "standard"),
         ("scores/scores.json", "screen/crops/7_rfp.tif", "images"),
-        ("scores/scores.json", "screen/cells.csv", "images"),
         ("scores/scores.json", "records/inputs.sha256", "records"),
         ("predictions/wells.csv", "screen/fields/f1_gfp.tif", "images"),
         ("predictions", "screen/fields/f1_labels.tif", "images"),

@@ -225,7 +225,12 @@ def test_the_command_writes_a_table_and_a_summary(tmp_path: Path, monkeypatch: A
     assert again.exit_code == 1
     assert "must not exist yet" in again.stderr
     as_json = run("untreated0.h5", "treated0.h5", "more.csv", "--json", "--replicate", "field")
-    assert json.loads(as_json.stdout) == summary
+    printed = json.loads(as_json.stdout)
+    assert printed == json.loads(Path("more.json").read_text())
+    own = {"command", "files", "digest"}  # of the other name
+    assert {n: printed[n] for n in printed if n not in own} == {
+        n: summary[n] for n in summary if n not in own
+    }
 
 
 def test_screens_that_differ_as_a_whole_are_told(tmp_path: Path, monkeypatch: Any) -> None:

@@ -28,7 +28,9 @@ from deeploc_tf.benchmark.suite import Suite, open_suite
 from deeploc_tf.joins import listed
 from deeploc_tf.profiles.reading import read_profiles
 from deeploc_tf.profiles.tables import NO_ROLES, Roles, VectorTable
+from deeploc_tf.provenance import SAID, changed_since
 from deeploc_tf.version import __version__
+from tfrecords.publishing import json_digest
 
 SCHEMA_VERSION = 1
 NUM_RANDOM = 64
@@ -181,7 +183,7 @@ def check_suite_scores(
             msg = f"The same files must be there as were. Received: {', '.join(more)} as well."
             raise ValueError(msg)
     again = json.loads(json.dumps(score_suite(where, opened, **options)))
-    told_apart = {"versions", _TABLE}
+    told_apart = {"versions", _TABLE, *SAID}
     place = next(
         _differences(
             {key: value for key, value in values.items() if key not in told_apart},
@@ -195,6 +197,8 @@ def check_suite_scores(
             f"{values['versions'].get('deeploc_tf')}, recomputed with {__version__}."
         )
         raise ValueError(msg)
+    if "digest" in values and values["digest"] != json_digest(values):
+        raise changed_since(path, "its digest is another")
     return values
 
 

@@ -107,7 +107,7 @@ def predict(
       `Calibration`
     - `embeddings.parquet`, if asked: the vectors of the same rows, as `embed` writes them
     - `wells.csv`, `proteins.csv`: see `Tally.table`, and of a calibrated model `Units.table`
-    - `inputs.sha256`: digests of the images and tables that were read
+    - `inputs.sha256`: digests of the images that were read
     - `rejects.jsonl`: cells and fields that could not be used, if any
     - `predict.json`: model, settings and counts; `drift`, see `Drift.report`
 

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
@@ -132,12 +131,8 @@ class Source(Protocol):
         ...
 
 
-def files_behind(source: Source, positions: Iterable[int]) -> Iterator[str | Path]:
-    """The real files behind some rows, those of a field once, and the tables that list them."""
-    for part in (source, getattr(source, "cells", None)):
-        table = getattr(part, "path", None)
-        if isinstance(table, str | Path):
-            yield table
+def files_behind(source: Source, positions: Iterable[int]) -> Iterator[str]:
+    """The real files behind some rows, those of a field once; not the tables that list them."""
     last: tuple[str, ...] = ()
     for position in positions:
         with contextlib.suppress(SourceError, OSError):  # of a row that was set aside
