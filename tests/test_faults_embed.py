@@ -22,7 +22,7 @@ from deeploc_tf.embedding.embed import embed
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.profiles.tables import read_table
-from tfrecords import publishing
+from tfrecords import file_set, publishing
 from tfrecords.errors import DamagedRecordsError, LockedError, OutputExistsError
 from tfrecords.locking import locked
 from tfrecords.manifest import Manifest
@@ -177,7 +177,7 @@ class Failing:
 
     def __init__(self, patch: pytest.MonkeyPatch, place: int) -> None:
         self.place, self.count = place, 0
-        sync, replace = publishing.sync, Path.replace
+        sync, replace, rename = publishing.sync, Path.replace, Path.rename
 
         def failing_sync(path: Path) -> None:
             self.step()
@@ -187,8 +187,14 @@ class Failing:
             self.step()
             return replace(path, target)
 
-        patch.setattr(publishing, "sync", failing_sync)
+        def failing_rename(path: Path, target: Path) -> Path:
+            self.step()
+            return rename(path, target)
+
+        for one in (publishing, file_set):
+            patch.setattr(one, "sync", failing_sync)
         patch.setattr(Path, "replace", failing_replace)
+        patch.setattr(Path, "rename", failing_rename)
 
     def step(self) -> None:
         self.count += 1
@@ -224,8 +230,9 @@ def test_tables_are_there_whole_or_not_at_all_wherever_the_disk_fails(
         embed(screen.run, screen.records, folder / f"cells{suffix}")
         assert contents(folder) == whole
         shutil.rmtree(folder)
-    # Two parts, renamed; two tables, each synced, renamed, and the name synced.
-    assert failures == 8
+    # Two parts, renamed; two tables, each synced, renamed, and the name synced; as a set, each
+    # synced and renamed, and their folders synced; and what says that all is written.
+    assert failures == 16
 
 
 def lambda_model() -> keras.Model:
