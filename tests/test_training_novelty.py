@@ -78,6 +78,17 @@ def test_a_space_is_one_of_mahalanobis_distances() -> None:
     np.testing.assert_allclose(space(vectors, several).distance(vectors), distances, rtol=1e-3)
 
 
+def test_very_wide_features_are_projected() -> None:
+    random = np.random.default_rng(2)
+    truth = np.repeat([0, 1], 150)
+    vectors = random.normal(size=(300, 1500)).astype(np.float32)
+    vectors[truth == 1] += 1
+    found = space(vectors, truth)
+    assert found.directions.shape == (1500, 256)
+    far = found.distance(vectors + random.normal(size=1500) * 3).numpy()
+    assert far.min() > 2 * found.distance(vectors).numpy().max()
+
+
 def numbers_of(image: Any) -> dict[str, Any]:
     """`appearance` of one image, written for people to read."""
     height, width, channels = image.shape

@@ -41,6 +41,9 @@ LOST = {
 }
 """Share of the good crops that each limit may refuse; of all together, less than 0.05."""
 MOST_CROPS = 10_000  # of a split; they lie in random order
+_MOST_NUMBERS = 1 << 24  # of the features of all of them
+_MOST_FEATURES = 1024  # a covariance of more takes gigabytes
+_PROJECTED = 256
 _BATCH_SIZE = 256
 _TINY = 1e-6
 
@@ -69,7 +72,9 @@ def note_novelty(
         views: over which confidence is averaged; novelty is that of the first one.
     """
     layer = feature_layer(model)
-    network = inference_function(network_with_features(model, layer))
+    cut = network_with_features(model, layer)
+    network = inference_function(cut)
+    num_crops = min(MOST_CROPS, _MOST_NUMBERS // cut.output[FEATURES].shape[-1])
     index = class_index(kind, tuple(class_names))
     inputs = ["image", *(["mask"] if mask else [])]
 
@@ -79,7 +84,7 @@ def note_novelty(
         dataset = batches(
             records, split, batch_size=_BATCH_SIZE, features=features, manifest=manifest
         )
-        for batch in dataset.take(-(-MOST_CROPS // _BATCH_SIZE)):
+        for batch in dataset.take(-(-num_crops // _BATCH_SIZE)):
             seen = outputs_of_views(network, {name: batch[name] for name in inputs}, views)
             truth = index(batch).numpy()
             logits = [output["logits"].numpy() for output in seen]
@@ -136,7 +141,8 @@ def note_novelty(
 def space(vectors: NDArray[np.float32], truth: NDArray[Any] | None = None) -> Space:
     """Where vectors lie: centers of their classes, and the covariance within all of these.
 
-    The covariance is shrunk after Ledoit and Wolf.
+    The covariance is shrunk after Ledoit and Wolf. Of more than a thousand features it is that of
+    256 random projections, which keep distances nearly as they are.
 
     Args:
         vectors: `(num_crops, num_features)`.
@@ -147,19 +153,24 @@ def space(vectors: NDArray[np.float32], truth: NDArray[Any] | None = None) -> Sp
         Lee et al. 2018, NeurIPS, arXiv 1807.03888; Ledoit and Wolf 2004, J. Multivar. Anal. 88:365.
     """
     mean = vectors.mean(axis=0, dtype=np.float64)
-    centered = vectors - mean
+    centered, projection = vectors - mean, None
+    if vectors.shape[1] > _MOST_FEATURES:
+        projection = np.random.default_rng(0).normal(size=(vectors.shape[1], _PROJECTED))
+        centered = centered @ projection
     groups = np.zeros(len(vectors), np.int64)
     if truth is not None:
         _, groups = np.unique(truth, axis=0, return_inverse=True)
         groups = groups.reshape(-1)
     counts = np.bincount(groups)
-    centers = np.zeros((len(counts), vectors.shape[1]))
+    centers = np.zeros((len(counts), centered.shape[1]))
     np.add.at(centers, groups, centered)
     centers /= counts[:, np.newaxis]
     covariance, _ = ledoit_wolf(centered - centers[groups], assume_centered=True)
     values, directions = np.linalg.eigh(covariance)
     directions /= np.sqrt(np.maximum(values, max(values.max(), _TINY) * _TINY))
-    return Space(*(a.astype(np.float32) for a in (mean, directions, centers @ directions)))
+    centers = centers @ directions
+    directions = directions if projection is None else projection @ directions
+    return Space(*(array.astype(np.float32) for array in (mean, directions, centers)))
 
 
 def choose_limits(good: Mapping[str, NDArray[np.float32]]) -> dict[str, float]:
