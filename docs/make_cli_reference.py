@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from deeploc_tf.cli import main
+from deeploc_tf.cli.common_options import ALL_OPTIONS
 
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# Command line
@@ -29,6 +30,7 @@ def commands(
     """Yields (full name, help text) of a command and of all below it."""
     settings = {**command.context_settings, "terminal_width": 80, "max_content_width": 80}
     context = click.Context(command, info_name=name, parent=parent, **settings)
+    context.meta[ALL_OPTIONS] = True
     yield context.command_path, command.get_help(context)
     if isinstance(command, click.Group):
         for child in command.list_commands(context):

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
+from deeploc_tf.cli.common_options import ALL_OPTIONS
 from deeploc_tf.cli.fit import fit
 from deeploc_tf.cli.parameters import test_time_option as averaged_views
 from deeploc_tf.cli.settings import given_settings
@@ -94,7 +95,9 @@ def test_errors_name_the_flag(arguments: list[str], message: str) -> None:
 
 
 def test_defaults_are_shown() -> None:
-    text = " ".join(fit.get_help(click.Context(fit, terminal_width=200)).split())
+    context = click.Context(fit, terminal_width=200)
+    context.meta[ALL_OPTIONS] = True
+    text = " ".join(fit.get_help(context).split())
     assert "Peak learning rate. [default: 0.002]" in text
     assert "Sizes of fc_1 and fc_2. [default: the preset's]" in text
     assert "Clip gradients to this global norm. --ema-momentum" in text
@@ -130,7 +133,7 @@ def test_a_new_field_has_option_help_and_documentation(tmp_path: Path) -> None:
         return done.stdout
 
     shown = "--grain [fine|coarse] Grain of the emulsion. [default: coarse]"
-    assert shown in " ".join(python("-m", "deeploc_tf", "fit", "--help").split())
+    assert shown in " ".join(python("-m", "deeploc_tf", "fit", "--help-all").split())
     python("docs/make_cli_reference.py")
     assert shown in " ".join((tmp_path / "docs" / "cli.md").read_text("utf-8").split())
     code = (

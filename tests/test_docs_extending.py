@@ -102,7 +102,7 @@ def used(installed: Path, work: Path) -> dict[str, Any]:
     return run(
         work,
         {
-            "fit help": "fit --help",
+            "fit help": "fit --help-all",
             "benchmark help": "benchmark --help",
             "standards help": "standards --help",
             "doctor": "doctor --json",

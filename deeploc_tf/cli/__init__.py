@@ -17,61 +17,91 @@ COMMANDS = {
     "build-records": Lazy(
         "deeploc_tf.cli.build_records:build_records",
         "Build a data set of records from images of single cells.",
+        ("ingest", "prepare", "records"),
     ),
     "convert": Lazy(
         "deeploc_tf.cli.convert:convert",
         "Convert files published with DeepLoc or PIFiA to records.",
+        ("import",),
     ),
     "inspect": Lazy(
-        "deeploc_tf.cli.inspect:inspect", "Show the shape, channels and counts of a data set."
+        "deeploc_tf.cli.inspect:inspect",
+        "Show the shape, channels and counts of a data set.",
+        ("info", "show"),
     ),
     "verify": Lazy(
-        "deeploc_tf.cli.verify:verify", "Check that what deeploc-tf wrote is as it was written."
+        "deeploc_tf.cli.verify:verify",
+        "Check that what deeploc-tf wrote is as it was written.",
+        ("check", "validate"),
     ),
     "trace": Lazy(
         "deeploc_tf.cli.trace:trace", "Show what a file was made from, back to the pixels."
     ),
     "label": Lazy(
-        "deeploc_tf.cli.label:label", "Write a page to label crops on, or labels by a standard."
+        "deeploc_tf.cli.label:label",
+        "Write a page to label crops on, or labels by a standard.",
+        ("annotate",),
     ),
-    "fit": Lazy("deeploc_tf.cli.fit:fit", "Train a network on a data set."),
-    "evaluate": Lazy("deeploc_tf.cli.evaluate:evaluate", "Measure a trained model on a data set."),
+    "fit": Lazy("deeploc_tf.cli.fit:fit", "Train a network on a data set.", ("train", "learn")),
+    "evaluate": Lazy(
+        "deeploc_tf.cli.evaluate:evaluate", "Measure a trained model on a data set.", ("test",)
+    ),
     "embed": Lazy(
-        "deeploc_tf.cli.embed:embed", "Write the vectors of all cells and the profiles of proteins."
+        "deeploc_tf.cli.embed:embed",
+        "Write the vectors of all cells and the profiles of proteins.",
+        ("extract", "encode"),
     ),
     "measure": Lazy(
-        "deeploc_tf.cli.measure:measure", "Write classic features of all cells, without a network."
+        "deeploc_tf.cli.measure:measure",
+        "Write classic features of all cells, without a network.",
+        ("features",),
     ),
     "profile": Lazy(
-        "deeploc_tf.cli.profile:profile", "Aggregate vectors of cells into profiles of proteins."
+        "deeploc_tf.cli.profile:profile",
+        "Aggregate vectors of cells into profiles of proteins.",
+        ("aggregate", "average"),
     ),
     "neighbors": Lazy(
-        "deeploc_tf.cli.neighbors:neighbors", "List the proteins or cells that are most similar."
+        "deeploc_tf.cli.neighbors:neighbors",
+        "List the proteins or cells that are most similar.",
+        ("search", "similar"),
     ),
     "map": Lazy(
-        "deeploc_tf.cli.map:map", "Draw proteins as an interactive page, in one offline file."
+        "deeploc_tf.cli.map:map",
+        "Draw proteins as an interactive page, in one offline file.",
+        ("umap", "tsne", "plot"),
     ),
     "change": Lazy(
-        "deeploc_tf.cli.change:change", "Test which proteins moved between two screens."
+        "deeploc_tf.cli.change:change",
+        "Test which proteins moved between two screens.",
+        ("compare", "diff"),
     ),
     "export": Lazy(
-        "deeploc_tf.cli.export:export", "Export a trained model as a TensorFlow SavedModel."
+        "deeploc_tf.cli.export:export",
+        "Export a trained model as a TensorFlow SavedModel.",
+        ("save", "serve"),
     ),
     "predict": Lazy(
-        "deeploc_tf.cli.predict:predict", "Classify the localization of every cell in whole fields."
+        "deeploc_tf.cli.predict:predict",
+        "Classify the localization of every cell in whole fields.",
+        ("classify", "localize", "infer"),
     ),
     "standards": Lazy(
         "deeploc_tf.cli.standards:standards",
         "Show what gold standards contain, or convert them to GMT.",
     ),
     "benchmark": Lazy(
-        "deeploc_tf.cli.benchmark:benchmark", "Score profiles against gold standards."
+        "deeploc_tf.cli.benchmark:benchmark", "Score profiles against gold standards.", ("score",)
     ),
     "report": Lazy("deeploc_tf.cli.report:report", "Write a page about a trained model."),
     "explain": Lazy(
-        "deeploc_tf.cli.explain:explain", "Show what a trained model looks at, on one page."
+        "deeploc_tf.cli.explain:explain",
+        "Show what a trained model looks at, on one page.",
+        ("saliency",),
     ),
-    "simulate": Lazy("deeploc_tf.cli.simulate:simulate", "Simulate a screen of budding yeast."),
+    "simulate": Lazy(
+        "deeploc_tf.cli.simulate:simulate", "Simulate a screen of budding yeast.", ("generate",)
+    ),
     "study": Lazy("deeploc_tf.cli.study:study", "Compare methods as a YAML file describes."),
     "demo": Lazy(
         "deeploc_tf.cli.demo:demo", "Run every step on a simulated screen; ends in a page to open."

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from deeploc_tf.cli.common_options import CommonOptionsCommand
 from deeploc_tf.cli.parameters import Output
 from deeploc_tf.cli.records_options import records_options, write_records
 from deeploc_tf.cli.sources import source_of, source_options
@@ -31,7 +32,14 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+COMMON = (
+    *("--pattern", "--channels", "--cells", "--label-image", "--crop-size", "--label"),
+    *("--label-table", "--plate-map", "--test", "--validation", "--fractions", "--workers"),
+    *("--overwrite", "--dry-run", "--quiet"),
+)
+
+
+@click.command(cls=CommonOptionsCommand, common=COMMON, epilog=EPILOG)
 @click.argument("crops", type=click.Path(exists=True, path_type=Path))
 @click.argument("records", type=Output())
 @source_options

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from deeploc_tf.cli.group import tell
-from deeploc_tf.cli.parameters import Output, device_option, other_pixel_size_option
+from deeploc_tf.cli.parameters import Output, device_option, other_pixel_size_option, quiet_option
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -68,7 +68,7 @@ Examples:
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
 @device_option
 @other_pixel_size_option
-@click.option("--quiet", is_flag=True, help="Hide progress.")
+@quiet_option
 def explain(
     run: Path,
     output: Path,

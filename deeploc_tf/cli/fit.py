@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from deeploc_tf.cli.group import RESUMABLE, noting_termination, tell
-from deeploc_tf.cli.parameters import number_option
+from deeploc_tf.cli.parameters import number_option, quiet_option
 from deeploc_tf.cli.settings import SettingsCommand, given_settings
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 from deeploc_tf.names import EVALUATED_SPLITS
@@ -42,7 +42,18 @@ _OF_SEVERAL: tuple[str, ...] = ("macro_ap", "micro_ap", "label_ranking_ap", "mac
 _MOST_NAMED = 30  # classes; metrics.json has them all
 
 
-@click.command(cls=SettingsCommand, settings="deeploc_tf.training.config:FitConfig", epilog=EPILOG)
+COMMON = (
+    *("--preset", "--width", "--channels", "--mask", "--target", "--class-weights", "--epochs"),
+    *("--batch-size", "--learning-rate", "--patience", "--device", "--seed", "--from", "--quiet"),
+)
+
+
+@click.command(
+    cls=SettingsCommand,
+    settings="deeploc_tf.training.config:FitConfig",
+    common=COMMON,
+    epilog=EPILOG,
+)
 @click.argument("records", type=click.Path(path_type=Path))
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
@@ -66,7 +77,7 @@ _MOST_NAMED = 30  # classes; metrics.json has them all
     help="Resume although settings, records or versions have changed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
-@click.option("--quiet", is_flag=True, help="Show no progress.")
+@quiet_option
 def fit(
     records: Path,
     run: Path,

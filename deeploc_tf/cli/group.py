@@ -33,10 +33,12 @@ class Lazy(NamedTuple):
     Attributes:
         where: `module:attribute`.
         summary: what the list of commands says of it.
+        also: what others call it; who says so is told the name.
     """
 
     where: str
     summary: str
+    also: tuple[str, ...] = ()
 
 
 class LazyGroup(click.Group):
@@ -81,22 +83,33 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with the nearest name for a command that does not exist."""
-        near = did_you_mean(args[0], self.lazy_commands)
-        if args[0] not in self.lazy_commands and not args[0].startswith("-") and near:
-            ctx.fail(f"No such command {args[0]!r}.{near}")
+        if args[0] not in self.lazy_commands and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}.{self._near(args[0])}")
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None and not ctx.resilient_parsing:
             from deeploc_tf.provenance import command_recorded
 
-            ctx.with_resource(command_recorded(recorded_words(command, name or "", rest)))
+            ctx.with_resource(command_recorded(recorded_words(command, name or "", rest, ctx)))
         return name, command, rest
+
+    def _near(self, word: str) -> str:
+        """A question with the commands that a word may mean, or ""."""
+        word = word.casefold()
+        meant = [
+            name
+            for name, lazy in self.lazy_commands.items()
+            if word in lazy.also or (len(word) > 1 and name.startswith(word))
+        ]
+        if not meant:
+            return did_you_mean(word, self.lazy_commands)
+        return f" Did you mean {' or '.join(map(repr, meant))}?"
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run a command and leave the process with its exit code."""
         kwargs["standalone_mode"] = False
         self.debug = False
         words = sys.argv[1:] if (given := (*args, kwargs.get("args"))[0]) is None else given
-        helps = not {"-h", "--help"}.isdisjoint(words)
+        helps = not {"-h", "--help", "--help-all"}.isdisjoint(words)
         with (
             standard_streams(),
             _signals_as_exceptions() as came,

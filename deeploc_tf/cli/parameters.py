@@ -95,7 +95,7 @@ def number_option(
 
 batch_size_option = number_option("--batch-size", least=1, default=256)
 seed_option = number_option("--seed", default=0)
-quiet_option = click.option("--quiet", is_flag=True, help="Hide progress.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Hide progress.")
 
 
 def max_rejects_option(what: str) -> _Decorator:

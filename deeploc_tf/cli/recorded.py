@@ -18,9 +18,12 @@ OUTPUT = "OUTPUT"
 _OF_NO_BYTE = {"quiet", "as_json", "memory", "workers", "debug"}
 
 
-def recorded_words(command: click.Command, name: str, args: Sequence[str]) -> list[str]:
+def recorded_words(
+    command: click.Command, name: str, args: Sequence[str], parent: click.Context
+) -> list[str]:
     """Name, options as they were given, then arguments; nothing where the usage is wrong."""
-    context = click.Context(command, resilient_parsing=True)
+    # Of this parent: a command keeps the names of its help option from the first context that asks.
+    context = click.Context(command, parent, resilient_parsing=True)
     try:
         values, _, order = command.make_parser(context).parse_args(list(args))
     except click.UsageError:  # which click tells

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deeploc_tf.cli.common_options import ALL_OPTIONS, CommonOptionsCommand
 from deeploc_tf.cli.parameters import Names, Sizes
 from deeploc_tf.registry import imported
 
@@ -30,14 +31,14 @@ _TYPES: dict[Any, Any] = {
 }
 
 
-class SettingsCommand(click.Command):
+class SettingsCommand(CommonOptionsCommand):
     """A command with an option for each field of a settings class, beside its own.
 
     The class, and with it pydantic, is imported when the options are asked for.
 
     Args:
         settings: where the class is, as "module:attribute".
-        attributes: as for `click.Command`.
+        attributes: as for `CommonOptionsCommand`.
     """
 
     def __init__(self, *, settings: str, **attributes: Any) -> None:
@@ -61,11 +62,13 @@ class SettingsCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options of each section below its heading, the command's own at last."""
+        if not ctx.meta.get(ALL_OPTIONS):
+            super().format_options(ctx, formatter)
+            return
         own = [param for param in super().get_params(ctx) if isinstance(param, click.Option)]
         for heading, options in {**self.sections, "Run": own}.items():
-            rows = [row for option in options if (row := option.get_help_record(ctx)) is not None]
             with formatter.section(f"{heading} options"):
-                formatter.write_dl(rows)
+                formatter.write_dl(self.help_rows(ctx, options))
 
 
 def given_settings(context: click.Context, settings: type[pydantic.BaseModel]) -> Any:
