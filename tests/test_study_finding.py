@@ -41,7 +41,7 @@ def test_deeploc_beats_what_has_not_learned(
 def test_the_methods_of_the_paper_are_all_there(summary: pd.DataFrame) -> None:
     config = read_study(CONFIG)
     assert set(summary.index.get_level_values("method")) == set(config.methods)
-    for name in ("DeepLoc", "inpainting", "CellProfiler", "CellProfiler + PCA"):
+    for name in ("DeepLoc", "inpainting", "CellProfiler", "labels"):
         assert name in config.methods
     assert (summary.xs("DeepLoc", level="method")["seeds"] == len(config.seeds)).all()
     assert config.data.kind == "simulated"

@@ -24,7 +24,7 @@ Examples:
   deeploc-tf embed RUN RECORDS cells.parquet
   deeploc-tf embed RUN RECORDS cells.h5 --split train --split test --layer conv_5:max --layer fc_1
   deeploc-tf embed RUN RECORDS cells.h5ad --test-time crops --fast
-  deeploc-tf embed RUN RECORDS cells.parquet --test-time orientations  # the best map; see ADR 6
+  deeploc-tf embed RUN RECORDS cells.parquet --test-time orientations  # eight views; see ADR 6
 """
 
 
