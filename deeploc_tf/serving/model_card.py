@@ -82,8 +82,9 @@ deeploc-tf verify {name} --digest {digest}
 
 _ACCEPTANCE = """\
 `accepted` is false of crops that are unlike those of the training (`novelty` above 1), out of
-focus, empty or saturated: their probabilities say nothing. By its limits less than 5 % of good
-crops are lost. All outputs are float32, `accepted` is bool.
+focus, empty or saturated: their probabilities say nothing. Of the good crops that set its limits
+less than 5 % are not accepted; on other microscopes or specimens it may be many more. All outputs
+are float32, `accepted` is bool.
 
 """
 
