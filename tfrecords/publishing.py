@@ -102,7 +102,7 @@ def publishing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """
     temporary = _temporary(path, clean=durable)
     try:
-        with _naming(path, only=_FULL):  # most libraries name no file
+        with _naming(path, only=(*_FULL, errno.EIO)):  # most libraries name no file
             yield temporary
         if durable:
             sync(temporary)
