@@ -84,7 +84,10 @@ def make_inputs(home: Path) -> None:
 
 
 @pytest.mark.skipif(compiler() is None, reason="needs Linux and a C compiler")
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.long) if n == "simulate" else n for n in COMMANDS],
+)
 def test_all_files_or_none_and_mended_by_the_same_command(tmp_path: Path, name: str) -> None:
     if name == "neighbors":
         pytest.importorskip("usearch", reason="needs the extra search")

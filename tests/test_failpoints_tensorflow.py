@@ -1,7 +1,7 @@
 """Commands with TensorFlow, whose process is killed or whose disk fails at an operation.
 
-TensorFlow may not be forked, so that each operation is a process of its own: by default a few of
-`export`; at least 60 of each command with the marker `long`, the first and last 15 among them.
+TensorFlow may not be forked, so that each operation is a process of its own, which takes long: at
+least 60 of each command, the first and last 15 among them, and a few of `export` alone.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ def explore(home: Path, name: str, chosen: Callable[[int], list[int]]) -> None:
     assert wrong == []
 
 
+@pytest.mark.long
 def test_an_export_is_all_there_or_not(home: Path) -> None:
     explore(home, "export", lambda operations: [operations // 2, operations // 3])
 
