@@ -28,14 +28,14 @@ class Output(click.Path):
 
     def __init__(self, *, may_be_input: bool = False, **attributes: Any) -> None:
         super().__init__(path_type=Path, **attributes)
-        self._may_be_input = may_be_input
+        self.may_be_input = may_be_input
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Path:
         """The path; where its folder cannot be written, the command itself says so."""
         from tfrecords.locking import writing
 
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        is_input = self._may_be_input and path.is_file()
+        is_input = self.may_be_input and path.is_file()
         if ctx is not None and not is_input and os.access(path.parent, os.W_OK):
             # that of the group is closed whatever happens; a command's not if an option is wrong
             ctx.find_root().with_resource(writing(path, by_callee=True))

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from deeploc_tf.cli.parameters import Output
+
 OUTPUT = "OUTPUT"
 """Stands for what is written, with its suffix."""
 
@@ -56,7 +58,9 @@ def _words(parameter: click.Parameter, given: Any, *, is_new: bool) -> Iterator[
 
 def _shown(text: str, parameter: click.Parameter, *, is_new: bool) -> str:
     """A value; of a file the last name."""
-    if is_new or (_is_new(parameter) and not _exists(text)):
+    # What a killed command has left of its outputs does not make them inputs.
+    is_output = isinstance(parameter.type, Output) and not parameter.type.may_be_input
+    if is_new or is_output or (_is_new(parameter) and not _exists(text)):
         return OUTPUT + Path(text).suffix
     if _exists(text):
         return Path(text).absolute().name
