@@ -27,7 +27,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo study study-small install install-addons install-matrix test test-addons test-long test-serving test-beam reliability mutants test-gpu lint format types \
+.PHONY: help demo study study-small install install-addons install-matrix test test-addons test-long test-serving test-tables test-beam reliability mutants test-gpu lint format types \
 	layers docs cli-reference api-reference size wheel check clean
 
 help: ## print these targets

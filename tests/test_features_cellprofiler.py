@@ -116,5 +116,5 @@ def test_one_channel_has_no_pairs() -> None:
 
 def test_without_cp_measure_the_install_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cp_measure", None)
-    with pytest.raises(MissingCpMeasureError, match=r"pip install 'deeploc-tf\[cellprofiler\]'"):
+    with pytest.raises(MissingCpMeasureError, match=r"pip install 'cp-measure>="):
         cellprofiler_features(("gfp",), (1.0,), (SIZE, SIZE))

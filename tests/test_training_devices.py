@@ -67,7 +67,7 @@ def test_xla_is_for_one_device(two_cpus: list[str]) -> None:
 def test_a_gpu_that_is_not_there_is_never_a_silent_cpu(device: str) -> None:
     if tf.config.list_physical_devices("GPU"):
         pytest.skip("there is a GPU")
-    with pytest.raises(ValueError, match=r"it sees cpu:0.*deeploc-tf\[gpu\].*--device auto"):
+    with pytest.raises(ValueError, match=r"it sees cpu:0.*tensorflow\[and-cuda\].*--device auto"):
         choose_strategy(device)
 
 

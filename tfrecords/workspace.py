@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfrecords.errors import OutputExistsError, RecordsError
+from tfrecords.errors import LockedError, OutputExistsError, RecordsError
 from tfrecords.locking import writing
 from tfrecords.manifest import files_of, is_build_file, read_manifest
 from tfrecords.publishing import check_absent, exchange, publish_bytes, sync
@@ -67,7 +67,7 @@ class Workspace:
         with writing(self.output):
             self._restore()
             check_output(self.output, overwrite=self.overwrite)  # while we waited for the lock
-            for other in self._remains():
+            for other in _remains(self.output, self.folder):
                 if other != self.folder or not self.keep:
                     _remove(other, other)
             _remove(self._replaced, self.folder)
@@ -124,22 +124,9 @@ class Workspace:
 
     def _restore(self) -> None:
         """Undo a replacement that was stopped between its two steps."""
-        for other in self._remains():
+        for other in _remains(self.output, self.folder):
             if (other / "replaced").exists() and not self.output.exists():
                 (other / "replaced").rename(self.output)
-
-    def _remains(self) -> list[Path]:
-        """Workspaces of this output, and nothing else that may have such a name."""
-        prefix = f"{self.output.name}.partial-"
-        return [
-            path
-            for path in sorted(self.output.parent.iterdir())
-            if path.name.startswith(prefix)
-            and _ENDING.fullmatch(path.name.removeprefix(prefix))
-            and path.is_dir()
-            and not path.is_symlink()
-            and (path == self.folder or not _foreign(path, path))
-        ]
 
     def _keep_or_remove(self, error: BaseException) -> None:
         if self.keep and (self.is_ready or any(self.batches.glob("[0-9]*.index"))):
@@ -154,10 +141,43 @@ class Workspace:
 def check_output(output: Path, *, overwrite: bool) -> None:
     """Refuse an output that is there, unless it may be replaced and is a data set.
 
+    What a build left that was killed once its data set had its name is then removed.
+
     Raises:
         OutputExistsError: something has the name.
         FileNotFoundError: there is no folder for it.
     """
+    try:
+        _check_output(output, overwrite=overwrite)
+    except OutputExistsError:
+        # who may not write there, or not now, removes nothing
+        with contextlib.suppress(OSError, LockedError), writing(output):
+            for other in _remains(output):
+                if not any((other / name).exists() for name in _FOLDERS):
+                    _remove(other, other)
+        raise
+
+
+def _remains(output: Path, own: Path | None = None) -> list[Path]:
+    """Workspaces of an output, and nothing else that may have such a name.
+
+    Args:
+        output: the name that a data set will have.
+        own: the workspace of this process, which is one with whatever lies in it.
+    """
+    prefix = f"{output.name}.partial-"
+    return [
+        path
+        for path in sorted(output.parent.iterdir())
+        if path.name.startswith(prefix)
+        and _ENDING.fullmatch(path.name.removeprefix(prefix))
+        and path.is_dir()
+        and not path.is_symlink()
+        and (path == own or not _foreign(path, path))
+    ]
+
+
+def _check_output(output: Path, *, overwrite: bool) -> None:
     if not overwrite or not output.is_dir() or output.is_symlink():
         check_absent(output)
         return
