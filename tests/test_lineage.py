@@ -53,10 +53,10 @@ def write_screen(folder: Path) -> None:
     (folder / "standards/complexes.gmt").write_text("one\t\tP0\tP2\tP4\ntwo\t\tP1\tP3\tP5\n")
     labels = np.zeros((64, 64), np.uint16)
     labels[10:20, 10:20], labels[40:50, 30:40] = 1, 2
-    tifffile.imwrite(folder / "fields/f1_labels.tif", labels)
+    tifffile.imwrite(folder / "fields/A01_labels.tif", labels)
     for channel in ("gfp", "rfp"):
         pixels = random.integers(0, 4000, (64, 64)).astype(np.uint16)
-        tifffile.imwrite(folder / f"fields/f1_{channel}.tif", pixels)
+        tifffile.imwrite(folder / f"fields/A01_{channel}.tif", pixels)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("profile", cells, profiles, "--normalize", "standardize", "--save", here / "transform.npz")
     standard = here / "screen/standards/complexes.gmt"
     run("benchmark", profiles, standard, here / "scores", "--shuffles", 2, "--permutations", 0)
-    pattern = ("--pattern", "{image}_{channel}.tif", "--label-image", "{image}_labels.tif")
+    pattern = ("--pattern", "{well}_{channel}.tif", "--label-image", "{well}_labels.tif")
     fields = here / "screen/fields"
     run("predict", here / "run", fields, here / "predictions", *pattern, "--embedding")
     run("evaluate", here / "run", here / "records", here / "evaluation")
@@ -248,8 +248,8 @@ def test_the_chain_of_scores_ends_at_the_pixels(chain: Path) -> None:
         ("scores/scores.json", "screen/standards/complexes.gmt", "standard"),
         ("scores/scores.json", "screen/crops/7_rfp.tif", "images"),
         ("scores/scores.json", "records/inputs.sha256", "records"),
-        ("predictions/wells.csv", "screen/fields/f1_gfp.tif", "images"),
-        ("predictions", "screen/fields/f1_labels.tif", "images"),
+        ("predictions/wells.csv", "screen/fields/A01_gfp.tif", "images"),
+        ("predictions", "screen/fields/A01_labels.tif", "images"),
         ("scores/scores.png", "scores/scores.json", "scores"),
         ("cells.profiles.parquet", "cells.parquet", "cells"),
         ("predictions/cells.csv", "predictions/cells.csv", "file of predictions"),
@@ -386,7 +386,6 @@ def test_damage_anywhere_is_found_or_harmless_at_length(more: Path, name: str) -
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("scores/scores.csv", ("--benchmark", "scores")),
         ("scores/precision_recall.csv", ("--benchmark", "scores")),
         ("scores/scores.json", ("--benchmark", "scores")),
         ("evaluation/predictions.parquet", ("--evaluation", "evaluation")),

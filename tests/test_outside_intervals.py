@@ -99,6 +99,7 @@ def test_pictures_are_drawn_without_intervals(results: tuple[Path, str, str]) ->
             numbers["average_precision_low"] = numbers["average_precision_high"] = None
             numbers["adjusted_mutual_information_sd"] = None
             numbers["cluster_f1"] = numbers["cluster_f1_sd"] = None
+    del values["digest"]  # as of a file from before there was one
     (folder / "scores.json").write_text(json.dumps(values))
     for draw in (methods_compared, precision_recall):
         assert picture(draw(folder)).startswith(b"\x89PNG")

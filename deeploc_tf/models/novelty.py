@@ -83,25 +83,26 @@ class Novelty:
     spaces: Mapping[str, Space]
     summary: Mapping[str, Any]
 
-    def measure(self, image: Any, features: Any) -> dict[str, Any]:
+    def measure(self, crops: Mapping[str, Any], features: Any) -> dict[str, Any]:
         """The distance in each space, and focus, structure and saturation, `(batch_size,)` each.
 
         Args:
-            image: raw crops `(batch_size, height, width, channels)`.
+            crops: the inputs of the network, see `pixels_of_cells`.
             features: of these, `(batch_size, num_features)`, from `network_with_features`.
         """
+        image = pixels_of_cells(crops)
         vectors = {FEATURES: features, **appearance(image)}
         distances = {name: space.distance(vectors[name]) for name, space in self.spaces.items()}
         return {**distances, **qualities(image)}
 
-    def judge(self, image: Any, features: Any) -> dict[str, Any]:
+    def judge(self, crops: Mapping[str, Any], features: Any) -> dict[str, Any]:
         """`novelty` float32 and `accepted` bool, `(batch_size,)`, in a graph or outside.
 
         Args:
-            image: raw crops `(batch_size, height, width, channels)`.
+            crops: the inputs of the network, see `pixels_of_cells`.
             features: of these, `(batch_size, num_features)`, from `network_with_features`.
         """
-        limits, measured = self.summary["limits"], self.measure(image, features)
+        limits, measured = self.summary["limits"], self.measure(crops, features)
         ratios = [measured[name] / limits[name] for name in self.spaces]
         novelty = tf.reduce_max(tf.stack(ratios), axis=0)
         return {"novelty": novelty, "accepted": accepted_by(limits, measured)}
@@ -126,6 +127,19 @@ class Novelty:
             for name, space in self.spaces.items()
             for of in _ARRAYS
         }
+
+
+def pixels_of_cells(crops: Mapping[str, Any]) -> Any:
+    """What a network sees of raw crops: where there are masks, background is 0.
+
+    Args:
+        crops: `image` `(batch_size, height, width, channels)` and, of a network that takes masks,
+            `mask` `(batch_size, height, width)`.
+    """
+    image = crops["image"]
+    if "mask" not in crops:
+        return image
+    return tf.where(crops["mask"][..., tf.newaxis] > 0, image, tf.zeros_like(image))
 
 
 def accepted_by(limits: Mapping[str, float], measured: Mapping[str, Any]) -> Any:

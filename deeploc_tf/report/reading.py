@@ -27,6 +27,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: the file holds something else.
         OSError: it cannot be read.
     """
+    check_unchanged(path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         wrong = "" if isinstance(values, dict) else type(values).__name__

@@ -106,7 +106,7 @@ class _MeanOverViews:
             calibrated = {CALIBRATED: tf.nn.softmax(logits / self._temperature)}
         judged = {}
         if self._novelty is not None:
-            judged = self._novelty.judge(crops["image"], seen[0][FEATURES])
+            judged = self._novelty.judge(crops, seen[0][FEATURES])
         return {
             **calibrated,
             "probabilities": (tf.sigmoid if self._several else tf.nn.softmax)(logits),

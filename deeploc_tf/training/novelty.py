@@ -28,6 +28,7 @@ from deeploc_tf.models.novelty import (
     Space,
     accepted_by,
     network_with_features,
+    pixels_of_cells,
 )
 from deeploc_tf.models.views import View, mean_of_logits, outputs_of_views
 from deeploc_tf.pipeline.batches import batches
@@ -85,11 +86,13 @@ def note_novelty(
             records, split, batch_size=_BATCH_SIZE, features=features, manifest=manifest
         )
         for batch in dataset.take(-(-num_crops // _BATCH_SIZE)):
-            seen = outputs_of_views(network, {name: batch[name] for name in inputs}, views)
+            crops = {name: batch[name] for name in inputs}
+            seen = outputs_of_views(network, crops, views)
+            pixels = pixels_of_cells(crops)
             truth = index(batch).numpy()
             logits = [output["logits"].numpy() for output in seen]
             tensors = {FEATURES: seen[0][FEATURES]}
-            tensors |= appearance(batch["image"]) | qualities(batch["image"])
+            tensors |= appearance(pixels) | qualities(pixels)
             rows = {name: tensor.numpy() for name, tensor in tensors.items()}
             rows["truth"] = truth
             rows["confidence"] = _confidence(logits, several=truth.ndim == 2)

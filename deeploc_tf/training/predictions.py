@@ -104,7 +104,7 @@ def predict(
                 columns = {name: _texts(batch[name]) for name in ("key", "protein")}
                 table = pd.DataFrame(columns | {"split": split})
                 if novelty is not None:
-                    judged = novelty.judge(batch["image"], seen[0][FEATURES])
+                    judged = novelty.judge(pixels, seen[0][FEATURES])
                     table = table.assign(**{name: of.numpy() for name, of in judged.items()})
                 crops.append(table)
                 done += len(labels[-1])
