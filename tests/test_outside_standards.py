@@ -468,4 +468,5 @@ def test_the_map_of_a_study_colors_proteins_in_whatever_form_names_are_written()
     from deeploc_tf.study.study_page import _as_in
 
     table = VectorTable(np.eye(2, dtype=np.float32), pd.DataFrame({"protein": ["A1", "B2"]}), {})
-    assert _as_in(table, ["A1\u200b", "b2", "C3"]) == {"A1\u200b": "A1"}
+    found = _as_in(table, ["A1\u200b", "b2", "C3"], distinct_case=True)
+    assert found == {"A1\u200b": "A1"}
