@@ -171,7 +171,9 @@ def loaded(content: bytes) -> dict[str, Any]:
 def listed_digest(folder: Path, name: str) -> str | None:
     """SHA-256 that the JSON of a folder gives a file; None if it names none."""
     head = head_of(folder)
-    listed = (_json(head) if head is not None else {}).get("files")
+    if head is None or head.name == name:  # which has a digest of its own
+        return None
+    listed = _json(head).get("files")
     found = listed.get(name) if isinstance(listed, dict) else None
     return found if isinstance(found, str) else None
 
