@@ -415,7 +415,7 @@ def test_an_output_that_cannot_be_written_is_a_sentence_that_names_it(run: Path)
     # for root as well: folders cannot be made in sysfs
     result = run_cli("export", run, "/sys/kernel/model")
     assert result.exit_code == 1
-    assert re.fullmatch(r"Error: .+: /sys/kernel/\.model\.partial-\d+\n", result.stderr)
+    assert re.fullmatch(r"Error: .+: /sys/kernel/\.model\.lock\n", result.stderr)
 
 
 def test_the_command_says_what_it_wrote(run: Path, tmp_path: Path) -> None:

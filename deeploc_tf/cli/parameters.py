@@ -36,7 +36,8 @@ class Output(click.Path):
 
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         is_input = self.may_be_input and path.is_file()
-        if ctx is not None and not is_input and os.access(path.parent, os.W_OK):
+        is_there = path.parent.is_dir() and os.access(path.parent, os.W_OK)
+        if ctx is not None and not is_input and is_there:
             # that of the group is closed whatever happens; a command's not if an option is wrong
             ctx.find_root().with_resource(writing(path, by_callee=True))
         return path
