@@ -86,7 +86,7 @@ def finished(records: Path, tmp_path_factory: Any, logged: Callable[..., Any]) -
 def test_a_run_folder_holds_what_is_promised(finished: Finished) -> None:
     expected = {
         "config.json", "environment.json", "history.csv", "metrics.json", "confusion.csv",
-        "model.keras", "checkpoint", "calibration.json", "novelty.npz",
+        "model.keras", "checkpoint", "calibration.json", "novelty.npz", "run.json",
     }  # fmt: skip
     if util.find_spec("tensorboard"):
         expected.add("logs")

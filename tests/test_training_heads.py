@@ -225,7 +225,8 @@ def test_a_run_with_two_heads_tells_both(records: Path, both: Path, tmp_path: Pa
     table = pd.read_parquet(tmp_path / "results" / "predictions.parquet")
     assert table["predicted"].tolist() == names
     assert list(table) == [
-        *("key", "protein", "split", "label", "predicted", "probability", "probability_of_label")
+        *("key", "protein", "split", "novelty", "accepted"),
+        *("label", "predicted", "probability", "probability_of_label"),
     ]
     assert not (tmp_path / "results" / "confusion.csv").exists()
     assert found["proteins"]["num_proteins"] == 3
