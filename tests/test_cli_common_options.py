@@ -61,7 +61,7 @@ def test_every_command_has_short_help_and_quiet_is_q(name: str) -> None:
         ("umap", "'map'"),
         ("e", ""),
         ("ex", "'export' or 'explain'"),
-        ("evalute", "'evaluate'"),
+        ("evaluat", "'evaluate'"),
         ("xyzzy", ""),
     ],
 )

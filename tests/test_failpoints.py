@@ -55,6 +55,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "benchmark": ("benchmark IN/profiles.h5 IN/standard.tsv OUT/results", ("results",)),
 }
 OVERWRITING = ("neighbors", "map", "report")  # also uses, or makes anew, what is there
+LONG = ("simulate", "map", "report")
 STEPS = {"benchmark": 26, "simulate": 150, "convert": 13, "map": 2, "report": 2}
 
 
@@ -86,7 +87,7 @@ def make_inputs(home: Path) -> None:
 @pytest.mark.skipif(compiler() is None, reason="needs Linux and a C compiler")
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.long) if n == "simulate" else n for n in COMMANDS],
+    [pytest.param(n, marks=pytest.mark.long) if n in LONG else n for n in COMMANDS],
 )
 def test_all_files_or_none_and_mended_by_the_same_command(tmp_path: Path, name: str) -> None:
     if name == "neighbors":

@@ -204,7 +204,10 @@ class Failing:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_model")
-@pytest.mark.parametrize("suffix", [".parquet", ".h5", ".npz", ".h5ad"])
+@pytest.mark.parametrize(
+    "suffix",
+    [".h5", *(pytest.param(s, marks=pytest.mark.long) for s in (".parquet", ".npz", ".h5ad"))],
+)
 def test_tables_are_there_whole_or_not_at_all_wherever_the_disk_fails(
     suffix: str, screen: Screen, tmp_path: Path
 ) -> None:

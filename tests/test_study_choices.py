@@ -147,7 +147,11 @@ def test_a_column_that_cells_do_not_have_is_told_before_anything_is_measured(fol
         ("controls: {protein: A0}", "controls: {a: b, c: d}", "at most 1 item"),
         ("      light: *plate", "      light: {knd: x}", "must say its `kind`"),
         ("light: *plate", "light: {kind: random}", "'network', 'features'"),
-        ("light: *plate", "light: {kind: features, featurs: x}", r"chosen.of.light.featurs` is no"),
+        (
+            "light: *plate",
+            "light: {kind: features, featuresq: x}",
+            r"chosen.of.light.featuresq` is no",
+        ),
         ("light: *plate", "light: {kind: network, fit: {wdth: 1}}", r"light.fit.wdth` is no key"),
         ("      pixels: *pixels", "      light: *plate", "'light' must be there once"),
         ("      pixels: *pixels\n", "", "at least 2 items"),

@@ -111,6 +111,7 @@ def test_a_score_that_a_kill_prevented_is_made_up_for(
     pd.testing.assert_frame_equal(pd.read_csv(table), pd.read_csv(watched / "function.csv"))
 
 
+@pytest.mark.long
 def test_scores_may_be_rarer(records: Path, tmp_path: Path) -> None:
     table = tmp_path / "function.csv"
     callback = FunctionByEpoch(records, STANDARDS, table, every=2)

@@ -118,6 +118,7 @@ def test_layers_that_are_held_keep_their_statistics() -> None:
     assert all(layer.trainable for layer in twin.layers)
 
 
+@pytest.mark.long
 def test_the_momentum_of_moving_statistics_is_of_no_account_where_weights_are_averaged(
     write_screen: Callable[..., Manifest], tmp_path: Path
 ) -> None:

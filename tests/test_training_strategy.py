@@ -104,7 +104,7 @@ def test_two_replicas_train_like_one_device(
     assert largest_difference(weights, one_device[1]) < 5e-3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_synchronized_batch_norm_they_do_not(
     records: Path, one_device: Any, two_cpus: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
