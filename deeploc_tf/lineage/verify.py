@@ -72,24 +72,26 @@ def verify(path: str | Path, *, deep: bool = False, progress: ShowProgress = Fal
     try:
         thing = read_thing(path)
     except NoDigestError:
-        found = _verified_in(path, deep=deep, progress=progress) if path.is_dir() else []
+        found = _verified_in(path, deep=deep, progress=progress) if path.is_dir() else {}
         if not found:
             raise
-        return Verified(Thing(path, "folder", {}, {}), f"with {', '.join(found)}", "")
+        checked = f"with {', '.join(found)}"
+        if not deep and "records" in found.values():
+            checked += "; not every byte of records, which --deep reads"
+        return Verified(Thing(path, "folder", {}, {}), checked, "")
     if thing.kind == "records" and path.is_dir():
         return _records_checked(thing, deep=deep, progress=progress)
     checked = _check_folder(thing) if path.is_dir() else _check_file(thing)
     return Verified(thing, checked, next(iter(thing.identity.values()), ""))
 
 
-def _verified_in(folder: Path, *, deep: bool, progress: ShowProgress) -> list[str]:
-    """Names of what lies in a folder of several things, as that of a demo, each of them whole."""
-    found = []
+def _verified_in(folder: Path, *, deep: bool, progress: ShowProgress) -> dict[str, str]:
+    """Name -> kind of what lies in a folder of several things, as a demo's, each of them whole."""
+    found = {}
     for child in sorted(folder.iterdir()):
         if child.name[0] != "." and (child.is_dir() or child.suffix in (*SEALED, *TABLES, ".json")):
             with contextlib.suppress(NoDigestError):
-                verify(child, deep=deep, progress=progress)
-                found.append(child.name)
+                found[child.name] = verify(child, deep=deep, progress=progress).thing.kind
     return found
 
 
