@@ -1,4 +1,4 @@
-"""What is declared is what is imported, and who lacks something is told what installs it."""
+"""Declared packages are those that are imported; messages name what installs a missing one."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Lazy(NamedTuple):
     Attributes:
         where: `module:attribute`.
         summary: what the list of commands says of it.
-        also: what others call it; who says so is told the name.
+        also: what others call it; the error then names this command.
     """
 
     where: str

@@ -17,7 +17,7 @@ from deeploc_tf.benchmark.compare import compare
 from deeploc_tf.benchmark.results import Comparison
 from deeploc_tf.benchmark.scores import Extent, bars
 from deeploc_tf.benchmark.similarity import unusable_profiles
-from deeploc_tf.benchmark.standards import Standard, met
+from deeploc_tf.benchmark.standards import met
 from deeploc_tf.features.cellprofiler import cellprofiler_features
 from deeploc_tf.joins import joined
 from deeploc_tf.profiles.tables import VectorTable
@@ -250,9 +250,7 @@ def _choices(
 
     The score is mean average precision, averaged over seeds and standards; of equals, the first.
     """
-    half = protein_halves(proteins, _choosing(config, data), distinct_case=config.distinct_case)[
-        "choose"
-    ]
+    half = _divided(config, data, proteins)["choose"]
     rows = []
     for name, method in config.methods.items():
         if isinstance(method, ChosenMethod):
@@ -300,9 +298,10 @@ def _with_chosen(
     return config.model_copy(update={"methods": chosen}), kept
 
 
-def _choosing(config: StudyConfig, data: StudyData) -> Standard:
-    """The standard whose terms hold together when proteins are divided."""
-    return next(s for s in data.standards if s.name == config.choose_by)
+def _divided(config: StudyConfig, data: StudyData, proteins: list[str]) -> dict[str, list[str]]:
+    """The halves of the proteins; terms of the standard `choose_by` hold together."""
+    standard = next(s for s in data.standards if s.name == config.choose_by)
+    return protein_halves(proteins, standard, distinct_case=config.distinct_case)
 
 
 def _halves(
@@ -313,9 +312,8 @@ def _halves(
     proteins: list[str],
 ) -> pd.DataFrame:
     """The summary of each half of the proteins."""
-    divided = protein_halves(proteins, _choosing(config, data), distinct_case=config.distinct_case)
     halves = []
-    for half, some in divided.items():
+    for half, some in _divided(config, data, proteins).items():
         summary = _summary(_scored(config, methods, data, tables, some), config.reference)
         halves += summary.assign(half=half).to_dict("records")
     return pd.DataFrame(halves)[["half", *summary.columns]]
