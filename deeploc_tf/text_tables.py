@@ -1,11 +1,14 @@
 """Tables from CSV, TSV, Excel and Parquet files, strictly: what is odd is an error with its line.
 
+All CSV of ours is written here, too. A text that a spreadsheet program would take for a formula
+stands in it behind an apostrophe, which reading takes off again.
+
 Every command that takes a table of somebody else reads it here, compressed by gzip or not. Text is
 UTF-8, with or without a byte order mark; lines end in a newline, or a carriage return and one.
-Values are neither stripped nor guessed. A value that begins with a quotation mark must end with one
-in the same line, before the next delimiter, and marks inside are doubled, as RFC 4180 has it; a
-value over several lines is refused, since a mark that is no quote would swallow lines. A mark
-inside a value (`5'-A`, `12" ruler`) is a character like any other.
+Values are neither stripped, but for that apostrophe, nor guessed. A value that begins with a
+quotation mark must end with one in the same line, before the next delimiter, and marks inside are
+doubled, as RFC 4180 has it; a value over several lines is refused, since a mark that is no quote
+would swallow lines. A mark inside a value (`5'-A`, `12" ruler`) is a character like any other.
 """
 
 from __future__ import annotations
@@ -44,6 +47,11 @@ _NOT_CALCULATED = re.compile(
     rb'<c\s(?![^>]*\bt="str")[^>]*?\br="([A-Z]+\d+)"[^>]*>\s*<f\b(?:[^>]*/>|[^>]*>[^<]*</f>)\s*'
     rb"(?:<v\s*/>|<v>\s*</v>)?\s*</c>"
 )
+# What spreadsheet programs calculate, also in the wide forms of East Asian keyboards. Numbers and
+# rows of signs have nothing to calculate. `script_page.js` has the same expressions.
+_FORMULA = "^'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
+_NO_FORMULA = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]+", re.ASCII)
+_ESCAPED = f"^'({_FORMULA[1:]})"
 _MOST_CELLS = 20_000_000
 _MOST_BYTES = 8 << 30  # of an archive's content; more would hardly be a table
 _CHUNK_BYTES = 1 << 20
@@ -126,7 +134,67 @@ def read_delimited(
     _check_columns(columns[is_unnamed:], path)
     if len(data) == len(header):
         raise TableError(_no_rows(path))
-    return _parsed(data, len(header) + 1, columns, delimiter, path)
+    table = _parsed(data, len(header) + 1, columns, delimiter, path)
+    return unescape_formulas(table) if b"'" in data else table
+
+
+def escape_formula(value: Any) -> Any:
+    """A text with an apostrophe before it, if a spreadsheet program would calculate it.
+
+    >>> [escape_formula(name) for name in ("=A1", "-ve control", "-1.5", "5'-A")]
+    ["'=A1", "'-ve control", '-1.5', "5'-A"]
+    """
+    is_formula = (
+        isinstance(value, str) and re.match(_FORMULA, value) and not _NO_FORMULA.fullmatch(value)
+    )
+    return f"'{value}" if is_formula else value
+
+
+def unescape_formula(value: Any) -> Any:
+    """What `escape_formula` was given."""
+    return re.sub(_ESCAPED, r"\1", value) if isinstance(value, str) else value
+
+
+def csv_bytes(
+    table: pd.DataFrame, *, index: bool = False, header: bool = True, delimiter: str = ","
+) -> bytes:
+    """A table as UTF-8 that `read_table` reads, and that is safe in a spreadsheet program.
+
+    Args:
+        table: to write. Texts in columns, index and header are escaped, see `escape_formula`.
+        index: whether the index is the first column.
+        header: whether the first line names the columns.
+        delimiter: between values.
+    """
+    table = table.rename(columns=escape_formula, index=escape_formula if index else None)
+    for name, values in list(table.items()):
+        if values.dtype.kind == "O" and any(escape_formula(v) is not v for v in values.unique()):
+            table[name] = values.map(escape_formula)
+    text: str = table.to_csv(index=index, header=header, sep=delimiter, lineterminator="\n")
+    return text.encode()
+
+
+def escape_formulas(table: pa.Table) -> pa.Table:
+    """An Arrow table whose texts and names of columns are escaped, see `escape_formula`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = [
+        pa.array(map(escape_formula, column.to_pylist()), column.type)
+        if column.type == pa.string() and pc.any(pc.match_substring_regex(column, _FORMULA)).as_py()
+        else column
+        for column in table.columns
+    ]
+    return pa.table(columns, [escape_formula(name) for name in table.column_names])
+
+
+def unescape_formulas(table: pa.Table) -> pa.Table:
+    """What `escape_formulas` was given; every column is text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = [pc.replace_substring_regex(c, _ESCAPED, r"\1") for c in table.columns]
+    return pa.table(columns, [unescape_formula(name) for name in table.column_names])
 
 
 def content(path: Path) -> bytes:
@@ -337,7 +405,7 @@ def _excel_text(cell: Any, path: Path) -> str:
             "the formula."
         )
         raise TableError(msg)
-    return str(value) if str(value).strip() else ""
+    return str(unescape_formula(value)) if str(value).strip() else ""
 
 
 def _delimiter_of(data: bytes, header: bytes, usual: str, path: Path) -> str:

@@ -190,6 +190,11 @@ def test_tables_of_spreadsheets_and_of_other_pages(here: Folder, page: Page) -> 
         "key": [first, "elsewhere"],
         "label": [CLASSES[0], "bud"],
     }
+    table.write_text("key,label\nelsewhere,'=A1\n")
+    load(page, table)
+    kept["elsewhere"] = "=A1"
+    assert labels(page) == kept
+    assert "elsewhere,'=A1\n" in saved(here, page).read_text()
     table.write_text("protein,label\nAAC1,bud\n")
     load(page, table)
     assert "must have the columns key and label. Received: protein, label" in said(page)

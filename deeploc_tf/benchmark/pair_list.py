@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from deeploc_tf.benchmark.average_precision import shared_terms
 from deeploc_tf.benchmark.choices import Kind
 from deeploc_tf.benchmark.similarity import similarities_of, usable_profiles
 from deeploc_tf.benchmark.standards import Standard, annotate
+from deeploc_tf.text_tables import csv_bytes
 from tfrecords.publishing import publishing
 
 _BLOCK = 128  # rows
@@ -60,7 +60,6 @@ def write_pairs(
         publishing(path) as temporary,
         temporary.open("wb") as raw,
         gzip.GzipFile("", "wb", 6, raw, mtime=0) as compressed,  # the same bytes for the same pairs
-        io.TextIOWrapper(compressed, encoding="utf-8", newline="") as file,
     ):
         for start in range(0, len(names) - 1, _BLOCK):
             stop = min(start + _BLOCK, len(names) - 1)
@@ -84,6 +83,6 @@ def write_pairs(
                 both = known[start + rows] & known[start + columns]
                 table[name] = pd.array(positive[rows, columns], dtype="Int8")
                 table.loc[~both, name] = pd.NA
-            table.to_csv(file, index=False, header=start == 0)
+            compressed.write(csv_bytes(table, header=start == 0))
             count += len(table)
     return count

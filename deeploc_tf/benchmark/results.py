@@ -20,6 +20,7 @@ from deeploc_tf.benchmark.scores import bars, definitions
 from deeploc_tf.benchmark.seed_means import SeedMean
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.provenance import file_digest, parent, sealed
+from deeploc_tf.text_tables import csv_bytes
 from deeploc_tf.version import __version__
 from tfrecords.errors import OutputExistsError, did_you_mean
 from tfrecords.publishing import publish_bytes, publish_json
@@ -208,7 +209,7 @@ class Comparison:
         }
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
-            publish_bytes(folder / name, table.to_csv(index=False).encode())
+            publish_bytes(folder / name, csv_bytes(table))
         written = [folder / name for name in tables]
         if pairs:
             chosen = {name: self.settings[name] for name in ("similarity", "min_size", "max_size")}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,9 +189,12 @@ def _write_labels(records: Path, output: Path, file: Path, options: dict[str, An
     if len(options["aspects"]) > 1:
         msg = "--from-standard takes one --aspect: terms would be mixed."
         raise click.UsageError(msg)
+    import pandas as pd
+
     from deeploc_tf.benchmark.labels import labels_by_protein, read_labels
     from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
     from deeploc_tf.progress import counting
+    from deeploc_tf.text_tables import csv_bytes
     from deeploc_tf.units import some
     from tfrecords.manifest import read_manifest
     from tfrecords.publishing import check_absent, publish_bytes
@@ -219,11 +220,8 @@ def _write_labels(records: Path, output: Path, file: Path, options: dict[str, An
         identifiers=reading["identifiers"],
         distinct_case=options["distinct_case"],
     )
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow([options["label_key"], "label"])
-    rows.writerows(found.labels.items())
-    publish_bytes(output, text.getvalue().encode())
+    columns = [options["label_key"], "label"]
+    publish_bytes(output, csv_bytes(pd.DataFrame(found.labels.items(), columns=columns)))
     click.echo(
         f"{output}: {len(found.labels)} of {len(proteins)} proteins, "
         f"{len(set(found.labels.values()))} labels"

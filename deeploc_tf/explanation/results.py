@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.provenance import sealed
+from deeploc_tf.text_tables import csv_bytes
 from tfrecords.publishing import publish_bytes, publish_json
 
 Floats = NDArray[np.float32]
@@ -163,7 +164,7 @@ class Explanation:
                 "nearest_images": self.cells.nearest_images,
             }
         for name, table in tables.items():
-            publish_bytes(folder / f"{name}.csv", table.to_csv(index=False).encode())
+            publish_bytes(folder / f"{name}.csv", csv_bytes(table))
         content = io.BytesIO()
         np.savez_compressed(content, allow_pickle=False, **arrays)
         publish_bytes(folder / "arrays.npz", content.getvalue())

@@ -27,6 +27,7 @@ from deeploc_tf.profiles.shift_test import Shifts
 from deeploc_tf.profiles.tables import NO_ROLES, Roles, RowTable, open_rows
 from deeploc_tf.profiles.tables.row_table import check_same_features, origin
 from deeploc_tf.provenance import parent, sealed
+from deeploc_tf.text_tables import csv_bytes
 from deeploc_tf.units import columns_of, some
 from deeploc_tf.version import __version__
 from tfrecords.file_set import publishing_set
@@ -149,7 +150,7 @@ def change(
     with publishing_set(paths) as (table, summary):
         changes = _compared(untreated, treated, settings, roles)
         separator = "\t" if table.suffix == ".tsv" else ","
-        publish_bytes(table, changes.table.to_csv(index=False, sep=separator).encode())
+        publish_bytes(table, csv_bytes(changes.table, delimiter=separator))
         made_from = [
             parent(what, path, changes.summary["screens"][what]["provenance"])
             for what, path in (("untreated", untreated), ("treated", treated))

@@ -169,7 +169,7 @@ function parsed(content, delimiter) {
     else if (mark !== "\r") value += mark;
   }
   if (value || rows.at(-1).length) rows.at(-1).push(value);
-  return rows.filter((row) => row.length);
+  return rows.filter((row) => row.length).map((row) => row.map(unescaped));
 }
 
 async function load(file) {

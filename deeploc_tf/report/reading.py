@@ -12,11 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.provenance import check_unchanged
-from deeploc_tf.text_tables import read_delimited
+from deeploc_tf.text_tables import read_delimited, unescape_formula
 from tfrecords.publishing import json_digest
 
 _OF_NAMES = ("standard", "method", "class", "protein", "label", "labels", "predicted")
-AS_TEXT: Any = dict.fromkeys(_OF_NAMES, str)
+AS_TEXT: Any = dict.fromkeys(_OF_NAMES, unescape_formula)
 """Columns of names, for `converters`: names such as NA are names."""
 
 

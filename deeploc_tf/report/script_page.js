@@ -3,8 +3,12 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
 const count = (value, noun, ending = "s") => `${value.toLocaleString("en")} ${noun}${value === 1 ? "" : ending}`;
-// A value of a CSV file, as RFC 4180 has it.
-const quoted = (value) => /[",\r\n]|^\s|\s$/.test(value) ? `"${value.replaceAll('"', '""')}"` : value;
+// A value of a CSV file, as RFC 4180 has it; what spreadsheet programs would calculate has an apostrophe before
+// it, see `deeploc_tf.text_tables`.
+const formula = /^'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/, noFormula = /^(?:[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]+)$/i;
+const escaped = (value) => formula.test(value) && !noFormula.test(value) ? `'${value}` : value;
+const unescaped = (value) => value[0] === "'" && formula.test(value.slice(1)) ? value.slice(1) : value;
+const quoted = (value) => /[",\r\n]|^\s|\s$/.test(escaped(value)) ? `"${escaped(value).replaceAll('"', '""')}"` : escaped(value);
 
 /** An element with properties and children; texts stay texts, in the direction of their own script. */
 function make(tag, properties = {}, ...children) {

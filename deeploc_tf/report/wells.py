@@ -20,6 +20,7 @@ from deeploc_tf.benchmark.intervals import adjusted
 from deeploc_tf.names import well_name
 from deeploc_tf.provenance import check_unchanged
 from deeploc_tf.report.reading import read_json
+from deeploc_tf.text_tables import read_table
 from deeploc_tf.units import (
     kind_of_column,
     names_of_units,
@@ -145,7 +146,7 @@ def with_left_out(wells: Wells, folder: str | Path) -> Wells:
         folder: that it wrote; `wells.csv` says how many it left out.
     """
     check_unchanged(Path(folder) / "wells.csv")
-    frame = pd.read_csv(Path(folder) / "wells.csv", dtype=str, keep_default_na=False)
+    frame = read_table(Path(folder) / "wells.csv")
     if "num_left_out" not in frame:
         return wells
     places = _with_places(frame.loc[:, :"num_cells"].drop(columns="num_cells"))

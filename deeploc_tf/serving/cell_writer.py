@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from deeploc_tf.profiles.tables.table_format import ARROW_TYPES
+from deeploc_tf.text_tables import escape_formulas
 from tfrecords.publishing import sync
 
 _TYPES = {**ARROW_TYPES, "bool": pa.bool_()}
@@ -32,7 +33,8 @@ class CellWriter:
         self._schema = pa.schema([(name, _TYPES[kind]) for name, kind in kinds.items()])
         self._writer = pq.ParquetWriter(path, self._schema, write_page_checksum=True)
         self._csv = path.with_suffix(".csv")
-        self._csv_writer = csv.CSVWriter(self._csv, self._schema)
+        header = escape_formulas(self._schema.empty_table()).schema
+        self._csv_writer = csv.CSVWriter(self._csv, header)
         self._waiting: list[pa.RecordBatch] = []
 
     def __enter__(self) -> CellWriter:
@@ -61,5 +63,5 @@ class CellWriter:
         if self._waiting:
             table = pa.Table.from_batches(self._waiting, self._schema)
             self._writer.write_table(table, row_group_size=len(table))
-            self._csv_writer.write_table(table)
+            self._csv_writer.write_table(escape_formulas(table))
             self._waiting = []

@@ -34,6 +34,7 @@ from deeploc_tf.sources.plate_map import PlateMap
 from deeploc_tf.sources.quality import Quality
 from deeploc_tf.sources.rejects import as_lines, check_rejects, counted
 from deeploc_tf.sources.source import Reject, files_behind
+from deeploc_tf.text_tables import csv_bytes
 from deeploc_tf.units import places_of, same_in_column
 from deeploc_tf.version import __version__
 from tfrecords.manifest import INPUTS_NAME
@@ -315,7 +316,7 @@ class _Screen:
                         "of cells, and two of the calibration.",
                         *(name, alone[name], len(corrected)),
                     )
-            publish_bytes(self._folder / name, table.to_csv(index=False).encode())
+            publish_bytes(self._folder / name, csv_bytes(table))
         if self._rejects:
             publish_bytes(self._folder / "rejects.jsonl", as_lines(self._rejects))
         done = Predicted(

@@ -21,6 +21,7 @@ from deeploc_tf.provenance import sealed
 from deeploc_tf.simulation.compartments import COMPARTMENTS
 from deeploc_tf.simulation.field import NO_EFFECT, Field, draw_field, draw_plate
 from deeploc_tf.simulation.function import Protein, make_proteins, standards
+from deeploc_tf.text_tables import csv_bytes
 from tfrecords.publishing import publish_json, publishing_folder
 
 CHANNELS = ("gfp", "rfp")
@@ -139,9 +140,9 @@ def simulate(
             centers += its_centers
             count(done)
         table = pd.DataFrame(cells)
-        table.to_csv(folder / "cells.csv", index=False)
+        (folder / "cells.csv").write_bytes(csv_bytes(table))
         if fields:
-            pd.DataFrame(centers).to_csv(folder / "fields.csv", index=False)
+            (folder / "fields.csv").write_bytes(csv_bytes(pd.DataFrame(centers)))
         _write_truth(folder, proteins)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         publish_json(folder / _SETTINGS, sealed(_settings(screen), files=files, folder=folder))
@@ -290,4 +291,5 @@ def _write_truth(folder: Path, proteins: list[Protein]) -> None:
         (folder / "standards" / f"{standard}.gmt").write_text("\n".join(lines) + "\n")
     weights = pd.DataFrame([p.weights for p in proteins], columns=list(COMPARTMENTS))
     traits = pd.DataFrame([dataclasses.asdict(p) for p in proteins]).drop(columns="weights")
-    pd.concat([traits, weights.round(6)], axis=1).to_csv(folder / "proteins.csv", index=False)
+    table = pd.concat([traits, weights.round(6)], axis=1)
+    (folder / "proteins.csv").write_bytes(csv_bytes(table))

@@ -17,6 +17,7 @@ from deeploc_tf.models.extractors import feature_extractor, inference_function
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.pipeline.splits import with_usual_splits
 from deeploc_tf.profiles.aggregate import MeanProfiles
+from deeploc_tf.text_tables import csv_bytes, unescape_formula
 from deeploc_tf.training.averages import averaged_weights
 from tfrecords.manifest import read_manifest
 from tfrecords.publishing import publish_bytes
@@ -130,9 +131,9 @@ class FunctionByEpoch(keras.callbacks.Callback):
             }
         )
         whole = added if rows.empty else pd.concat([rows, added])
-        publish_bytes(self.table, whole.to_csv(index=False).encode())
+        publish_bytes(self.table, csv_bytes(whole))
 
 
 def read_curve(path: Path) -> pd.DataFrame:
     """The table that `FunctionByEpoch` wrote; names of standards are text."""
-    return pd.read_csv(path, converters={"standard": str})
+    return pd.read_csv(path, converters={"standard": unescape_formula})

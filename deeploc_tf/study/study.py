@@ -39,6 +39,7 @@ from deeploc_tf.study.specification import (
 )
 from deeploc_tf.study.steps import Step, Steps
 from deeploc_tf.study.study_page import MAP_PAGE, PICTURES, draw_pictures, write_study_page
+from deeploc_tf.text_tables import csv_bytes
 from deeploc_tf.training.state import TrainingStoppedError
 from tfrecords.errors import did_you_mean
 from tfrecords.locking import locked
@@ -140,15 +141,17 @@ def study(
             _log.info("%s", found.sentence())
         if len(candidates) > len(settings.methods):
             choices = _choices(settings, methods, data, tables, proteins)
-            publish_bytes(folder / CHOICES, _csv(choices))
+            publish_bytes(folder / CHOICES, csv_bytes(choices))
             settings, tables = _with_chosen(settings, methods, tables, choices)
         scored = _scored(settings, methods, data, tables, proteins)
         curves = _curves(settings, methods)
         done = Study(folder, scored.table(), _summary(scored, settings.reference), folder / PAGE)
         for name, table in ((SCORES, done.scores), (SUMMARY, done.summary), (CURVES, curves)):
-            publish_bytes(folder / name, _csv(table))
+            publish_bytes(folder / name, csv_bytes(table))
         if settings.choose_by is not None:
-            publish_bytes(folder / HALVES, _csv(_halves(settings, methods, data, tables, proteins)))
+            publish_bytes(
+                folder / HALVES, csv_bytes(_halves(settings, methods, data, tables, proteins))
+            )
         publish_bytes(folder / "study.yaml", Path(config).read_bytes())
         pictures = _shown(folder, _drawn(settings, methods, data, tables, done.scores, curves))
         reports = _reports(folder, settings, methods)
@@ -377,7 +380,7 @@ def _drawn(
     name = config.map or ""
     seed = config.seeds[0] if name and methods.knows_seeds(name) else None
     tables_drawn = [
-        {"what": "table", "name": file, "sha256": hashlib.sha256(_csv(table)).hexdigest()}
+        {"what": "table", "name": file, "sha256": hashlib.sha256(csv_bytes(table)).hexdigest()}
         for file, table in ((SCORES, scores), (CURVES, curves))
     ]
     settings = {
@@ -424,10 +427,6 @@ def _reports(folder: Path, config: StudyConfig, methods: Methods) -> dict[str, s
             publish_bytes(folder / file, (made / "report.html").read_bytes())
             found[name] = file
     return found
-
-
-def _csv(table: pd.DataFrame) -> bytes:
-    return table.to_csv(index=False).encode()
 
 
 def _curves(config: StudyConfig, methods: Methods) -> pd.DataFrame:

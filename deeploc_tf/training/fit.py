@@ -25,6 +25,7 @@ from deeploc_tf.pipeline.splits import warn_of_unused_splits, with_usual_splits
 from deeploc_tf.pipeline.targets import kinds
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.provenance import file_digest, parent
+from deeploc_tf.text_tables import csv_bytes
 from deeploc_tf.training.averages import CROPS_OF_STATISTICS, BatchStatistics, averaged_weights
 from deeploc_tf.training.callbacks import (
     Checkpoints,
@@ -339,7 +340,7 @@ def _finish(
     if "confusion_matrix" in metrics.get("test", {}):
         names = folder.class_names
         table = pd.DataFrame(metrics["test"]["confusion_matrix"], names, names)
-        publish_bytes(folder.path / "confusion.csv", table.to_csv().encode())
+        publish_bytes(folder.path / "confusion.csv", csv_bytes(table, index=True))
     if (calibration := calibrate_by_field(evaluator, test_time)) is not None:
         calibration.write(folder.path)
     publish_json(folder.path / "metrics.json", metrics)

@@ -35,6 +35,7 @@ from deeploc_tf.backend import environment_variables
 from deeploc_tf.models.keras_settings import keras_settings
 from deeploc_tf.models.trained import CONFIG_NAME, RECIPE_VERSION, read_config
 from deeploc_tf.provenance import MODEL_NAME, SEAL_NAME, file_digest, sealed
+from deeploc_tf.text_tables import csv_bytes
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.tasks import TASKS
 from deeploc_tf.version import __version__
@@ -123,7 +124,7 @@ class Run:
 
     def write_history(self, history: list[dict[str, float]]) -> None:
         """Publish `history.csv`, one row an epoch."""
-        publish_bytes(self.path / "history.csv", pd.DataFrame(history).to_csv(index=False).encode())
+        publish_bytes(self.path / "history.csv", csv_bytes(pd.DataFrame(history)))
 
 
 def open_for_training(

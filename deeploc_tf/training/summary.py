@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.provenance import sealed
+from deeploc_tf.text_tables import csv_bytes
 from deeploc_tf.training.calibration import NUM_BINS, expected_calibration_error, reliability
 from deeploc_tf.training.metrics import average_precisions, classification_metrics
 from deeploc_tf.training.predictions import Predictions
@@ -46,7 +47,7 @@ class Summary:
             The content of `metrics.json`.
         """
         for name, table in self.tables.items():
-            publish_bytes(folder / f"{name}.csv", table.to_csv().encode())
+            publish_bytes(folder / f"{name}.csv", csv_bytes(table, index=True))
         with publishing(folder / "predictions.parquet") as temporary:
             self.predictions.to_parquet(temporary, index=False)
         files = [*(folder / f"{name}.csv" for name in self.tables), folder / "predictions.parquet"]

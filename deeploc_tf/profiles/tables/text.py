@@ -36,6 +36,7 @@ from deeploc_tf.text_tables import (
     place,
     read_delimited,
     suffix_of,
+    unescape_formula,
     whole_parts,
 )
 from deeploc_tf.units import is_place
@@ -162,7 +163,8 @@ def _sample(path: Path, delimiter: str) -> list[list[str]]:
         with opened(path) as file:
             lines = whole_parts(path, iter(lambda: file.readline(_LONGEST_LINE), b""))
             texts = b"".join(itertools.islice(lines, _SAMPLE_LINES)).decode("utf-8-sig").split("\n")
-        return [row for row in csv.reader(texts, delimiter=delimiter) if row]
+        rows = csv.reader(texts, delimiter=delimiter)
+        return [list(map(unescape_formula, row)) for row in rows if row]
     except (TableError, UnicodeDecodeError, csv.Error):
         return []
 
