@@ -27,7 +27,8 @@ from typing import Any
 from deeploc_tf.version import __version__
 from tfrecords.publishing import json_digest
 
-MODEL_NAME, SEAL_NAME = "model.keras", "run.json"  # of a run
+# of a run
+MODEL_NAME, PROTEIN_MODEL_NAME, SEAL_NAME = "model.keras", "proteins.keras", "run.json"
 HEADS = (
     "manifest.json",
     SEAL_NAME,

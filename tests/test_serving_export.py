@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import os
@@ -18,7 +19,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from shared import run_cli, write_config
+from tensorflow.core.framework import tensor_pb2
 
 from deeploc_tf.models.calibration import read_calibration
 from deeploc_tf.models.deeploc import DeepLoc
@@ -232,6 +235,115 @@ def cut(records: Any) -> bytes:
     return bytes(example.SerializeToString())
 
 
+def test_json_requests_give_the_numbers_of_crops(
+    loaded: Any, crops: dict[str, Any], run: Path
+) -> None:
+    """What TensorFlow Serving makes of a body, by the types of the signature, without a server."""
+    few = {name: values[:3] for name, values in crops.items()}
+    body = json.dumps({"signature_name": "rest", "inputs": {n: v.tolist() for n, v in few.items()}})
+    outputs = answer(loaded, body)
+    expected = loaded.signatures["serving_default"](**{n: tf.constant(v) for n, v in few.items()})
+    assert sorted(outputs) == sorted(expected)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(outputs[name], values)
+    examples = [
+        {"b64": base64.b64encode(record.numpy()).decode()}
+        for record in serialized_records(run.with_name("unseen"), "test").take(3)
+    ]
+    body = json.dumps({"signature_name": "serialized", "inputs": {"examples": examples}})
+    np.testing.assert_allclose(answer(loaded, body)["logits"], expected["logits"], atol=1e-6)
+    body = json.dumps({"signature_name": "rest_describe", "inputs": {"request": ""}})
+    described = loaded.signatures["describe"]()
+    for name, values in answer(loaded, body).items():
+        assert values.tolist() == described[name].numpy().tolist()
+    assert len(described) == len(answer(loaded, body))
+
+
+@pytest.mark.parametrize("pixel", [-1, 65536, 300.5])
+def test_a_pixel_that_does_not_fit_is_refused(
+    loaded: Any, crops: dict[str, Any], pixel: float
+) -> None:
+    few = {name: values[:1].tolist() for name, values in crops.items()}
+    few["image"][0][3][4][1] = pixel
+    body = json.dumps({"signature_name": "rest", "inputs": few})
+    with pytest.raises((tf.errors.InvalidArgumentError, TypeError)):
+        answer(loaded, body)
+
+
+def answer(loaded: Any, body: str) -> dict[str, Any]:
+    """What a model says to a request in columns, its values read as tensorflow/serving does."""
+    request = json.loads(body)
+    signature = loaded.signatures[request["signature_name"]]
+    _, specs = signature.structured_input_signature
+    assert {spec.dtype for spec in specs.values()} <= {tf.int32, tf.float32, tf.string}
+
+    def leaf(value: Any) -> Any:
+        return base64.b64decode(value["b64"]) if isinstance(value, dict) else value
+
+    inputs = {}
+    for name, spec in specs.items():
+        values = request["inputs"][name]
+        values = [leaf(value) for value in values] if isinstance(values, list) else values
+        inputs[name] = tf.constant(values, spec.dtype)
+    return {name: values.numpy() for name, values in signature(**inputs).items()}
+
+
+def test_a_server_finds_requests_to_warm_up_with(
+    model: Path, loaded: Any, crops: dict[str, Any]
+) -> None:
+    path = model / "assets.extra" / "tf_serving_warmup_requests"
+    asked = [predict_request(record.numpy()) for record in tf.data.TFRecordDataset(str(path))]
+    takes_crops = set(loaded.signatures) - {"describe", "rest_describe"}
+    assert {request.model_spec.signature_name for request in asked} == takes_crops
+    for request in asked:
+        assert request.model_spec.name == "model"
+        inputs = {
+            entry.key: tf.make_ndarray(tensor_pb2.TensorProto.FromString(entry.value))
+            for entry in request.inputs
+        }
+        signature = loaded.signatures[request.model_spec.signature_name]
+        _, specs = signature.structured_input_signature
+        assert {n: v.dtype for n, v in inputs.items()} == {
+            name: np.dtype(spec.dtype.as_numpy_dtype) for name, spec in specs.items()
+        }
+        outputs = signature(**{name: tf.constant(values) for name, values in inputs.items()})
+        assert {len(values) for values in outputs.values()} == {1}
+
+
+def predict_request(prediction_log: bytes) -> Any:
+    """The request in a `tensorflow.serving.PredictionLog`, by its published field numbers."""
+    kind = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="log", package="log", syntax="proto3")
+    messages = {
+        "ModelSpec": [("name", 1, ""), ("signature_name", 3, "")],
+        "Entry": [("key", 1, ""), ("value", 2, "bytes")],  # a TensorProto
+        "Request": [("model_spec", 1, "ModelSpec"), ("inputs", 2, "Entry")],
+        "PredictLog": [("request", 1, "Request")],
+        "PredictionLog": [("predict_log", 6, "PredictLog")],
+    }
+    for message, fields in messages.items():
+        added = file.message_type.add(name=message)
+        for name, number, of in fields:
+            label = kind.LABEL_REPEATED if name == "inputs" else kind.LABEL_OPTIONAL
+            field = added.field.add(name=name, number=number, label=label)
+            field.type = kind.TYPE_BYTES if of == "bytes" else kind.TYPE_STRING
+            if of in messages:
+                field.type, field.type_name = kind.TYPE_MESSAGE, f".log.{of}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    log = message_factory.GetMessageClass(pool.FindMessageTypeByName("log.PredictionLog"))
+    return log.FromString(prediction_log).predict_log.request
+
+
+def test_batches_of_any_size_are_one_graph(loaded: Any, crops: dict[str, Any]) -> None:
+    serve = loaded.signatures["classify"]
+    graph = serve.graph.as_graph_def().SerializeToString(deterministic=True)
+    for size in (1, 2, 64, 304, 1024):
+        batch = {name: tf.constant(np.resize(v, (size, *v.shape[1:]))) for name, v in crops.items()}
+        assert serve(**batch)["logits"].shape == (size, 3)
+    assert serve.graph.as_graph_def().SerializeToString(deterministic=True) == graph
+
+
 def test_averaged_views_are_those_of_evaluate(
     run: Path, crops: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -428,3 +540,15 @@ def test_the_command_says_what_it_wrote(run: Path, tmp_path: Path) -> None:
     signatures = tf.saved_model.load(str(model / "1")).signatures
     assert signatures["describe"]()["layer"].numpy().tolist() == [b"conv_5"]
     assert signatures["embed"].structured_outputs["embedding"].shape == (None, 15 * 3 * 3)
+
+
+@pytest.mark.skipif(keras.__version__.startswith("2."), reason="Keras 2 writes no ONNX")
+def test_keras_writes_it_as_onnx(run: Path, crops: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("tf2onnx", reason="ONNX needs tf2onnx and onnx")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX is run by onnxruntime")
+    model = load_trained(run).model
+    model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    assert {given.name for given in session.get_inputs()} == set(crops)
+    (logits,) = session.run(None, crops)
+    np.testing.assert_allclose(logits, as_keras_says(run, crops)["logits"], rtol=0, atol=1e-5)

@@ -22,6 +22,8 @@ from deeploc_tf.models.trained import load_model, load_trained
 from deeploc_tf.models.triplets import triplet_semihard_loss
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.pipeline.classes import Classes
+from deeploc_tf.serving.export import export
+from deeploc_tf.serving.open_model import open_model
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.evaluate import evaluate
 from deeploc_tf.training.fit import fit
@@ -230,6 +232,13 @@ def test_a_run_with_two_heads_tells_both(records: Path, both: Path, tmp_path: Pa
     ]
     assert not (tmp_path / "results" / "confusion.csv").exists()
     assert found["proteins"]["num_proteins"] == 3
+    served = open_model(export(both, tmp_path / "model"))
+    assert served.description.protein_names == PROTEINS
+    outputs = served(batch["image"])
+    expected = tf.nn.softmax(proteins(batch["image"]))
+    np.testing.assert_allclose(outputs["protein_probabilities"], expected, atol=1e-6)
+    assert served.description.class_names == LABELS
+    assert outputs["probabilities"].shape == (len(names), 2)
 
 
 @pytest.mark.slow

@@ -278,15 +278,15 @@ def _varint(value: int) -> bytes:
     return bytes(parts)
 
 
-def _field(number: int, content: bytes) -> bytes:
+def field(number: int, content: bytes) -> bytes:
     """A length-delimited field of a message."""
     return _SHORT_VARINTS[number << 3 | 2] + _varint(len(content)) + content
 
 
 def _feature(name: str, kind: int, content: bytes) -> bytes:
     """A feature of an Example: an entry of its map, from a name to a list of one kind."""
-    feature = _field(kind, _field(1, content))
-    return _field(1, _field(1, name.encode()) + _field(2, feature))
+    feature = field(kind, field(1, content))
+    return field(1, field(1, name.encode()) + field(2, feature))
 
 
 @functools.lru_cache(maxsize=4096)

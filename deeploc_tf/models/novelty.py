@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from deeploc_tf.models.appearance import appearance
 from deeploc_tf.models.crop_quality import qualities
-from deeploc_tf.models.extractors import feature_extractor
+from deeploc_tf.models.extractors import feature_extractor, feature_layer
 from tfrecords.errors import RecordsError
 from tfrecords.publishing import publishing
 
@@ -187,7 +187,10 @@ def read_novelty(run: str | Path, model_sha256: str) -> Novelty | None:
 
 
 def network_with_features(
-    model: keras.Model, novelty_layer: str | None, embedding: str | None = None
+    model: keras.Model,
+    novelty_layer: str | None,
+    embedding: str | None = None,
+    protein_model: keras.Model | None = None,
 ) -> keras.Model:
     """From the inputs of a model to `logits`, and what else is asked for, in one pass.
 
@@ -195,11 +198,17 @@ def network_with_features(
         model: ends in logits.
         novelty_layer: of `Novelty`, whose vectors are `features`; None: there are none.
         embedding: layer of an `embedding`; None: there is none.
+        protein_model: the same network, ends in `protein_logits`; None: there are none.
     """
     layers = {FEATURES: novelty_layer, "embedding": embedding}
     wanted = list(dict.fromkeys(layer for layer in layers.values() if layer is not None))
     vectors = feature_extractor(model, wanted).output if wanted else {}
     outputs = {name: vectors[layer] for name, layer in layers.items() if layer is not None}
+    if protein_model is not None:
+        last = feature_layer(protein_model)
+        features = protein_model.get_layer(last).output
+        second_head = keras.Model(features, protein_model.output, name="protein_head")
+        outputs["protein_logits"] = second_head(model.get_layer(last).output)
     return keras.Model(model.input, {"logits": model.output, **outputs})
 
 

@@ -20,7 +20,13 @@ from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.novelty import Novelty, read_novelty
 from deeploc_tf.models.presets import RECOMMENDED
 from deeploc_tf.names import respelled_channels, same_channels
-from deeploc_tf.provenance import MODEL_NAME, SEAL_NAME, file_digest, listed_digest
+from deeploc_tf.provenance import (
+    MODEL_NAME,
+    PROTEIN_MODEL_NAME,
+    SEAL_NAME,
+    file_digest,
+    listed_digest,
+)
 from deeploc_tf.registry import imported
 from tfrecords.errors import RecordsError, SchemaError
 from tfrecords.publishing import json_digest
@@ -59,6 +65,8 @@ class TrainedModel:
         multi_label: a crop may belong to several of them; probabilities are sigmoids of the logits.
         test_time: views over which vectors are averaged unless one says otherwise: the run's.
         novelty: what is known of good crops; None of a run from before that was noted.
+        protein_names: what its second head tells, in the order of its logits; empty if it has none.
+        protein_model: the same network up to that head, where it was asked for.
     """
 
     model: keras.Model
@@ -69,6 +77,8 @@ class TrainedModel:
     multi_label: bool = False
     test_time: str = "none"
     novelty: Novelty | None = None
+    protein_names: tuple[str, ...] = ()
+    protein_model: keras.Model | None = None
 
     @property
     def takes_mask(self) -> bool:
@@ -152,11 +162,12 @@ def check_pixel_size(
     )
 
 
-def load_trained(run: str | Path) -> TrainedModel:
+def load_trained(run: str | Path, *, both_heads: bool = False) -> TrainedModel:
     """The finished model of a run folder.
 
     Args:
         run: folder that `fit` made.
+        both_heads: load the head of proteins, too, of a run that has two.
 
     Raises:
         RecordsError: it is no run, or its training is not finished.
@@ -172,14 +183,13 @@ def load_trained(run: str | Path) -> TrainedModel:
         )
         raise RecordsError(msg)
     _check_installed(run, values["config"])
-    model_sha256 = file_digest(path)
-    if listed_digest(run, MODEL_NAME) not in (None, model_sha256):
-        msg = (
-            f"{MODEL_NAME} must be what fit wrote. Received: {str(path)!r}, which has changed "
-            f"since: its digest is not that in {SEAL_NAME}. Restore it, or train in another folder."
-        )
-        raise RecordsError(msg)
+    model_sha256 = _unchanged_digest(path)
     schema = Schema.from_json(values["schema"])
+    protein_names = tuple(values.get("protein_names", ()))
+    protein_model = None
+    if both_heads and protein_names:
+        _unchanged_digest(run / PROTEIN_MODEL_NAME)
+        protein_model = load_model(run / PROTEIN_MODEL_NAME)
     return TrainedModel(
         model=load_model(path),
         schema=schema,
@@ -190,7 +200,21 @@ def load_trained(run: str | Path) -> TrainedModel:
         # not in runs of the first version
         test_time=values.get("resolved", {}).get("test_time", "none"),
         novelty=read_novelty(run, model_sha256),
+        protein_names=protein_names,
+        protein_model=protein_model,
     )
+
+
+def _unchanged_digest(path: Path) -> str:
+    """The digest of a model's file in a run, which must be that in the list of the run."""
+    found = file_digest(path)
+    if listed_digest(path.parent, path.name) not in (None, found):
+        msg = (
+            f"{path.name} must be what fit wrote. Received: {str(path)!r}, which has changed "
+            f"since: its digest is not that in {SEAL_NAME}. Restore it, or train in another folder."
+        )
+        raise RecordsError(msg)
+    return found
 
 
 def _check_installed(run: Path, config: dict[str, Any]) -> None:

@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 # SavedModels keep what their owner adds in this folder; nothing in the graph reads it.
 DESCRIPTION_NAME = "assets.extra/description.json"
 _AS_JSON = ("training", "acceptance")
+# What models that were exported before there was such a thing do not say.
+_LATER: Mapping[str, Any] = {"acceptance": "{}", "protein_names": ()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Description:
             `calibration`, see `Calibration`, of a run with held-out cells.
         acceptance: limits of accepted crops, and quantiles of the intensity, confidence and novelty
             of good ones, as JSON values; see docs/trust.md. Empty of models that tell no novelty.
+        protein_names: in the order of the `protein_probabilities` of a run with two heads; else
+            empty.
     """
 
     class_names: tuple[str, ...]
@@ -76,6 +80,7 @@ class Description:
     deeploc_tf: str
     training: Mapping[str, Any]
     acceptance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    protein_names: tuple[str, ...] = ()
 
     @functools.cached_property
     def calibration(self) -> Calibration | None:
@@ -127,8 +132,8 @@ class Description:
         """
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
-            if field.name not in tensors and field.name == "acceptance":
-                values[field.name] = "{}"  # exported before there was novelty
+            if field.name not in tensors and field.name in _LATER:
+                values[field.name] = _LATER[field.name]
                 continue
             if field.name not in tensors:
                 msg = (
@@ -177,6 +182,7 @@ def describe(
         deeploc_tf=__version__,
         training=_training(Path(run)) | _resampling(schema) | _calibration(run, test_time),
         acceptance={} if trained.novelty is None else trained.novelty.to_json(),
+        protein_names=trained.protein_names,
     )
 
 

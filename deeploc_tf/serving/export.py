@@ -13,6 +13,7 @@ from deeploc_tf.serving.description import DESCRIPTION_NAME, describe
 from deeploc_tf.serving.digests import write_digests
 from deeploc_tf.serving.model_card import CARD_NAME, model_card
 from deeploc_tf.serving.signatures import Signatures
+from deeploc_tf.serving.warmup import WARMUP_NAME, warmup_requests
 from tfrecords.publishing import publish_bytes, publish_json, publishing_folder, sync
 
 VERSION = "1"
@@ -40,10 +41,16 @@ def export(
       `(batch_size,)` and `accepted`, bool `(batch_size,)`, see docs/trust.md
     - ``embed``: `embedding` `(batch_size, num_features)`
     - ``serving_default``: all of them, in one pass, and with `classify` of a run that is
-      calibrated also `calibrated_probabilities`, see `Calibration`
+      calibrated also `calibrated_probabilities`, see `Calibration`, and of a run with two heads
+      `protein_probabilities` `(batch_size, num_proteins)`
     - ``serialized``: all of them of `examples`, strings `(batch_size,)`: serialized
       `tf.train.Example` as in the records
-    - ``describe`` takes nothing and returns the attributes of `Description`.
+    - ``rest``: all of them of `image` and `mask` as numbers of JSON, int32 for whole numbers
+    - ``describe`` takes nothing and returns the attributes of `Description`; ``rest_describe``
+      takes any string, `request`, and returns the same.
+
+    `assets.extra/tf_serving_warmup_requests` has a request to each of those that take crops:
+    TensorFlow Serving answers them while it loads the model, and the first user does not wait.
 
     When a signature runs, it refuses crops of another shape, batches of none and pixels that are
     not finite.
@@ -71,7 +78,7 @@ def export(
     """
     output = Path(output)
     with publishing_folder(output) as folder:
-        trained = load_trained(run)
+        trained = load_trained(run, both_heads=True)
         trained.check_tells_classes()
         description = describe(
             trained, run, layer=layer, test_time=trained.views_to_average(test_time), fast=fast
@@ -80,6 +87,7 @@ def export(
         version = folder / VERSION
         tf.saved_model.save(module, str(version), signatures=module.endpoints)
         (version / DESCRIPTION_NAME).parent.mkdir()
+        publish_bytes(version / WARMUP_NAME, warmup_requests(output.name, trained))
         publish_json(version / DESCRIPTION_NAME, description.to_json())
         digest = write_digests(version)
         card = model_card(output.name, description, digest)

@@ -44,7 +44,8 @@ channels and the size of the pixels cannot be checked from pixels: check them yo
 | `classify` | crops | `probabilities`, `logits`{judged} |
 | `embed` | crops | `embedding` |
 | `serialized` | `examples`, serialized `tf.train.Example`s as in its records | all of them |
-| `describe` | nothing | all of this page, as tensors |
+| `rest` | crops as numbers of JSON | all of them |
+| `describe`, `rest_describe` | nothing; any string | all of this page, as tensors |
 
 {acceptance}`embedding` is the layer `{layer}`. {views}{precision}
 

@@ -118,7 +118,7 @@ def _open(
 ) -> OpenModel:
     folder = savedmodel_folder(path)
     if folder is None:
-        trained = load_trained(path)
+        trained = load_trained(path, both_heads=True)
         trained.check_tells_classes()
         description = describe(
             trained,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -22,16 +23,16 @@ from deeploc_tf.models.views import (
 )
 from deeploc_tf.serving.description import Description
 from tfrecords.codec import decode_batch
-from tfrecords.schema import Schema
 
-# Those that a model has not are left out: runs from before novelty tell none.
-OUTPUTS = {
-    "serving_default": ("probabilities", "logits", "embedding", "novelty", "accepted"),
-    "classify": ("probabilities", "logits", "novelty", "accepted"),
-    "embed": ("embedding",),
-}
 CALIBRATED = "calibrated_probabilities"
 """An output beside `probabilities`, of runs that are calibrated."""
+# Those that a model does not have are left out.
+_CLASSES = ("probabilities", CALIBRATED, "logits", "protein_probabilities", "novelty", "accepted")
+OUTPUTS = {
+    "serving_default": (*_CLASSES, "embedding"),
+    "classify": _CLASSES,
+    "embed": ("embedding",),
+}
 
 
 class Signatures(tf.Module):
@@ -51,7 +52,9 @@ class Signatures(tf.Module):
     ) -> None:
         super().__init__()
         layer = None if trained.novelty is None else trained.novelty.layer
-        network = network_with_features(trained.model, layer, description.layer)
+        network = network_with_features(
+            trained.model, layer, description.layer, trained.protein_model
+        )
         if fast:
             network = fast_model(network, description.precision)
         self.weights = [plain_variable(weight) for weight in network.weights]
@@ -63,13 +66,21 @@ class Signatures(tf.Module):
             temperature=None if calibration is None else calibration.temperature,
             novelty=trained.novelty,
         )
-        self.endpoints = _endpoints(mean, input_specs(trained.model), trained.schema)
+        self.endpoints = _endpoints(mean, trained)
         tensors = description.to_tensors()
 
         def describe() -> dict[str, Any]:
             return {name: tf.identity(value) for name, value in tensors.items()}
 
         self.endpoints["describe"] = tf.function(describe, input_signature=[])
+
+        # TensorFlow Serving's REST interface calls no signature that takes nothing.
+        def describe_to(request: Any) -> dict[str, Any]:
+            del request  # any string
+            return describe()
+
+        taken = [tf.TensorSpec((), tf.string, name="request")]
+        self.endpoints["rest_describe"] = tf.function(describe_to, input_signature=taken)
 
 
 class _MeanOverViews:
@@ -107,8 +118,13 @@ class _MeanOverViews:
         judged = {}
         if self._novelty is not None:
             judged = self._novelty.judge(crops, seen[0][FEATURES])
+        proteins = {}
+        if "protein_logits" in seen[0]:
+            each = [tf.nn.softmax(output["protein_logits"]) for output in seen]
+            proteins = {"protein_probabilities": tf.add_n(each) / len(each)}
         return {
             **calibrated,
+            **proteins,
             "probabilities": (tf.sigmoid if self._several else tf.nn.softmax)(logits),
             "logits": logits,
             "embedding": mean_of_vectors([output["embedding"] for output in seen]),
@@ -116,38 +132,75 @@ class _MeanOverViews:
         }
 
 
-def _endpoints(mean: _MeanOverViews, specs: list[tf.TensorSpec], schema: Schema) -> dict[str, Any]:
+def rest_specs(model: keras.Model) -> list[tf.TensorSpec]:
+    """What the signature `rest` takes: inputs of the model, of types that JSON requests can send.
+
+    TensorFlow Serving's REST interface has no uint16, and 300 is 44 in its uint8.
+    """
+    types = {"uint8": tf.int32, "uint16": tf.int32, "float32": tf.float32}
+    return [
+        tf.TensorSpec(spec.shape, types[spec.dtype.name], name=spec.name)
+        for spec in input_specs(model)
+    ]
+
+
+def _endpoints(mean: _MeanOverViews, trained: TrainedModel) -> dict[str, Any]:
     """The signatures that take crops."""
+    specs = input_specs(trained.model)
 
     def run(names: Sequence[str], tensors: dict[str, Any]) -> dict[str, Any]:
         checked = {spec.name: _checked(tensors[spec.name], spec) for spec in specs}
         with tf.control_dependencies([_same_number(list(checked.values()))]):
             outputs = mean({name: tf.identity(tensor) for name, tensor in checked.items()})
-        if CALIBRATED in outputs and "probabilities" in names:
-            names = (*names, CALIBRATED)
         return {name: outputs[name] for name in names if name in outputs}
 
-    def signature(names: Sequence[str]) -> Any:
+    def signature(
+        names: Sequence[str], taken: list[tf.TensorSpec], convert: Callable[..., Any] = _unchanged
+    ) -> Any:
         # TensorFlow takes the names of the arguments from here.
         def of_image(image: Any) -> dict[str, Any]:
-            return run(names, {"image": image})
+            return run(names, convert({"image": image}))
 
         def of_image_and_mask(image: Any, mask: Any) -> dict[str, Any]:
-            return run(names, {"image": image, "mask": mask})
+            return run(names, convert({"image": image, "mask": mask}))
 
         return tf.function(
-            of_image if len(specs) == 1 else of_image_and_mask, input_signature=specs
+            of_image if len(specs) == 1 else of_image_and_mask, input_signature=taken
         )
 
     def of_examples(examples: Any) -> dict[str, Any]:
-        crops = decode_batch(examples, schema, [spec.name for spec in specs])
+        crops = decode_batch(examples, trained.schema, [spec.name for spec in specs])
         return run(OUTPUTS["serving_default"], crops)
 
     examples = tf.TensorSpec((None,), tf.string, name="examples")
+    narrowed = functools.partial(_narrowed, dtypes={spec.name: spec.dtype for spec in specs})
     return {
-        **{name: signature(outputs) for name, outputs in OUTPUTS.items()},
+        **{name: signature(outputs, specs) for name, outputs in OUTPUTS.items()},
         "serialized": tf.function(of_examples, input_signature=[examples]),
+        "rest": signature(OUTPUTS["serving_default"], rest_specs(trained.model), narrowed),
     }
+
+
+def _unchanged(crops: dict[str, Any]) -> dict[str, Any]:
+    return crops
+
+
+def _narrowed(crops: dict[str, Any], dtypes: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers of JSON as pixels in the dtype of the records, refused where they do not fit."""
+    narrowed = {}
+    for name, tensor in crops.items():
+        dtype = dtypes[name]
+        pixels = tf.cast(tensor, dtype)
+        if dtype.is_integer:
+            fits = tf.debugging.assert_equal(
+                tf.cast(pixels, tensor.dtype),
+                tensor,
+                message=f"`{name}` must be whole numbers from 0 to {dtype.max}",
+            )
+            with tf.control_dependencies([fits]):
+                pixels = tf.identity(pixels)
+        narrowed[name] = pixels
+    return narrowed
 
 
 def _same_number(tensors: list[Any]) -> Any:

@@ -15,7 +15,7 @@ from deeploc_tf.joins import joined
 from deeploc_tf.models.calibration import read_calibration
 from deeploc_tf.models.hardware import computing_on
 from deeploc_tf.models.keras_settings import our_settings
-from deeploc_tf.models.trained import OtherPixelSize, TrainedModel, load_model, load_trained
+from deeploc_tf.models.trained import OtherPixelSize, TrainedModel, load_trained
 from deeploc_tf.models.views import views
 from deeploc_tf.names import respelled
 from deeploc_tf.pipeline.classes import class_index
@@ -188,7 +188,7 @@ def _acceptance(found: Predictions) -> dict[str, Any]:
 
 def _load_head(run: str | Path, head: Kind | None) -> tuple[TrainedModel, Kind]:
     """The model of a run up to a head, and what that tells."""
-    trained, opened = load_trained(run), open_run(run)
+    trained, opened = load_trained(run, both_heads=head == "protein"), open_run(run)
     trained.check_tells_classes()
     known = kinds(opened.config.target)
     head = head or known[0]
@@ -200,8 +200,9 @@ def _load_head(run: str | Path, head: Kind | None) -> tuple[TrainedModel, Kind]:
         raise SchemaError(msg)
     several = head == "label" and trained.schema.multi_label
     if head != known[0]:
-        names, path = opened.protein_names, opened.protein_model_path
-        trained = dataclasses.replace(trained, model=load_model(path), class_names=names)
+        trained = dataclasses.replace(
+            trained, model=trained.protein_model, class_names=trained.protein_names
+        )
     return dataclasses.replace(trained, multi_label=several), head
 
 

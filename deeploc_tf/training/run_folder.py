@@ -34,7 +34,13 @@ import tensorflow as tf
 from deeploc_tf.backend import environment_variables
 from deeploc_tf.models.keras_settings import keras_settings
 from deeploc_tf.models.trained import CONFIG_NAME, RECIPE_VERSION, read_config
-from deeploc_tf.provenance import MODEL_NAME, SEAL_NAME, file_digest, sealed
+from deeploc_tf.provenance import (
+    MODEL_NAME,
+    PROTEIN_MODEL_NAME,
+    SEAL_NAME,
+    file_digest,
+    sealed,
+)
 from deeploc_tf.text_tables import csv_bytes
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.tasks import TASKS
@@ -88,7 +94,7 @@ class Run:
     @property
     def protein_model_path(self) -> Path:
         """The trained network with its second head, as a Keras file."""
-        return self.path / "proteins.keras"
+        return self.path / PROTEIN_MODEL_NAME
 
     @property
     def is_finished(self) -> bool:

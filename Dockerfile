@@ -1,0 +1,20 @@
+# deeploc-tf in a container: docker build -t deeploc-tf . && docker run --rm deeploc-tf doctor
+# With `--build-arg EXTRAS=report,gpu` the image holds these extras; a GPU needs `docker run --gpus all`.
+# Not built or run yet; only linted.
+FROM python:3.11-slim
+
+ARG EXTRAS=report
+WORKDIR /opt/deeploc-tf
+COPY setup.cfg pyproject.toml README.md LICENSE ./
+COPY deeploc_tf deeploc_tf
+COPY tfrecords tfrecords
+RUN pip install --no-cache-dir --only-binary :all: --upgrade pip \
+    && pip install --no-cache-dir ".[${EXTRAS}]"
+
+# What is written in a mounted folder belongs to whoever runs the container: docker run --user "$(id -u):$(id -g)".
+RUN useradd --create-home deeploc
+USER deeploc
+WORKDIR /data
+ENV TF_CPP_MIN_LOG_LEVEL=2
+ENTRYPOINT ["deeploc-tf"]
+CMD ["--help"]
