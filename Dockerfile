@@ -5,15 +5,15 @@ FROM python:3.11-slim
 
 ARG EXTRAS=report
 WORKDIR /opt/deeploc-tf
-COPY setup.cfg pyproject.toml README.md LICENSE ./
+COPY setup.cfg pyproject.toml LICENSE ./
+COPY docs/pypi.md docs/pypi.md
 COPY deeploc_tf deeploc_tf
 COPY tfrecords tfrecords
-RUN pip install --no-cache-dir --only-binary :all: --upgrade pip \
-    && pip install --no-cache-dir ".[${EXTRAS}]"
+RUN pip install --no-cache-dir ".[${EXTRAS}]"
 
 # What is written in a mounted folder belongs to whoever runs the container: docker run --user "$(id -u):$(id -g)".
-RUN useradd --create-home deeploc
-USER deeploc
+RUN useradd --create-home --uid 1000 deeploc
+USER 1000
 WORKDIR /data
 ENV TF_CPP_MIN_LOG_LEVEL=2
 ENTRYPOINT ["deeploc-tf"]

@@ -27,8 +27,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo study study-small install install-addons install-matrix test test-addons test-long test-serving test-tables test-beam reliability mutants test-gpu lint format types \
-	layers docs cli-reference api-reference size wheel check clean
+.PHONY: help demo study study-small install install-addons install-matrix test test-addons test-long test-serving test-tables test-beam test-dist reliability mutants test-gpu lint format types \
+	layers docs cli-reference api-reference pypi-page size wheel dist check clean
 
 help: ## print these targets
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
@@ -138,6 +138,9 @@ layers: $(INSTALLED) ## import contracts between the rooms
 docs: $(INSTALLED) ## documentation, warnings are errors, in docs/_build
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
 
+pypi-page: $(INSTALLED) ## write docs/pypi.md anew from the README
+	$(BIN)/python docs/make_pypi_page.py
+
 size: $(INSTALLED) ## code lines per room, options per command, base dependencies
 	$(BIN)/python experiments/size.py
 
@@ -150,6 +153,21 @@ api-reference: $(INSTALLED) ## write docs/api.md anew from signatures and docstr
 wheel: $(INSTALLED) ## build the wheel, in dist
 	rm -rf build dist
 	$(BIN)/python -m build --wheel --outdir dist .
+
+dist: $(INSTALLED) ## build the source archive, and the wheel from it, in dist
+	rm -rf build dist
+	$(BIN)/python -m build --outdir dist .
+
+test-dist: ## install the source archive of dist in an empty environment, and run tests that came in it
+	rm -rf .venv-dist
+	$(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/python $(PIP_INSTALL) --upgrade pip
+	.venv-dist/bin/python $(PIP_INSTALL) --no-binary deeploc-tf dist/*.tar.gz pytest pytest-timeout hypothesis twine
+	.venv-dist/bin/twine check --strict dist/*
+	mkdir .venv-dist/source && tar -xzf dist/*.tar.gz -C .venv-dist/source --strip-components 1
+	rm -rf .venv-dist/source/deeploc_tf .venv-dist/source/tfrecords
+	.venv-dist/bin/deeploc-tf doctor
+	cd .venv-dist/source && ../bin/python -m pytest tests/test_tfrecords_golden.py tests/test_serving_golden.py $(PYTEST_ARGS)
 
 check: lint types layers docs test test-addons test-serving ## all of the above that can fail
 

@@ -11,7 +11,7 @@ version = release = installed_version("deeploc-tf")
 
 extensions = ["myst_parser"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "pypi.md"]
 
 html_theme = "furo"
 html_title = f"deeploc-tf {version}"

@@ -102,7 +102,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_records(folder / "records", 600)
-        fit(folder / "records", folder / "run", FitConfig(width=given.width, epochs=0, test_time="none"))
+        fit(
+            folder / "records",
+            folder / "run",
+            FitConfig(width=given.width, epochs=0, test_time="none"),
+        )
         model = export(folder / "run", folder / "model")
         first = first_requests(model)
         serve = tf.saved_model.load(str(model)).signatures["serving_default"]

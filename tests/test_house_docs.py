@@ -63,7 +63,9 @@ def test_every_command_is_documented() -> None:
         assert f"\n## deeploc-tf {name}\n" in page, f"{name}: run `make cli-reference`"
 
 
-@pytest.mark.parametrize("script", ["make_cli_reference.py", "make_api_reference.py"])
+@pytest.mark.parametrize(
+    "script", ["make_cli_reference.py", "make_api_reference.py", "make_pypi_page.py"]
+)
 def test_generated_pages_are_up_to_date(script: str) -> None:
     command = [sys.executable, str(ROOT / "docs" / script), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

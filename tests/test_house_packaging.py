@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import configparser
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -100,6 +102,39 @@ def test_wheel_requires_one_of_the_two_tested_tensorflows(wheel: zipfile.ZipFile
     assert list(tensorflow.specifier.filter(candidates)) == ["2.15.1", "2.21.0"]
     # Without a floor, pip may fall back to building an old release from source.
     assert not [str(found) for found in requirements if ">" not in str(found.specifier)]
+
+
+def test_the_page_of_the_index_has_no_dead_links(wheel: zipfile.ZipFile) -> None:
+    page = read(wheel, ".dist-info/METADATA").split("\n\n", 1)[1]
+    assert "# deeploc-tf" in page
+    assert "make demo" in page
+    targets = re.findall(r"\]\(([^)]*)\)", page)
+    assert targets
+    assert [target for target in targets if not target.startswith("https://")] == []
+
+
+def test_the_source_archive_holds_what_a_clone_holds(tmp_path: Path) -> None:
+    if importlib.util.find_spec("setuptools") is None:
+        pytest.skip("setuptools is not installed, and fetching it needs a network")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("what a clone holds is known in a clone alone")
+    tracked = {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
+    for name in tracked:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    make = "import sys; from setuptools.build_meta import build_sdist; build_sdist('dist')"
+    done = subprocess.run(
+        [sys.executable, "-c", make], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (archive,) = tmp_path.glob("dist/*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {
+            name.partition("/")[2] for name in opened.getnames() if opened.getmember(name).isfile()
+        }
+    made = {name for name in names if ".egg-info/" in name} | {"PKG-INFO"}
+    assert names - made == tracked - {".gitignore"}
 
 
 def test_installed_packages_are_this_clone() -> None:

@@ -32,6 +32,7 @@ from deeploc_tf.models.views import views
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.serving.digests import check_digests
 from deeploc_tf.serving.export import export
+from deeploc_tf.serving.open_model import open_model
 from deeploc_tf.serving.signatures import CALIBRATED
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
@@ -540,6 +541,21 @@ def test_the_command_says_what_it_wrote(run: Path, tmp_path: Path) -> None:
     signatures = tf.saved_model.load(str(model / "1")).signatures
     assert signatures["describe"]()["layer"].numpy().tolist() == [b"conv_5"]
     assert signatures["embed"].structured_outputs["embedding"].shape == (None, 15 * 3 * 3)
+
+
+def test_two_versions_stand_side_by_side_and_the_old_one_comes_back(
+    run: Path, model: Path, tmp_path: Path
+) -> None:
+    """The steps of docs/compatibility.md."""
+    both = tmp_path / "model"
+    shutil.copytree(model.parent, both)
+    export(run, tmp_path / "next", layer="fc_1").rename(both / "2")
+    newest, oldest = open_model(both), open_model(both / "1")
+    assert (newest.description.layer, oldest.description.layer) == ("fc_1", "fc_2")
+    digests = [answering.made_from[0]["digest"] for answering in (newest, oldest)]
+    assert digests == [check_digests(both / "2"), check_digests(model)]
+    (both / "2").rename(tmp_path / "withdrawn")
+    assert open_model(both).made_from[0]["digest"] == digests[1]
 
 
 @pytest.mark.skipif(keras.__version__.startswith("2."), reason="Keras 2 writes no ONNX")
