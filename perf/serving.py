@@ -93,6 +93,7 @@ def load(serve: Any, batch: int, threads: int, seconds: float) -> dict[str, floa
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--width", type=float, default=1)
     parser.add_argument("--threads", default="1,8,32")
