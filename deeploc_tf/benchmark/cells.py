@@ -23,7 +23,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from deeploc_tf.benchmark.labels import LABEL_COLUMNS
-from deeploc_tf.profiles.tables import Roles, VectorTable, read_table
+from deeploc_tf.profiles.tables import AnyTable, Roles, read_table
 from deeploc_tf.profiles.tables.foreign import KIND, NO_ROLES
 from deeploc_tf.units import check_unit, names_of_units, told_path
 
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 def table_scores(
-    cells: VectorTable | str | Path,
+    cells: AnyTable,
     group: Sequence[str] = ("protein",),
     *,
     name: str | None = None,
@@ -61,8 +61,8 @@ def table_scores(
         ValueError: a column is missing; else as `cell_scores`.
         OSError: the file cannot be read.
     """
-    path = None if isinstance(cells, VectorTable) else Path(cells)
-    table = cells if isinstance(cells, VectorTable) else read_table(cells, roles)
+    path = Path(cells) if isinstance(cells, str | Path) else None
+    table = read_table(cells, roles)
     shown = path or name or "cells"
     by_name = {str(column).lower(): str(column) for column in table.metadata}
     label = next((by_name[name] for name in LABEL_COLUMNS if name in by_name), "label")

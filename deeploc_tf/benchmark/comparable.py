@@ -18,7 +18,7 @@ from deeploc_tf.benchmark.identifiers import IdentifierMap
 from deeploc_tf.benchmark.similarity import unusable_profiles, usable_profiles
 from deeploc_tf.joins import joined
 from deeploc_tf.profiles.reading import read_profiles
-from deeploc_tf.profiles.tables import NO_ROLES, RoleError, Roles, VectorTable
+from deeploc_tf.profiles.tables import NO_ROLES, AnyTable, RoleError, Roles, VectorTable
 from deeploc_tf.profiles.tables.foreign import KIND
 
 _log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Method:
 
 
 def comparable(
-    methods: Iterable[tuple[str, VectorTable | str | Path]],
+    methods: Iterable[tuple[str, AnyTable]],
     *,
     similarity: Kind = "cosine",
     identifiers: IdentifierMap | None = None,
@@ -161,31 +161,22 @@ def random_profiles(proteins: Sequence[str], num_features: int, seed: int = 0) -
 
 
 def _read(
-    methods: Iterable[tuple[str, VectorTable | str | Path]], roles: Roles, *, distinct_case: bool
+    methods: Iterable[tuple[str, AnyTable]], roles: Roles, *, distinct_case: bool
 ) -> Iterator[Method]:
     lacking: list[RoleError] = []
     count = 0
     for count, (name, profiles) in enumerate(methods, 1):  # noqa: B007
-        if not isinstance(profiles, VectorTable):
-            try:
-                table = read_profiles(profiles, roles, distinct_case=distinct_case)
-            except RoleError as error:
-                lacking.append(error)
-                try:  # a table of ours has the proteins where it always has them
-                    table = read_profiles(profiles, distinct_case=distinct_case)
-                except ValueError:
-                    raise error from None
-                if table.provenance.get("kind") == KIND:
-                    raise
-            yield Method(name, table, Path(profiles))
-        elif "protein" not in profiles.metadata:
-            msg = (
-                "Profiles must have a column `protein`. Received: those of "
-                f"{name!r} with {', '.join(map(str, profiles.metadata))}. Name the column so."
-            )
-            raise ValueError(msg)
-        else:
-            yield Method(name, profiles)
+        try:
+            table = read_profiles(profiles, roles, distinct_case=distinct_case)
+        except RoleError as error:
+            lacking.append(error)
+            try:  # a table of ours has the proteins where it always has them
+                table = read_profiles(profiles, distinct_case=distinct_case)
+            except ValueError:
+                raise error from None
+            if table.provenance.get("kind") == KIND:
+                raise
+        yield Method(name, table, Path(profiles) if isinstance(profiles, str | Path) else None)
     if lacking and len(lacking) == count:
         raise lacking[0]
 

@@ -24,9 +24,9 @@ from deeploc_tf.profiles.discriminant_space import (
 )
 from deeploc_tf.profiles.permutations import tested
 from deeploc_tf.profiles.shift_test import Shifts
-from deeploc_tf.profiles.tables import NO_ROLES, Roles, RowTable, open_rows
+from deeploc_tf.profiles.tables import NO_ROLES, AnyTable, Roles, RowTable, open_rows
 from deeploc_tf.profiles.tables.row_table import check_same_features, origin
-from deeploc_tf.provenance import parent, sealed
+from deeploc_tf.provenance import sealed
 from deeploc_tf.text_tables import csv_bytes
 from deeploc_tf.units import columns_of, some
 from deeploc_tf.version import __version__
@@ -117,10 +117,14 @@ class Changes:
     table: pd.DataFrame
     summary: dict[str, Any]
 
+    def to_frame(self) -> pd.DataFrame:
+        """A copy of the table."""
+        return self.table.copy()
+
 
 def change(
-    untreated: str | Path,
-    treated: str | Path,
+    untreated: AnyTable,
+    treated: AnyTable,
     output: str | Path | None = None,
     settings: ChangeSettings | None = None,
     *,
@@ -129,8 +133,8 @@ def change(
     """Compare two screens of the same proteins, embedded by one model.
 
     Args:
-        untreated: table of cells, of any format; or of profiles with several rows a protein,
-            each of them a replicate.
+        untreated: table of cells, a file of any format or in memory, see `open_rows`; or of
+            profiles with several rows per protein, each of them a replicate.
         treated: likewise.
         output: .csv or .tsv to write the table to, with the summary beside it as .json; None
             writes nothing.
@@ -145,25 +149,20 @@ def change(
     """
     settings = settings or ChangeSettings()
     if output is None:
-        return _compared(untreated, treated, settings, roles)
+        return _compared((open_rows(untreated, roles), open_rows(treated, roles)), settings)
     paths = _paths(Path(output))
     with publishing_set(paths) as (table, summary):
-        changes = _compared(untreated, treated, settings, roles)
+        tables = open_rows(untreated, roles), open_rows(treated, roles)
+        changes = _compared(tables, settings)
         separator = "\t" if table.suffix == ".tsv" else ","
         publish_bytes(table, csv_bytes(changes.table, delimiter=separator))
-        made_from = [
-            parent(what, path, changes.summary["screens"][what]["provenance"])
-            for what, path in (("untreated", untreated), ("treated", treated))
-        ]
+        made_from = [*tables[0].made_from("untreated"), *tables[1].made_from("treated")]
         changes = Changes(changes.table, sealed(changes.summary, made_from, [table]))
         publish_json(summary, changes.summary)
     return changes
 
 
-def _compared(
-    untreated: str | Path, treated: str | Path, settings: ChangeSettings, roles: Roles
-) -> Changes:
-    tables = open_rows(untreated, roles), open_rows(treated, roles)
+def _compared(tables: tuple[RowTable, RowTable], settings: ChangeSettings) -> Changes:
     must = "Both screens must have the same features."
     check_same_features(origin(tables[0]), origin(tables[1]), must)
     first, second = (_screen(table, settings) for table in tables)

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -16,8 +15,7 @@ from deeploc_tf.joins import joined
 from deeploc_tf.names import respelled
 from deeploc_tf.profiles.choices import Similarity
 from deeploc_tf.profiles.reading import check_proteins
-from deeploc_tf.profiles.tables import NO_ROLES, Roles, open_rows
-from deeploc_tf.provenance import parent
+from deeploc_tf.profiles.tables import NO_ROLES, AnyTable, Roles, open_rows
 from tfrecords.errors import did_you_mean
 
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
@@ -98,7 +96,7 @@ class Space:
 
 
 def read_space(
-    path: str | Path,
+    table: AnyTable,
     similarity: Similarity = "cosine",
     *,
     center: bool = False,
@@ -108,7 +106,7 @@ def read_space(
     """A table to search in, of any format: profiles, or cells; held in memory once.
 
     Args:
-        path: of the table.
+        table: path of the file, or a table in memory, see `open_rows`.
         similarity: see `Space`.
         center: whether to take the mean of all rows off first: vectors after a ReLU all point into
             one corner, and their cosines are all near 1.
@@ -119,16 +117,15 @@ def read_space(
         ValueError: the table is none, has two rows of one name, or fewer than two rows that can be
             compared.
     """
-    path = Path(path)
-    table = open_rows(path, roles)
-    names = proteins = table.column("protein").tolist()
-    if "key" in table.columns:
-        names = table.column("key").tolist()
+    rows = open_rows(table, roles)
+    names = proteins = rows.column("protein").tolist()
+    if "key" in rows.columns:
+        names = rows.column("key").tolist()
     else:
-        check_proteins(proteins, path, distinct_case=distinct_case)
-    space = search_space(table.read_features(), names, proteins, similarity, center=center)
-    made_from = (parent("profiles", path, table.provenance),)
-    return dataclasses.replace(space, are_keys="key" in table.columns, made_from=made_from)
+        check_proteins(proteins, rows.path, distinct_case=distinct_case)
+    space = search_space(rows.read_features(), names, proteins, similarity, center=center)
+    made_from = tuple(rows.made_from("profiles"))
+    return dataclasses.replace(space, are_keys="key" in rows.columns, made_from=made_from)
 
 
 def search_space(

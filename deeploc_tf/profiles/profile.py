@@ -7,7 +7,7 @@ import dataclasses
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -25,12 +25,16 @@ from deeploc_tf.profiles.summaries import (
 )
 from deeploc_tf.profiles.tables import (
     NO_ROLES,
+    AnyTable,
     Groups,
     Roles,
     RowTable,
+    TableHolder,
     TableWriter,
+    VectorTable,
     check_table,
     open_rows,
+    read_table,
     writing_table,
 )
 from deeploc_tf.profiles.transforms import Transform, load_transform, save_transform
@@ -113,10 +117,11 @@ class ProfileSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Profiled:
-    """What `profile` wrote.
+    """What `profile` made.
 
     Attributes:
-        profiles: path of the table.
+        profiles: path of the table; None if it was not written.
+        table: the profiles, where they were not written.
         num_proteins: number of its rows.
         num_features: length of the profiles.
         num_cells: cells behind them.
@@ -129,7 +134,8 @@ class Profiled:
         transform: what was done to the cells; None: nothing.
     """
 
-    profiles: Path
+    profiles: Path | None
+    table: VectorTable | None
     num_proteins: int
     num_features: int
     num_cells: int
@@ -141,10 +147,15 @@ class Profiled:
     replicate_columns: tuple[str, ...]
     transform: Transform | None
 
+    def to_frame(self) -> pd.DataFrame:
+        """The profiles, a row each: what describes them, then their features."""
+        table = self.table if self.profiles is None else read_table(self.profiles)
+        return cast(VectorTable, table).to_frame()
+
 
 def profile(
-    cells: str | Path,
-    output: str | Path,
+    cells: AnyTable,
+    output: str | Path | None = None,
     settings: ProfileSettings | None = None,
     *,
     fit: TransformSettings | None = None,
@@ -153,7 +164,7 @@ def profile(
     roles: Roles = NO_ROLES,
     progress: ShowProgress = False,
 ) -> Profiled:
-    """Write a profile of each protein: its cells transformed, then summarized.
+    """Make a profile of each protein: its cells transformed, then summarized.
 
     The table has the columns `protein`, `num_crops`, `dispersion` (root mean squared distance of
     the cells, or replicates, from the profile), with `replicate` also `num_replicates`, and
@@ -163,8 +174,9 @@ def profile(
     of their groups, such as the protein of a well.
 
     Args:
-        cells: table of any format and any number of rows, also of another program.
-        output: file to write, .h5, .parquet, .npz or .h5ad.
+        cells: table of any number of rows: a file of any format, also of another program, or in
+            memory, see `open_rows`.
+        output: file to write, .h5, .parquet, .npz or .h5ad; None holds the profiles in memory.
         settings: how vectors become profiles.
         fit: transform to fit to these cells.
         transform: file of a transform that was fitted before, instead.
@@ -176,27 +188,29 @@ def profile(
     Raises:
         OutputExistsError: a file of one of the names is there already.
         ValueError: see `fit_transform` and `group_codes`; or no protein has cells enough.
+
+    Example:
+        made = profile("cells.parquet", fit=TransformSettings("standardize", by=("plate",)))
+        made.to_frame()  # a row per protein
     """
     settings = settings or ProfileSettings()
-    paths = _paths(Path(output), settings, fit, transform, save)
-    with publishing_set(list(paths.values())) as places:
-        found = _profiled(
-            cells, dict(zip(paths, places, strict=True)), settings, fit, transform, roles, progress
-        )
-    return dataclasses.replace(found, profiles=Path(output))
+    paths = _paths(None if output is None else Path(output), settings, fit, transform, save)
+    with contextlib.ExitStack() as stack:
+        places = stack.enter_context(publishing_set(list(paths.values()))) if paths else []
+        to_write = dict(zip(paths, places, strict=True))
+        found = _profiled(open_rows(cells, roles), to_write, settings, fit, transform, progress)
+    return dataclasses.replace(found, profiles=None if output is None else Path(output))
 
 
 def _profiled(
-    cells: str | Path,
+    table: RowTable,
     paths: Mapping[str, Path],
     settings: ProfileSettings,
     fit: TransformSettings | None,
     transform: str | Path | None,
-    roles: Roles,
     progress: ShowProgress,
 ) -> Profiled:
-    """Compute and write what `paths` names, by kind."""
-    table = open_rows(cells, roles)
+    """Compute and write what `paths` names, by kind; hold the profiles where it names none."""
     used = table.defined() if settings.drop_undefined else np.ones(table.num_rows, np.bool_)
     columns = table.unit_columns(settings.replicate_columns, "`replicate`")
     replicates = table.groups(*columns)
@@ -217,20 +231,25 @@ def _profiled(
     kinds, described = _described(table, proteins, by, settings.distinct_case)
     fitted, codes = _transform(table, used, settings, fit, transform)
     names = table.feature_names if fitted is None else fitted.output_names
-    made_from = [parent("cells", cells, table.provenance)]
+    made_from = table.made_from("cells")
     if transform is not None:
         made_from.append(parent("transform", transform))
     provenance = _provenance(table, settings, columns, fitted, made_from) | {
         "left_out": {**left_out, "proteins_with_too_few_cells": list(too_few)}
     }
     with contextlib.ExitStack() as stack:
-        writers = [
+        writers: list[TableWriter | TableHolder] = [
             stack.enter_context(
                 writing_table(path, names, kinds | _columns(settings), {**provenance, "kind": kind})
             )
             for kind, path in paths.items()
             if kind != "transform"
         ]
+        holder = None
+        if not writers:
+            described_as = {**provenance, "kind": "profiles"}
+            holder = TableHolder(names, kinds | _columns(settings), described_as)
+            writers.append(holder)
         of_cells = replicates if columns else None
         total = int(np.count_nonzero(proteins.counts()))
         count = stack.enter_context(counting(progress, "Profiling proteins", total))
@@ -243,7 +262,8 @@ def _profiled(
             save_transform(paths["transform"], fitted, made_from)
     num_cells = int((proteins.codes >= 0).sum())
     return Profiled(
-        paths["profiles"],
+        None,
+        None if holder is None else holder.table(),
         num_proteins,
         len(names),
         num_cells,
@@ -258,7 +278,7 @@ def _profiled(
 
 
 def _paths(
-    output: Path,
+    output: Path | None,
     settings: ProfileSettings,
     fit: TransformSettings | None,
     transform: str | Path | None,
@@ -278,9 +298,17 @@ def _paths(
             "fit. Ask for one (--normalize, --sphere, --components)."
         )
         raise ValueError(msg)
-    check_table(output)
-    paths = {"profiles": output}
-    if settings.intervals:
+    paths = {}
+    if output is None and settings.intervals:
+        msg = (
+            "Intervals must be written beside a table of profiles. Received: intervals=True and no "
+            "`output`. Name a file."
+        )
+        raise ValueError(msg)
+    if output is not None:
+        check_table(output)
+        paths = {"profiles": output}
+    if output is not None and settings.intervals:
         for end in ("low", "high"):
             paths[end] = output.with_name(f"{output.stem}.{end}{output.suffix}")
     if save is not None:
@@ -375,7 +403,7 @@ def _grouped(
 
 
 def _append(
-    writers: Sequence[TableWriter],
+    writers: Sequence[TableWriter | TableHolder],
     name: str,
     described: Mapping[str, Any],
     vectors: NDArray[np.float32],

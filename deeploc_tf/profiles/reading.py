@@ -6,39 +6,45 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from deeploc_tf.names import matched
-from deeploc_tf.profiles.tables import NO_ROLES, Roles, VectorTable, open_rows
+from deeploc_tf.profiles.tables import NO_ROLES, AnyTable, Roles, RowTable, VectorTable, open_rows
 from deeploc_tf.text_tables import DELIMITERS, suffix_of
 
 
-def read_profiles(
-    path: str | Path, roles: Roles = NO_ROLES, *, distinct_case: bool = False
-) -> VectorTable:
+def open_profiles(
+    profiles: AnyTable, roles: Roles = NO_ROLES, *, distinct_case: bool = False
+) -> RowTable:
     """A table of any format with a row per protein; see `deeploc_tf.profiles.tables`.
 
     Args:
-        path: of the file.
+        profiles: path of the file, or a table in memory, see `open_rows`.
         roles: which of its columns names the protein.
         distinct_case: let proteins whose names differ in case alone be two.
 
     Returns:
-        The table; its metadata has the column `protein`.
+        The table; it has the column `protein`.
 
     Raises:
         ValueError: the file is no table, holds cells, or has two rows of what is or may be one
             protein.
         OSError: the file cannot be read.
     """
-    path = Path(path)
-    table = open_rows(path, roles)
+    table = open_rows(profiles, roles)
     if "key" in table.columns:
         msg = (
-            f"Profiles must have a row per protein. Received: {path}, a table of embeddings of "
-            "cells. Take NAME.profiles.SUFFIX, which `embed` writes beside it, or what `profile` "
-            "makes of it."
+            f"Profiles must have a row per protein. Received: {table.path}, a table of embeddings "
+            "of cells. Take NAME.profiles.SUFFIX, which `embed` writes beside it, or what "
+            "`profile` makes of it."
         )
         raise ValueError(msg)
-    check_proteins(table.column("protein"), path, distinct_case=distinct_case)
-    return table.read()
+    check_proteins(table.column("protein"), table.path, distinct_case=distinct_case)
+    return table
+
+
+def read_profiles(
+    profiles: AnyTable, roles: Roles = NO_ROLES, *, distinct_case: bool = False
+) -> VectorTable:
+    """What `open_profiles` opens, held in memory."""
+    return open_profiles(profiles, roles, distinct_case=distinct_case).read()
 
 
 def check_proteins(proteins: Iterable[str], path: Path, *, distinct_case: bool = False) -> None:

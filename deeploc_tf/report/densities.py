@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deeploc_tf.profiles.tables import VectorTable
+from deeploc_tf.profiles.reading import read_profiles
+from deeploc_tf.profiles.tables import AnyTable
 from deeploc_tf.report.drawing import COLORS, new_figure, without_axes
 from deeploc_tf.report.map import positions
 
@@ -25,20 +26,21 @@ _SHARES = (0.25, 0.5, 0.75)  # of the highest density
 _OTHERS = "#C8C8C8"
 
 
-def density_map(profiles: VectorTable, terms: Mapping[str, frozenset[str]]) -> Figure:
+def density_map(profiles: AnyTable, terms: Mapping[str, frozenset[str]]) -> Figure:
     """A small map for each of the largest terms: its proteins, and the density of these.
 
     Positions are those of `protein_map`. Contours are at a quarter, half and three quarters of the
     highest density, a Gaussian kernel estimate.
 
     Args:
-        profiles: a row per protein, with the column `protein`.
+        profiles: a table with a row per protein, a file or in memory, see `open_rows`.
         terms: members of each term, such as biological processes.
 
     Raises:
         ValueError: a profile is not finite, or no term has two proteins among the profiles.
     """
-    names = profiles.metadata["protein"].tolist()
+    table = read_profiles(profiles)
+    names = table.metadata["protein"].tolist()
     inside = {
         term: np.array([name in members for name in names]) for term, members in terms.items()
     }
@@ -50,7 +52,7 @@ def density_map(profiles: VectorTable, terms: Mapping[str, frozenset[str]]) -> F
             f"{len(terms)} terms, {max((m.sum() for m in inside.values()), default=0)} at most."
         )
         raise ValueError(msg)
-    places = positions(profiles.features)
+    places = positions(table.features)
     columns = min(_COLUMNS, len(chosen))
     rows = -(-len(chosen) // columns)
     with new_figure(2.1 * columns, 2.4 * rows) as figure:

@@ -22,7 +22,7 @@ from deeploc_tf.features.intensity import Intensity
 from deeploc_tf.joins import joined
 from deeploc_tf.names import same_form, tidy, unified
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
-from deeploc_tf.profiles.tables import VectorTable, open_rows
+from deeploc_tf.profiles.tables import AnyTable, VectorTable, open_rows
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.report.choices import MAX_LABEL_CROPS, LabelOrder
 from deeploc_tf.report.crops import encoded, limits, reduced
@@ -76,7 +76,7 @@ def write_label_page(
     number: int = 500,
     splits: Sequence[str] = (),
     model: Model | None = None,
-    vectors: VectorTable | str | Path | None = None,
+    vectors: AnyTable | None = None,
     seed: int = 0,
     title: str = "First labels",
     progress: ShowProgress = False,
@@ -163,9 +163,7 @@ def write_label_page(
     return WrittenLabelPage(path, len(data), len(keys), total, num_clusters, tuple(names))
 
 
-def _check(
-    order: LabelOrder, number: int, model: Model | None, vectors: VectorTable | str | Path | None
-) -> None:
+def _check(order: LabelOrder, number: int, model: Model | None, vectors: AnyTable | None) -> None:
     """Refuse what does not go together."""
     if order not in ORDERS:
         msg = f"`order` must be one of {', '.join(ORDERS)}. Received: order={order!r}."
@@ -241,17 +239,16 @@ def _crops(
     return keys, images, np.array([vectors[at] for at in sorted(vectors)], np.float32)
 
 
-def _table_of_cells(table: VectorTable | str | Path) -> VectorTable:
-    rows = table if isinstance(table, VectorTable) else open_rows(table)
-    columns = list(map(str, rows.metadata if isinstance(rows, VectorTable) else rows.columns))
-    if "key" not in columns:
+def _table_of_cells(table: AnyTable) -> VectorTable:
+    rows = open_rows(table)
+    if "key" not in rows.columns:
         msg = (
             "Vectors must have a row per cell, and a column 'key'. Received: a table with "
-            f"{', '.join(columns)}. Take the table of cells of `embed` or `measure`, not that of "
-            "profiles."
+            f"{', '.join(rows.columns)}. Take the table of cells of `embed` or `measure`, not that "
+            "of profiles."
         )
         raise ValueError(msg)
-    return rows if isinstance(rows, VectorTable) else rows.read()
+    return rows.read()
 
 
 def _splits_of(table: VectorTable, manifest: Manifest) -> Sequence[str]:

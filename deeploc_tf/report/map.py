@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.extras import install
-from deeploc_tf.profiles.tables import VectorTable
+from deeploc_tf.profiles.reading import read_profiles
+from deeploc_tf.profiles.tables import AnyTable
 from deeploc_tf.report.choices import Projection
 from deeploc_tf.report.drawing import (
     COLORS,
@@ -38,22 +39,23 @@ _OTHERS = "#C8C8C8"
 
 
 def protein_map(
-    profiles: VectorTable, compartments: Mapping[str, str], ax: Axes | None = None
+    profiles: AnyTable, compartments: Mapping[str, str], ax: Axes | None = None
 ) -> Figure:
     """Proteins in the plane, colored by compartment; see `positions` for how they are placed.
 
     A compartment has its own pair of color and shape, so that neither alone must be told apart.
 
     Args:
-        profiles: a row per protein, with the column `protein`.
+        profiles: a table with a row per protein, a file or in memory, see `open_rows`.
         compartments: protein -> compartment; proteins without one are small and gray.
         ax: axes to draw on; by default those of a new figure.
 
     Raises:
         ValueError: a profile is not finite.
     """
-    names = profiles.metadata["protein"].tolist()
-    places = positions(profiles.features)
+    table = read_profiles(profiles)
+    names = table.metadata["protein"].tolist()
+    places = positions(table.features)
     labels = np.array([compartments.get(name, "") for name in names], dtype=object)
     kinds = sorted(set(labels) - {""}, key=str.casefold)
     size = float(np.clip(4000 / max(len(names), 1), 8, 40))

@@ -22,8 +22,8 @@ from deeploc_tf.benchmark.identifiers import IdentifierMap
 from deeploc_tf.benchmark.shared_terms import SharedTerms
 from deeploc_tf.benchmark.standards import Standard
 from deeploc_tf.profiles.neighbors import nearest, search_space
-from deeploc_tf.profiles.reading import check_proteins, read_profiles
-from deeploc_tf.profiles.tables import VectorTable
+from deeploc_tf.profiles.reading import open_profiles
+from deeploc_tf.profiles.tables import AnyTable, RowTable
 from deeploc_tf.progress import ShowProgress
 from deeploc_tf.provenance import parent, with_seal
 from deeploc_tf.report.choices import Projection
@@ -66,7 +66,7 @@ class WrittenMap:
 
 def write_map(
     path: str | Path,
-    profiles: VectorTable | str | Path,
+    profiles: AnyTable,
     *,
     records: str | Path | None = None,
     standards: Sequence[Standard] = (),
@@ -89,7 +89,7 @@ def write_map(
 
     Args:
         path: of the page, ending in .html; the file is old or new, never a mixture.
-        profiles: a table with a row per protein, or its path.
+        profiles: a table with a row per protein, in memory or its path, see `open_rows`.
         records: folder of the data set whose cells to show; they are read without TensorFlow.
         standards: whose terms to show.
         identifiers: further names of proteins to find them by, and to match with standards.
@@ -112,15 +112,9 @@ def write_map(
         MissingExtraError: the projection needs an extra that is not installed.
     """
     path = check_suffix(path)
-    source = "" if isinstance(profiles, VectorTable) else Path(profiles).name
-    table = (
-        profiles
-        if isinstance(profiles, VectorTable)
-        else read_profiles(profiles, distinct_case=distinct_case)
-    )
+    opened = open_profiles(profiles, distinct_case=distinct_case)
+    source, table = opened.path.name if opened.stored.is_file else "", opened.read()
     names = [str(name) for name in table.metadata["protein"]]
-    if isinstance(profiles, VectorTable):
-        check_proteins(names, Path("profiles"), distinct_case=distinct_case)
     if not names:
         msg = f"A map must have a protein. Received: {source or 'a table'} without a row."
         raise ValueError(msg)
@@ -159,7 +153,7 @@ def write_map(
         "notes": notes,
         "crops": None,
     }
-    made_from = _made_from(profiles, table, records, standards)
+    made_from = _made_from(opened, records, standards)
     room = max_bytes - len(with_seal(b"", made_from))
     images = _fitting(path, title, content, crops, room)
     data = with_seal(script_page("map_page", title, content), made_from)
@@ -168,16 +162,10 @@ def write_map(
 
 
 def _made_from(
-    profiles: VectorTable | str | Path,
-    table: VectorTable,
-    records: str | Path | None,
-    standards: Sequence[Standard],
+    profiles: RowTable, records: str | Path | None, standards: Sequence[Standard]
 ) -> list[dict[str, Any]]:
-    """Parents of the page; of a table that is no file, those of the table."""
-    if isinstance(profiles, VectorTable):
-        found = list(table.provenance.get("made_from", ()))
-    else:
-        found = [parent("profiles", profiles, table.provenance)]
+    """Parents of the page."""
+    found = profiles.made_from("profiles")
     if records is not None:
         found.append(parent("records", records))
     of_standards = {str(one): one for s in standards for one in s.made_from()}

@@ -209,6 +209,26 @@ def as_texts(values: pd.Series[Any]) -> NDArray[Any]:
     return np.array(texts, object)
 
 
+def named_by_index(
+    columns: dict[str, NDArray[Any]], described: dict[str, str], index: pd.Index[Any], what: str
+) -> None:
+    """Let the index name the rows: their proteins, or their keys where a column has the proteins.
+
+    Args:
+        columns: metadata, changed in place.
+        described: name in our metadata -> where it stands, likewise.
+        index: of the rows; one that counts them names nothing.
+        what: the index is called.
+    """
+    rows = as_texts(pd.Series(index.astype(str)))
+    if all(str(row) == name for row, name in enumerate(rows)):
+        return
+    if "protein" not in columns:
+        columns["protein"], described["protein"] = rows, what
+    elif "key" not in columns and not pd.Series(columns["protein"]).is_unique:
+        columns["key"], described["key"] = rows, what  # rows are cells, or replicates
+
+
 def check_features(features: Collection[str], described: Collection[str], path: Path) -> None:
     """Raise `TableError` where a table has no features, or those are no vectors."""
     if not features:

@@ -27,6 +27,7 @@ from deeploc_tf.profiles.tables.foreign import (
     as_texts,
     check_features,
     described_columns,
+    named_by_index,
     provenance,
     sentence,
     some,
@@ -64,7 +65,7 @@ def open_h5ad(path: Path, roles: Roles = NO_ROLES) -> InMemoryTable:
             if data.find(_UNS_DIGESTS.encode()) >= 0:
                 msg = "it is damaged where it says that it is ours"
                 raise ValueError(msg)
-        return _foreign(table, path, roles)
+        return described_by_obs(table, path, roles)
     text, digests = table.uns[_UNS], table.uns.get(_UNS_DIGESTS)
     columns = {name: table.obs[name].to_numpy() for name in json.loads(text)["columns"]}
     features = np.asarray(table.X, np.float32)
@@ -72,21 +73,21 @@ def open_h5ad(path: Path, roles: Roles = NO_ROLES) -> InMemoryTable:
     return InMemoryTable(path, text, names, len(features), digests, features, columns)
 
 
-def _foreign(table: Any, path: Path, roles: Roles) -> InMemoryTable:
+def described_by_obs(
+    table: Any, path: Path, roles: Roles, kind: type[InMemoryTable] = InMemoryTable
+) -> InMemoryTable:
+    """An `AnnData` of another program, or one in memory, see `open_h5ad`."""
+    if table.isbacked:
+        table = table.to_memory()
     names, values = _vectors(table, path)
     obs = table.obs.rename(columns=str)
     described = described_columns(obs, roles, path, list(obs))
     columns = {name: as_texts(obs[own]) for name, own in described.items()}
-    rows = as_texts(pd.Series(table.obs_names.astype(str)))
-    are_named = any(str(row) != name for row, name in enumerate(rows))
-    if are_named and "protein" not in columns:
-        columns["protein"], described["protein"] = rows, "obs_names"
-    elif are_named and "key" not in columns and not pd.Series(columns["protein"]).is_unique:
-        columns["key"], described["key"] = rows, "obs_names"  # rows are cells, or replicates
+    named_by_index(columns, described, table.obs_names, "obs_names")
     check_features(names, described, path)
     _log.info("%s", sentence(path, names, described))
     text = json.dumps(provenance(path, described, len(names)))
-    return InMemoryTable(path, text, tuple(names), len(values), None, values, columns)
+    return kind(path, text, tuple(names), len(values), None, values, columns)
 
 
 def _vectors(table: Any, path: Path) -> tuple[list[str], NDArray[np.float32]]:

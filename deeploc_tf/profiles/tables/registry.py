@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from deeploc_tf.profiles.tables.foreign import KIND, NO_ROLES, Roles, found_column
+from deeploc_tf.profiles.tables.given import AnyTable, given_table
 from deeploc_tf.profiles.tables.row_table import RowTable, damage_told
-from deeploc_tf.profiles.tables.table_format import TableFormat, digests_of
+from deeploc_tf.profiles.tables.table_format import Digests, Stored, TableFormat, digests_of
 from deeploc_tf.profiles.tables.vector_table import VectorTable
 from deeploc_tf.registry import Registry
 from deeploc_tf.text_tables import DELIMITERS, suffix_of
@@ -66,11 +68,11 @@ def is_table(path: str | Path, roles: Roles = NO_ROLES) -> bool:
     return recognizes is None or recognizes(path, roles)
 
 
-def open_rows(path: str | Path, roles: Roles = NO_ROLES) -> RowTable:
-    """Open a table of cells or profiles, of any format, of ours or of another program.
+def open_rows(table: AnyTable, roles: Roles = NO_ROLES) -> RowTable:
+    """Open a table of cells or profiles: a file of any format, also of another program, or a frame.
 
     Args:
-        path: of the file.
+        table: path of the file, or a table in memory, see `given.given_table`.
         roles: which of its columns name proteins, plates and wells.
 
     Raises:
@@ -78,20 +80,29 @@ def open_rows(path: str | Path, roles: Roles = NO_ROLES) -> RowTable:
             column.
         FileNotFoundError: there is none.
     """
-    path = Path(path)
-    form = format_of(path)
-    with damage_told(path) if form.writer is not None else contextlib.nullcontext():
-        stored = form.open(path) if form.foreign is None else form.foreign(path, roles)
-        provenance = json.loads(stored.provenance)
-        columns = provenance["columns"]
-        is_foreign = provenance.get("kind") == KIND
-        digests = digests_of(stored) if form.writer is not None and not is_foreign else None
-    called = {} if is_foreign else _called(path, columns, roles)
+    stored, digests = _opened(table, roles)
+    provenance = json.loads(stored.provenance)
+    columns = provenance["columns"]
+    is_foreign = provenance.get("kind") == KIND
+    called = {} if is_foreign else _called(stored.path, columns, roles)
     moved = {column for role, column in called.items() if role != "protein"}
     columns = {name: kind for name, kind in columns.items() if name not in moved} | {
         role: columns[column] for role, column in called.items()
     }
     return RowTable(stored, columns, provenance, digests, called)
+
+
+def _opened(table: AnyTable, roles: Roles) -> tuple[Stored, Digests | None]:
+    """What is stored, and the digests of what is ours and in a file."""
+    if not isinstance(table, str | os.PathLike):
+        return given_table(table, roles), None
+    path = Path(table)
+    form = format_of(path)
+    with damage_told(path) if form.writer is not None else contextlib.nullcontext():
+        stored = form.open(path) if form.foreign is None else form.foreign(path, roles)
+        said = json.loads(stored.provenance)
+        is_foreign = said["columns"] is not None and said.get("kind") == KIND
+        return stored, digests_of(stored) if form.writer is not None and not is_foreign else None
 
 
 def _called(path: Path, columns: Mapping[str, str], roles: Roles) -> dict[str, str]:
@@ -102,18 +113,23 @@ def _called(path: Path, columns: Mapping[str, str], roles: Roles) -> dict[str, s
     }
 
 
-def read_table(path: str | Path, roles: Roles = NO_ROLES) -> VectorTable:
+def read_table(table: AnyTable, roles: Roles = NO_ROLES) -> VectorTable:
     """Read a table of embeddings or profiles, of any format, as a whole.
 
     Args:
-        path: of the file.
+        table: path of the file, or a table in memory, as of `open_rows`.
         roles: as of `open_rows`.
 
     Raises:
         ValueError: the file is no such table, or not as it was written.
         FileNotFoundError: there is none.
+
+    Example:
+        table = read_table("cells.profiles.parquet")
+        table.features  # float32 (num_proteins, num_features)
+        table.metadata["protein"]
     """
-    return open_rows(path, roles).read()
+    return open_rows(table, roles).read()
 
 
 def _suffix(path: Path) -> str:

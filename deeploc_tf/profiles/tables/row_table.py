@@ -21,6 +21,7 @@ from deeploc_tf.profiles.tables.table_format import (
     Stored,
 )
 from deeploc_tf.profiles.tables.vector_table import VectorTable
+from deeploc_tf.provenance import parent
 from deeploc_tf.text_tables import TableError
 from deeploc_tf.units import check_unit, spelled, told_path, whole_path
 from tfrecords.errors import did_you_mean
@@ -83,6 +84,12 @@ class RowTable:
     def num_features(self) -> int:
         """Length of the vectors."""
         return len(self.feature_names)
+
+    def made_from(self, what: str) -> list[dict[str, Any]]:
+        """Its file as a parent, see `deeploc_tf.provenance.parent`; if it is none, its parents."""
+        if self.stored.is_file:
+            return [parent(what, self.path, self.provenance)]
+        return list(self.provenance.get("made_from", ()))
 
     def read(self) -> VectorTable:
         """All of it, held in memory.

@@ -16,7 +16,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import google_crc32c
 import numpy as np
@@ -55,6 +55,7 @@ class Stored(abc.ABC):
         feature_names: one a feature.
         num_rows: how many there are.
         digests: their JSON; None where the table has none.
+        is_file: whether there is a file of that path.
     """
 
     path: Path
@@ -62,6 +63,8 @@ class Stored(abc.ABC):
     feature_names: tuple[str, ...]
     num_rows: int
     digests: str | bytes | None
+
+    is_file: ClassVar[bool] = True
 
     @abc.abstractmethod
     def blocks(self, num_rows: int) -> Iterator[NDArray[np.float32]]:

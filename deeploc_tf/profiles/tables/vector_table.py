@@ -39,7 +39,7 @@ class VectorTable:
         Raises:
             ValueError: a metadata column is called as a feature is.
         """
-        names = self._names()
+        names = self.names()
         if both := sorted(set(names) & set(self.metadata.columns)):
             msg = (
                 "Metadata and features must have different names in one frame. Received: "
@@ -58,10 +58,11 @@ class VectorTable:
         from deeploc_tf.profiles.tables.h5ad import as_anndata
 
         columns = {str(name): values.to_numpy() for name, values in self.metadata.items()}
-        return as_anndata(self.features.copy(), columns, self._names())
+        return as_anndata(self.features.copy(), columns, self.names())
 
-    def _names(self) -> list[str]:
-        return list(self.feature_names or map(str, range(self.features.shape[1])))
+    def names(self) -> tuple[str, ...]:
+        """Names of the features; where they are not known, their numbers."""
+        return tuple(self.feature_names or map(str, range(self.features.shape[-1])))
 
     def __repr__(self) -> str:
         """The size, and the names of the columns."""

@@ -147,6 +147,42 @@ def values_of(values: pd.Series[Any], kind: str) -> list[Any]:
     return numbers
 
 
+class TableHolder:
+    """Takes rows as a `TableWriter` does, and holds them in memory.
+
+    Args:
+        feature_names: one per feature.
+        columns: metadata columns and their types.
+        provenance: JSON values.
+    """
+
+    def __init__(
+        self,
+        feature_names: Sequence[str],
+        columns: Mapping[str, str],
+        provenance: Mapping[str, Any],
+    ) -> None:
+        self.num_rows = 0
+        self._names, self._kinds = tuple(feature_names), dict(columns)
+        self._provenance = {**provenance, **written_by(), "columns": self._kinds}
+        self._blocks: list[NDArray[np.float32]] = []
+        self._columns: dict[str, list[Any]] = {name: [] for name in columns}
+
+    def append(self, features: NDArray[np.float32], metadata: Mapping[str, Sequence[Any]]) -> None:
+        """Add rows: float32 `(num_rows, num_features)` and, for each column, a value per row."""
+        self._blocks.append(features)
+        for name, values in self._columns.items():
+            values.extend(metadata[name])
+        self.num_rows += len(features)
+
+    def table(self) -> VectorTable:
+        """All rows."""
+        types = {"text": object, **NUMBER_TYPES}
+        metadata = {n: np.array(v, types[self._kinds[n]]) for n, v in self._columns.items()}
+        features = np.concatenate([np.empty((0, len(self._names)), np.float32), *self._blocks])
+        return VectorTable(features, pd.DataFrame(metadata), self._provenance, self._names)
+
+
 class TableWriter:
     """Takes rows, and hands them on in blocks of one size: a file does not tell how they came.
 
