@@ -17,6 +17,7 @@ from deeploc_tf.version import __version__
 if TYPE_CHECKING:
     from deeploc_tf.benchmark.compare import compare
     from deeploc_tf.benchmark.identifiers import read_identifiers
+    from deeploc_tf.benchmark.neighbors import neighbors
     from deeploc_tf.benchmark.results import Comparison
     from deeploc_tf.benchmark.scores import Extent
     from deeploc_tf.benchmark.standards import Standard, read_standard
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
     from deeploc_tf.pipeline.batches import batches, training_batches
     from deeploc_tf.profiles.change import ChangeSettings, change
     from deeploc_tf.profiles.fitting import TransformSettings
-    from deeploc_tf.profiles.neighbors import nearest, read_space
     from deeploc_tf.profiles.profile import ProfileSettings, profile
+    from deeploc_tf.profiles.space import nearest, read_space
     from deeploc_tf.profiles.tables import VectorTable, read_table, write_table
+    from deeploc_tf.profiles.vector_transform import VectorTransform
     from deeploc_tf.report.calibration import reliability_diagram
     from deeploc_tf.report.crops import crop_sheet
     from deeploc_tf.report.curves import (
@@ -116,6 +118,7 @@ MODULES = {
         "write_table",
     ),
     "deeploc_tf.profiles.fitting": ("TransformSettings",),
+    "deeploc_tf.profiles.vector_transform": ("VectorTransform",),
     "deeploc_tf.profiles.profile": (
         "ProfileSettings",
         "profile",
@@ -124,7 +127,7 @@ MODULES = {
         "ChangeSettings",
         "change",
     ),
-    "deeploc_tf.profiles.neighbors": (
+    "deeploc_tf.profiles.space": (
         "nearest",
         "read_space",
     ),
@@ -133,6 +136,7 @@ MODULES = {
         "read_standard",
     ),
     "deeploc_tf.benchmark.identifiers": ("read_identifiers",),
+    "deeploc_tf.benchmark.neighbors": ("neighbors",),
     "deeploc_tf.benchmark.compare": ("compare",),
     "deeploc_tf.benchmark.suite_scores": ("score_suite",),
     "deeploc_tf.benchmark.scores": ("Extent",),
@@ -178,6 +182,7 @@ __all__ = [
     "TableSource",
     "TransformSettings",
     "VectorTable",
+    "VectorTransform",
     "__version__",
     "activation_maximization",
     "average_precisions",
@@ -200,6 +205,7 @@ __all__ = [
     "measure",
     "methods_compared",
     "nearest",
+    "neighbors",
     "open_model",
     "precision_recall",
     "predict",

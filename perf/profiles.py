@@ -29,8 +29,8 @@ import pandas as pd
 
 from deeploc_tf.profiles.approximate_index import build_index, recall
 from deeploc_tf.profiles.fitting import TransformSettings
-from deeploc_tf.profiles.neighbors import nearest, search_space
 from deeploc_tf.profiles.profile import ProfileSettings, profile
+from deeploc_tf.profiles.space import nearest, search_space
 from deeploc_tf.profiles.tables import read_table, writing_table
 
 FEATURES, PROTEINS, PLATES, ROWS_AT_ONCE, MEMORY = 64, 2000, 8, 50_000, 64 << 20

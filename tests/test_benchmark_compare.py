@@ -169,7 +169,7 @@ def test_the_summary_is_of_what_was_computed() -> None:
     summary = comparison.summary("ours")
     assert set(summary["score"]) == {"average_precision", "mean_average_precision"}
     rows = summary.set_index(["score", "method"])
-    table = comparison.table().set_index("method")
+    table = comparison.to_frame().set_index("method")
     for method in ("ours", "theirs"):
         mean = np.mean(table.loc[[method], "average_precision"])
         assert rows.loc[("average_precision", method), "mean"] == pytest.approx(mean)

@@ -19,8 +19,8 @@ from shared import run_cli
 from deeploc_tf.benchmark.identifiers import read_identifiers
 from deeploc_tf.benchmark.standards import StandardError, read_standard
 from deeploc_tf.ingest.labels import assign_labels
-from deeploc_tf.profiles.neighbors import read_space
 from deeploc_tf.profiles.reading import read_profiles
+from deeploc_tf.profiles.space import read_space
 from deeploc_tf.report.curves import confusion_matrix
 from deeploc_tf.report.drawing import picture
 from deeploc_tf.study.function_by_epoch import read_curve

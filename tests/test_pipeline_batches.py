@@ -153,6 +153,32 @@ def test_targets_and_masks_belong_to_their_images(records: Any) -> None:
             assert truth[image.tobytes()] == (mask.tobytes(), int(target.argmax()))
 
 
+def test_targets_come_as_numbers_and_by_name(
+    records: Any, write_screen: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    folder, _ = records
+    options: dict[str, Any] = {"batch_size": 5, "mask": True, "target": "label+protein"}
+    pairs = training_batches(folder, **options)
+    dicts = training_batches(folder, **options, as_supervised=False, one_hot=False)
+    assert len(dicts) == len(pairs)
+    for (inputs, targets), batch in zip(pairs, dicts.as_numpy_iterator(), strict=True):
+        assert list(batch) == ["image", "mask", "label", "protein"]
+        np.testing.assert_array_equal(inputs["image"], batch["image"])
+        numbers = np.concatenate(
+            [tf.one_hot(batch["label"], 3), tf.one_hot(batch["protein"], 27)], 1
+        )
+        np.testing.assert_array_equal(targets, numbers[:, : targets.shape[1]])
+    (images, numbers), *_ = training_batches(folder, batch_size=5, one_hot=False)
+    assert images.shape == (5, 8, 8, 2)
+    assert numbers.dtype == tf.int64
+    assert numbers.shape == (5,)
+    with pytest.raises(ValueError, match=r"target='label\+protein'.*as_supervised=False"):
+        training_batches(folder, one_hot=False, **options)
+    write_screen(tmp_path / "several", {"train": (4, 4, 4)}, multi_label=True, size=8)
+    with pytest.raises(ValueError, match="several labels"):
+        training_batches(tmp_path / "several", batch_size=2, one_hot=False)
+
+
 def test_unfit_arguments_are_refused(
     records: Any, write_screen: Callable[..., Manifest], tmp_path: Path
 ) -> None:

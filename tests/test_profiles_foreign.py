@@ -17,8 +17,8 @@ import pytest
 from shared import run_cli
 
 from deeploc_tf.benchmark.cells import table_scores
-from deeploc_tf.profiles.neighbors import read_space
 from deeploc_tf.profiles.profile import ProfileSettings, profile
+from deeploc_tf.profiles.space import read_space
 from deeploc_tf.profiles.tables import Roles, VectorTable, open_rows, read_table, write_table
 
 GENES = [f"G{n:02d}" for n in range(12)]

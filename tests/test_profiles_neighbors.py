@@ -13,7 +13,7 @@ import scipy.spatial.distance
 from shared import run_cli
 from sklearn.neighbors import NearestNeighbors
 
-from deeploc_tf.profiles.neighbors import nearest, read_space, search_space
+from deeploc_tf.profiles.space import nearest, read_space, search_space
 from deeploc_tf.profiles.tables import VectorTable, write_table
 
 PROTEINS = [f"P{i:03d}" for i in range(60)]

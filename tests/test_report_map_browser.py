@@ -24,7 +24,7 @@ from test_report_map_page import ODD_NAMES, content_of
 
 from deeploc_tf.benchmark.identifiers import read_identifiers
 from deeploc_tf.benchmark.standards import Standard
-from deeploc_tf.profiles.neighbors import nearest, search_space
+from deeploc_tf.profiles.space import nearest, search_space
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.report.drawing import COLORS
 from deeploc_tf.report.map_page import write_map

@@ -21,7 +21,7 @@ from shared import run_cli
 
 from deeploc_tf.benchmark.identifiers import read_identifiers
 from deeploc_tf.benchmark.standards import Standard, StandardError
-from deeploc_tf.profiles.neighbors import nearest, search_space
+from deeploc_tf.profiles.space import nearest, search_space
 from deeploc_tf.profiles.tables import VectorTable, write_table
 from deeploc_tf.report.drawing import MissingExtraError
 from deeploc_tf.report.map_crops import protein_crops

@@ -143,7 +143,7 @@ def test_scores_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert after.value == before.value
     assert (after.of_proteins == before.of_proteins).all()
     assert (after.of_pairs == before.of_pairs).all()
-    row = Comparison([Method("random", profiles, seed=7, results=results)]).table().iloc[0]
+    row = Comparison([Method("random", profiles, seed=7, results=results)]).to_frame().iloc[0]
     assert (row["method"], row["seed"], row["proteins_scored"]) == ("random", 7, 4)
     features = profiles.features[[5, 4, 3, 2]]
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)

@@ -192,6 +192,22 @@ def test_decode_batch_has_static_shapes_in_a_pipeline() -> None:
     assert spec["label"] == tf.TensorSpec((None, 2), tf.float32)
 
 
+def test_a_record_is_decoded_in_a_pipeline() -> None:
+    several = dataclasses.replace(SCHEMA, multi_label=True)
+    for schema in (SCHEMA, several):
+        records = [encode(CROP, schema)] * 2
+        dataset = tf.data.Dataset.from_tensor_slices(records)
+        (first, _) = dataset.map(lambda record, of=schema: decode(record, of)).as_numpy_iterator()
+        batch = decode_batch(tf.constant(records), schema)
+        assert list(first) == list(batch)
+        for name, values in batch.items():
+            np.testing.assert_array_equal(first[name], values[0])
+        np.testing.assert_array_equal(first["image"], decode(records[0], schema).image)
+    for wrong in (tf.constant(records), "text", None, 3):
+        with pytest.raises(SchemaError, match=r"string tensor of shape \(\)"):
+            decode(wrong, SCHEMA)
+
+
 def test_decode_batch_takes_an_empty_batch() -> None:
     several = dataclasses.replace(SCHEMA, multi_label=True)
     batch = decode_batch(tf.constant([], tf.string), several)

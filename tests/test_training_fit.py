@@ -20,6 +20,7 @@ from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.training.classification import build_model
+from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from tfrecords.errors import DamagedRecordsError, OutputExistsError, RecordsError, SplitError
 from tfrecords.manifest import Manifest
@@ -370,6 +371,19 @@ def test_a_changed_byte_in_a_shard_stops_the_training_with_our_error(
     shard.write_bytes(bytes(content))
     with pytest.raises(DamagedRecordsError, match=f"Place: shard {shard.name}, record"):
         fit(tmp_path / "records", tmp_path / "run", CONFIG)
+
+
+def test_keywords_are_settings_in_place_of_those_of_a_configuration() -> None:
+    config = FitConfig(preset="kraus2017", steps=7, batch_size=3)
+    assert config.changed({}) == config
+    changed = config.changed({"epochs": 2, "batch_size": 5})
+    assert changed == FitConfig(preset="kraus2017", epochs=2, batch_size=5)
+    assert changed.model_fields_set == {"preset", "epochs", "batch_size"}
+    for name, near in (("epoch", "epochs"), ("batchsize", "batch_size"), ("xyzzy", "")):
+        with pytest.raises(TypeError, match=rf"Received: {name}=2\.( Did you mean '{near}'\?)?$"):
+            fit("records", "run", **{name: 2})
+    with pytest.raises(ValueError, match="batch_size"):
+        fit("records", "run", config, batch_size=0)
 
 
 def test_a_configuration_makes_one_architecture(records: Path, finished: Finished) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection
-from typing import Any
+from typing import Any, overload
 
 import google_crc32c
 import numpy as np
@@ -100,13 +100,40 @@ def _place_of_pixels(record: bytes, size: int) -> int:
     return record.index(head, 0, _MAX_HEAD_BYTES) + len(head)
 
 
-def decode(record: bytes, schema: Schema) -> Crop:
+@overload
+def decode(record: bytes, schema: Schema) -> Crop: ...  # type: ignore[overload-overlap]
+@overload
+def decode(record: object, schema: Schema) -> dict[str, Any]: ...
+def decode(record: Any, schema: Schema) -> Crop | dict[str, Any]:
     """The crop that `encode` was given; for one record at a time (use `decode_batch` to train).
+
+    Args:
+        record: bytes of a record, without TFRecord framing; or a string tensor of it, of shape
+            `()`, as `tf.data.Dataset.map` gives it.
+        schema: schema of the records.
+
+    Returns:
+        A `Crop`; of a tensor what `decode_batch` gives, without the batch's axis.
 
     Raises:
         DamagedRecordsError: `record` is no Example, or lacks a feature.
         SchemaError: the crop in it does not follow `schema`.
+        tf.errors.InvalidArgumentError: when run, a tensor does not follow `schema`.
+
+    Example:
+        schema = read_manifest("records").schema
+        read_serialized("records", "train").map(lambda record: decode(record, schema))
     """
+    if not isinstance(record, bytes | bytearray | memoryview):
+        if getattr(getattr(record, "shape", None), "rank", None) != 0:
+            msg = (
+                "A record must be bytes, or a string tensor of shape (). Received: "
+                f"{getattr(record, 'shape', type(record).__name__)}. Decode batches with "
+                "`decode_batch`."
+            )
+            raise SchemaError(msg)
+        batch = decode_batch(record[None], schema)  # type: ignore[index]
+        return {name: values[0] for name, values in batch.items()}
     try:
         entries = _example_class().FromString(record).features.feature
     except DecodeError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,10 @@ from deeploc_tf.benchmark.choices import Kind
 from deeploc_tf.benchmark.comparable import comparable
 from deeploc_tf.benchmark.identifiers import IdentifierMap
 from deeploc_tf.benchmark.labels import Labels, label_profiles, read_labels
-from deeploc_tf.benchmark.read_standards import read_standards, told_apart
+from deeploc_tf.benchmark.read_standards import AnyStandard, standards_of
 from deeploc_tf.benchmark.results import Comparison
 from deeploc_tf.benchmark.scores import Extent
-from deeploc_tf.benchmark.standards import Standard
-from deeploc_tf.profiles.tables import NO_ROLES, Roles, VectorTable
+from deeploc_tf.profiles.tables import NO_ROLES, AnyTable, Roles, VectorTable
 
 LABELS = "labels"
 """Name of the method whose profiles are the labels of the proteins."""
@@ -26,8 +25,8 @@ _USUAL_EXTENT = Extent(num_permutations=1000, intervals=True)
 
 
 def compare(
-    methods: Iterable[tuple[str, VectorTable | str | Path]],
-    standards: Iterable[Standard | str | Path],
+    methods: Mapping[str, AnyTable] | Iterable[tuple[str, AnyTable]] | AnyTable,
+    standards: AnyStandard | Iterable[AnyStandard],
     *,
     similarity: Kind = "cosine",
     min_size: int = 2,
@@ -38,7 +37,7 @@ def compare(
     num_random: int | None = None,
     labels: Labels | None = None,
     given: Labels | None = None,
-    cells: Iterable[tuple[str | None, VectorTable | str | Path]] = (),
+    cells: Iterable[tuple[str | None, AnyTable]] = (),
     group: Sequence[str] = ("protein",),
     roles: Roles = NO_ROLES,
     distinct_case: bool = False,
@@ -49,9 +48,11 @@ def compare(
     Several methods are scored on the proteins that all of them have usable profiles of.
 
     Args:
-        methods: name and profiles, or the file of these, in the order of the tables; profiles of
-            one name are seeds of a method, and the others are compared with the first.
-        standards: files, of which every aspect is a standard, or what `read_standard` gives.
+        methods: pairs of a name and profiles (a table with a row per protein, a file or in memory,
+            see `open_rows`), or a mapping; profiles of one name are seeds of a method, and the
+            others are compared with the first. One table alone is a method, too.
+        standards: one or several, see `standards_of`: files, of which every aspect is a standard,
+            what `read_standard` gives, or dicts `{term: [proteins]}`.
         similarity: of two profiles, see `similarities_of`.
         min_size: terms with fewer members that have a profile are left out.
         max_size: terms with more are left out; None keeps all.
@@ -82,17 +83,11 @@ def compare(
         found.write("results")
     """
     extent = extent or _USUAL_EXTENT
-    chosen: list[Standard] = []
-    for standard in standards:
-        if isinstance(standard, Standard):
-            chosen.append(standard)
-        else:
-            (found,) = read_standards([standard], identifiers=identifiers)
-            chosen += told_apart(found)
+    chosen = standards_of(standards, identifiers)
     if not chosen:
         msg = "`standards` must be standards, or their files. Received: none. Name one or more."
         raise ValueError(msg)
-    methods = list(methods)
+    methods = _named(methods)
     if labels is not None:
         if any(name == LABELS for name, _ in methods):
             msg = (
@@ -143,3 +138,28 @@ def compare(
         settings,
         [table_scores(t, group, name=name, roles=roles, seed=extent.seed) for name, t in cells],
     )
+
+
+def _named(methods: Any) -> list[tuple[str, AnyTable]]:
+    """Pairs of a name and a table; one table alone goes by the name of its file."""
+    if isinstance(methods, Mapping):
+        return list(methods.items())
+    is_pair = isinstance(methods, tuple) and len(methods) == 2
+    if is_pair and isinstance(methods[0], str) and not isinstance(methods[1], tuple):
+        return [methods]
+    is_array = is_pair and not isinstance(methods[0], tuple)
+    if isinstance(methods, str | Path):
+        return [(Path(methods).name.split(".")[0], methods)]
+    if is_array or isinstance(methods, VectorTable) or hasattr(methods, "shape"):
+        return [("profiles", methods)]
+    pairs = [pair if isinstance(pair, tuple) else (pair,) for pair in methods]
+    wrong = [
+        p for p in pairs if not (isinstance(p, tuple) and len(p) == 2 and isinstance(p[0], str))
+    ]
+    if wrong:
+        msg = (
+            "`methods` must be pairs of a name and a table, or one table. Received: "
+            f"{type(wrong[0][0]).__name__} among {len(pairs)}. Name each: [('mine', table)]."
+        )
+        raise ValueError(msg)
+    return pairs

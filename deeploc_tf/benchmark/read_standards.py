@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deeploc_tf.benchmark.formats.aspects import ASPECTS, AspectError
 from deeploc_tf.benchmark.formats.registry import format_of
 from deeploc_tf.benchmark.identifiers import IdentifierMap
-from deeploc_tf.benchmark.standards import Standard, read_standard
+from deeploc_tf.benchmark.standards import (
+    Standard,
+    StandardError,
+    read_standard,
+    standard_of,
+)
+
+AnyStandard = Standard | Mapping[str, Collection[str]] | str | Path
+"""A standard, a mapping from each term to its proteins, or a file of standards."""
 
 
 def read_standards(
@@ -72,6 +81,40 @@ def read_standards(
             [read_standard(file, aspect=aspect, **options) for aspect in chosen]
             or _read(file, options, every_aspect=every_aspect)
         )
+    return found
+
+
+def standards_of(
+    given: AnyStandard | Iterable[AnyStandard], identifiers: IdentifierMap | None = None
+) -> list[Standard]:
+    """Standards, whatever they come as.
+
+    Args:
+        given: one standard or several: what `read_standard` gives; files, of which every aspect is
+            a standard; or mappings from a term to its proteins, called `terms`.
+        identifiers: gives each protein of files and mappings the name to use.
+
+    Raises:
+        StandardError: a standard cannot be read, or a mapping is none of terms and proteins.
+        OSError: a file cannot be read.
+    """
+    one = isinstance(given, Standard | Mapping | str | os.PathLike)
+    found: list[Standard] = []
+    for number, standard in enumerate([given] if one else given, 1):  # type: ignore[arg-type]
+        if isinstance(standard, Standard):
+            found.append(standard)
+        elif isinstance(standard, Mapping):
+            name = "terms" if number == 1 else f"terms {number}"
+            found.append(standard_of(standard, name, identifiers=identifiers))
+        elif isinstance(standard, str | os.PathLike):
+            (read,) = read_standards([Path(standard)], identifiers=identifiers)
+            found += told_apart(read)
+        else:
+            msg = (
+                "A standard must be a file, a Standard, or a dict {term: [proteins]}. Received: "
+                f"{type(standard).__name__}."
+            )
+            raise StandardError(msg)
     return found
 
 

@@ -65,7 +65,7 @@ class Comparison:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     cells: Sequence[Mapping[str, Any]] = ()
 
-    def table(self) -> pd.DataFrame:
+    def to_frame(self) -> pd.DataFrame:
         """All numbers: a row per method, seed and standard; chance among them."""
         rows = [
             {"method": method.name, "seed": method.seed, "standard": one.standard, **one.numbers}
@@ -205,7 +205,7 @@ class Comparison:
         tables = {
             "precision_recall.csv": pd.concat([_curve_table(*result) for result in results]),
             "terms.csv": pd.concat([one.terms.assign(method=name) for name, one in results]),
-            "scores.csv": self.table().drop(columns=["seed"] if several else ["method", "seed"]),
+            "scores.csv": self.to_frame().drop(columns=["seed"] if several else ["method", "seed"]),
         }
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import scipy.sparse
 
 from deeploc_tf.benchmark.collecting import collect
 from deeploc_tf.benchmark.formats.aspects import check_aspect
-from deeploc_tf.benchmark.formats.entries import Protein, Reading
+from deeploc_tf.benchmark.formats.entries import Protein, Reading, entry
 from deeploc_tf.benchmark.formats.registry import FORMATS, format_of
 from deeploc_tf.benchmark.formats.text import StandardError
 from deeploc_tf.benchmark.identifiers import IdentifierMap
@@ -29,6 +30,7 @@ __all__ = [
     "annotate",
     "read_standard",
     "sized",
+    "standard_of",
 ]
 
 # 5.9 million members of 47,000 terms, and the ontology, were measured to take 1.0 GB.
@@ -157,6 +159,49 @@ def read_standard(
     terms = {term: frozenset(names[p] for p in proteins) for term, proteins in members.items()}
     shown = {term: text for term, text in descriptions.items() if text and term in terms}
     return Standard(name or _name_of(path), terms, shown, report)
+
+
+def standard_of(
+    terms: Mapping[str, Collection[str]],
+    name: str = "terms",
+    *,
+    identifiers: IdentifierMap | None = None,
+) -> Standard:
+    """A standard of terms that are in memory; names are made plain as those of files are.
+
+    Args:
+        terms: proteins of each term.
+        name: of the standard.
+        identifiers: gives each protein the name to use.
+
+    Raises:
+        StandardError: there is no term, or a term or its proteins are no texts.
+
+    Example:
+        standard_of({"ribosome": ["RPL1A", "RPS3"], "proteasome": ["PRE1", "PUP2"]}, "complexes")
+    """
+    for term, members in terms.items():
+        listed = isinstance(members, Iterable) and not isinstance(members, str | bytes | Mapping)
+        proteins = list(members) if listed else [members]
+        wrong = [one for one in (term, *proteins) if not isinstance(one, str)]
+        if not listed or wrong or not proteins:
+            what = f"{term!r}: {members!r}" if not wrong else repr(wrong[0])
+            msg = (
+                "A standard must be a dict of terms and lists of proteins, all of them text: "
+                f"{{'ribosome': ['RPL1A', 'RPS3']}}. Received: {what[:100]} in {name!r}."
+            )
+            raise StandardError(msg)
+    notes: Counter[str] = Counter()
+    entries = [entry(term, members) for term, members in terms.items()]
+    found, _ = collect(Path(name), iter(entries), notes, MAX_MEMBERSHIPS)
+    if not found:
+        msg = f"A standard must have a term. Received: {name!r} without one."
+        raise StandardError(msg)
+    report: dict[str, Any] = {"format": "mapping", "options": {}, "left_out": {}}
+    report["notes"] = {note: count for note, count in sorted(notes.items()) if count}
+    names = _named(found, identifiers, report)
+    members = {term: frozenset(names[p] for p in proteins) for term, proteins in found.items()}
+    return Standard(name, members, {}, report)
 
 
 def sized(standard: Standard, min_size: int = 1, max_size: int | None = None) -> Standard:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from deeploc_tf.cli.group import tell
 from deeploc_tf.cli.parameters import (
     FILE,
     LazyChoice,
@@ -20,10 +19,6 @@ from deeploc_tf.cli.parameters import (
     settings_of,
 )
 from deeploc_tf.cli.standard_files import identifiers_option
-
-if TYPE_CHECKING:
-    from deeploc_tf.profiles.approximate_index import ApproximateIndex
-    from deeploc_tf.profiles.neighbors import Space
 
 EPILOG = """\b
 Examples:
@@ -84,86 +79,29 @@ def neighbors(
     cells, which go by their key. Without --index the search is exact.
     """
     from deeploc_tf.benchmark.identifiers import read_identifiers
-    from deeploc_tf.benchmark.shared_terms import SharedTerms
-    from deeploc_tf.benchmark.standards import read_standard
-    from deeploc_tf.profiles.neighbors import nearest, read_space
+    from deeploc_tf.benchmark.neighbors import neighbors as find
     from deeploc_tf.profiles.tables import Roles
 
-    names = read_identifiers(*identifiers) if identifiers else None
-    read = [read_standard(path, identifiers=names) for path in standards]
-    space = read_space(
+    found = find(
         profiles,
-        similarity,
+        proteins,
+        number,
+        similarity=similarity,
         center=center,
+        standards=standards,
+        identifiers=read_identifiers(*identifiers) if identifiers else None,
+        index=index,
         roles=settings_of(Roles, roles),
         distinct_case=distinct_case,
+        allow_unmatched=allow_unmatched,
     )
-    if names is not None:
-        called, _ = names.map(space.proteins)
-        space = dataclasses.replace(space, proteins=tuple(called))
-        proteins = tuple(names.find(name, space.names, called) for name in proteins)
-    queries = space.rows_of(proteins)
-    if space.left_out:
-        shown = ", ".join(space.left_out[:3]) + (" ..." if len(space.left_out) > 3 else "")
-        tell(
-            f"{len(space.left_out)} rows are not finite or have no length and were left out: "
-            f"{shown}."
-        )
-    shared = SharedTerms(
-        read, space.proteins, distinct_case=distinct_case, allow_unmatched=allow_unmatched
-    )
-    approximate = None if index is None else _index(space, index)
-    if approximate is None:
-        rows, likeness = nearest(space, queries, number)
-    else:
-        rows, likeness = approximate.nearest(queries, number)
-    found = [
-        {
-            "query": name,
-            "neighbors": [
-                {
-                    "name": space.names[row],
-                    "protein": space.proteins[row],
-                    "similarity": round(float(score), 6),
-                    "shared": shared(space.proteins[query], space.proteins[row]),
-                }
-                for row, score in zip(near, scores, strict=True)
-            ],
-        }
-        for name, query, near, scores in zip(proteins, queries, rows, likeness, strict=True)
-    ]
     if as_json:
-        settings = {
-            "similarity": similarity,
-            "center": center,
-            "exact": approximate is None,
-            "rows": len(space.names) + len(space.left_out),
-            "left_out": space.left_out,
-            "standards": shared.reports,
-        }
-        if approximate is not None:
-            settings["recall_at_10"] = approximate.recall
-        click.echo(json.dumps({**settings, "queries": found}, indent=1, ensure_ascii=False))
+        click.echo(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
         return
-    click.echo("\n\n".join(_text(answer) for answer in found))
+    click.echo("\n\n".join(map(_text, found.queries)))
 
 
-def _index(space: Space, path: Path) -> ApproximateIndex:
-    from deeploc_tf.profiles.approximate_index import (
-        WORTH_AN_INDEX,
-        build_index,
-        index_exists,
-        load_index,
-    )
-
-    if len(space.names) < WORTH_AN_INDEX:
-        tell(f"Of {len(space.names)} rows an exact search is as quick: leave --index out.")
-    made = load_index(space, path) if index_exists(path) else build_index(space, path)
-    tell(f"{path} finds {made.recall:.1%} of the true 10 nearest rows.")
-    return made
-
-
-def _text(answer: dict[str, Any]) -> str:
+def _text(answer: Mapping[str, Any]) -> str:
     """One query and its neighbors as lines."""
     near = answer["neighbors"]
     width = max(len(other["name"]) for other in near)

@@ -83,6 +83,8 @@ def training_batches(
     mask: bool = False,
     target: Target = "label",
     sampling: Kind | None = None,
+    as_supervised: bool = True,
+    one_hot: bool = True,
     manifest: Manifest | None = None,
 ) -> tf.data.Dataset:
     """Shuffled batches of inputs and targets for `keras.Model.fit`, epoch after epoch.
@@ -105,16 +107,27 @@ def training_batches(
             "label+protein", whose targets stand side by side.
         sampling: "label" or "protein": every epoch gets equally many crops of each; None: every
             crop once.
+        as_supervised: give pairs of inputs and targets, as Keras takes them; False gives dicts of
+            `image`, `mask` if asked for, and the targets by name: `label`, `protein`.
+        one_hot: give targets as rows of 0 and 1; False gives the number of each crop's class, for
+            sparse losses and metrics.
         manifest: of `records`, where the caller has read it already.
 
     Returns:
-        `tf.data.Dataset` of `(inputs, targets)`: inputs `(batch_size, height, width, channels)`,
-        or a dict of `image` and `mask`; targets float32 `(batch_size, num_classes)` of 0 and 1.
+        `tf.data.Dataset` of `(inputs, targets)`: inputs `(batch_size, height, width, channels)` in
+        the records' dtype, or a dict of `image` and `mask` (uint8 `(batch_size, height, width)`);
+        targets float32 `(batch_size, num_classes)` of 0 and 1, or int64 `(batch_size,)`.
 
     Raises:
         SplitError: the split holds fewer crops than one batch, or the crops lack what `target` or
             `sampling` needs.
-        ValueError: `first_epoch` is not one of the epochs, or `first_step` not one of its steps.
+        ValueError: `first_epoch` is not one of the epochs, or `first_step` not one of its steps; or
+            there is no one number of a class, since crops have several labels, or two targets.
+
+    Example:
+        dataset = training_batches("records", batch_size=64, one_hot=False)
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(dataset, steps_per_epoch=len(dataset), shuffle=False)
     """
     manifest = manifest or with_usual_splits(verify(records))
     schema = manifest.schema
@@ -134,7 +147,13 @@ def training_batches(
     if "label" in kinds(target) and not schema.label_names:
         msg = "Training needs labels. The records have none: rebuild them with --label."
         raise SplitError(msg)
-    truths = [_truth_of(kind, manifest, split) for kind in kinds(target)]
+    truths = {kind: _truth_of(kind, manifest, split, one_hot=one_hot) for kind in kinds(target)}
+    if as_supervised and not one_hot and len(truths) > 1:
+        msg = (
+            "Two targets side by side must be one-hot. Received: one_hot=False, "
+            f"target={target!r}. Leave it out, or ask for dicts (as_supervised=False)."
+        )
+        raise ValueError(msg)
     if mask and not schema.has_mask:
         msg = (
             "mask=True needs records with masks. These have none: rebuild them with a mask channel."
@@ -143,12 +162,14 @@ def training_batches(
     names = ["image", *(["mask"] if mask else []), *kinds(target)]
     order = _Order(records, split, batch_size, seed, sampling, manifest)
 
-    def inputs_and_targets(serialized: Any) -> tuple[Any, Any]:
+    def inputs_and_targets(serialized: Any) -> Any:
         batch = decode_batch(serialized, schema, names)
-        truth = tf.concat([truth_of(batch) for truth_of in truths], axis=1)
-        if mask:
-            return {"image": batch["image"], "mask": batch["mask"]}, truth
-        return batch["image"], truth
+        inputs = {name: batch[name] for name in names if name not in truths}
+        targets = {kind: truth_of(batch) for kind, truth_of in truths.items()}
+        if not as_supervised:
+            return {**inputs, **targets}
+        truth = tf.concat([*targets.values()], axis=-1)
+        return (inputs if mask else inputs["image"]), truth
 
     def one_epoch(epoch: Any) -> tf.data.Dataset:
         whole = order.batches(epoch)
@@ -162,11 +183,19 @@ def training_batches(
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def _truth_of(kind: Kind, manifest: Manifest, split: str) -> Callable[[dict[str, Any]], Any]:
-    """A function from a parsed batch to its targets, float32 `(batch_size, num_classes)`."""
+def _truth_of(
+    kind: Kind, manifest: Manifest, split: str, *, one_hot: bool
+) -> Callable[[dict[str, Any]], Any]:
+    """A function from a parsed batch to its targets, see `training_batches`."""
     classes = count_classes(manifest, kind, split)
     index = class_index(kind, classes.names)
-    if classes.multi_label:
+    if classes.multi_label and not one_hot:
+        msg = (
+            "Crops of several labels have no one class. Received: one_hot=False for records of "
+            "several labels. Leave it out."
+        )
+        raise ValueError(msg)
+    if classes.multi_label or not one_hot:
         return index
     return lambda batch: tf.one_hot(index(batch), len(classes.names))
 

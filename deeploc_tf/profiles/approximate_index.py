@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeploc_tf.extras import install
-from deeploc_tf.profiles.neighbors import Space, nearest
+from deeploc_tf.profiles.space import Space, nearest
 from deeploc_tf.provenance import sealed
 from tfrecords.file_set import publishing_set
 from tfrecords.publishing import publish_bytes, publish_json
@@ -50,7 +50,7 @@ class ApproximateIndex:
     def nearest(
         self, queries: NDArray[np.int64], k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """As `deeploc_tf.profiles.neighbors.nearest`, approximately."""
+        """As `deeploc_tf.profiles.space.nearest`, approximately."""
         k = min(k, len(self.space.names) - 1)
         found = self._index.search(self.space.vectors[queries], k + 1)
         keys = np.asarray(found.keys, np.int64).reshape(len(queries), -1)

@@ -19,10 +19,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from deeploc_tf.benchmark.identifiers import IdentifierMap
+from deeploc_tf.benchmark.read_standards import AnyStandard, standards_of
 from deeploc_tf.benchmark.shared_terms import SharedTerms
 from deeploc_tf.benchmark.standards import Standard
-from deeploc_tf.profiles.neighbors import nearest, search_space
 from deeploc_tf.profiles.reading import open_profiles
+from deeploc_tf.profiles.space import nearest, search_space
 from deeploc_tf.profiles.tables import AnyTable, RowTable
 from deeploc_tf.progress import ShowProgress
 from deeploc_tf.provenance import parent, with_seal
@@ -69,7 +70,7 @@ def write_map(
     profiles: AnyTable,
     *,
     records: str | Path | None = None,
-    standards: Sequence[Standard] = (),
+    standards: AnyStandard | Sequence[AnyStandard] = (),
     identifiers: IdentifierMap | None = None,
     distinct_case: bool = False,
     allow_unmatched: int | None = None,
@@ -91,7 +92,7 @@ def write_map(
         path: of the page, ending in .html; the file is old or new, never a mixture.
         profiles: a table with a row per protein, in memory or its path, see `open_rows`.
         records: folder of the data set whose cells to show; they are read without TensorFlow.
-        standards: whose terms to show.
+        standards: whose terms to show, see `standards_of`.
         identifiers: further names of proteins to find them by, and to match with standards.
         distinct_case: let names that differ in case be two proteins.
         allow_unmatched: how many proteins may be in no term of a standard; None: any number.
@@ -119,10 +120,9 @@ def write_map(
         msg = f"A map must have a protein. Received: {source or 'a table'} without a row."
         raise ValueError(msg)
     known, aliases = _names(names, identifiers)
-    shared = SharedTerms(
-        standards, known, distinct_case=distinct_case, allow_unmatched=allow_unmatched
-    )
-    notes = _lacking(records, standards, crops_per_protein)
+    read = standards_of(standards, identifiers)
+    shared = SharedTerms(read, known, distinct_case=distinct_case, allow_unmatched=allow_unmatched)
+    notes = _lacking(records, read, crops_per_protein)
     chosen = projection or ("umap" if has_umap() else "tsne")
     vectors, placed = _comparable(table.features, center=center)
     if not placed.all():
@@ -153,7 +153,7 @@ def write_map(
         "notes": notes,
         "crops": None,
     }
-    made_from = _made_from(opened, records, standards)
+    made_from = _made_from(opened, records, read)
     room = max_bytes - len(with_seal(b"", made_from))
     images = _fitting(path, title, content, crops, room)
     data = with_seal(script_page("map_page", title, content), made_from)

@@ -145,7 +145,7 @@ def study(
             settings, tables = _with_chosen(settings, methods, tables, choices)
         scored = _scored(settings, methods, data, tables, proteins)
         curves = _curves(settings, methods)
-        done = Study(folder, scored.table(), _summary(scored, settings.reference), folder / PAGE)
+        done = Study(folder, scored.to_frame(), _summary(scored, settings.reference), folder / PAGE)
         for name, table in ((SCORES, done.scores), (SUMMARY, done.summary), (CURVES, curves)):
             publish_bytes(folder / name, csv_bytes(table))
         if settings.choose_by is not None:
@@ -259,7 +259,7 @@ def _choices(
         if isinstance(method, ChosenMethod):
             own = method.named(name)
             of_them = {key: table for key, table in tables.items() if key[0] in own}
-            scores = _scored(config, methods, data, of_them, half).table()
+            scores = _scored(config, methods, data, of_them, half).to_frame()
             means = scores.groupby("method")["mean_average_precision"].mean()[list(own)]
             best = means.idxmax()
             rows += [

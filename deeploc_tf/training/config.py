@@ -5,6 +5,7 @@ The command line makes its options from these fields: name, type, choices, defau
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import pydantic
@@ -22,6 +23,7 @@ from deeploc_tf.pipeline.targets import Kind, Target, kinds
 from deeploc_tf.registry import Registry
 from deeploc_tf.training.choices import LOSSES, OPTIMIZERS, SCHEDULES, Precision
 from deeploc_tf.training.tasks import INPAINTING, SETTINGS_OF_SOME, TASKS
+from tfrecords.errors import did_you_mean
 
 _OURS: Any = PRESETS.get(RECOMMENDED)  # whose values are the defaults
 _TOO_LONG = 2**31  # epochs or steps
@@ -343,6 +345,25 @@ class FitConfig(pydantic.BaseModel):
         description="Evaluate on the test split at the end; leave it out while choosing settings.",
         json_schema_extra={"flag": "--test/--no-test"},
     )
+
+    def changed(self, settings: Mapping[str, Any]) -> FitConfig:
+        """The settings with others in their place; what was not given follows preset and method.
+
+        Raises:
+            TypeError: there is no setting of that name; the message has the nearest one.
+            ValueError: a setting cannot be met.
+        """
+        known = type(self).model_fields
+        if unknown := [name for name in settings if name not in known]:
+            msg = (
+                "Keywords must be settings of FitConfig. Received: "
+                f"{unknown[0]}={settings[unknown[0]]!r}.{did_you_mean(unknown[0], known)}"
+            )
+            raise TypeError(msg)
+        given = self.model_dump(exclude_unset=True)
+        if not {"epochs", "steps"}.isdisjoint(settings):  # one of them says how long
+            given = {n: v for n, v in given.items() if n not in ("epochs", "steps", "min_steps")}
+        return type(self)(**{**given, **settings})
 
     @pydantic.model_validator(mode="wrap")
     @classmethod

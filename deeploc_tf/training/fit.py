@@ -70,6 +70,7 @@ def fit(
     should_stop: Callable[[], bool] | None = None,
     progress: ShowProgress = False,
     report: EpochReport | None = None,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Train a model and measure it; started again after a stop, go on from the last checkpoint.
 
@@ -85,6 +86,8 @@ def fit(
             `validation` and `test`.
         run: folder to make, or that an earlier start with the same records and settings made.
         config: settings; None: the defaults.
+        **settings: further ones by their names in `FitConfig`, such as `epochs=2`, in place of
+            those of `config`.
         network: makes a functional model from raw crops to features in place of DeepLoc, see
             `deeploc_tf.models.networks.with_heads`; the run stores its name, and to go on, it is
             given again.
@@ -114,12 +117,17 @@ def fit(
             with is not finished.
         LockedError: another process trains in this folder.
         SchemaError: the run to begin with is of other crops or another network.
+        TypeError: there is no setting of that name.
         ValueError: a setting cannot be met.
         MemoryError: the device has too little memory for the batch.
         NotFiniteError: the loss or a weight became NaN or infinite; the checkpoints are finite.
         TrainingStoppedError: `should_stop` said so; the same call goes on.
+
+    Example:
+        metrics = fit("records", "run", epochs=2, batch_size=64)
+        metrics["test"]["balanced_accuracy"]
     """
-    config = config or FitConfig()
+    config = (config or FitConfig()).changed(settings)
     if network is not None:
         given = {"network": register_network(network)}
         config = FitConfig(**config.model_dump(exclude_unset=True) | given)

@@ -63,6 +63,14 @@ def given_table(table: Any, roles: Roles) -> InMemoryTable:
     """
     if isinstance(table, VectorTable):
         return _of_vectors(table)
+    found = _foreign(table, roles)
+    if not found.num_rows:
+        msg = f"A table must have a row. Received: {_what(table)} without one."
+        raise TableError(msg)
+    return found
+
+
+def _foreign(table: Any, roles: Roles) -> InMemoryTable:
     if hasattr(table, "obs_names") and hasattr(table, "X"):
         from deeploc_tf.profiles.tables.h5ad import described_by_obs
 
@@ -196,11 +204,11 @@ def _is_number(values: pd.Series[Any], name: str, path: Path) -> bool:
 def _numbers(values: Any, what: str, path: Path) -> NDArray[np.float32]:
     """Real numbers as float32, a copy; NaN where a value is missing."""
     if isinstance(values, pd.DataFrame):
-        array: Any = np.empty(values.shape, np.float32)
+        columns = np.empty(values.shape, np.float32)
         with np.errstate(over="ignore"):  # who uses the rows refuses infinity
             for place, (_, column) in enumerate(values.items()):
-                array[:, place] = column.to_numpy(np.float64, na_value=np.nan)
-        return array
+                columns[:, place] = column.to_numpy(np.float64, na_value=np.nan)
+        return columns
     try:
         array = np.asarray(values.toarray() if hasattr(values, "toarray") else values)
     except ValueError as error:  # rows of different lengths
