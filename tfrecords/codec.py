@@ -132,7 +132,7 @@ def decode(record: Any, schema: Schema) -> Crop | dict[str, Any]:
                 "`decode_batch`."
             )
             raise SchemaError(msg)
-        batch = decode_batch(record[None], schema)  # type: ignore[index]
+        batch = decode_batch(record[None], schema)
         return {name: values[0] for name, values in batch.items()}
     try:
         entries = _example_class().FromString(record).features.feature

@@ -21,7 +21,7 @@ from deeploc_tf.units import columns_of
 _FEWEST_ROWS = 2
 
 
-class VectorTransform(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class VectorTransform(TransformerMixin, BaseEstimator):
     """Normalize vectors, by group or as a whole, and sphere or project them.
 
     What `deeploc-tf profile` fits with `--normalize`, `--sphere` and `--components`, and the same
