@@ -38,7 +38,7 @@ RECIPE = [
     *("--warmup-epochs", "1", "--ema-momentum", "0.95", "--quiet"),
 ]
 LEAST = 0.85
-SCREEN = ["--proteins", "68", "--fields", "8", "--cells", "4", "--difficulty", "0.3"]
+SCREEN = ["--proteins", "68", "--fields", "8", "--cells-per-field", "4", "--difficulty", "0.3"]
 PROTEINS, CELLS = 200, 16  # mixed ones, and cells of each of their fields
 
 

@@ -98,8 +98,15 @@ def test_the_command_and_python_say_the_same(files: Path) -> None:
     values = command(
         *[f"{name}={file}" for name, file in methods],
         *(files / "r2", "-s", files / "slim.tab", "-s", files / "groups.gmt", "--pairs"),
-        *("--identifiers", files / "names.tsv", "--random", 4, "--cells", files / "cells.parquet"),
-        *("--group", "field", "--similarity", "pearson", "--min-size", 3, "--max-size", 9),
+        *(
+            "--identifiers",
+            files / "names.tsv",
+            "--random",
+            4,
+            "--cell-vectors",
+            files / "cells.parquet",
+        ),
+        *("--hold-out", "field", "--similarity", "pearson", "--min-size", 3, "--max-size", 9),
         *("--shuffles", 2, "--permutations", 20, "--draws", 1, "--seed", 5),
     )
     same(values, comparison)

@@ -338,7 +338,7 @@ def test_cells_are_scored_by_label_and_group(files: Path) -> None:
     table = VectorTable(vectors.astype(np.float32), metadata, {"kind": "embeddings"})
     write_table(files / "cells.parquet", table, ["a", "b", "c"])
     cells = f"net={files / 'cells.parquet'}"
-    base = [files / "p.tsv", files / "groups.gmt", "--cells", cells, *CHEAP]
+    base = [files / "p.tsv", files / "groups.gmt", "--cell-vectors", cells, *CHEAP]
     code, out, _ = run(*base, files / "r")
     assert code == 0
     head, row = out.splitlines()[-2:]
@@ -346,7 +346,7 @@ def test_cells_are_scored_by_label_and_group(files: Path) -> None:
     assert row.split()[:4] == ["net", "120", "3", "4"]
     (found,) = json.loads((files / "r" / "scores.json").read_text())["cells"]
     assert found["linear_balanced_accuracy"] > 0.9 > found["chance_balanced_accuracy"]
-    is_refused(files, "without field; it has key", *base, files / "r2", "--group", "field")
+    is_refused(files, "without field; it has key", *base, files / "r2", "--hold-out", "field")
 
 
 def test_memory_bounds_the_ranking_and_changes_no_score(files: Path) -> None:

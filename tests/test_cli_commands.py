@@ -206,7 +206,7 @@ def test_doctor_reports_versions_and_devices() -> None:
     assert shown["packages"]["tensorflow"].startswith(("2.15", "2.21"))
     assert any(device.startswith("CPU ") for device in shown["devices"])
     done = run_cli("doctor")
-    assert ("Nothing is wrong." in done.stdout) == (shown["problems"] == [])
+    assert ("No problems found." in done.stdout) == (shown["problems"] == [])
     assert done.exit_code == (1 if shown["problems"] else 0)
 
 

@@ -43,7 +43,7 @@ def test_the_story_from_crops_to_vectors(write_crops: Callable[..., Path], tmp_p
         "--test", "field=4", "--validation", "field=3",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    result = run_cli("fit", records, folder, *TINY_OPTIONS, "--no-test")
+    result = run_cli("fit", records, folder, *TINY_OPTIONS, "--no-evaluate-test")
     assert result.exit_code == 0, result.output
     assert "validation: 4 crops" in result.stdout
     assert "test: " not in result.stdout

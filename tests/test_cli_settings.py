@@ -64,7 +64,7 @@ def test_only_what_is_given_is_set() -> None:
         (["--freeze", "conv_*,fc_1"], "freeze", ("conv_*", "fc_1")),
         (["--no-last-block"], "last_block", False),
         (["--mask"], "mask", True),
-        (["--no-test"], "evaluate_test", False),
+        (["--no-evaluate-test"], "evaluate_test", False),
         (["--target", "label+protein"], "target", "label+protein"),
         (["--sampling", "protein"], "sampling", "protein"),
         (["--normalization", "min-max"], "normalization", "min-max"),

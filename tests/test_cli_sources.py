@@ -121,7 +121,11 @@ def test_a_label_dictionary(screen: Path, tmp_path: Path) -> None:
             ("--pattern", "{a}", "--crop-size", "9"),
             "--crop-size does not go with a folder of crops",
         ),
-        ("", ("--pattern", "{a}", "--label-image", "{a}", "--number", "n"), "need the table"),
+        (
+            "",
+            ("--pattern", "{a}", "--label-image", "{a}", "--number-column", "n"),
+            "need the table",
+        ),
         ("cells.csv", (), "A table of crops needs --image-column"),
         ("cells.csv", ("--image-column", "a=b", "--blocks", "0"), "No such option"),
         ("cells.csv", ("--image-column", "a=b", "--image-column", "c"), "CHANNEL=COLUMN"),

@@ -68,14 +68,14 @@ def test_gmt_holds_the_same_and_is_made_once(files: Path) -> None:
 
 def test_sizes_terms_and_identifiers(files: Path) -> None:
     output = files / "out.gmt"
-    arguments = ["--identifiers", files / "names.tsv", "--min-size", 2, "--gmt", output]
+    arguments = ["--identifiers", files / "names.tsv", "--min-members", 2, "--gmt", output]
     code, out, _ = run(files / "groups.gmt", *arguments)
     assert code == 0
     assert output.read_text() == "ER\tabout\tACT1\tB\nGolgi\t\tACT1\tC\tE\n"
     assert "  left out: 1 term too small" in out
     assert "  identifiers: 5 of 5 names mapped" in out
     assert "  merged: 1, E (D, E)" in out
-    code, out, _ = run(files / "groups.gmt", "--max-size", 2, "--exclude-term", "bud", "--json")
+    code, out, _ = run(files / "groups.gmt", "--max-members", 2, "--exclude-term", "bud", "--json")
     assert code == 0
     (found,) = json.loads(out)["standards"]
     assert found["terms"] == 1
@@ -91,7 +91,7 @@ def test_sizes_terms_and_identifiers(files: Path) -> None:
         (["slim.tab", "--gmt", "x.gmt"], 1, "Choose one"),
         (["slim.tab", "--format", "sgd_slim"], 2, "'sgd-slim'"),
         (["slim.tab", "--format", "pairs"], 1, "line 1"),
-        (["groups.gmt", "--min-size", "9"], 1, "0 with more"),
+        (["groups.gmt", "--min-members", "9"], 1, "0 with more"),
         (["groups.gmt", "--exclude-term", "golgi"], 1, "Did you mean 'Golgi'"),
     ],
 )

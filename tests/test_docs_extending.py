@@ -110,7 +110,7 @@ def used(installed: Path, work: Path) -> dict[str, Any]:
             "fit": f"fit records run {parts} --dense-units 4,3 --augmentation flips {SMALL}",
             "fit own": f"fit records own --network small {SMALL}",
             "embed": "embed run records cells.feather --split train --split test",
-            "profile": "profile cells.feather median.feather --method median",
+            "profile": "profile cells.feather median.feather --statistic median",
             "benchmark": "benchmark cells.profiles.feather groups.sets results --no-intervals",
         },
         installed,

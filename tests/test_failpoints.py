@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "profile, .h5ad": ("profile IN/cells.h5 OUT/profiles.h5ad", ("profiles.h5ad",)),
     "profile, .parquet": ("profile IN/cells.h5 OUT/profiles.parquet", ("profiles.parquet",)),
     "profile, four files": (
-        "profile IN/cells.h5 OUT/p.npz --intervals --normalize standardize --save OUT/t.npz",
+        "profile IN/cells.h5 OUT/p.npz --write-intervals --normalize standardize --save OUT/t.npz",
         ("p.npz", "p.low.npz", "p.high.npz", "t.npz"),
     ),
     "neighbors": (
@@ -44,12 +44,12 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "report": ("report IN/run OUT/page.html", ("page.html",)),
     "convert": (
-        "convert IN/deeploc.hdf5 OUT/records --channels gfp,rfp --side 8 --label label "
+        "convert IN/deeploc.hdf5 OUT/records --channels gfp,rfp --crop-size 8 --label label "
         "--fractions train=0.5,test=0.5 --group key --quiet",
         ("records",),
     ),
     "simulate": (
-        "simulate OUT/screen --proteins 34 --fields 1 --cells 1 --workers 1 --quiet",
+        "simulate OUT/screen --proteins 34 --fields 1 --cells-per-field 1 --workers 1 --quiet",
         ("screen",),
     ),
     "benchmark": ("benchmark IN/profiles.h5 IN/standard.tsv OUT/results", ("results",)),

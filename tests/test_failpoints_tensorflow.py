@@ -24,7 +24,7 @@ COMMANDS = {  # words, and what is there when all is there
     "export": ("export IN/run OUT/model", "model"),
     "embed": ("embed IN/run IN/records OUT/cells.h5 --quiet", "cells.profiles.h5"),
     "measure": (
-        "measure IN/records OUT/cells.h5 --kind intensity --mask-channel none --quiet",
+        "measure IN/records OUT/cells.h5 --kind intensity --threshold-channel none --quiet",
         "cells.profiles.h5",
     ),
     "evaluate": ("evaluate IN/run IN/records OUT/results --quiet", "results"),

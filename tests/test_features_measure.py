@@ -231,7 +231,7 @@ def test_without_a_structural_channel_one_must_choose(
 ) -> None:
     records = tmp_path / "records"
     write_screen(records, {"test": (3, 2, 2)}, size=12, channels=("gfp",))
-    with pytest.raises(SchemaError, match=r"--mask-channel gfp\), or 'none'"):
+    with pytest.raises(SchemaError, match=r"--threshold-channel gfp\), or 'none'"):
         measure(records, tmp_path / "cells.h5", "intensity")
     assert names(tmp_path) == ["records"]
     written = measure(records, tmp_path / "cells.h5", "intensity", mask_channel="gfp")

@@ -390,7 +390,7 @@ def test_damage_anywhere_is_found_or_harmless_at_length(more: Path, name: str) -
         ("scores/scores.json", ("--benchmark", "scores")),
         ("evaluation/predictions.parquet", ("--evaluation", "evaluation")),
         ("evaluation/reliability.csv", ("--evaluation", "evaluation")),
-        ("predictions/wells.csv", ("--cells", "predictions")),
+        ("predictions/wells.csv", ("--predictions", "predictions")),
         ("run/history.csv", ()),
         ("run/metrics.json", ()),
     ],

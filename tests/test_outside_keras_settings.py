@@ -369,7 +369,7 @@ def test_doctor_names_what_keras_json_says(
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # Keras read another one; doctor asks the file
     done = run_cli("doctor")
     assert done.exit_code == 1, done.stderr
-    assert "Nothing is wrong" not in done.stdout
+    assert "No problems found" not in done.stdout
     (problem,) = (line for line in done.stdout.splitlines() if line.startswith("Problem: "))
     assert told in problem
     assert f"{tmp_path / 'keras.json'}. Correct it, or remove the file." in problem

@@ -448,7 +448,7 @@ def test_cells_that_are_left_out_are_printed(files: Path) -> None:
     table = VectorTable(vectors, metadata, {"kind": "embeddings"})
     write_table(files / "cells.parquet", table, ["a", "b", "c"])
     words = (files / "p.tsv", files / "groups.gmt", files / "results", *CHEAP)
-    out, _ = run(*words, "--cells", files / "cells.parquet")
+    out, _ = run(*words, "--cell-vectors", files / "cells.parquet")
     assert "cells: 60 cells; left out: 2 not finite, 1 without one label" in out
 
 

@@ -75,7 +75,11 @@ def test_crops_of_64_keep_the_window_of_60_and_what_is_given_wins() -> None:
     [
         (78, (), "The network sees the whole crop of 78x78 pixels"),
         (64, (), "The network sees 60x60 of the 64x64 pixels of a crop"),
-        (16, ("--method", "inpainting", "--min-cells", "2"), "sees the whole crop of 16x16 pixels"),
+        (
+            16,
+            ("--method", "inpainting", "--min-cells-per-group", "2"),
+            "sees the whole crop of 16x16 pixels",
+        ),
     ],
 )
 def test_fit_prints_what_the_network_sees_and_how_many_parameters_it_has(

@@ -299,7 +299,7 @@ def test_cells_are_scored_by_whole_fields_of_a_plate(group: str, tmp_path: Path)
     (tmp_path / "s.gmt").write_text("one\tx\tA\tB\ntwo\tx\tC\tD\n")
     words = [tmp_path / "p.h5", tmp_path / "out", "--standard", tmp_path / "s.gmt"]
     done = run_cli(
-        "benchmark", *words, "--cells", tmp_path / "cells.h5", "--group", group, "--json"
+        "benchmark", *words, "--cell-vectors", tmp_path / "cells.h5", "--hold-out", group, "--json"
     )
     assert done.exit_code == 0, done.output
     (scores,) = json.loads(done.stdout)["cells"]

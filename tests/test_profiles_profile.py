@@ -244,7 +244,7 @@ def test_undefined_cells_are_refused_or_left_out(tmp_path: Path, monkeypatch: An
     ("words", "message"),
     [
         (["--save", "t.npz"], "nothing to fit"),
-        (["--method", "median", "--intervals"], "--resamples 200"),
+        (["--statistic", "median", "--write-intervals"], "--resamples 200"),
         (["--replicate", "feld"], "Did you mean 'field'"),
         (["--transform", "cells.h5", "--sphere"], "not both"),
         (["--transform", "cells.h5"], "that `profile` saved"),
@@ -265,7 +265,7 @@ def test_an_output_that_is_there_is_kept(tmp_path: Path, monkeypatch: Any) -> No
     monkeypatch.chdir(tmp_path)
     cells(Path("cells.h5"))
     Path("p.low.h5").write_text("mine")
-    assert run("cells.h5", "p.h5", "--intervals").exit_code == 1
+    assert run("cells.h5", "p.h5", "--write-intervals").exit_code == 1
     assert Path("p.low.h5").read_text() == "mine"
     assert not Path("p.h5").exists()
 

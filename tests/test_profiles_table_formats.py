@@ -118,7 +118,7 @@ def scores(folder: Path, suffix: str) -> Any:
     terms = [f"t{k}\t\t" + "\t".join(f"P{6 * k + i:02}" for i in range(6)) for k in range(4)]
     (folder / "s.gmt").write_text("\n".join(terms))
     words = folder / "s.gmt", folder / f"p{suffix}", folder / "r", *CHEAP
-    run("benchmark", *words, "--cells", folder / f"cells{suffix}", "--group", "field")
+    run("benchmark", *words, "--cell-vectors", folder / f"cells{suffix}", "--hold-out", "field")
     found = json.loads((folder / "r" / "scores.json").read_text())
     of_cells = [{k: v for k, v in one.items() if k != "file"} for one in found["cells"]]
     return found["standards"], of_cells, (folder / "r" / "terms.csv").read_text()

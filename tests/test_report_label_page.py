@@ -171,7 +171,7 @@ def test_records_without_labels_need_classes(tmp_path: Path, unlabeled: Path) ->
     [
         (["--order", "least-certain"], "needs --run"),
         (["--aspect", "C"], "--aspect goes with --from-standard"),
-        (["--number", "5001"], "1<=x<=5000"),
+        (["--max-crops", "5001"], "1<=x<=5000"),
         (["--from-standard", "STANDARD"], "must end in .csv"),
         (["--from-standard", "STANDARD", "--order", "random"], "--order goes without"),
     ],
@@ -212,7 +212,7 @@ def test_a_run_gives_classes_certainty_and_clusters(
     write_screen(tmp_path / "large", {"test": (9,)}, size=12, label_names=())
     done = run_cli("fit", tmp_path / "records", tmp_path / "run", *TINY_OPTIONS, "--quiet")
     assert done.exit_code == 0, done.output
-    words = ("--run", tmp_path / "run", "--number", "5", "--quiet")
+    words = ("--run", tmp_path / "run", "--max-crops", "5", "--quiet")
     for order, clusters in (("least-certain", ""), ("clusters", " in 2 clusters")):
         page = tmp_path / f"{order}.html"
         done = run_cli("label", tmp_path / "unlabeled", page, "--order", order, *words)

@@ -257,7 +257,7 @@ def run_of_wells(folder: Path) -> None:
 def test_the_report_shows_plates_of_predictions(tmp_path: Path) -> None:
     run_of_wells(tmp_path)
     folder = write_predictions(tmp_path / "calls", screen(2))
-    words = ("--cells", folder, "--controls", "protein=WT")
+    words = ("--predictions", folder, "--controls", "protein=WT")
     done = report(tmp_path / "run", tmp_path / "r.html", *words)
     assert done.exit_code == 0, done.output
     page = html.unescape((tmp_path / "r.html").read_text("utf-8"))
@@ -266,7 +266,7 @@ def test_the_report_shows_plates_of_predictions(tmp_path: Path) -> None:
     alts = re.findall(r'alt="(\S+).* by well', page)
     assert alts == ["cells", "confidence", "refused", "share"]
     assert "Intensity and focus by well: run" in done.stderr
-    done = report(tmp_path / "run", tmp_path / "r.html", "--cells", folder)
+    done = report(tmp_path / "run", tmp_path / "r.html", "--predictions", folder)
     assert "--controls COLUMN=VALUE" in done.stderr
     assert "Edges and plates" not in (tmp_path / "r.html").read_text("utf-8")
 

@@ -379,7 +379,7 @@ def test_other_settings_do_not_go_on(finished: Finished, records: Path) -> None:
 
 def test_the_command_trains_and_prints(records: Path, tmp_path: Path) -> None:
     few = ["--method", "inpainting", "--width", "0.03", "--batch-size", "8", "--epochs", "1"]
-    result = run_cli("fit", records, tmp_path / "run", *few, "--min-cells", "3")
+    result = run_cli("fit", records, tmp_path / "run", *few, "--min-cells-per-group", "3")
     assert result.exit_code == 0, result.output
     assert "38 pairs of cells of one protein, field, in 6 groups." in result.stderr
     assert "Epoch 1 of 1: loss" in result.stderr

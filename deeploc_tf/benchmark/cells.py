@@ -76,8 +76,8 @@ def table_scores(
         raise ValueError(msg)
     texts = table.metadata.astype(str)
     known = [str(n) for n in texts if n in group or texts[n].any()]
-    columns = told_path(group, known, "`--group`")
-    check_unit(columns, lambda name: texts[name].tolist(), known, "`--group`")
+    columns = told_path(group, known, "`--hold-out`")
+    check_unit(columns, lambda name: texts[name].tolist(), known, "`--hold-out`")
     units = names_of_units({column: texts[column].tolist() for column in columns})
     named = np.flatnonzero([bool(unit) for unit in units])
     if len(named) < len(units):

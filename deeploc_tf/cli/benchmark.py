@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,10 @@ from deeploc_tf.cli.parameters import (
     Output,
     allow_unmatched_option,
     distinct_case_option,
+    json_option,
+    memory_option,
     role_options,
+    seed_option,
 )
 from deeploc_tf.cli.standard_files import reading_keywords, reading_options, told
 from deeploc_tf.cli.suite import score_table
@@ -55,20 +57,6 @@ _CELLS_LEFT_OUT = {
     "cells_of_labels_with_one_group": "of labels with one group",
 }
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
-
-
-class Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A number of bytes, such as 1GB."""
-
-    name = "bytes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read a number with a unit."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", str(value), re.IGNORECASE)
-        if not found:
-            self.fail(f"{value!r} is not a number of bytes, such as 500MB or 1GB.", param, ctx)
-        return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -100,8 +88,8 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option(
     "--suite",
     help=(
-        "Frozen suite to score one table on: yeast, or the folder of your own, see docs/suite.md. "
-        "RESULTS is then a JSON file, or nothing."
+        "Frozen suite, by name (yeast) or folder, on which to score one table; see docs/suite.md. "
+        "RESULTS is then a JSON file, or left out."
     ),
 )
 @click.option(
@@ -118,16 +106,16 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     "--labels",
     type=_FILE,
     help=(
-        "Add the labels of the proteins, such as compartments, as a method: a table with "
-        "protein and label, or a standard. Proteins without a label are not scored then."
+        "Add the labels of the proteins, such as compartments, as a method: a table with the "
+        "columns protein and label, or a standard. Only proteins with a label are then scored."
     ),
 )
 @click.option(
     "--given",
     type=_FILE,
     help=(
-        "Labels, as of --labels: also score pairs of proteins with the same label by "
-        "themselves, so what profiles hold beyond the label."
+        "Labels, as for --labels: also score pairs of proteins with the same label on their own, "
+        "which shows what profiles contain beyond the label."
     ),
 )
 @click.option(
@@ -135,6 +123,7 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     type=LazyChoice("deeploc_tf.benchmark.choices:Kind"),
     default="cosine",
     show_default=True,
+    help="Similarity of two profiles; euclidean is the negative distance.",
 )
 @click.option(
     "--min-size",
@@ -153,42 +142,42 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     type=click.IntRange(min=0),
     default=10,
     show_default=True,
-    help="Number of shuffles of the proteins that estimate chance.",
+    help="Number of shuffles of the proteins that estimate the score of chance.",
 )
 @click.option(
     "--permutations",
     type=click.IntRange(min=0),
     default=1000,
     show_default=True,
-    help="Number of random rankings for the p-values of queries; 0 for none.",
+    help="Number of permutations for the p-values; 0 for none.",
 )
 @click.option(
     "--intervals/--no-intervals",
     default=True,
     show_default=True,
-    help="Compute intervals of scores, and p-values of differences between methods.",
+    help="Compute confidence intervals of scores and p-values of differences.",
 )
 @click.option(
     "--draws",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Number of draws of terms for AMI and cluster F1, usually 10; 0 for none.",
+    help="Number of draws of terms for AMI and cluster F1; 0 for none, 10 is usual.",
 )
 @click.option(
-    "--cells",
+    *("--cell-vectors", "cells"),
     multiple=True,
     type=NamedFile(),
-    help=("Embeddings of single cells to score by their labels; can be given several times."),
+    help="Table of single cells to score by their labels; can be given several times.",
 )
 @click.option(
-    "--group",
+    *("--hold-out", "group"),
     type=Names(),
     default="protein",
     show_default=True,
     help=(
-        "Columns of --cells that define a group; cells are predicted from other groups "
-        "only. Columns above, such as the plate of a field, are included."
+        "Columns of --cell-vectors that define a group to hold out; its cells are predicted from "
+        "other groups. Columns above them, such as plate, are included."
     ),
 )
 @distinct_case_option
@@ -196,9 +185,9 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option(
     "--pairs", is_flag=True, help="Write pairs.csv.gz, with one row per pair of proteins."
 )
-@click.option("--memory", type=Bytes(), help="Memory limit for ranking all pairs, such as 1GB.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+@memory_option(None)
+@seed_option
+@json_option
 def benchmark(
     files: tuple[tuple[str | None, Path], ...],
     results: Path,

@@ -34,7 +34,7 @@ Examples:
 
 COMMON = (
     *("--pattern", "--channels", "--cells", "--label-image", "--crop-size", "--label"),
-    *("--label-table", "--plate-map", "--test", "--validation", "--fractions", "--workers"),
+    *("--label-table", "--test", "--validation", "--fractions", "--workers"),
     *("--overwrite", "--dry-run", "--quiet"),
 )
 

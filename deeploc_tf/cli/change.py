@@ -15,6 +15,7 @@ from deeploc_tf.cli.parameters import (
     Output,
     allow_unmatched_option,
     distinct_case_option,
+    json_option,
     number_option,
     role_options,
     seed_option,
@@ -43,27 +44,28 @@ _SHOWN = 10
     "--replicate",
     type=Names(),
     default=(),
-    help="Average the cells of a protein in each value of these columns, such as field, and "
-    "permute these means; columns above them, such as plate, are taken along. Else cells are "
-    "permuted, as if those of one image were independent.",
+    help="Columns that define a replicate, such as field; its cells are averaged first, and the "
+    "means are permuted. Columns above them, such as plate, are included. Without it, single cells "
+    "are permuted as if those of one image were independent.",
 )
 @click.option(
     "--by",
     type=Names(),
     default=(),
-    help="Columns, such as plate: a shift of all there is no move.",
+    help="Columns that define a batch, such as plate; the shift that all its proteins share is "
+    "removed.",
 )
 @number_option(
     *("--components", "num_components"),
     least=1,
-    help="Compare by so many principal components of the proteins' means at most. Default: all "
-    "features, or as many components as the vectors can bear.",
+    help="Number of principal components to keep.  [default: all features, or as many components "
+    "as the number of vectors allows]",
 )
 @number_option(
     *("--dimensions", "num_dimensions"),
     least=1,
     default=32,
-    help="Of the space in which moves are looked for.",
+    help="Number of dimensions of the space in which moves are tested.",
 )
 @click.option(
     "--fdr",
@@ -71,25 +73,25 @@ _SHOWN = 10
     type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
     default=0.05,
     show_default=True,
-    help="Share of false ones among the proteins called moved.",
+    help="False discovery rate: expected fraction of false ones among the moved proteins.",
 )
 @number_option(
     *("--permutations", "num_permutations"),
     least=20,
     default=200,
-    help="Of the vectors of each protein.",
+    help="Number of permutations for the p-values.",
 )
 @click.option(
     "--no-bulk",
     is_flag=True,
-    help="Take replicates at their word, also where the bulk of the proteins says that screens "
-    "differ in more.",
+    help="Skip the correction of the null distribution for inflation, which the bulk of the "
+    "proteins shows.",
 )
 @click.option("--drop-undefined", is_flag=True, help="Leave out rows with NaN or infinity.")
 @distinct_case_option
 @allow_unmatched_option("proteins that are in one screen only", None)
 @seed_option
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@json_option
 def change(
     untreated: Path,
     treated: Path,
@@ -97,11 +99,11 @@ def change(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Write which proteins moved from the screen UNTREATED to TREATED to OUTPUT (.csv or .tsv).
+    """Test which proteins moved between the screens UNTREATED and TREATED.
 
-    Both are tables (.h5, .parquet, .npz, .h5ad or text) of cells by one model, or of profiles with
-    several rows per protein, its replicates. The summary goes to NAME.json beside OUTPUT.
-    docs/profiles.md has the test.
+    Both are tables (.h5, .parquet, .npz, .h5ad or text) of cells, embedded by one model, or of
+    profiles with several rows per protein, its replicates. The result is written to OUTPUT (.csv or
+    .tsv), the summary to NAME.json next to it. docs/profiles.md describes the test.
     """
     from deeploc_tf.profiles.change import ChangeSettings
     from deeploc_tf.profiles.change import change as compare

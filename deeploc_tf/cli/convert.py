@@ -47,36 +47,38 @@ _options = together(
     channels_option,
     dtype_option,
     click.option(
-        "--blocks", type=Numbers(), help="HDF5: blocks to take, as in 0,2.  [default: all]"
+        "--blocks", type=Numbers(), help="HDF5: blocks to read, such as 0,2.  [default: all]"
     ),
-    number_option("--side", least=1, help="HDF5: side of a crop.  [default: 64]"),
+    number_option(
+        *("--crop-size", "side"),
+        least=1,
+        help="Side of the square crops, in pixels; HDF5 only.  [default: 64]",
+    ),
     click.option("--class-names", type=Names(), help="HDF5: names of the Index columns."),
-    click.option("--names-from", help="HDF5: which list of text names the classes."),
+    click.option("--names-from", help="HDF5: list of text that names the classes."),
     click.option(
         "--info",
         multiple=True,
         type=Pair("column=number"),
         metavar="COLUMN=NUMBER",
-        help="HDF5: column of Info to keep, under a name.",
+        help="HDF5: keep a column of Info under this name; can be given several times.",
     ),
-    click.option("--validation-file", type=FILE, help="HDF5: the file of the validation split."),
-    click.option("--test-file", type=FILE, help="HDF5: the file of the test split."),
+    click.option("--validation-file", type=FILE, help="HDF5: file of the validation split."),
+    click.option("--test-file", type=FILE, help="HDF5: file of the test split."),
     click.option(
         "--naming",
         type=click.Choice(["gfp", "ch1"]),
-        help="Label dictionary: how files of other channels are named.  [default: seen]",
+        help="Label dictionary: naming scheme of the other channels' files.  [default: detected]",
     ),
     mask_channel_option,
     pattern_option,
     root_option,
     resample_option,
-    click.option(
-        "--prefix", help="Label dictionary: what its paths begin with in place of --root."
-    ),
+    click.option("--prefix", help="Label dictionary: beginning of its paths that --root replaces."),
     click.option(
         "--keys",
         type=LazyChoice("deeploc_tf.pipeline.targets:Kind"),
-        help="Label dictionary: what its keys are.  [default: label]",
+        help="Label dictionary: what its keys stand for.  [default: label]",
     ),
 )
 

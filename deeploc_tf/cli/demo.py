@@ -6,7 +6,13 @@ from pathlib import Path
 
 import click
 
-from deeploc_tf.cli.parameters import Output, number_option, quiet_option
+from deeploc_tf.cli.parameters import (
+    Output,
+    number_option,
+    quiet_option,
+    seed_option,
+    workers_option,
+)
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -19,16 +25,22 @@ Stopped? The same command goes on after the last finished step.
 
 @click.command(epilog=EPILOG)
 @click.argument("folder", type=Output(file_okay=False))
-@click.option("--proteins", type=int, default=272, show_default=True, help="34 or more.")
-@number_option("--epochs", least=1, default=10)
-@click.option("--workers", type=int, default=2, show_default=True, help="Processes that draw.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--proteins",
+    type=int,
+    default=272,
+    show_default=True,
+    help="Number of proteins, at least 34.",
+)
+@number_option("--epochs", least=1, default=10, help="Number of epochs.")
+@workers_option
+@seed_option
 @quiet_option
 def demo(folder: Path, proteins: int, epochs: int, workers: int, seed: int, quiet: bool) -> None:
     """Simulate a screen, build records, fit, evaluate, embed, export and benchmark, all in FOLDER.
 
-    Ends in a page, FOLDER/index.html, with the numbers and pictures of every step, and links to the
-    map, FOLDER/map.html. Takes some minutes on two cores. Needs the extra report.
+    Writes a page, FOLDER/index.html, with the numbers and pictures of every step, and a link to the
+    map, FOLDER/map.html. Takes some minutes on two cores. Requires the extra report.
     """
     from deeploc_tf.report.page import check_extra
 

@@ -22,6 +22,7 @@ from deeploc_tf.backend import (
     environment_variables,
     odd_settings,
 )
+from deeploc_tf.cli.parameters import json_option
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 from deeploc_tf.extras import (
     INSTALL_AGAIN,
@@ -64,9 +65,9 @@ _NOT_LISTED = ("gpu", "addons", "test", "oracles", "docs", "dev")
 
 
 @click.command(epilog=EPILOG)
-@click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
+@json_option
 def doctor(as_json: bool) -> int:
-    """Print versions, settings and devices, and what is wrong with them; exit with 1 if so."""
+    """Show versions, settings and devices, and report problems; exit with 1 if there are any."""
     report = examine()
     if as_json:
         click.echo(json.dumps(report, indent=2))
@@ -213,4 +214,4 @@ def _print(report: dict[str, Any]) -> None:
     for problem in report["problems"]:
         click.echo(f"Problem: {problem}")
     if not report["problems"]:
-        click.echo("Nothing is wrong.")
+        click.echo("No problems found.")

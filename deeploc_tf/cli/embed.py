@@ -12,6 +12,7 @@ from deeploc_tf.cli.parameters import (
     Output,
     batch_size_option,
     device_option,
+    fast_option,
     other_pixel_size_option,
     quiet_option,
     split_option,
@@ -32,29 +33,24 @@ Examples:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("records", type=click.Path(path_type=Path))
 @click.argument("output", type=Output())
-@split_option("Split to embed; can be given several times.")
+@split_option
 @click.option(
     "--layer",
     multiple=True,
-    help="Layer whose output is the vector: fc_2 (the penultimate one), fc_1, conv_1 to conv_8 or "
-    "logits; source_conv_1 to source_conv_5 for inpainting. Append :max or :mean to pool each "
+    help="Layer whose output is the embedding: fc_2 (the penultimate one), fc_1, conv_1 to conv_8 "
+    "or logits; source_conv_1 to source_conv_5 for inpainting. Append :max or :mean to pool each "
     "channel over the image. Give it several times to concatenate layers.  "
     "[default: fc_2, or source_conv_3:max for inpainting]",
 )
 @test_time_option
-@click.option(
-    "--fast",
-    is_flag=True,
-    help="Fold batch normalization into the convolutions, and compute in bfloat16 where the "
-    "hardware supports it.",
-)
+@fast_option
 @click.option(
     "--summarize-by",
     type=Names(),
     default="protein",
     show_default=True,
-    help="Columns, such as well or compound, of whose groups the profiles are; columns above them, "
-    "such as plate, are taken along.",
+    help="Columns that define a group, such as well or compound; one profile is written per "
+    "group. Columns above them, such as plate, are included.",
 )
 @batch_size_option
 @device_option

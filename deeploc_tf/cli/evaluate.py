@@ -14,6 +14,7 @@ from deeploc_tf.cli.parameters import (
     Output,
     batch_size_option,
     device_option,
+    json_option,
     other_pixel_size_option,
     quiet_option,
     split_option,
@@ -37,17 +38,17 @@ _CHANCE = "chance"
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("records", type=click.Path(path_type=Path))
 @click.argument("results", required=False, type=Output())
-@split_option("Repeatable; their crops are taken together.")
+@split_option
 @click.option(
     "--head",
     type=LazyChoice("deeploc_tf.pipeline.targets:Kind"),
-    help="Of a run towards both.  [default: what the run tells first]",
+    help="Output head to evaluate, for runs with two.  [default: the first]",
 )
 @test_time_option
 @batch_size_option
 @device_option
 @other_pixel_size_option
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@json_option
 @quiet_option
 def evaluate(
     run: Path,
@@ -58,12 +59,12 @@ def evaluate(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Measure the finished RUN on RECORDS, those of its training or others with its classes.
+    """Evaluate the finished RUN on RECORDS, its own or others with the same classes.
 
-    Accuracies, scores of each class, calibration and the accuracy of whole proteins, with what the
-    majority class would get. With RESULTS, a new folder, they are written there together with the
-    prediction of every crop and, with the extra report, pictures. docs/evaluation.md has the
-    definitions.
+    Reports accuracy, scores per class, calibration and accuracy per protein, next to what the
+    majority class would score. The new folder RESULTS, if given, gets them together with the
+    prediction for every crop and, with the extra report, pictures. docs/evaluation.md defines every
+    score.
     """
     from deeploc_tf.pipeline.splits import find_splits
     from tfrecords.manifest import read_manifest

@@ -8,7 +8,15 @@ from typing import Any
 import click
 
 from deeploc_tf.cli.group import tell
-from deeploc_tf.cli.parameters import Output, device_option, other_pixel_size_option, quiet_option
+from deeploc_tf.cli.parameters import (
+    Output,
+    batch_size_option,
+    device_option,
+    neighbors_option,
+    other_pixel_size_option,
+    quiet_option,
+    seed_option,
+)
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -25,7 +33,7 @@ Examples:
 @click.option(
     "--records",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Data set whose cells to show.",
+    help="Data set of records whose cells to show.",
 )
 @click.option(
     "--cell",
@@ -35,7 +43,7 @@ Examples:
     help="Key of a cell to explain, of any split; can be given several times.  [default: the most "
     "and the least certain cell of each class of the split]",
 )
-@click.option("--split", default="test", show_default=True, help="Split to choose cells from.")
+@click.option("--split", default="test", show_default=True, help="Split to use.")
 @click.option(
     "--class",
     "classes",
@@ -43,29 +51,16 @@ Examples:
     metavar="NAME",
     help="Class to show; can be given several times.  [default: all, at most the first 40]",
 )
-@click.option(
-    "-k",
-    "--number",
-    type=click.IntRange(min=0),
-    default=5,
-    show_default=True,
-    help="Number of nearest training cells per cell.",
-)
+@neighbors_option(default=5)
 @click.option(
     "--max-cells",
     type=click.IntRange(min=1),
     default=20_000,
     show_default=True,
-    help="Look through so many cells of a split, a random sample.",
+    help="Maximum number of cells per split to search, drawn at random.",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Seed of the noise that class pictures begin as.",
-)
-@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@seed_option
+@batch_size_option
 @device_option
 @other_pixel_size_option
 @quiet_option
@@ -76,7 +71,7 @@ def explain(
     cells: tuple[str, ...],
     split: str,
     classes: tuple[str, ...],
-    number: int,
+    num_neighbors: int,
     max_cells: int,
     seed: int,
     batch_size: int,
@@ -86,10 +81,10 @@ def explain(
 ) -> None:
     """Write a page about what the model in RUN looks at.
 
-    For each class, a picture that drives its logit up. With --records, for some cells, which pixels
-    the answer comes from (integrated gradients), and the nearest training cells. The page is one
-    file; a FOLDER gets the tables and arrays as well. docs/explain.md says what attribution can and
-    cannot show.
+    It shows, for each class, an image that maximizes its logit; with --records also, for some
+    cells, the pixels that the prediction depends on (integrated gradients) and the nearest training
+    cells. The page is one file; a FOLDER gets tables and arrays as well. docs/explain.md says what
+    attribution can and cannot show.
     """
     from deeploc_tf.report.drawing import check_matplotlib
     from tfrecords.publishing import check_absent
@@ -111,7 +106,7 @@ def explain(
         cells=cells,
         split=split,
         classes=classes,
-        num_neighbors=number,
+        num_neighbors=num_neighbors,
         max_cells=max_cells,
         seed=seed,
         batch_size=batch_size,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from deeploc_tf.cli.parameters import Output, test_time_option
+from deeploc_tf.cli.parameters import Output, fast_option, layer_option, test_time_option
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -20,14 +20,9 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("model", type=Output())
-@click.option("--layer", help="Layer that gives the embedding.  [default: fc_2]")
+@layer_option
 @test_time_option
-@click.option(
-    "--fast",
-    is_flag=True,
-    help="Fold batch normalization into the convolutions, and compute these in bfloat16 if this "
-    "machine supports it in hardware.",
-)
+@fast_option
 def export(run: Path, model: Path, layer: str | None, test_time: str | None, fast: bool) -> None:
     """Export the model in RUN as a TensorFlow SavedModel that takes raw crops.
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from deeploc_tf.cli.group import RESUMABLE, noting_termination, tell
-from deeploc_tf.cli.parameters import number_option, quiet_option
+from deeploc_tf.cli.parameters import json_option, number_option, quiet_option
 from deeploc_tf.cli.settings import SettingsCommand, given_settings
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 from deeploc_tf.names import EVALUATED_SPLITS
@@ -76,7 +76,7 @@ COMMON = (
     is_flag=True,
     help="Resume although settings, records or versions have changed.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+@json_option
 @quiet_option
 def fit(
     records: Path,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deeploc_tf.cli.parameters import json_option
+
 if TYPE_CHECKING:
     from tfrecords.inspect import Summary
 
@@ -23,8 +25,10 @@ _SHOWN_PROTEINS = 20
 
 @click.command(epilog=EPILOG)
 @click.argument("records", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
-@click.option("--all", "all_proteins", is_flag=True, help="Every protein, not the first 20.")
+@json_option
+@click.option(
+    "--all", "all_proteins", is_flag=True, help="List all proteins, not only the first 20."
+)
 def inspect(records: Path, as_json: bool, all_proteins: bool) -> None:
     """Print shape, dtype and counts by split, class and protein of the data set RECORDS."""
     from tfrecords.inspect import summarize

@@ -30,7 +30,7 @@ Examples:
         --pattern '{protein}/{protein}_{field}_{cell}_{channel}.tif' \\
         --label-table labels.csv --label label --label-key key --unknown skip
   The crops of which a first model is least certain:
-    deeploc-tf label RECORDS more.html --run RUN --order least-certain --number 100
+    deeploc-tf label RECORDS more.html --run RUN --order least-certain --max-crops 100
   Labels by protein, from a gold standard:
     deeploc-tf label RECORDS labels.csv --from-standard go_slim_mapping.tab --aspect C
 """
@@ -45,61 +45,59 @@ _OF_STANDARDS = (*READING, "distinct_case", "label_separator", "label_key")
     "--classes",
     type=Names(),
     default=(),
-    help="Classes to choose from.  [default: those of the records, else of the run]",
+    help="Names of the classes.  [default: those of the records, else of the run]",
 )
 @click.option(
     "--order",
     type=LazyChoice("deeploc_tf.report.choices:LabelOrder"),
     default="clusters",
     show_default=True,
-    help="Clusters of similar crops, each of which can be labeled in one stroke; the crops of "
-    "which --run is least certain first; or a random order.",
+    help="Order of the crops: in clusters of similar ones, each of which can be labeled at once; "
+    "those that --run is least certain of first; or random.",
 )
 @click.option(
-    "--number",
+    *("--max-crops", "number"),
     type=click.IntRange(1, MAX_LABEL_CROPS),
     default=500,
     show_default=True,
-    help="Largest number of crops on the page.",
+    help="Maximum number of crops on the page.",
 )
 @click.option(
     "--split",
     "splits",
     multiple=True,
-    help="Split to take crops from; can be given several times.  [default: those of "
-    "--vectors, else all]",
+    help="Split to use; can be given several times.  [default: those of --vectors, else all]",
 )
 @click.option(
     "--run",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Finished training: its certainty orders crops, or its vectors cluster them.",
+    help="Finished run whose certainty orders the crops, or whose vectors cluster them.",
 )
 @click.option(
     "--vectors",
     type=FILE,
-    help="Table of cells by embed or measure, to find clusters in.  [default: the vectors of "
-    "--run, else plain numbers of brightness and texture]",
+    help="Table of cells, by embed or measure, in which to find clusters.  [default: the vectors "
+    "of --run, else simple statistics of intensity and texture]",
 )
 @seed_option
 @click.option("--title", default="First labels", show_default=True, help="Title of the page.")
 @click.option(
     "--from-standard",
     type=FILE,
-    help="Write no page, but the label of each protein by this gold standard, or by a table with "
-    "columns protein and label, as OUT.csv.",
+    help="Write OUT.csv, in place of a page: the label of each protein according to this gold "
+    "standard, or to a table with the columns protein and label.",
 )
 @reading_options
 @distinct_case_option
 @click.option(
     "--label-separator",
-    help="Text between the terms of a protein that has several.  [default: such proteins are left "
-    "out]",
+    help="Text between the labels of a crop with several.  [default: leave such proteins out]",
 )
 @click.option(
     "--label-key",
     default="protein",
     show_default=True,
-    help="Name of the column of proteins in OUT.csv: what the crops call it.",
+    help="Column on which the label table is joined; OUT.csv names it so.",
 )
 @device_option
 @quiet_option
@@ -109,14 +107,14 @@ def label(
     from_standard: Path | None,
     **options: Any,
 ) -> None:
-    """Write a page, OUT.html, on which a person labels crops of RECORDS by keys.
+    """Write a page, OUT.html, for labeling crops of RECORDS with the keyboard.
 
     The page is one file that opens by a double click and loads nothing from a network. It keeps the
-    labels in the browser, saves them as a table of keys and labels, and loads such a table to go
-    on. `build-records --label-table labels.csv --label label --label-key key --unknown skip` makes
-    records of the crops that have a label. docs/label.md goes the whole way.
+    labels in the browser, saves them as a table of keys and labels, and loads such a table to
+    continue. Then `build-records --label-table labels.csv --label label --label-key key --unknown
+    skip` builds records of the labeled crops; docs/label.md shows every step.
 
-    With --from-standard the labels come from a gold standard and there is no page.
+    With --from-standard, labels come from a gold standard and no page is written.
     """
     foreign = _OF_PAGES if from_standard is not None else _OF_STANDARDS
     for name in foreign:
@@ -133,7 +131,7 @@ def label(
         _write_page(records, output, options)
 
 
-_FLAGS = {"aspects": "aspect", "exclude_terms": "exclude_term"}
+_FLAGS = {"aspects": "aspect", "exclude_terms": "exclude_term", "number": "max_crops"}
 
 
 def _write_page(records: Path, output: Path, options: dict[str, Any]) -> None:

@@ -14,7 +14,9 @@ from deeploc_tf.cli.parameters import (
     LazyChoice,
     Output,
     allow_unmatched_option,
+    center_option,
     distinct_case_option,
+    neighbors_option,
     number_option,
     quiet_option,
 )
@@ -42,21 +44,17 @@ Examples:
     "standards",
     multiple=True,
     type=FILE,
-    help="Gold standard whose terms to show; can be given several times.",
+    help="Gold standard, whose terms to show; can be given several times.",
 )
 @reading_options
 @distinct_case_option
 @allow_unmatched_option("proteins that a standard lacks", None)
-@number_option(
-    *("-k", "--number", "num_neighbors"),
-    default=8,
-    help="Number of nearest neighbors per protein.",
-)
-@click.option("--center", is_flag=True, help="Take the mean of all profiles off first.")
+@neighbors_option()
+@center_option
 @click.option(
     "--projection",
     type=LazyChoice("deeploc_tf.report.choices:Projection"),
-    help="How proteins are placed in the plane.  [default: umap where the extra `map` is "
+    help="Method that places proteins in the plane.  [default: umap if the extra `map` is "
     "installed, else tsne]",
 )
 @number_option("--crops-per-protein", default=4, help="Number of cells to show per protein.")
@@ -65,7 +63,7 @@ Examples:
     type=POSITIVE,
     default=25,
     show_default=True,
-    help="Largest size of the page; where not all cells fit, fewer are shown.",
+    help="Maximum size of the page; if not all cells fit, fewer are shown.",
 )
 @click.option("--title", default="Map of proteins", show_default=True, help="Title of the page.")
 @quiet_option

@@ -7,13 +7,20 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import LazyChoice, Output, number_option, quiet_option, split_option
+from deeploc_tf.cli.parameters import (
+    LazyChoice,
+    Output,
+    number_option,
+    quiet_option,
+    split_option,
+    workers_option,
+)
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
 Examples:
   deeploc-tf measure RECORDS cellprofiler.parquet --workers 4
-  deeploc-tf measure RECORDS intensity.parquet --kind intensity --mask-channel rfp
+  deeploc-tf measure RECORDS intensity.parquet --kind intensity --threshold-channel rfp
   deeploc-tf measure RECORDS pixels.h5 --kind pixels --components 64 --split train --split test
 """
 
@@ -26,23 +33,23 @@ Examples:
     type=LazyChoice("deeploc_tf.features.choices:FeatureKind"),
     default="cellprofiler",
     show_default=True,
-    help="CellProfiler's features by cp-measure (extra `cellprofiler`), plain numbers of "
-    "brightness and texture, or principal components of the pixels.",
+    help="Features to compute: CellProfiler's, by cp-measure (extra `cellprofiler`); simple "
+    "statistics of intensity and texture; or principal components of the pixels.",
 )
-@split_option("Split to measure. Repeatable.")
+@split_option
 @click.option(
-    "--mask-channel",
+    *("--threshold-channel", "mask_channel"),
     metavar="NAME",
-    help="Channel whose bright part is the cell, by Otsu's threshold, or none: the whole crop is. "
-    "Default: the stored masks, else the second channel.",
+    help="Channel whose bright part is the cell, by Otsu's threshold; none takes the whole crop.  "
+    "[default: the stored masks, else the second channel]",
 )
 @number_option(
     *("--components", "num_components"),
     least=1,
     default=64,
-    help="Length of the vectors of --kind pixels.",
+    help="Number of principal components to keep; --kind pixels only.",
 )
-@number_option("--workers", least=1, default=1, help="Processes that compute.")
+@workers_option
 @quiet_option
 def measure(
     records: Path,
@@ -52,11 +59,11 @@ def measure(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Write classic features of the crops of RECORDS to OUTPUT.
+    """Measure classic features of the crops in RECORDS, and write them to OUTPUT.
 
-    The table is like that of `embed`: one row per cell, in record order, as .h5, .parquet, .npz or
-    .h5ad. The profiles, one row per protein, go to NAME.profiles.SUFFIX beside it. Stopped and
-    started again, it goes on where it was. No network, no labels.
+    Needs neither a network nor labels. The table has one row per cell, in record order, as that of
+    `embed`; its suffix is .h5, .parquet, .npz or .h5ad. Profiles, one row per protein, are written
+    next to it as NAME.profiles.SUFFIX. If measure is interrupted, run the same command to resume.
     """
     from deeploc_tf.pipeline.splits import find_splits
     from tfrecords.manifest import read_manifest

@@ -13,8 +13,10 @@ from deeploc_tf.cli.parameters import (
     FILE,
     LazyChoice,
     allow_unmatched_option,
+    center_option,
     distinct_case_option,
-    number_option,
+    json_option,
+    neighbors_option,
     role_options,
     settings_of,
 )
@@ -32,22 +34,22 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("profiles", type=FILE)
 @click.argument("proteins", nargs=-1, required=True)
-@number_option("-k", "--number", least=1, default=10)
+@neighbors_option(least=1)
 @click.option(
     "--similarity",
     type=LazyChoice("deeploc_tf.profiles.choices:Similarity"),
     default="cosine",
     show_default=True,
-    help="Of two profiles; euclidean: minus the distance.",
+    help="Similarity of two profiles; euclidean is the negative distance.",
 )
 @role_options
-@click.option("--center", is_flag=True, help="Take the mean of all rows off first.")
+@center_option
 @click.option(
     "--standard",
     "standards",
     multiple=True,
     type=FILE,
-    help="Show the terms that both are in. Of any form that `standards` reads. Repeatable.",
+    help="Gold standard, whose shared terms to show; can be given several times.",
 )
 @identifiers_option
 @distinct_case_option
@@ -55,14 +57,14 @@ Examples:
 @click.option(
     "--index",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Search approximately, by this index (usearch, extra `search`); made where there is none. "
-    "For many queries of more than 200,000 rows.",
+    help="Search approximately, with this index (usearch, extra `search`), which is built if it "
+    "does not exist. Pays off for many queries of more than 200,000 rows.",
 )
-@click.option("--json", "as_json", is_flag=True)
+@json_option
 def neighbors(
     profiles: Path,
     proteins: tuple[str, ...],
-    number: int,
+    num_neighbors: int,
     similarity: Any,
     center: bool,
     standards: tuple[Path, ...],
@@ -76,7 +78,7 @@ def neighbors(
     """List the rows of PROFILES that are most like each of PROTEINS.
 
     PROFILES is a table of profiles in any format (.h5, .parquet, .npz, .h5ad, or text), or one of
-    cells, which go by their key. Without --index the search is exact.
+    cells, which are named by their keys. Without --index the search is exact.
     """
     from deeploc_tf.benchmark.identifiers import read_identifiers
     from deeploc_tf.benchmark.neighbors import neighbors as find
@@ -85,7 +87,7 @@ def neighbors(
     found = find(
         profiles,
         proteins,
-        number,
+        num_neighbors,
         similarity=similarity,
         center=center,
         standards=standards,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, get_args
@@ -94,22 +95,51 @@ def number_option(
     return click.option(*names, type=number, default=default, show_default=shown, help=help)
 
 
-batch_size_option = number_option("--batch-size", least=1, default=256)
-seed_option = number_option("--seed", default=0)
+batch_size_option = number_option(
+    "--batch-size", least=1, default=256, help="Number of crops per batch."
+)
+seed_option = number_option("--seed", default=0, help="Random seed.")
+
+
+workers_option = number_option(
+    "--workers", least=1, default=1, help="Number of parallel processes."
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as one JSON document."
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Hide progress.")
 
 
-def max_rejects_option(what: str) -> _Decorator:
-    """How many items may be unusable."""
-    text = f"Maximum number of unusable {what}; they are listed in rejects.jsonl."
-    return number_option("--max-rejects", default=0, help=text)
+max_rejects_option = number_option(
+    "--max-rejects",
+    default=0,
+    help="Allow up to this many unusable cells or fields; they are listed in rejects.jsonl.",
+)
 
 
-def split_option(help: str) -> _Decorator:
-    """Splits whose crops are taken."""
-    return click.option(
-        "--split", "splits", multiple=True, default=("test",), show_default=True, help=help
+def neighbors_option(*, least: int = 0, default: int = 10) -> _Decorator:
+    """How many of the most similar rows are wanted."""
+    return number_option(
+        *("-k", "--neighbors", "num_neighbors"),
+        least=least,
+        default=default,
+        help="Number of nearest neighbors to show.",
     )
+
+
+center_option = click.option(
+    "--center", is_flag=True, help="Subtract the mean of each feature over all rows first."
+)
+
+
+split_option = click.option(
+    "--split",
+    "splits",
+    multiple=True,
+    default=("test",),
+    show_default=True,
+    help="Split to use; can be given several times.",
+)
 
 
 class LazyChoice(click.Choice):  # type: ignore[type-arg,unused-ignore]
@@ -138,7 +168,18 @@ test_time_option = click.option(
     "--test-time",
     type=LazyChoice("deeploc_tf.models.choices:TestTime"),
     help="Test-time augmentation: average over 5 windows of each crop, over its 8 flips and "
-    "rotations, or over both (40 views).  [default: that of the run, which has it from its preset]",
+    "rotations, or over both (40 views).  [default: that of the run]",
+)
+
+layer_option = click.option(
+    "--layer", help="Layer whose output is the embedding; of a run only.  [default: fc_2]"
+)
+
+fast_option = click.option(
+    "--fast",
+    is_flag=True,
+    help="Fold batch normalization into the convolutions, and compute in bfloat16 if the hardware "
+    "supports it; of a run only.",
 )
 
 device_option = click.option(
@@ -169,7 +210,7 @@ def allow_unmatched_option(what: str, default: int | None = 0) -> _Decorator:
         type=click.IntRange(min=0),
         default=default,
         metavar="N",
-        help=f"Allow as many {what}; they are counted.  [default: {shown}]",
+        help=f"Allow up to N unmatched names: {what}; they are counted.  [default: {shown}]",
     )
 
 
@@ -178,7 +219,7 @@ other_pixel_size_option = click.option(
     type=click.Choice(["warn", "refuse"]),
     default="warn",
     show_default=True,
-    help="What to do if pixels are more than 10 % larger or smaller than in training.",
+    help="Warn about, or refuse, pixels more than 10% larger or smaller than in training.",
 )
 
 
@@ -196,14 +237,14 @@ def _delimiter(_: click.Context, __: click.Parameter, value: str | None) -> str 
 plate_map_option = click.option(
     "--plate-map",
     type=FILE,
-    help="Table of what is in each well; columns that it shares with the cells join it.",
+    help="Table of what each well contains; it is joined on the columns it shares with the cells.",
 )
 
 delimiter_option = click.option(
     "--delimiter",
     callback=_delimiter,
     metavar="comma|semicolon|tab",
-    help="Delimiter of all tables in text.  [default: what divides the header]",
+    help="Delimiter of text tables.  [default: detected from the header]",
 )
 
 
@@ -218,14 +259,41 @@ def together(*options: _Decorator) -> _Decorator:
     return decorate
 
 
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+class Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A number of bytes, such as 1GB."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        """Read a number with a unit."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", str(value), re.IGNORECASE)
+        if not found:
+            self.fail(f"{value!r} is not a number of bytes, such as 500MB or 1GB.", param, ctx)
+        return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def memory_option(default: str | None) -> _Decorator:
+    """How much memory may be taken; a result that records it has another `default` than others."""
+    return click.option(
+        "--memory",
+        type=Bytes(),
+        default=default,
+        show_default=default is not None,
+        help="Memory limit for vectors and rankings, such as 1GB.",
+    )
+
+
 role_options = together(
     click.option(
         "--protein",
-        help="Column of the protein, or of what else a row is of.  [default: protein, gene or "
-        "Metadata_...]",
+        help="Column that names the protein, or whatever a row describes.  [default: protein, "
+        "gene or Metadata_...]",
     ),
-    click.option("--plate", help="Column of the plate.  [default: what is called so]"),
-    click.option("--well", help="Column of the well.  [default: what is called so]"),
+    click.option("--plate", help="Column that names the plate.  [default: plate, barcode, ...]"),
+    click.option("--well", help="Column that names the well.  [default: well, ...]"),
 )
 
 

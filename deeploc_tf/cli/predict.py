@@ -17,6 +17,8 @@ from deeploc_tf.cli.parameters import (
     delimiter_option,
     device_option,
     distinct_case_option,
+    fast_option,
+    layer_option,
     max_rejects_option,
     number_option,
     other_pixel_size_option,
@@ -56,14 +58,14 @@ _OF_PREDICTION = ("embedding", "min_fraction", "max_rejects", "batch_size", "oth
 )
 @click.argument("output", type=Output())
 @field_options
-@click.option("--protein", help="Column of the protein.  [default: protein, if there]")
-@click.option("--well", help="Column of the well.  [default: well, if there]")
+@click.option("--protein", help="Column that names the protein.  [default: protein, if present]")
+@click.option("--well", help="Column that names the well.  [default: well, ...]")
 @click.option(
     "--plate",
-    help="Column of the plate; wells of one name on two plates are two wells.  "
-    "[default: plate, barcode, ..., and what stands before the well in the pattern]",
+    help="Column that names the plate, or what precedes the well in the pattern.  [default: plate, "
+    "barcode, ...]",
 )
-@click.option("--field", help="Column of the field.  [default: field, site, ..., if there]")
+@click.option("--field", help="Column that names the field.  [default: field, site, fov, ...]")
 @plate_map_option
 @delimiter_option
 @distinct_case_option
@@ -71,37 +73,33 @@ _OF_PREDICTION = ("embedding", "min_fraction", "max_rejects", "batch_size", "oth
 @click.option(
     "--where",
     **CONDITION,
-    help="Only the cells with these values, such as field=3,4; conditions on several columns must "
-    "all hold. Other fields are not opened where the column is one of the pattern.",
+    help="Select cells, such as those with field=3,4; conditions on several columns must all "
+    "hold. Files of other fields are not opened if the column is one of the pattern.",
 )
 @set_aside_option
 @number_option(
     "--crop-size",
     least=1,
-    help="Side of the windows in pixels of the fields; they are averaged to the size of the "
-    "model's crops.  [default: that size]",
+    help="Side of the square crops, in pixels of the fields; they are averaged to the size that "
+    "the model expects.  [default: that size]",
 )
-@click.option("--embedding", is_flag=True, help="Write the vector of each cell too.")
-@click.option("--layer", help="Of a run: layer of the vectors.  [default: fc_2]")
+@click.option("--embedding", is_flag=True, help="Write the embedding of each cell as well.")
+@layer_option
 @test_time_option
-@click.option(
-    "--fast",
-    is_flag=True,
-    help="Of a run: batch norms folded away, convolutions in bfloat16 where there is hardware.",
-)
+@fast_option
 @click.option(
     "--min-fraction",
     type=click.FloatRange(0, 1),
     default=0.2,
     show_default=True,
-    help="Share of the cells from which a compartment counts among a protein's localizations.",
+    help="Fraction of a protein's cells from which a compartment counts as a localization.",
 )
-@click.option("--trust", is_flag=True, help="Load a SavedModel whose digests do not match.")
-@max_rejects_option("cells or fields")
+@click.option("--trust", is_flag=True, help="Load a SavedModel even if its digests do not match.")
+@max_rejects_option
 @click.option(
     "--pixel-size",
     type=POSITIVE,
-    help="Pixel size of the fields in micrometers.  [default: what the files say]",
+    help="Pixel size of the images in micrometers.  [default: what the files say]",
 )
 @other_pixel_size_option
 @batch_size_option
@@ -116,11 +114,11 @@ def predict(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Tell the compartment of every cell in FIELDS, folders or tables of whole images.
+    """Classify the localization of every cell in FIELDS, folders or tables of whole images.
 
-    RUN is a finished training, or a SavedModel from `export`. Cells come from a table (--cells) or
-    from label images (--label-image). The new folder OUTPUT gets cells.parquet, a row per cell, and
-    wells.csv and proteins.csv: how their cells spread over the compartments.
+    RUN is a finished run, or a SavedModel from `export`. Cells are located by a table (--cells) or
+    by label images (--label-image). The new folder OUTPUT gets cells.parquet, with one row per
+    cell, and wells.csv and proteins.csv, with the fraction of cells per compartment.
     """
     from tfrecords.publishing import check_absent
 

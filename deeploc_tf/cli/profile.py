@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.benchmark import Bytes
 from deeploc_tf.cli.group import tell
 from deeploc_tf.cli.parameters import (
     FILE,
@@ -16,6 +15,7 @@ from deeploc_tf.cli.parameters import (
     Output,
     Pair,
     distinct_case_option,
+    memory_option,
     number_option,
     quiet_option,
     role_options,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Examples:
-  deeploc-tf profile cells.parquet profiles.parquet --method median --min-cells 20
+  deeploc-tf profile cells.parquet profiles.parquet --statistic median --min-cells 20
   deeploc-tf profile cells.h5 profiles.h5 --normalize mad --by plate \\
       --controls protein=CTRL --sphere --save transform.npz
   deeploc-tf profile plate1.parquet wells.parquet --protein Metadata_gene --summarize-by well
@@ -44,57 +44,76 @@ Examples:
     "--summarize-by",
     type=Names(),
     default=(),
-    help="Columns, such as well or compound, of whose groups a row is; columns above them, such as "
-    "plate, are taken along.  [default: protein]",
+    help="Columns that define a group, such as well or compound; one profile is written per "
+    "group. Columns above them, such as plate, are included.  [default: protein]",
 )
 @click.option(
-    "--method",
+    *("--statistic", "method"),
     type=LazyChoice("deeploc_tf.profiles.choices:Method"),
     default="mean",
     show_default=True,
-    help="What a profile is of its cells.",
+    help="Statistic that summarizes the cells of a group.",
 )
-@number_option("--min-cells", least=1, default=1, help="Leave out proteins with fewer.")
+@number_option(
+    "--min-cells", least=1, default=1, help="Leave out proteins with fewer cells than this."
+)
 @click.option(
     "--replicate",
     type=Names(),
     default=(),
-    help="Average the cells of each value of these columns first, such as field; columns above "
-    "them, such as plate, are taken along.",
+    help="Columns that define a replicate, such as field; its cells are averaged first. Columns "
+    "above them, such as plate, are included.",
 )
 @click.option(
     "--normalize",
     type=LazyChoice("deeploc_tf.profiles.choices:NormalizationKind"),
-    help="Shift and scale each feature: by mean; mean and standard deviation; median and MAD.",
+    help="Normalize each feature by its mean; by mean and standard deviation; or by median and "
+    "MAD.",
 )
-@click.option("--by", type=Names(), default=(), help="Columns whose groups are normalized apart.")
 @click.option(
-    "--controls", type=Pair("COLUMN=VALUE"), help="Rows to fit on, such as protein=CTRL. Else all."
+    "--by",
+    type=Names(),
+    default=(),
+    help="Columns that define a batch, such as plate; each is normalized on its own.",
 )
-@click.option("--sphere", is_flag=True, help="Make the covariance the identity (ZCA).")
-@number_option(*("--components", "num_components"), least=1, help="Reduce to principal components.")
+@click.option(
+    "--controls",
+    type=Pair("COLUMN=VALUE"),
+    help="Controls: rows on which the transform is fitted, such as protein=CTRL.  [default: all]",
+)
+@click.option("--sphere", is_flag=True, help="Sphere the features (ZCA whitening).")
+@number_option(
+    *("--components", "num_components"), least=1, help="Number of principal components to keep."
+)
 @click.option(
     "--regularization",
     type=click.FloatRange(min=0),
     default=1e-3,
     show_default=True,
-    help="Of --sphere, against the mean variance; 0: none.",
+    help="Regularization of --sphere, relative to the mean variance; 0 for none.",
 )
-@click.option("--save", type=Output(), help="File (.npz) for what was fitted.")
-@click.option("--transform", type=FILE, help="What --save wrote before, instead of fitting.")
+@click.option("--save", type=Output(), help="Save the fitted transform to this file (.npz).")
+@click.option(
+    "--transform", type=FILE, help="Apply a transform that --save wrote, in place of fitting one."
+)
 @click.option(
     "--fit-new-groups",
     is_flag=True,
-    help="With --transform: let groups that it has not seen get a shift and scale of their own.",
+    help="With --transform: fit shift and scale anew for groups that it has not seen.",
 )
-@click.option("--intervals", is_flag=True, help="Write 95% intervals: NAME.low and NAME.high.")
+@click.option(
+    *("--write-intervals", "intervals"),
+    is_flag=True,
+    help="Write 95% confidence intervals to NAME.low and NAME.high.",
+)
 @number_option(
     *("--resamples", "num_resamples"),
     default=0,
-    help="Bootstrap draws behind errors of methods other than the mean; 0: no errors.",
+    help="Number of bootstrap resamples for standard errors of statistics other than the mean; 0 "
+    "for no errors.",
 )
-@click.option("--drop-undefined", is_flag=True, help="Leave out cells with NaN or infinity.")
-@click.option("--memory", type=Bytes(), default="4GB", show_default=True, help="For vectors.")
+@click.option("--drop-undefined", is_flag=True, help="Leave out rows with NaN or infinity.")
+@memory_option("4GB")
 @distinct_case_option
 @seed_option
 @quiet_option
@@ -106,10 +125,10 @@ def profile(
 ) -> None:
     """Write a profile of each protein in CELLS, a table of `embed` or `measure`, to OUTPUT.
 
-    CELLS may be .h5, .parquet, .npz, .h5ad or text; of another program (pycytominer, CytoTable,
-    AnnData, pandas) Parquet, .h5ad or text. First the cells are transformed, then those of
-    each protein summarized. OUTPUT is .h5, .parquet, .npz or .h5ad, and has the number of cells,
-    their dispersion and the standard error of each profile. docs/profiles.md has the formulas.
+    CELLS may be .h5, .parquet, .npz, .h5ad or text; tables of other programs (pycytominer,
+    CytoTable, AnnData, pandas) may be Parquet, .h5ad or text. Cells are transformed first, then
+    summarized per protein. OUTPUT (.h5, .parquet, .npz or .h5ad) has the number of cells, their
+    dispersion and the standard error of each profile. docs/profiles.md has the formulas.
     """
     from deeploc_tf.profiles.fitting import TransformSettings
     from deeploc_tf.profiles.profile import ProfileSettings

@@ -20,11 +20,11 @@ from deeploc_tf.cli.parameters import (
     delimiter_option,
     distinct_case_option,
     max_rejects_option,
-    number_option,
     plate_map_option,
     quiet_option,
     seed_option,
     together,
+    workers_option,
 )
 from deeploc_tf.cli.sources import quality_of, set_aside_option
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tfrecords.manifest import Manifest
 
 records_options = together(
-    click.option("--label", help="Column or {name} that holds the label."),
+    click.option("--label", help="Column, or {name} in --pattern, that holds the label."),
     click.option(
         "--label-table",
         type=FILE,
@@ -43,16 +43,16 @@ records_options = together(
         "--label-key",
         default="protein",
         show_default=True,
-        help="Column to join the label table on.",
+        help="Column on which the label table is joined.",
     ),
     plate_map_option,
     delimiter_option,
     click.option(
         "--label-separator",
-        help=("Text that separates several labels of one crop; makes the data set multi-label."),
+        help="Text between the labels of a crop with several; makes the data set multi-label.",
     ),
     click.option(
-        "--classes", type=Names(), help="Classes, in order.  [default: all labels, sorted]"
+        "--classes", type=Names(), help="Names of the classes.  [default: all labels, sorted]"
     ),
     click.option(
         "--unknown",
@@ -62,7 +62,7 @@ records_options = together(
         help="Refuse or skip crops that have no label or no class.",
     ),
     click.option(
-        "--protein", default="protein", show_default=True, help="Column that holds the protein."
+        "--protein", default="protein", show_default=True, help="Column that names the protein."
     ),
     distinct_case_option,
     allow_unmatched_option("names without a row in the label table, or wells in the plate map"),
@@ -70,18 +70,18 @@ records_options = together(
         "--test",
         **CONDITION,
         help=(
-            "Crops of the test split. Several values of a column are alternatives; "
+            "Select the crops of the test split. Several values of a column are alternatives; "
             "conditions on several columns must all hold."
         ),
     ),
-    click.option("--validation", **CONDITION, help="Crops of the validation split."),
+    click.option("--validation", **CONDITION, help="Select the crops of the validation split."),
     click.option(
         "--train",
         **CONDITION,
-        help="Crops of the train split; the others are left out.  [default: all other crops]",
+        help="Select the crops of the train split.  [default: all other crops]",
     ),
     click.option(
-        "--fractions", type=Fractions(), help="Fractions of crops per split; groups stay together."
+        "--fractions", type=Fractions(), help="Fraction of crops per split; groups stay together."
     ),
     click.option(
         "--split-column", help="Column that names the split.  [default: split, if present]"
@@ -92,13 +92,13 @@ records_options = together(
         type=Names(),
         default=(),
         help=(
-            "Columns that define a group; a group never spans two splits. A field is "
-            "identified together with its plate and well, if there are such columns."
+            "Columns that define a group; no group spans two splits. A field is identified "
+            "together with its plate and well, if there are such columns."
         ),
     ),
-    click.option("--plate", help="Column of the plate.  [default: plate, barcode, ...]"),
-    click.option("--well", help="Column of the well.  [default: well, or row and column]"),
-    click.option("--field", help="Column of the field.  [default: field, site, fov, ...]"),
+    click.option("--plate", help="Column that names the plate.  [default: plate, barcode, ...]"),
+    click.option("--well", help="Column that names the well.  [default: well, ...]"),
+    click.option("--field", help="Column that names the field.  [default: field, site, fov, ...]"),
     click.option(
         "--metadata", type=Names(), help="Columns to store with the crops.  [default: all]"
     ),
@@ -108,15 +108,17 @@ records_options = together(
         help="Pixel size of the images in micrometers.  [default: what the files say]",
     ),
     seed_option,
-    max_rejects_option("cells"),
+    max_rejects_option,
     set_aside_option,
     click.option(
-        "--minimum-cells",
-        type=click.IntRange(min=0),
-        default=0,
+        "--min-cells",
+        "minimum_cells",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
         help="Leave out proteins with fewer cells than this.",
     ),
-    number_option("--workers", least=1, default=1, help="Number of processes that read images."),
+    workers_option,
     click.option(
         "--runner",
         type=click.Choice(["local", "beam"]),

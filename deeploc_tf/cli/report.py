@@ -15,7 +15,7 @@ Examples:
   deeploc-tf report RUN report.html
   deeploc-tf evaluate RUN RECORDS EVALUATION
   deeploc-tf report RUN report.html --evaluation EVALUATION --records RECORDS
-  deeploc-tf report RUN report.html --cells PREDICTIONS --controls protein=WT
+  deeploc-tf report RUN report.html --predictions PREDICTIONS --controls protein=WT
 """
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -25,7 +25,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.argument("run", type=_FOLDER)
 @click.argument("output", type=Output(dir_okay=False), metavar="OUT.html")
 @click.option("--evaluation", type=_FOLDER, help="Folder that `evaluate` wrote for this run.")
-@click.option("--records", type=_FOLDER, help="Data set that was evaluated, to show its cells.")
+@click.option("--records", type=_FOLDER, help="Data set of records whose cells to show.")
 @click.option(
     "--benchmark",
     "benchmarks",
@@ -34,21 +34,25 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     help="Folder that `benchmark` wrote; can be given several times.",
 )
 @click.option("--profiles", type=FILE, help="Table of profiles, to draw the map of proteins.")
-@click.option("--map", "map_page", type=FILE, help="Page that `map` wrote, to link to.")
-@click.option("--function", type=FILE, help="CSV file of scores by epoch of `FunctionByEpoch`.")
-@click.option("--cells", type=_FOLDER, help="Folder that `predict` wrote, for maps of plates.")
+@click.option("--map", "map_page", type=FILE, help="Page that `map` wrote, to be linked.")
+@click.option(
+    "--function", type=FILE, help="CSV file of scores per epoch that `FunctionByEpoch` wrote."
+)
+@click.option(
+    "--predictions", "cells", type=_FOLDER, help="Folder that `predict` wrote, for maps of plates."
+)
 @click.option(
     "--controls",
     **CONDITION,
-    help="Control wells, on which effects of edges and plates are tested; conditions on several "
+    help="Controls: wells on which edge and plate effects are tested. Conditions on several "
     "columns must all hold.",
 )
 def report(run: Path, output: Path, controls: tuple[tuple[str, str], ...], **given: Any) -> None:
     """Write a page about RUN to OUT.html, in one file.
 
-    It says what was run, on what and with which versions, and shows the training, the confusion
-    matrix and, where they are given, calibration, classes, proteins, cells, function, plates and
-    the map. What is missing is named, with the command that would add it. Needs the extra report.
+    The page shows settings, versions, the course of training, the confusion matrix and, if given,
+    calibration, classes, proteins, cells, function, plates and the map. It names what is missing,
+    with the command that adds it. Requires the extra report.
     """
     from deeploc_tf.report.run_page import write_report
 

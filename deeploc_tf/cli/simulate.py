@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import Output, quiet_option
+from deeploc_tf.cli.parameters import Output, quiet_option, workers_option
 
 EPILOG = """\b
 Examples:
@@ -25,31 +25,37 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("screen", type=Output())
 @click.option(
-    "--proteome", is_flag=True, help="The settings of the study: 612 proteins on 6 plates."
+    "--proteome", is_flag=True, help="Use the settings of the study: 612 proteins on 6 plates."
 )
-@click.option("--proteins", "num_proteins", type=int, help="34 or more.  [default: 272]")
-@click.option("--fields", "num_fields", type=int, help="Images of each protein.  [default: 5]")
 @click.option(
-    "--cells", "cells_per_field", type=int, help="Crops that are cut from each image.  [default: 4]"
+    "--proteins", "num_proteins", type=int, help="Number of proteins, at least 34.  [default: 272]"
 )
+@click.option(
+    "--fields", "num_fields", type=int, help="Number of images per protein.  [default: 5]"
+)
+@click.option("--cells-per-field", type=int, help="Number of crops per image.  [default: 4]")
 @click.option(
     "--difficulty",
     type=float,
-    help="0 to 1: less light, more variation, and less of function in mere brightness.  "
-    "[default: 0.5]",
+    help="Difficulty from 0 to 1: less light, more variation, and less of function in mere "
+    "brightness.  [default: 0.5]",
 )
-@click.option("--plates", type=int, help="Each with its own gain, blur, background.  [default: 1]")
 @click.option(
-    "--moonlighting", type=float, help="Share of proteins with a second complex.  [default: 0]"
+    "--plates",
+    type=int,
+    help="Number of plates, each with its own gain, blur and background.  [default: 1]",
+)
+@click.option(
+    "--moonlighting", type=float, help="Fraction of proteins with a second complex.  [default: 0]"
 )
 @click.option(
     "--crossing",
     type=float,
-    help="Share of processes that lie in several localizations.  [default: 0]",
+    help="Fraction of processes that span several localizations.  [default: 0]",
 )
-@click.option("--seed", type=int, help="Of everything.  [default: 0]")
-@click.option("--whole-fields", is_flag=True, help="Write the images and label images, too.")
-@click.option("--workers", type=int, default=2, show_default=True, help="Processes that draw.")
+@click.option("--seed", type=int, help="Random seed.  [default: 0]")
+@click.option("--whole-fields", is_flag=True, help="Write whole images and label images as well.")
+@workers_option
 @quiet_option
 def simulate(
     screen: Path,

@@ -20,30 +20,30 @@ _OF_ALL = ("allow_unmatched", "delimiter")  # joins and tables, also those that 
 
 pattern_option = click.option(
     "--pattern",
-    help="Pattern of file paths inside the folder, with {name} placeholders, {channel} and {*}.",
+    help="Pattern of the file paths in the folder, with placeholders {name}, {channel} and {*}.",
 )
 channels_option = click.option(
-    "--channels", type=Names(), help="Channel names in the order to store, such as gfp,rfp."
+    "--channels", type=Names(), help="Names of the channels to use, in order, such as gfp,rfp."
 )
 dtype_option = click.option(
     "--dtype",
     type=click.Choice(["uint8", "uint16", "float32"]),
-    help="Convert pixels to this type; refused if a value would change.",
+    help="Convert pixels to this type; fails if a value would change.",
 )
 mask_channel_option = click.option(
-    "--mask-channel", help="Value of {channel} in the file names of masks."
+    "--mask-channel", help="Value of {channel} in the file names of the masks."
 )
 root_option = click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help=("Folder that paths in a table are relative to.  [default: the folder of the table]"),
+    help="Folder to which paths in a table are relative.  [default: the folder of the table]",
 )
 
 resample_option = click.option(
     "--resample-to",
     type=POSITIVE,
     metavar="MICROMETERS",
-    help="Resample images to this pixel size by area averaging; --crop-size counts new pixels.",
+    help="Resample images to this pixel size by area averaging; --crop-size is in new pixels.",
 )
 
 ODDITIES = {
@@ -68,22 +68,24 @@ field_options = together(
     click.option(
         "--axes",
         type=click.Choice(["YX", "CYX", "YXC"]),
-        help="Order of axes, for files that do not record it.",
+        help="Order of the axes in files that do not record it.",
     ),
     dtype_option,
-    click.option("--cells", type=FILE, help="Whole fields: table with one row per cell."),
+    click.option("--cells", type=FILE, help="Whole fields: table of cells, one row per cell."),
     click.option("--cell-field", help="Column of --cells that names the field.  [default: image]"),
     click.option(
-        "--center",
+        "--center-columns",
         type=Names(),
         help="Columns of --cells with the center of the cell.  [default: x,y]",
     ),
     click.option(
-        "--box",
+        "--box-columns",
         type=Names(),
         help="Columns of --cells with left, top, right and bottom, in place of a center.",
     ),
-    click.option("--number", help="Column of --cells with the object number in the label image."),
+    click.option(
+        "--number-column", help="Column of --cells with the object number in the label image."
+    ),
     click.option(
         "--key-column", help="Column with a unique key per cell.  [default: key, or the first path]"
     ),
@@ -100,18 +102,18 @@ field_options = together(
     root_option,
     click.option(
         "--label-image",
-        help="Whole fields: pattern of the paths of label images; or their column in a table.",
+        help="Whole fields: pattern of the paths of label images, or their column in a table.",
     ),
     click.option(
         "--follow-links",
         is_flag=True,
         default=None,
-        help="Follow links that lead out of the folder; they are refused otherwise.",
+        help="Follow links that lead out of the folder.",
     ),
     click.option(
         "--missing-chunks",
         type=click.Choice(["refuse", "fill"]),
-        help="Refuse an OME-Zarr chunk that is not there, or read it as empty.  [default: refuse]",
+        help="Refuse missing OME-Zarr chunks, or read them as zeros.  [default: refuse]",
     ),
     resample_option,
     click.option(
@@ -132,7 +134,7 @@ source_options = together(
     mask_channel_option,
     click.option("--mask-column", help="Column with the file paths of masks."),
     number_option(
-        "--crop-size", least=1, help="Side of the square crop, in pixels.  [default: 64]"
+        "--crop-size", least=1, help="Side of the square crops, in pixels.  [default: 64]"
     ),
 )
 
@@ -230,9 +232,9 @@ def _fields(crops: Path, own: dict[str, Any]) -> Source:
         argument: own.pop(option)
         for option, argument in (
             ("cell_field", "field"),
-            ("center", "center"),
-            ("box", "box"),
-            ("number", "number"),
+            ("center_columns", "center"),
+            ("box_columns", "box"),
+            ("number_column", "number"),
             ("key_column", "key"),
         )
         if option in own
@@ -280,8 +282,8 @@ def _image_columns(columns: tuple[str, ...]) -> dict[str, str] | str:
 
 _OF_FOLDERS = ("channels", "axes", "dtype", "follow_links", "resample_to", "pixel_size")
 _OF_FIELDS = (
-    *("cells", "cell_field", "center", "box", "number", "key_column", "label_image"),
-    *("crop_size", "border", "missing_chunks", *_OF_FOLDERS, *_OF_ALL),
+    *("cells", "cell_field", "center_columns", "box_columns", "number_column", "key_column"),
+    *("label_image", "crop_size", "border", "missing_chunks", *_OF_FOLDERS, *_OF_ALL),
 )
 _KINDS = {
     "folder": Kind("folder of crops", ("pattern",), ("mask_channel", *_OF_FOLDERS), _folder),

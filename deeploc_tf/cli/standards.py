@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.parameters import FILE, Output, number_option
+from deeploc_tf.cli.parameters import FILE, Output, json_option, number_option
 from deeploc_tf.cli.standard_files import reading_keywords, reading_options, told
 
 if TYPE_CHECKING:
@@ -33,17 +33,19 @@ Examples:
     "--gmt",
     "output",
     type=Output(dir_okay=False),
-    help="Write the standard of the one file as GMT; nothing may have this name.",
+    help="Write the standard as GMT to this new file; for one file and aspect only.",
 )
 @reading_options
 @number_option(
-    "--min-size",
+    *("--min-members", "min_size"),
     least=1,
     default=1,
-    help="Leave out terms with fewer members. The benchmark asks for 2 with a profile.",
+    help="Leave out terms with fewer members than this.",
 )
-@number_option("--max-size", least=1, help="Leave out terms with more members.")
-@click.option("--json", "as_json", is_flag=True, help="Everything as JSON, names among it.")
+@number_option(
+    *("--max-members", "max_size"), least=1, help="Leave out terms with more members than this."
+)
+@json_option
 def standards(
     files: tuple[Path, ...],
     output: Path | None,
@@ -52,10 +54,10 @@ def standards(
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """List what FILES of gold standards hold, what was left out of them, or convert one to GMT.
+    """Show what FILES of gold standards contain and what was left out, or convert one to GMT.
 
     Formats: GMT, two columns, lines of members (CYC2008), JSON modules, SGD's go_slim_mapping.tab,
-    GAF, KEGG links and tables, ComplexTAB, compartments of Huh et al. All may be .gz.
+    GAF, KEGG links and tables, ComplexTAB, compartments of Huh et al.; any of them may be .gz.
     """
     from deeploc_tf.benchmark.formats.gmt import gmt_bytes
     from deeploc_tf.benchmark.read_standards import read_standards

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deeploc_tf.cli.parameters import FILE, number_option, quiet_option
+from deeploc_tf.cli.parameters import FILE, quiet_option, workers_option
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Stopped? The same command goes on. docs/study.md has the keys of CONFIG.
 @click.command(epilog=EPILOG)
 @click.argument("config", type=FILE)
 @click.argument("output", metavar="OUT", type=click.Path(file_okay=False, path_type=Path))
-@number_option("--workers", least=1, default=2, help="Processes that draw and measure.")
+@workers_option
 @quiet_option
 def study(config: Path, output: Path, workers: int, quiet: bool) -> int:
     """Compare the methods that CONFIG (YAML) names, and write tables and a page to OUT.

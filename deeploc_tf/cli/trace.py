@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deeploc_tf.cli.parameters import json_option
+
 if TYPE_CHECKING:
     from deeploc_tf.lineage.trace import Link
 
@@ -27,19 +29,19 @@ Examples:
     "--search",
     multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder to look in for what FILE was made from, by name and by digest, at any depth; can "
+    help="Folder to search, at any depth, for what FILE was made from, by name and by digest; can "
     "be given several times.  [default: folders beside and above it, by name]",
 )
 @click.option(
     "--replay", is_flag=True, help="Run the command that wrote FILE again, and compare the bytes."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the chain as JSON.")
+@json_option
 def trace(path: Path, search: tuple[Path, ...], replay: bool, as_json: bool) -> int:
     """Show what FILE was made from, back to the pixels, and check every link of the chain.
 
-    Scores, profiles, cells, model and records name the digests of what they were made from. Each
-    is looked for, read byte by byte and compared; what is not found is marked. Exits with 1 if
-    something is damaged, or another one than was used.
+    Scores, profiles, cells, models and records name the digests of what they were made from. Each
+    of these is searched for, read and compared; what is not found is marked. Exits with 1 if
+    something is damaged or is not what was used.
     """
     from deeploc_tf.lineage.replay import replay as repeat
     from deeploc_tf.lineage.trace import DAMAGED, WHOLE

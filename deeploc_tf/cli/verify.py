@@ -26,15 +26,17 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--deep",
     is_flag=True,
-    help="Read every byte of records: digests, records, keys, labels, groups, files for TFDS.",
+    help="Read every byte of records, and check digests, keys, labels, groups and TFDS files.",
 )
-@click.option("--digest", help="Digest that it must have, as somebody told you.")
+@click.option("--digest", help="Digest that it must have, known from elsewhere.")
 @click.option(
     "--table",
     type=_FILE,
-    help="Table that scores of a suite are of.  [default: file of its name beside them]",
+    help="Table that was scored on the suite.  [default: the file of that name next to the scores]",
 )
-@click.option("--suite", help="Suite that the scores are on.  [default: that of its name]")
+@click.option(
+    "--suite", help="Frozen suite, by name or folder.  [default: the one that the scores name]"
+)
 @click.option(
     "--suite-data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -50,15 +52,14 @@ def verify(
     suite_data: Path | None,
     quiet: bool,
 ) -> None:
-    """Check that what deeploc-tf wrote is as it was written; else exit with 1.
+    """Check that a file or folder is unchanged since deeploc-tf wrote it; exit with 1 if not.
 
     FILE|FOLDER is records, a run, a model from `export`, a table of vectors, what `benchmark`,
     `predict`, `evaluate`, `change`, `explain`, `simulate`, `study` or `demo` wrote, a page or a
-    picture. Of scores of a suite, the JSON that `benchmark --suite` wrote, every number is computed
-    anew.
+    picture. Scores of a frozen suite (`benchmark --suite`) are recomputed, every number.
 
-    Without --deep, files of records are counted and measured, which takes milliseconds. Of anything
-    else every byte is read, and nothing of a model is run.
+    Without --deep, only names and sizes of record files are checked, which takes milliseconds. Of
+    anything else every byte is read, and no model is run.
     """
     if _is_suite_scores(path):
         if deep or digest is not None:

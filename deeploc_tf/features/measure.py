@@ -250,7 +250,7 @@ def _mask_rule(schema: Schema, channel: str | None) -> str:
         msg = (
             "A cell must have a mask, or a channel that shows all of it. Received: records without "
             f"masks, channels={list(schema.channels)}. Name a channel by `mask_channel` "
-            f"(--mask-channel {schema.channels[0]}), or {WHOLE_CROP!r} to take the whole crop."
+            f"(--threshold-channel {schema.channels[0]}), or {WHOLE_CROP!r} to take the whole crop."
         )
         raise SchemaError(msg)
     channel = channel or schema.channels[1]

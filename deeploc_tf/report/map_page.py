@@ -74,7 +74,7 @@ def write_map(
     identifiers: IdentifierMap | None = None,
     distinct_case: bool = False,
     allow_unmatched: int | None = None,
-    num_neighbors: int = 8,
+    num_neighbors: int = 10,
     center: bool = False,
     projection: Projection | None = None,
     crops_per_protein: int = 4,

@@ -49,14 +49,17 @@ def plate_sections(wells: Wells, missing: list[str], *, has_controls: bool) -> l
         alt = "The commonest call of each well"
         sections.append(Section("", picture=plate_calls(wells), alt=alt))
     for measure, command in (
-        (REFUSED, "run `deeploc-tf predict RUN FIELDS PREDICTIONS`, and add --cells PREDICTIONS"),
+        (
+            REFUSED,
+            "run `deeploc-tf predict RUN FIELDS PREDICTIONS`, and add --predictions PREDICTIONS",
+        ),
         ("focus", "run `deeploc-tf build-records` on the fields, and add --records RECORDS"),
     ):
         if measure not in wells.measures:
             what = "Refused cells" if measure == REFUSED else "Intensity and focus"
             missing.append(f"{what} by well: {command}.")
     if not (table[CALLED] != "").any():
-        missing.append("Calls by well: add --evaluation EVALUATION, or --cells PREDICTIONS.")
+        missing.append("Calls by well: add --evaluation EVALUATION, or --predictions PREDICTIONS.")
     if not has_controls:
         missing.append(
             "Effects of edges and plates: say which wells are controls, --controls COLUMN=VALUE."

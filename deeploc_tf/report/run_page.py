@@ -147,8 +147,8 @@ def _plates(
     if not found:
         what = "the cells name no wells" if data is not None else "no cells were given"
         missing.append(
-            f"Plates: {what}; run `deeploc-tf predict RUN FIELDS PREDICTIONS`, and add --cells "
-            "PREDICTIONS, or give --records with wells."
+            f"Plates: {what}; run `deeploc-tf predict RUN FIELDS PREDICTIONS`, and add "
+            "--predictions PREDICTIONS, or give --records with wells."
         )
         return []
     wells = found[0] if len(found) == 1 else joined_wells(*found)

@@ -104,10 +104,10 @@ class FitConfig(pydantic.BaseModel):
     )
     preset: Annotated[str, OneOf(PRESETS)] = pydantic.Field(
         default=RECOMMENDED,
-        description="Network and recipe of its training: ours for functional maps, or as published "
-        "by Kraus et al. 2017, Razdaibiedina & Brechalov 2022 (GFP alone), or PIFiA 2024 (GFP "
-        "alone, learns proteins). Defaults shown below are those of functional-map; what is given "
-        "wins.",
+        description="Network and training recipe: ours for functional maps, or as published by "
+        "Kraus et al. 2017, Razdaibiedina & Brechalov 2022 (GFP only), or PIFiA 2024 (GFP only, "
+        "learns proteins). Options override the preset; defaults shown are those of "
+        "functional-map.",
     )
     backbone: Annotated[str, OneOf(BACKBONES)] = pydantic.Field(
         default="deeploc",
@@ -120,7 +120,7 @@ class FitConfig(pydantic.BaseModel):
         description="Registered network over raw crops, in place of preset and backbone.",
     )
     width: float = pydantic.Field(
-        default=1.0, gt=0, description="Factor on the number of filters of every convolution."
+        default=1.0, gt=0, description="Multiplier for the number of filters of every convolution."
     )
     dense_units: tuple[pydantic.PositiveInt, pydantic.PositiveInt] | None = pydantic.Field(
         default=None,
@@ -132,13 +132,13 @@ class FitConfig(pydantic.BaseModel):
     )
     channels: tuple[str, ...] = pydantic.Field(
         default=(),
-        description="Channels that the network sees, the protein's first.",
-        json_schema_extra={"default": "as many as the preset sees, which is all but for GFP alone"},
+        description="Names of the channels to use, the protein's first.",
+        json_schema_extra={"default": "as many as the preset uses: all, or GFP only"},
     )
     window: int | None = pydantic.Field(
         default=None,
         ge=0,
-        description="Side of the square window that the network sees, in pixels; 0: the whole "
+        description="Side of the square window that the network sees, in pixels; 0 for the whole "
         "crop.",
         json_schema_extra={"default": "the preset's for crops of 64x64 pixels, else 0"},
     )
@@ -177,8 +177,9 @@ class FitConfig(pydantic.BaseModel):
     )
     test_time: TestTime | None = pydantic.Field(
         default=None,
-        description="Views of each crop over which the finished model is averaged, here and by "
-        "embed, evaluate, export and predict: 5 windows, 8 flips and rotations, or both.",
+        description="Test-time augmentation: average the finished model over 5 windows of each "
+        "crop, over its 8 flips and rotations, or over both; embed, evaluate, export and predict "
+        "do the same.",
         json_schema_extra={"default": "the preset's, as far as crops and window have them"},
     )
 
@@ -203,9 +204,9 @@ class FitConfig(pydantic.BaseModel):
     )
     loss: Annotated[str, OneOf(LOSSES)] = pydantic.Field(
         default="cross-entropy",
-        description="Cross-entropy and focal loss are of the logits: softmax, or sigmoid for crops "
-        "with several labels. The triplet loss is of the features; the head then learns from them "
-        "by cross-entropy.",
+        description="Training loss. Cross-entropy and focal loss act on the logits (softmax, or "
+        "sigmoid for crops with several labels); the triplet loss acts on the features, and the "
+        "head is trained by cross-entropy.",
     )
     triplet_margin: float = pydantic.Field(
         default=0.2,
@@ -224,22 +225,26 @@ class FitConfig(pydantic.BaseModel):
     )
     sampling: Kind | None = pydantic.Field(
         default=None,
-        description="Draw equally many crops of each label or protein per epoch.",
+        description="Balance each epoch: draw the same number of crops per label or per protein.",
         json_schema_extra={"default": "each crop once"},
     )
     label_smoothing: float = pydantic.Field(
-        default=0.0, ge=0, lt=1, description="Share of each target spread evenly over all classes."
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Fraction of each target that is spread evenly over all classes.",
     )
 
     min_cells: int = pydantic.Field(
         default=30,
         ge=2,
-        description="Leave out groups with fewer cells: proteins of a field, unless --pair-by "
-        "says otherwise.",
+        description="Leave out groups with fewer cells than this; a group is a protein in a field, "
+        "unless --pair-by says otherwise.",
+        json_schema_extra={"flag": "--min-cells-per-group"},
     )
     pair_by: tuple[str, ...] = pydantic.Field(
         default=(),
-        description="Columns in which both cells of a pair are equal.",
+        description="Columns whose values the two cells of a pair share.",
         json_schema_extra={"default": "protein, and plate, well and field where there are any"},
     )
 
@@ -252,18 +257,18 @@ class FitConfig(pydantic.BaseModel):
     steps: pydantic.PositiveInt | None = pydantic.Field(
         default=_OURS.steps,
         lt=_TOO_LONG,
-        description="Number of training steps, instead of epochs; the last epoch is cut.",
+        description="Number of training steps, in place of epochs; the last epoch may be shorter.",
     )
     min_steps: int = pydantic.Field(
         default=_OURS.min_steps,
         ge=0,
         lt=_TOO_LONG,
-        description="Pass over few crops more often, for so many steps or more; 0 where --epochs "
-        "or --steps is given. Where this or --steps makes more than 80 epochs, an epoch is several "
-        "passes.",
+        description="Train for at least this many steps, by repeating small data sets; 0 if "
+        "--epochs or --steps is given. If more than 80 epochs would result, an epoch is several "
+        "passes over the data.",
     )
     batch_size: pydantic.PositiveInt = pydantic.Field(
-        default=_OURS.batch_size, description="Global batch size, summed over replicas."
+        default=_OURS.batch_size, description="Number of crops per batch, summed over replicas."
     )
     optimizer: Annotated[str, OneOf(OPTIMIZERS)] = pydantic.Field(
         default=_OURS.optimizer, description="Optimizer; sgd has Nesterov momentum of 0.9."
@@ -293,8 +298,8 @@ class FitConfig(pydantic.BaseModel):
         default=_OURS.decay_rate,
         gt=0,
         le=1,
-        description="Factor on the learning rate after every --decay-steps; exponential schedule "
-        "only.",
+        description="Multiplier for the learning rate after every --decay-steps; exponential "
+        "schedule only.",
     )
     decay_steps: pydantic.PositiveInt = pydantic.Field(
         default=_OURS.decay_steps,
@@ -308,7 +313,7 @@ class FitConfig(pydantic.BaseModel):
         ge=0,
         lt=1,
         description="Momentum of the exponential moving average (EMA) of the weights, which is "
-        "evaluated and saved; 0: none.",
+        "evaluated and saved; 0 for none.",
     )
     ema_warmup: bool = pydantic.Field(
         default=True, description="Warm up the EMA decay; helps short runs."
@@ -321,7 +326,7 @@ class FitConfig(pydantic.BaseModel):
 
     precision: Precision = pydantic.Field(
         default="float32",
-        description="Precision of training; auto: bfloat16 where the hardware has it.",
+        description="Numeric precision of training; auto selects bfloat16 if the hardware has it.",
     )
     xla: bool = pydantic.Field(
         default=False,
@@ -335,15 +340,15 @@ class FitConfig(pydantic.BaseModel):
         default=0,
         ge=0,
         lt=2**31,
-        description="Seed of initial weights, augmentation and the order of crops.",
+        description="Random seed, for initial weights, augmentation and the order of crops.",
     )
     device: str = pydantic.Field(
-        default="auto", description="auto, cpu, gpu (all), or a list such as gpu:0,gpu:1."
+        default="auto",
+        description="Device to use: auto, cpu, gpu (all), or a list such as gpu:0,gpu:1.",
     )
     evaluate_test: bool = pydantic.Field(
         default=True,
-        description="Evaluate on the test split at the end; leave it out while choosing settings.",
-        json_schema_extra={"flag": "--test/--no-test"},
+        description="Evaluate on the test split at the end; turn it off while choosing settings.",
     )
 
     def changed(self, settings: Mapping[str, Any]) -> FitConfig:
