@@ -57,7 +57,7 @@ class Request:
     check: str
 
 
-_CHOICES, _TRAINING = "deeploc_tf/models/choices.py", "deeploc_tf/training/choices.py"
+_CHOICES, _TRAINING = "deeploc_tf/network_choices.py", "deeploc_tf/training/choices.py"
 _TABLES, _SCORES = "deeploc_tf/profiles/tables/registry.py", "deeploc_tf/benchmark/scores.py"
 _IMAGES = "deeploc_tf/sources/formats/registry.py"
 _STANDARDS = "deeploc_tf/benchmark/formats/registry.py"

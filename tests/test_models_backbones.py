@@ -11,10 +11,10 @@ import numpy as np
 import pydantic
 import pytest
 
-from deeploc_tf.models.choices import BACKBONES
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import feature_extractor
 from deeploc_tf.models.trained import load_model
+from deeploc_tf.network_choices import BACKBONES
 from deeploc_tf.training.config import FitConfig
 
 # Parameters without the top, of RGB images, as Keras' own pages and weight files have them; layers

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeploc_tf.models.choices import AUGMENTATIONS, NORMALIZATIONS
+import deeploc_tf.models
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.extractors import feature_extractor, inference_function
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.trained import TrainedModel, load_model, load_trained
+from deeploc_tf.network_choices import AUGMENTATIONS, NORMALIZATIONS
 from tfrecords.errors import RecordsError, SchemaError
 from tfrecords.schema import Schema
 
@@ -313,6 +316,27 @@ def test_logits_and_features_are_float32_under_mixed_precision(tmp_path: Path) -
     loaded = load_model(tmp_path / "model.keras")
     assert loaded.get_layer("normalization").compute_dtype == "float32"
     np.testing.assert_array_equal(loaded(images), model(images))
+
+
+LOADED = """
+import sys
+import deeploc_tf.models
+import keras
+model = keras.models.load_model(sys.argv[1])
+print(*sorted(name for name in keras.utils.get_custom_objects() if "deeploc_tf>" in name))
+"""
+
+
+def test_keras_loads_a_model_by_itself_after_the_room_was_imported(tmp_path: Path) -> None:
+    DeepLoc((20, 20, 2), 3, window=16, **TINY).save(tmp_path / "model.keras")
+    command = [sys.executable, "-c", LOADED, str(tmp_path / "model.keras")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    room = Path(deeploc_tf.models.__file__).parent
+    registered = r'package="deeploc_tf"\)\nclass (\w+)'
+    known = {n for path in room.glob("*.py") for n in re.findall(registered, path.read_text())}
+    assert known
+    assert set(done.stdout.split()) == {f"deeploc_tf>{name}" for name in known}
 
 
 def test_the_feature_layer_is_penultimate_after_relu_and_before_dropout() -> None:

@@ -11,9 +11,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deeploc_tf.models.augmentation import RandomCrop, RandomOrientation, RandomRotation
-from deeploc_tf.models.choices import NORMALIZATIONS
 from deeploc_tf.models.normalization import Normalization
 from deeploc_tf.models.randomness import Dropout
+from deeploc_tf.network_choices import NORMALIZATIONS
 
 DTYPES = ("uint8", "uint16", "float32")
 

@@ -18,8 +18,8 @@ import pytest
 from shared import run_cli
 
 from deeploc_tf.models.deeploc import DeepLoc
-from deeploc_tf.models.presets import PRESETS, RECOMMENDED, resolve_preset
 from deeploc_tf.models.trained import load_trained
+from deeploc_tf.presets import PRESETS, RECOMMENDED, resolve_preset
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 from deeploc_tf.training.learning import describe_network

@@ -17,10 +17,10 @@ from deeploc_tf.embedding.embed import embed
 from deeploc_tf.features.crops import CropBatch
 from deeploc_tf.features.white_levels import white_levels
 from deeploc_tf.models.augmentation import RandomRotation
-from deeploc_tf.models.choices import NORMALIZATIONS
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.normalization import Normalization
 from deeploc_tf.models.trained import load_model
+from deeploc_tf.network_choices import NORMALIZATIONS
 from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.serving.export import export
 from deeploc_tf.serving.open_model import open_model

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 import tfrecords
 from deeploc_tf.embedding.embed import embed
-from deeploc_tf.models.choices import BACKBONES, NETWORKS, NORMALIZATIONS
 from deeploc_tf.models.networks import register_network
 from deeploc_tf.models.trained import load_trained
+from deeploc_tf.network_choices import BACKBONES, NETWORKS, NORMALIZATIONS
 from deeploc_tf.pipeline.batches import batches
 from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.serving.export import export

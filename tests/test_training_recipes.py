@@ -16,9 +16,9 @@ import pytest
 from shared import contents, tiny_fit
 
 from deeploc_tf.embedding.embed import embed
-from deeploc_tf.models.presets import RECOMMENDED
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.models.views import window_size
+from deeploc_tf.presets import RECOMMENDED
 from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit

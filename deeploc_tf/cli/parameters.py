@@ -166,7 +166,7 @@ class LazyChoice(click.Choice):  # type: ignore[type-arg,unused-ignore]
 
 test_time_option = click.option(
     "--test-time",
-    type=LazyChoice("deeploc_tf.models.choices:TestTime"),
+    type=LazyChoice("deeploc_tf.network_choices:TestTime"),
     help="Test-time augmentation: average over 5 windows of each crop, over its 8 flips and "
     "rotations, or over both (40 views).  [default: that of the run]",
 )

@@ -8,12 +8,12 @@ from typing import Any
 import keras
 
 from deeploc_tf.models.channels import seen_channels, select_channels
-from deeploc_tf.models.choices import AUGMENTATIONS, BACKBONES
 from deeploc_tf.models.hardware import memory_bytes
 from deeploc_tf.models.heads import dense, heads
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.normalization import Normalization
-from deeploc_tf.models.presets import RECOMMENDED, resolve_preset
+from deeploc_tf.network_choices import AUGMENTATIONS, BACKBONES
+from deeploc_tf.presets import RECOMMENDED, resolve_preset
 
 FEATURE_LAYER = "fc_2"  # the penultimate layer, whatever the preset
 _MOST_WEIGHTS = 1 << 28  # of fc_1 where nobody asked for so large a window

@@ -16,9 +16,9 @@ import keras
 from deeploc_tf.models.augmentation import RandomCrop, RandomOrientation
 from deeploc_tf.models.batch_normalization import batch_norm
 from deeploc_tf.models.channels import SelectChannels, seen_channels, select_channels
-from deeploc_tf.models.choices import INPAINTING_AUGMENTATIONS, INPAINTING_NORMALIZATIONS
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.normalization import Normalization
+from deeploc_tf.network_choices import INPAINTING_AUGMENTATIONS, INPAINTING_NORMALIZATIONS
 
 INPAINTING_FEATURES = "source_conv_3:max"  # with source_conv_4 the best ones of Lu et al.
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-from deeploc_tf.models.choices import NETWORKS
 from deeploc_tf.models.heads import heads
 from deeploc_tf.models.keras_settings import our_settings
+from deeploc_tf.network_choices import NETWORKS
 
 OWN_FEATURES = "features"
 

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from deeploc_tf.models.choices import NORMALIZATIONS
+from deeploc_tf.network_choices import NORMALIZATIONS
 
 RANGE_EPSILON = 1e-6  # a crop whose range is not larger counts as constant and becomes zeros
 LOW_PERCENTILE, HIGH_PERCENTILE = 0.1, 99.9  # Kraus et al. 2017, preprocess_images.py

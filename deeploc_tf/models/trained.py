@@ -18,8 +18,8 @@ from deeploc_tf.models import deeploc, inpainting  # noqa: F401 - registers the 
 from deeploc_tf.models.archives import check_archive
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.novelty import Novelty, read_novelty
-from deeploc_tf.models.presets import RECOMMENDED
 from deeploc_tf.names import respelled_channels, same_channels
+from deeploc_tf.presets import RECOMMENDED
 from deeploc_tf.provenance import (
     MODEL_NAME,
     PROTEIN_MODEL_NAME,
@@ -36,9 +36,9 @@ CONFIG_NAME = "config.json"
 # Registries of what a run is made of. Names alone are asked for: those of the training, which
 # stands above this room, import no more than these.
 _MADE_OF = (
-    "deeploc_tf.models.presets:PRESETS",
-    *(f"deeploc_tf.models.choices:{name}" for name in ("BACKBONES", "NORMALIZATIONS")),
-    "deeploc_tf.models.choices:AUGMENTATIONS",
+    "deeploc_tf.presets:PRESETS",
+    *(f"deeploc_tf.network_choices:{name}" for name in ("BACKBONES", "NORMALIZATIONS")),
+    "deeploc_tf.network_choices:AUGMENTATIONS",
     *(f"deeploc_tf.training.choices:{name}" for name in ("LOSSES", "OPTIMIZERS", "SCHEDULES")),
     "deeploc_tf.training.tasks:TASKS",
 )

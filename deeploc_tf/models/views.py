@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import log_expit, log_softmax, logsumexp
 
 from deeploc_tf.models.augmentation import RandomCrop
-from deeploc_tf.models.choices import TestTime
+from deeploc_tf.network_choices import TestTime
 from tfrecords.errors import SchemaError
 
 TEST_TIMES = get_args(TestTime)

@@ -1,3 +1,5 @@
 """What strings the stations together: the demo."""
 
-import deeploc_tf.models  # noqa: F401 - refuses another backend before Keras is imported
+from deeploc_tf.backend import check_keras
+
+check_keras()  # before a module of this room imports Keras

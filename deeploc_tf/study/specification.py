@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from deeploc_tf.features.choices import FeatureKind
-from deeploc_tf.models.choices import TestTime
+from deeploc_tf.network_choices import TestTime
 from deeploc_tf.profiles.choices import NormalizationKind
 from deeploc_tf.simulation.function import STANDARDS
 from deeploc_tf.simulation.simulate import PROTEOME, Screen, check_settings

@@ -1,3 +1,5 @@
 """Training: `fit` turns records into a run folder with a model, a history and test metrics."""
 
-import deeploc_tf.models  # noqa: F401 - refuses another backend before Keras is imported
+from deeploc_tf.backend import check_keras
+
+check_keras()  # before a module of this room imports Keras

@@ -11,13 +11,13 @@ import keras
 import tensorflow as tf
 
 from deeploc_tf.models.channels import find_channels, seen_channels
-from deeploc_tf.models.choices import NETWORKS
 from deeploc_tf.models.deeploc import DeepLoc
 from deeploc_tf.models.networks import with_heads
-from deeploc_tf.models.presets import resolve_preset
+from deeploc_tf.network_choices import NETWORKS
 from deeploc_tf.pipeline.batches import keys_of_training_batch, steps_per_epoch, training_batches
 from deeploc_tf.pipeline.classes import count_classes
 from deeploc_tf.pipeline.targets import kinds
+from deeploc_tf.presets import resolve_preset
 from deeploc_tf.training.choices import LOSSES
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.evaluation import Evaluator

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 import pydantic
 
-from deeploc_tf.models.choices import (
+from deeploc_tf.network_choices import (
     AUGMENTATIONS,
     BACKBONES,
     NETWORKS,
@@ -18,8 +18,8 @@ from deeploc_tf.models.choices import (
     Initializer,
     TestTime,
 )
-from deeploc_tf.models.presets import PRESETS, RECOMMENDED
 from deeploc_tf.pipeline.targets import Kind, Target, kinds
+from deeploc_tf.presets import PRESETS, RECOMMENDED
 from deeploc_tf.registry import Registry
 from deeploc_tf.training.choices import LOSSES, OPTIMIZERS, SCHEDULES, Precision
 from deeploc_tf.training.tasks import INPAINTING, SETTINGS_OF_SOME, TASKS
@@ -73,7 +73,7 @@ class FitConfig(pydantic.BaseModel):
     """Settings of `fit`; what is not given is as the preset, or the method, says.
 
     The defaults of the fields are those of the recommended preset; other presets have others, see
-    `deeploc_tf.models.presets.PRESETS`. None is as if nothing was given. Fields are documented
+    `deeploc_tf.presets.PRESETS`. None is as if nothing was given. Fields are documented
     where they stand; the architecture's are those of `deeploc_tf.models.deeploc.DeepLoc`, or with
     `method="inpainting"` of `deeploc_tf.models.inpainting.PairedCellInpainting`, which has no
     presets but the defaults of Lu et al. 2019. Two runs with equal settings and records on one

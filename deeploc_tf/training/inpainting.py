@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from deeploc_tf.models.channels import find_channels
-from deeploc_tf.models.choices import INPAINTING_NORMALIZATIONS
 from deeploc_tf.models.extractors import inference_function
 from deeploc_tf.models.inpainting import PairedCellInpainting
 from deeploc_tf.models.views import View
+from deeploc_tf.network_choices import INPAINTING_NORMALIZATIONS
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.cell_pairs import Pairs, evaluation_pairs, training_pairs
 from deeploc_tf.training.config import FitConfig

@@ -14,8 +14,8 @@ from typing import Any
 import keras
 
 from deeploc_tf.models.channels import SelectChannels
-from deeploc_tf.models.presets import PRESETS
 from deeploc_tf.models.views import window_size
+from deeploc_tf.presets import PRESETS
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.duration import Duration
 from deeploc_tf.training.optimization import warmup_steps
