@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
-from deeploc_tf.models.extractors import inference_function
+from deeploc_tf.models.extractors import feature_layer, inference_function
+from deeploc_tf.models.novelty import FEATURES, network_with_features
 from deeploc_tf.models.views import View, mean_of_logits, outputs_of_views
 from deeploc_tf.pipeline.batches import batches, running_on
 from deeploc_tf.pipeline.classes import class_index
@@ -18,7 +20,7 @@ from deeploc_tf.pipeline.targets import Kind, Target, kinds
 from deeploc_tf.training.metrics import classification_metrics, multi_label_metrics
 from tfrecords.manifest import Manifest
 
-_BATCH_SIZE = 256
+BATCH_SIZE = 256
 
 
 class Evaluator:
@@ -37,6 +39,12 @@ class Evaluator:
         device: where to measure; None: where TensorFlow chooses.
 
     Attributes:
+        inputs: names of what the model takes.
+        heads: the classes of each head.
+        layer: whose vectors are the features of the network.
+        num_features: their number.
+        network: the model as a function of a batch, see `inference_function`: `logits`, of all
+            heads, and `features`, in one graph that serves whatever asks about a trained model.
         predicted: by split, what `predict` gave when `metrics` was last asked about it.
     """
 
@@ -59,15 +67,36 @@ class Evaluator:
         self._splits = list(splits)
         names = [tuple(class_names or manifest.schema.label_names), tuple(protein_names)]
         self.heads = dict(zip(kinds(target), names, strict=False))
-        self.features = ["image", *(["mask"] if mask else []), *self.heads]
+        self.inputs = ["image", *(["mask"] if mask else [])]
         self._indices = {kind: class_index(kind, names) for kind, names in self.heads.items()}
-        self._logits = inference_function(model, device)
+        self.layer = feature_layer(model)
+        network = network_with_features(model, self.layer)
+        self.num_features = int(network.output[FEATURES].shape[-1])
+        self.network = inference_function(network, device)
+        self._batches: dict[str, tf.data.Dataset] = {}
         self.predicted: dict[str, dict[Kind, tuple[NDArray[Any], NDArray[np.float32]]]] = {}
 
     @property
     def splits(self) -> list[str]:
         """Those that are worth measuring."""
         return self._splits
+
+    def batches(self, split: str) -> tf.data.Dataset:
+        """The crops of a split, each exactly once: what the model takes, and the truth of them."""
+        if split not in self._batches:
+            self._batches[split] = batches(
+                self.records,
+                split,
+                batch_size=BATCH_SIZE,
+                features=[*self.inputs, *self.heads],
+                manifest=self.manifest,
+            )
+        return self._batches[split]
+
+    def truth(self, kind: Kind, batch: Mapping[str, Any]) -> NDArray[Any]:
+        """What is true of the crops of a batch, see `predict`; of a protein that is none, -1."""
+        found: NDArray[Any] = self._indices[kind](batch).numpy()
+        return found
 
     def metrics(self, split: str, views: Sequence[View] = ()) -> dict[str, Any]:
         """Metrics of the model as it is now, on one split; probabilities are means over the views.
@@ -101,20 +130,13 @@ class Evaluator:
         """
         truths: dict[Kind, list[Any]] = {kind: [] for kind in self.heads}
         outputs: list[list[NDArray[np.float32]]] = []  # of each batch, for each view
-        dataset = batches(
-            self.records,
-            split,
-            batch_size=_BATCH_SIZE,
-            features=self.features,
-            manifest=self.manifest,
-        )
         with running_on(self.records, self.manifest):
-            for batch in dataset:
+            for batch in self.batches(split):
                 for kind in self.heads:
-                    truths[kind].append(self._indices[kind](batch).numpy())
-                pixels = {n: batch[n] for n in ("image", "mask") if n in batch}
-                seen = outputs_of_views(self._logits, pixels, views or [View()])
-                outputs.append([logits.numpy() for logits in seen])
+                    truths[kind].append(self.truth(kind, batch))
+                pixels = {name: batch[name] for name in self.inputs}
+                seen = outputs_of_views(self.network, pixels, views or [View()])
+                outputs.append([output["logits"].numpy() for output in seen])
         answers = [np.concatenate(of_view) for of_view in zip(*outputs, strict=True)]
         start, found = 0, {}
         for kind, names in self.heads.items():

@@ -22,7 +22,6 @@ from deeploc_tf.models.views import View, views
 from deeploc_tf.names import EVALUATED_SPLITS
 from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.splits import warn_of_unused_splits, with_usual_splits
-from deeploc_tf.pipeline.targets import kinds
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.provenance import file_digest, parent
 from deeploc_tf.text_tables import csv_bytes
@@ -37,6 +36,7 @@ from deeploc_tf.training.callbacks import (
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.devices import choose_strategy, describe_strategy, first_device
 from deeploc_tf.training.duration import Duration
+from deeploc_tf.training.evaluation import Evaluator
 from deeploc_tf.training.field_calibration import calibrate_by_field
 from deeploc_tf.training.learning import check_batch, check_outcome, check_plan, describe_network
 from deeploc_tf.training.multi_worker import folder_of_this_worker, this_worker
@@ -48,7 +48,6 @@ from deeploc_tf.training.state import TrainingState, load_best_weights, restore_
 from deeploc_tf.training.tasks import TASKS, SplitEvaluator, Task
 from deeploc_tf.training.tensorboard import watchers, write_projector
 from deeploc_tf.training.transfer import begin_with, check_transfer, load_source
-from tfrecords.manifest import Manifest
 from tfrecords.publishing import publish_bytes, publish_json, publishing
 from tfrecords.verify import verify
 
@@ -216,13 +215,13 @@ def fit(
                 split for split in (*EVALUATED_SPLITS, "train") if split in manifest.splits
             )
             with placed_on(device):
-                write_projector(folder, twin, records, manifest, shown)
+                write_projector(folder, evaluator, records, manifest, shown)
             metrics = _finish(folder, evaluator, state, task.test_time, averaged)
             made_from = [parent("records", records)]
             if initial_run is not None:
                 made_from.append(parent("initial run", initial_run))
             with placed_on(device):
-                _publish_model(folder, twin, records, manifest, averaged, made_from)
+                _publish_model(folder, evaluator, averaged, made_from)
             best_epoch = state.best_epoch if config.patience else 0
             check_outcome(metrics, duration.steps_per_epoch, best_epoch)
             return metrics
@@ -357,29 +356,21 @@ def _finish(
 
 def _publish_model(
     folder: Run,
-    model: keras.Model,
-    records: str | Path,
-    manifest: Manifest,
+    evaluator: SplitEvaluator,
     averaged: Sequence[View],
     made_from: Sequence[Mapping[str, Any]],
 ) -> None:
     """Publish the model, cut at each of its heads, and what good crops are like; itself last."""
+    model = evaluator.model
     if folder.protein_names:
         with publishing(folder.protein_model_path) as temporary:
             head(model, "protein_logits").save(temporary)
     with publishing(folder.model_path) as temporary:
         if folder.class_names:
             head(model).save(temporary)
-            novelty = note_novelty(
-                head(model),
-                records,
-                manifest,
-                kind=kinds(folder.config.target)[0],
-                class_names=folder.class_names,
-                mask=folder.config.mask,
-                views=averaged,
-            )
-            novelty.write(folder.path, file_digest(temporary))
+            if isinstance(evaluator, Evaluator):
+                novelty = note_novelty(evaluator, averaged)
+                novelty.write(folder.path, file_digest(temporary))
         else:
             model.save(temporary)
         folder.seal(temporary, made_from)

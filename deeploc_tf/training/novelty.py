@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
@@ -19,7 +17,6 @@ from sklearn.covariance import ledoit_wolf
 
 from deeploc_tf.models.appearance import appearance
 from deeploc_tf.models.crop_quality import qualities
-from deeploc_tf.models.extractors import feature_layer, inference_function
 from deeploc_tf.models.novelty import (
     AT_LEAST,
     FEATURES,
@@ -27,14 +24,10 @@ from deeploc_tf.models.novelty import (
     Novelty,
     Space,
     accepted_by,
-    network_with_features,
     pixels_of_cells,
 )
 from deeploc_tf.models.views import View, mean_of_logits, outputs_of_views
-from deeploc_tf.pipeline.batches import batches
-from deeploc_tf.pipeline.classes import class_index
-from deeploc_tf.pipeline.targets import Kind
-from tfrecords.manifest import Manifest
+from deeploc_tf.training.evaluation import BATCH_SIZE, Evaluator
 
 LOST = {
     **{FEATURES: 0.006, "texture": 0.014, "layout": 0.022},
@@ -45,52 +38,30 @@ MOST_CROPS = 10_000  # of a split; they lie in random order
 _MOST_NUMBERS = 1 << 24  # of the features of all of them
 _MOST_FEATURES = 1024  # a covariance of more takes gigabytes
 _PROJECTED = 256
-_BATCH_SIZE = 256
 _TINY = 1e-6
 
 _log = logging.getLogger(__name__)
 
 
-def note_novelty(
-    model: keras.Model,
-    records: str | Path,
-    manifest: Manifest,
-    *,
-    kind: Kind,
-    class_names: Sequence[str],
-    mask: bool,
-    views: Sequence[View],
-) -> Novelty:
+def note_novelty(evaluator: Evaluator, views: Sequence[View]) -> Novelty:
     """What the crops of a data set are like for a network that was trained on them.
 
     Args:
-        model: ends in the logits of its first head.
-        records: folder of the data set.
-        manifest: of `records`.
-        kind: what the head tells.
-        class_names: in the order of the logits.
-        mask: the model takes masks.
+        evaluator: of the network and the data set; it is asked about its first head.
         views: over which confidence is averaged; novelty is that of the first one.
     """
-    layer = feature_layer(model)
-    cut = network_with_features(model, layer)
-    network = inference_function(cut)
-    num_crops = min(MOST_CROPS, _MOST_NUMBERS // cut.output[FEATURES].shape[-1])
-    index = class_index(kind, tuple(class_names))
-    inputs = ["image", *(["mask"] if mask else [])]
+    manifest = evaluator.manifest
+    kind, class_names = next(iter(evaluator.heads.items()))
+    num_crops = min(MOST_CROPS, _MOST_NUMBERS // evaluator.num_features)
 
     def crops_of(split: str, views: Sequence[View]) -> dict[str, NDArray[Any]]:
         found: dict[str, list[Any]] = {}
-        features = [*inputs, kind]
-        dataset = batches(
-            records, split, batch_size=_BATCH_SIZE, features=features, manifest=manifest
-        )
-        for batch in dataset.take(-(-num_crops // _BATCH_SIZE)):
-            crops = {name: batch[name] for name in inputs}
-            seen = outputs_of_views(network, crops, views)
+        for batch in evaluator.batches(split).take(-(-num_crops // BATCH_SIZE)):
+            crops = {name: batch[name] for name in evaluator.inputs}
+            seen = outputs_of_views(evaluator.network, crops, views)
             pixels = pixels_of_cells(crops)
-            truth = index(batch).numpy()
-            logits = [output["logits"].numpy() for output in seen]
+            truth = evaluator.truth(kind, batch)
+            logits = [output["logits"][:, : len(class_names)].numpy() for output in seen]
             tensors = {FEATURES: seen[0][FEATURES]}
             tensors |= appearance(pixels) | qualities(pixels)
             rows = {name: tensor.numpy() for name, tensor in tensors.items()}
@@ -138,7 +109,7 @@ def note_novelty(
             "novelty": quantiles(novelty),
         },
     }
-    return Novelty(layer, spaces, summary)
+    return Novelty(evaluator.layer, spaces, summary)
 
 
 def space(vectors: NDArray[np.float32], truth: NDArray[Any] | None = None) -> Space:

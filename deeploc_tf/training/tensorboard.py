@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 from deeploc_tf.extras import install
 from deeploc_tf.models.extractors import feature_extractor, feature_layer, inference_function
 from deeploc_tf.models.hardware import placed_on
+from deeploc_tf.models.novelty import FEATURES
 from deeploc_tf.pipeline.batches import batches, running_on
+from deeploc_tf.training.evaluation import Evaluator
 from deeploc_tf.training.run_folder import Run
+from deeploc_tf.training.tasks import SplitEvaluator
 from tfrecords.manifest import Manifest
 from tfrecords.publishing import publish_bytes
 
@@ -130,28 +133,31 @@ def colored(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def write_projector(
-    folder: Run, model: keras.Model, records: str | Path, manifest: Manifest, split: str
+    folder: Run, evaluator: SplitEvaluator, records: str | Path, manifest: Manifest, split: str
 ) -> None:
     """Files for the embedding projector: vectors of the first crops of a split, and what they are.
 
     Args:
         folder: the run folder.
-        model: the finished model.
+        evaluator: of the finished model.
         records: data set of the training.
         manifest: of `records`.
         split: whose crops are shown.
     """
     if importlib.util.find_spec("tensorboard") is None:
         return
-    extractor = feature_extractor(model)
-    vectors_of = inference_function(extractor)
-    names = [tensor.name for tensor in extractor.inputs]
+    if isinstance(evaluator, Evaluator):
+        names, network = evaluator.inputs, evaluator.network
+    else:
+        extractor = feature_extractor(evaluator.model)
+        names, network = [tensor.name for tensor in extractor.inputs], inference_function(extractor)
     columns = ["key", "protein", *(["label"] if manifest.schema.label_names else [])]
     vectors, rows, count = [], ["\t".join(columns)], 0
     with running_on(records, manifest):
         for batch in batches(records, split, features=[*names, *columns], manifest=manifest):
             inputs = {name: batch[name] for name in names}
-            vectors.append(vectors_of(inputs if "mask" in inputs else inputs["image"]).numpy())
+            found = network(inputs if "mask" in inputs else inputs["image"])
+            vectors.append((found[FEATURES] if isinstance(found, dict) else found).numpy())
             rows += _described(batch, columns, manifest.schema.label_names)
             count += len(vectors[-1])
             if count >= _MOST_VECTORS:
@@ -164,7 +170,7 @@ def write_projector(
     described = "".join(f"{row}\n" for row in rows[: len(shown) + 1])
     publish_bytes(logs / "metadata.tsv", described.encode())
     config = (
-        f'embeddings {{\n  tensor_name: "{feature_layer(model)} of {split}"\n'
+        f'embeddings {{\n  tensor_name: "{feature_layer(evaluator.model)} of {split}"\n'
         '  tensor_path: "vectors.tsv"\n  metadata_path: "metadata.tsv"\n}\n'
     )
     publish_bytes(logs / "projector_config.pbtxt", config.encode())
