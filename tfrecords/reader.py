@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,16 @@ def framed(content: bytes, split: str, shard: ShardInfo) -> Iterator[tuple[Place
         raise DamagedRecordsError(msg)
 
 
+def without_autograph(function: Callable[..., Any]) -> Any:
+    """A function for `tf.data` as it stands: rewriting ours takes AutoGraph seconds, in vain.
+
+    It is for Python's `if` and `for` over tensors, of which ours have none.
+    """
+    import tensorflow as tf
+
+    return tf.autograph.experimental.do_not_convert(function)
+
+
 def read_serialized(
     records: str | Path,
     split: str,
@@ -171,7 +181,9 @@ def read_serialized(
         files = tf.random.experimental.stateless_shuffle(files, seed)
     if interleave:
         dataset = tf.data.Dataset.from_tensor_slices(files).interleave(
-            lambda file: tf.data.TFRecordDataset(file, buffer_size=_BUFFER_BYTES),
+            without_autograph(
+                lambda file: tf.data.TFRecordDataset(file, buffer_size=_BUFFER_BYTES)
+            ),
             cycle_length=cycle_length,
             block_length=_BLOCK_LENGTH,
             num_parallel_calls=tf.data.AUTOTUNE,

@@ -21,7 +21,7 @@ from deeploc_tf.pipeline.targets import Kind, Target, kinds
 from tfrecords.codec import decode_batch
 from tfrecords.errors import DamagedRecordsError, SplitError
 from tfrecords.manifest import Manifest
-from tfrecords.reader import read_crops, read_serialized
+from tfrecords.reader import read_crops, read_serialized, without_autograph
 from tfrecords.verify import verify
 
 SHUFFLE_BYTES = (
@@ -65,7 +65,7 @@ def batches(
     _check_batch_size(batch_size)
     dataset = read_serialized(records, split, manifest=manifest).batch(batch_size)
     dataset = dataset.map(
-        lambda serialized: decode_batch(serialized, schema, features),
+        without_autograph(lambda serialized: decode_batch(serialized, schema, features)),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return dataset.prefetch(tf.data.AUTOTUNE)
@@ -175,8 +175,10 @@ def training_batches(
         whole = order.batches(epoch)
         return whole.skip(tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0))
 
-    dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
-    dataset = dataset.map(inputs_and_targets, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(without_autograph(one_epoch))
+    dataset = dataset.map(
+        without_autograph(inputs_and_targets), num_parallel_calls=tf.data.AUTOTUNE
+    )
     # An unknown cardinality makes Keras run one step past the end, which moves weights.
     left = max(steps * (epochs - first_epoch) - first_step, 0)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(left))
@@ -214,7 +216,10 @@ def keys_of_training_batch(
     """Keys of the crops that `training_batches` gives in a step of an epoch, counted from 0."""
     order = _Order(records, split, batch_size, seed, sampling, manifest)
     serialized = order.batches(epoch).skip(step).take(1)
-    for batch in serialized.map(lambda records: decode_batch(records, manifest.schema, ["key"])):
+    decoded = serialized.map(
+        without_autograph(lambda records: decode_batch(records, manifest.schema, ["key"]))
+    )
+    for batch in decoded:
         return [key.decode() for key in batch["key"].numpy()]
     return []
 

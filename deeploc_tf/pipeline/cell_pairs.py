@@ -23,6 +23,7 @@ from deeploc_tf.pipeline.splits import with_usual_splits
 from deeploc_tf.units import kind_of_column, told_path
 from tfrecords.errors import SchemaError, SplitError, did_you_mean
 from tfrecords.manifest import Manifest
+from tfrecords.reader import without_autograph
 from tfrecords.verify import verify
 
 MIN_CELLS = 30  # Lu et al. 2019 left out images with fewer
@@ -312,5 +313,7 @@ def _read(
         return {"image": image, "target": target}, tf.zeros((tf.shape(image)[0], 1, 1, 1))
 
     dataset = tf.data.Dataset.range(first, stop)
-    dataset = dataset.map(inputs_and_targets, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.map(
+        without_autograph(inputs_and_targets), num_parallel_calls=tf.data.AUTOTUNE
+    )
     return dataset.prefetch(tf.data.AUTOTUNE)

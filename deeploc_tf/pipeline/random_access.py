@@ -19,7 +19,7 @@ from deeploc_tf.pipeline.batches import running_on
 from tfrecords.codec import META_PREFIX, decode, feature_spec
 from tfrecords.framing import FRAME_BYTES, HEADER_BYTES
 from tfrecords.manifest import Manifest
-from tfrecords.reader import read_serialized
+from tfrecords.reader import read_serialized, without_autograph
 from tfrecords.schema import Crop
 
 _BLOCK = 256  # records that are looked at at once
@@ -115,7 +115,9 @@ class RandomAccess:
             return elsewhere, others, images, lengths, *prints
 
         parts: list[list[NDArray[Any]]] = []
-        blocks = serialized.batch(_BLOCK).map(look, num_parallel_calls=tf.data.AUTOTUNE)
+        blocks = serialized.batch(_BLOCK).map(
+            without_autograph(look), num_parallel_calls=tf.data.AUTOTUNE
+        )
         for block in blocks.prefetch(2):
             elsewhere, others, images, lengths, *prints = (value.numpy() for value in block)
             begins = np.full(len(lengths), expected, np.int32)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from deeploc_tf.pipeline.classes import Classes
 from tfrecords.codec import decode_batch
 from tfrecords.errors import SplitError
+from tfrecords.reader import without_autograph
 from tfrecords.schema import Schema
 
 
@@ -77,10 +78,14 @@ def balanced(
         drawn = times > 0
         return seen, (tf.boolean_mask(records, drawn), tf.boolean_mask(times, drawn))
 
-    blocks = serialized.batch(records_at_once).map(class_of, num_parallel_calls=tf.data.AUTOTUNE)
-    drawn = blocks.scan(tf.zeros_like(counts), repetitions).unbatch()
+    blocks = serialized.batch(records_at_once).map(
+        without_autograph(class_of), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    drawn = blocks.scan(tf.zeros_like(counts), without_autograph(repetitions)).unbatch()
     # Not tf.repeat on the block: a crop that stands for a whole class would be copied in memory.
-    return drawn.flat_map(lambda record, times: tf.data.Dataset.from_tensors(record).repeat(times))
+    return drawn.flat_map(
+        without_autograph(lambda record, times: tf.data.Dataset.from_tensors(record).repeat(times))
+    )
 
 
 def _rank_within_class(of_class: Any) -> Any:

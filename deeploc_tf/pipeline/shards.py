@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrecords.codec import decode_batch
 from tfrecords.manifest import Manifest, ShardInfo, check_shards
-from tfrecords.reader import serialized_shard
+from tfrecords.reader import serialized_shard, without_autograph
 
 
 def shard_batches(
@@ -48,11 +48,14 @@ def shard_batches(
 
     def of_shard(number: tf.Tensor, shard: tuple[tf.Tensor, tf.Tensor]) -> tf.data.Dataset:
         serialized = serialized_shard(*shard).batch(batch_size)
-        return serialized.map(lambda batch: (number, batch))
+        return serialized.map(without_autograph(lambda batch: (number, batch)))
 
-    dataset = tf.data.Dataset.from_tensor_slices((files, sizes)).enumerate().flat_map(of_shard)
+    numbered = tf.data.Dataset.from_tensor_slices((files, sizes)).enumerate()
+    dataset = numbered.flat_map(without_autograph(of_shard))
     dataset = dataset.map(
-        lambda number, batch: (number, decode_batch(batch, manifest.schema, features)),
+        without_autograph(
+            lambda number, batch: (number, decode_batch(batch, manifest.schema, features))
+        ),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return dataset.prefetch(tf.data.AUTOTUNE)

@@ -72,7 +72,7 @@ class Signatures(tf.Module):
         def describe() -> dict[str, Any]:
             return {name: tf.identity(value) for name, value in tensors.items()}
 
-        self.endpoints["describe"] = tf.function(describe, input_signature=[])
+        self.endpoints["describe"] = tf.function(describe, input_signature=[], autograph=False)
 
         # TensorFlow Serving's REST interface calls no signature that takes nothing.
         def describe_to(request: Any) -> dict[str, Any]:
@@ -80,7 +80,9 @@ class Signatures(tf.Module):
             return describe()
 
         taken = [tf.TensorSpec((), tf.string, name="request")]
-        self.endpoints["rest_describe"] = tf.function(describe_to, input_signature=taken)
+        self.endpoints["rest_describe"] = tf.function(
+            describe_to, input_signature=taken, autograph=False
+        )
 
 
 class _MeanOverViews:
@@ -165,7 +167,9 @@ def _endpoints(mean: _MeanOverViews, trained: TrainedModel) -> dict[str, Any]:
             return run(names, convert({"image": image, "mask": mask}))
 
         return tf.function(
-            of_image if len(specs) == 1 else of_image_and_mask, input_signature=taken
+            of_image if len(specs) == 1 else of_image_and_mask,
+            input_signature=taken,
+            autograph=False,  # for Python's `if` over tensors, of which there is none
         )
 
     def of_examples(examples: Any) -> dict[str, Any]:
@@ -176,7 +180,7 @@ def _endpoints(mean: _MeanOverViews, trained: TrainedModel) -> dict[str, Any]:
     narrowed = functools.partial(_narrowed, dtypes={spec.name: spec.dtype for spec in specs})
     return {
         **{name: signature(outputs, specs) for name, outputs in OUTPUTS.items()},
-        "serialized": tf.function(of_examples, input_signature=[examples]),
+        "serialized": tf.function(of_examples, input_signature=[examples], autograph=False),
         "rest": signature(OUTPUTS["serving_default"], rest_specs(trained.model), narrowed),
     }
 
