@@ -276,3 +276,26 @@ def test_damage_that_comes_and_goes_is_told_in_a_sentence(records: Any) -> None:
         running_on(*records),
     ):
         raise tf.errors.DataLossError(None, None, "corrupted record at 12")
+
+
+def test_autograph_rewrites_no_function_of_ours(
+    records: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorflow.python.autograph.impl import api  # private: nothing else tells
+
+    rewritten: list[str] = []
+    original = api._convert_actual
+
+    def converted(entity: Any, *arguments: Any) -> Any:
+        rewritten.append(entity.__qualname__)
+        return original(entity, *arguments)
+
+    monkeypatch.setattr(api, "_convert_actual", converted)
+    folder, manifest = records
+    for dataset in (
+        batches(folder, "train"),
+        training_batches(folder, batch_size=4, mask=True, sampling="label"),
+        shard_batches(folder, manifest, manifest.shards("train"), batch_size=4, features=["image"]),
+    ):
+        assert len(list(dataset)) > 0
+    assert not rewritten
