@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ class Evaluator:
             )
         return self._batches[split]
 
-    def truth(self, kind: Kind, batch: Mapping[str, Any]) -> NDArray[Any]:
+    def truth(self, kind: Kind, batch: dict[str, Any]) -> NDArray[Any]:
         """What is true of the crops of a batch, see `predict`; of a protein that is none, -1."""
         found: NDArray[Any] = self._indices[kind](batch).numpy()
         return found
