@@ -66,8 +66,10 @@ _LOOKALIKES = str.maketrans(
 )
 # A zero that begins a whole number; those of 1.05 are behind a decimal point and mean something.
 # Controls, and marks that change lines or the direction of writing: what stands behind them is read
-# as something else.
-_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# as something else. Then what is no character: neither UTF-8 nor XML can hold all of it.
+_STEERING = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 _LEADING_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
 _WHOLE = re.compile(r"\+?([0-9]+)(?:\.0*)?")
 # As spreadsheets in English or German write the dates that they made of SEPT1, MARCH1 or OCT1.

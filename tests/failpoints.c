@@ -2,7 +2,7 @@
  *
  * Preloaded (LD_PRELOAD); nothing happens until `failpoint_arm` is called, or FAILPOINT_FOLDER is
  * set in the environment. Operations: opening to write, write, fsync, truncate, rename, mkdir,
- * unlink and rmdir, by whichever library.
+ * unlink and rmdir, by whichever library; with FAILPOINT_READS set, reading and nothing else.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -24,6 +24,7 @@ enum { KILL = 1, KILL_AFTER, SHORT };
 static char folder[PATH_MAX];
 static long wanted, counted;
 static int action; /* one of the above, or minus the errno */
+static int reads;
 
 void failpoint_arm(const char *below, long number, int what) {
     snprintf(folder, sizeof folder, "%s", below);
@@ -36,6 +37,7 @@ long failpoint_count(void) { return counted; }
 
 __attribute__((constructor)) static void from_environment(void) {
     const char *below = getenv("FAILPOINT_FOLDER");
+    reads = getenv("FAILPOINT_READS") != NULL;
     if (below)
         failpoint_arm(below, atol(getenv("FAILPOINT_NUMBER")), atoi(getenv("FAILPOINT_ACTION")));
 }
@@ -55,7 +57,7 @@ __attribute__((destructor)) static void say(void) {
 
 static int below(const char *path) {
     char resolved[PATH_MAX];
-    if (!folder[0] || !path)
+    if (!folder[0] || !path || reads)
         return 0;
     if (path[0] != '/') {
         if (!getcwd(resolved, sizeof resolved))
@@ -67,17 +69,17 @@ static int below(const char *path) {
     return strncmp(path, folder, strlen(folder)) == 0;
 }
 
-static int below_fd(int descriptor) {
+static int lies_below(int descriptor) {
     char link[64], path[PATH_MAX];
-    if (!folder[0])
-        return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length < 0)
         return 0;
     path[length] = 0;
-    return below(path);
+    return strncmp(path, folder, strlen(folder)) == 0;
 }
+
+static int below_fd(int descriptor) { return folder[0] && !reads && lies_below(descriptor); }
 
 static int below_at(int at, const char *path) {
     return at == AT_FDCWD || (path && path[0] == '/') ? below(path) : below_fd(at);
@@ -172,6 +174,19 @@ ssize_t pwrite64(int descriptor, const void *data, size_t size, off64_t at) {
 ssize_t writev(int descriptor, const struct iovec *data, int count) {
     REAL(writev);
     PARTLY(real(descriptor, data, 1), real(descriptor, data, count));
+}
+
+#define READS(call)                                                                                \
+    CALL(reads && folder[0] && lies_below(descriptor), call)
+
+ssize_t read(int descriptor, void *data, size_t size) {
+    REAL(read); READS(real(descriptor, data, size));
+}
+ssize_t pread(int descriptor, void *data, size_t size, off_t at) {
+    REAL(pread); READS(real(descriptor, data, size, at));
+}
+ssize_t pread64(int descriptor, void *data, size_t size, off64_t at) {
+    REAL(pread64); READS(real(descriptor, data, size, at));
 }
 
 int fsync(int descriptor) { REAL(fsync); CALL(below_fd(descriptor), real(descriptor)); }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import gzip
+import os
 import shutil
 import struct
 from collections.abc import Callable
@@ -227,6 +228,32 @@ def test_a_disk_that_fails_for_a_moment_is_asked_again(
     verify_deep(records)
     assert {FIRST, SECOND} < set(failures)
     assert not any(failures.values())
+
+
+def test_what_reads_by_tensorflow_is_called_again(
+    records: Path, monkeypatch: pytest.MonkeyPatch, notes: list[str]
+) -> None:
+    failures = [
+        tf.errors.UnknownError(None, None, f"shard; {os.strerror(errno.EIO)}\n\t [[Next]]"),
+        tf.errors.DeadlineExceededError(None, None, f"shard; {os.strerror(errno.ETIMEDOUT)}"),
+    ]
+
+    @tfrecords.retrying.retrying
+    def reading(folder: Path, *, split: str) -> tuple[Path, str]:
+        if failures:
+            raise failures.pop(0)
+        return folder, split
+
+    monkeypatch.setattr(tfrecords.retrying, "_WAITS", (0, 0, 0))
+    assert reading(records, split="test") == (records, "test")
+    assert [note.count("\n") for note in notes] == [0, 0]
+    failures.append(tf.errors.DataLossError(None, None, "corrupted record at 12"))
+    with pytest.raises(tf.errors.DataLossError):
+        reading(records, split="test")
+    failures += [tf.errors.UnknownError(None, None, os.strerror(errno.EIO))] * 9
+    with pytest.raises(tf.errors.UnknownError):
+        reading(records, split="test")
+    assert len(failures) == 5
 
 
 def test_it_is_asked_a_few_times_only(records: Path, monkeypatch: pytest.MonkeyPatch) -> None:

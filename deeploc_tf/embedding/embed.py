@@ -42,6 +42,7 @@ from deeploc_tf.version import __version__
 from tfrecords.errors import did_you_mean
 from tfrecords.file_set import publishing_set
 from tfrecords.manifest import Manifest, ShardInfo
+from tfrecords.retrying import retrying
 from tfrecords.verify import verify
 
 _log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Embedded:
     layer: str
 
 
+@retrying
 @our_settings()
 def embed(
     run: str | Path,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from deeploc_tf.extras import install
+from deeploc_tf.names import printable
 from deeploc_tf.provenance import with_seal
 from tfrecords.publishing import publish_bytes
 
@@ -87,7 +88,11 @@ def new_axes(ax: Axes | None, width: float, height: float) -> Iterator[Axes]:
             yield figure.add_subplot()
     else:
         with _style():
+            before = {text: text.get_text() for text in _texts(ax)}
             yield ax
+            for text in _texts(ax):
+                if text.get_text() != before.get(text):
+                    text.set_parse_math(False)  # what was there, or is made later, has their style
 
 
 def figure_of(axes: Axes) -> Figure:
@@ -126,6 +131,7 @@ def picture(figure: Figure, form: Form = "png") -> bytes:
     timeless: dict[str, Any] = {"Date": None} if form == "svg" else {"Software": None}
     content = io.BytesIO()
     with _style():
+        _escape(figure)
         figure.savefig(content, format=form, dpi=_DOTS_PER_INCH, metadata=timeless)
     return content.getvalue()
 
@@ -143,6 +149,31 @@ def publish_picture(
     for form in FORMS:
         content = with_seal(picture(figure, form), made_from)
         publish_bytes(path.with_name(f"{path.name}.{form}"), content)
+
+
+def _escape(figure: Figure) -> None:
+    """Show as escapes what no SVG can hold, or would turn the text behind it; see `printable`."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            labels = [label.get_text() for label in axis.get_ticklabels()]
+            shown = [printable(label, keep="\n") for label in labels]
+            if shown != labels:
+                axis.set_ticks(axis.get_majorticklocs(), shown)
+    texts: list[Any] = figure.findobj(_is_text)
+    for text in texts:
+        text.set_text(printable(text.get_text(), keep="\n"))
+
+
+def _is_text(artist: Any) -> bool:
+    from matplotlib.text import Text
+
+    return isinstance(artist, Text)
+
+
+def _texts(axes: Axes) -> list[Any]:
+    """All texts of a panel, those of its ticks too, which are made when they are asked for."""
+    ticks = [*axes.get_xticklabels(), *axes.get_yticklabels()]
+    return [*ticks, *axes.findobj(_is_text)]
 
 
 def without_axes(axes: Axes) -> None:

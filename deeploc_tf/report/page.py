@@ -1,7 +1,8 @@
 """One page of HTML that holds everything it shows and asks no other machine for anything.
 
 The page is `page.html` with `page.css`; what only some pages have, such as a confusion matrix, are
-further templates. Texts are never markup: Jinja2 escapes whatever is put into a template. The
+further templates. Texts are never markup: Jinja2 escapes whatever is put into a template, and
+controls and marks that turn the direction of writing are shown as escapes. The
 security policy allows this one style sheet, by its digest, pictures inside the file, and nothing
 else.
 """
@@ -22,6 +23,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from deeploc_tf.extras import install
+from deeploc_tf.names import printable
 from deeploc_tf.provenance import with_seal
 from deeploc_tf.report.drawing import MissingExtraError, check_matplotlib, picture
 from deeploc_tf.version import __version__
@@ -144,18 +146,27 @@ def _environment() -> Environment:
     _check_jinja()
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
+    def shown(value: Any) -> Any:
+        is_text = isinstance(value, str) and not hasattr(value, "__html__")
+        return printable(value, keep="\n\t") if is_text else value
+
     environment = Environment(
+        finalize=shown,
         loader=FunctionLoader(lambda name: (resources.files(_ROOM) / name).read_text("utf-8")),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"cells": _cells, "data_address": data_address, "relative": quote}
+    environment.filters |= {"cells": _cells, "data_address": data_address, "relative": _relative}
     style = environment.get_template("page.css").render()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     environment.globals["style_digest"] = f"sha256-{digest}"
     return environment
+
+
+def _relative(path: str) -> str:
+    return quote(path, errors="surrogateescape")  # as the system has names that are no UTF-8
 
 
 def _cells(table: pd.DataFrame) -> tuple[list[tuple[str, bool]], list[list[tuple[str, bool]]]]:

@@ -17,6 +17,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from deeploc_tf.names import printable
+
 _SUFFIXES = (".html", ".htm")
 
 
@@ -44,14 +46,15 @@ def script_page(name: str, title: str, content: Mapping[str, Any]) -> bytes:
     style = _text("script_page.css") + _text(f"{name}.css")
     script = f'"use strict";\n(() => {{\n{_text("script_page.js")}{_text(f"{name}.js")}}})();\n'
     data = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    title = html.escape(printable(title))
     page = Template(_text("script_page.html")).substitute(
-        title=html.escape(title),
-        body=Template(_text(f"{name}.html")).substitute(title=html.escape(title)),
+        title=title,
+        body=Template(_text(f"{name}.html")).substitute(title=title),
         style=style,
         style_digest=_digest(style),
         script=script,
         script_digest=_digest(script),
-        data=data.replace("<", "\\u003c").replace("\u2028", "\\u2028"),
+        data=printable(data).replace("<", "\\u003c"),
     )
     return page.encode()
 

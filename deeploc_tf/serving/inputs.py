@@ -29,6 +29,7 @@ from deeploc_tf.sources.source import UNREADABLE, Pixels, Reject, RejectedCrop
 from deeploc_tf.text_tables import require_column
 from deeploc_tf.units import kind_of_column, same_in_column, whole_path
 from tfrecords.errors import SchemaError
+from tfrecords.retrying import retried
 
 logger = logging.getLogger(__name__)
 
@@ -287,7 +288,7 @@ def read_crops(
     """
     for position in positions:
         try:
-            image, mask = source.read(position)
+            image, mask = retried(source.read, position)
             if scale:
                 image, mask = _scaled(image, mask, description.image_shape[0])
             _check_crop(image, mask, description)

@@ -32,6 +32,7 @@ from deeploc_tf.version import __version__
 from tfrecords.errors import SchemaError, SplitError, did_you_mean
 from tfrecords.manifest import Manifest
 from tfrecords.publishing import publishing_folder
+from tfrecords.retrying import retrying
 from tfrecords.schema import Schema
 from tfrecords.verify import verify
 
@@ -41,6 +42,7 @@ SCHEMA_VERSION = 1
 _MOST_NAMED = 30
 
 
+@retrying
 @our_settings()
 def evaluate(
     run: str | Path,

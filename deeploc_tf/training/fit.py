@@ -49,11 +49,13 @@ from deeploc_tf.training.tasks import TASKS, SplitEvaluator, Task
 from deeploc_tf.training.tensorboard import watchers, write_projector
 from deeploc_tf.training.transfer import begin_with, check_transfer, load_source
 from tfrecords.publishing import publish_bytes, publish_json, publishing
+from tfrecords.retrying import retrying
 from tfrecords.verify import verify
 
 _log = logging.getLogger(__name__)
 
 
+@retrying
 @our_settings()
 def fit(
     records: str | Path,
