@@ -114,14 +114,14 @@ def test_a_training_that_explodes_keeps_what_was_finite(
             assert all(np.isfinite(arrays[name]).all() for name in arrays.files if name != "state")
 
 
-def test_too_little_memory_is_told_with_what_helps(records: Path, tmp_path: Path) -> None:
+def test_too_little_memory_is_told_with_the_batch_that_fits(records: Path, tmp_path: Path) -> None:
     class Greedy(keras.callbacks.Callback):
         """Asks the device for more than there is."""
 
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
             tf.zeros((1 << 50,))
 
-    with pytest.raises(MemoryError, match="Use a smaller batch size"):
+    with pytest.raises(MemoryError, match=r"batch_size=9\. Use a smaller .*: --batch-size 4 fits"):
         fit(records, tmp_path / "run", CONFIG, callbacks=[Greedy()])
     # The command ends with 3 then: tests/test_cli_group.py.
 

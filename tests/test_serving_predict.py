@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 import tifffile
-from shared import run_cli
+from shared import contents, run_cli
 
 from deeploc_tf import read_table
 from deeploc_tf.models.calibration import calibrate
@@ -132,6 +132,19 @@ def test_a_row_a_cell_as_the_model_says_of_its_crop(model: OpenModel, tmp_path: 
     assert values["num_cells"] == 24
     assert values["class_names"] == CLASSES
     assert str(tmp_path) not in json.dumps(values)
+
+
+def test_several_devices_write_what_one_writes(
+    golden: Path, two_cpus: list[str], tmp_path: Path
+) -> None:
+    fields = write_fields(tmp_path / "fields")
+    for device in ("cpu:1", "cpu:0,cpu:1"):
+        model = open_model(golden, device=device)
+        assert len(model.others) == device.count(",")
+        predict(model, source_of(fields), tmp_path / device, batch_size=5, embedding=True)
+    one, two = (contents(tmp_path / device) for device in ("cpu:1", "cpu:0,cpu:1"))
+    assert one == two
+    assert set(one) >= {"cells.parquet", "embeddings.parquet", "wells.csv"}
 
 
 def test_cells_that_are_not_accepted_are_counted_and_drift_is_told(

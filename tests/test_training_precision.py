@@ -71,7 +71,10 @@ def test_half_precision_trains_goes_on_exactly_and_leaves_a_float32_model(
     fit(tmp_path / "records", tmp_path / "whole", config)
     assert any(note.endswith(f"in {precision}.") for note in notes)
     done: list[int] = []
-    again: dict[str, Any] = {"progress": done.append, "should_stop": lambda: len(done) >= 4}
+    again: dict[str, Any] = {
+        "progress": lambda count, _: done.append(count),
+        "should_stop": lambda: len(done) >= 4,
+    }
     with pytest.raises(TrainingStoppedError):
         fit(tmp_path / "records", tmp_path / "stopped", config, **again)
     fit(tmp_path / "records", tmp_path / "stopped", config)

@@ -11,7 +11,7 @@ from deeploc_tf.cli.parameters import (
     Names,
     Output,
     batch_size_option,
-    device_option,
+    devices_option,
     fast_option,
     other_pixel_size_option,
     quiet_option,
@@ -53,7 +53,7 @@ Examples:
     "group. Columns above them, such as plate, are included.",
 )
 @batch_size_option
-@device_option
+@devices_option
 @other_pixel_size_option
 @quiet_option
 def embed(

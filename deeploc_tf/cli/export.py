@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import Output, fast_option, layer_option, test_time_option
+from deeploc_tf.cli.parameters import (
+    Output,
+    device_option,
+    fast_option,
+    layer_option,
+    test_time_option,
+)
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 EPILOG = """\b
@@ -23,7 +30,8 @@ Examples:
 @layer_option
 @test_time_option
 @fast_option
-def export(run: Path, model: Path, layer: str | None, test_time: str | None, fast: bool) -> None:
+@device_option
+def export(run: Path, model: Path, **options: Any) -> None:
     """Export the model in RUN as a TensorFlow SavedModel that takes raw crops.
 
     Preprocessing is part of the model, which needs only TensorFlow to run. The new folder MODEL has
@@ -33,5 +41,5 @@ def export(run: Path, model: Path, layer: str | None, test_time: str | None, fas
     start_tensorflow()
     from deeploc_tf.serving.export import export as export_run
 
-    version = export_run(run, model, layer=layer, test_time=test_time, fast=fast)
+    version = export_run(run, model, **options)
     click.echo(f"{version}: serving_default, classify, embed, serialized, describe")

@@ -189,6 +189,14 @@ device_option = click.option(
     help="Device to use: auto, cpu, gpu (the first), or one such as gpu:1.",
 )
 
+devices_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Devices to use: auto (all GPUs, else the CPU), cpu, gpu (all), or a list such as "
+    "gpu:0,gpu:1. Results do not depend on their number.",
+)
+
 
 distinct_case_option = click.option(
     "--distinct-case",

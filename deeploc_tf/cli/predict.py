@@ -15,7 +15,7 @@ from deeploc_tf.cli.parameters import (
     allow_unmatched_option,
     batch_size_option,
     delimiter_option,
-    device_option,
+    devices_option,
     distinct_case_option,
     fast_option,
     layer_option,
@@ -103,7 +103,7 @@ _OF_PREDICTION = ("embedding", "min_fraction", "max_rejects", "batch_size", "oth
 )
 @other_pixel_size_option
 @batch_size_option
-@device_option
+@devices_option
 @quiet_option
 def predict(
     run: Path,

@@ -18,13 +18,19 @@ from numpy.typing import NDArray
 
 from deeploc_tf.embedding.columns import column_values, record_features
 from deeploc_tf.models.extractors import (
+    blank_crops,
     feature_extractor,
     feature_layer,
     feature_names,
     inference_function,
 )
 from deeploc_tf.models.folding import fast_model, fast_precision
-from deeploc_tf.models.hardware import computing_on
+from deeploc_tf.models.hardware import (
+    computed_in_turn,
+    computing_devices,
+    placed_on,
+    within_memory,
+)
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.trained import OtherPixelSize, TrainedModel, load_trained
 from deeploc_tf.models.views import mean_of_vectors, outputs_of_views, views
@@ -112,7 +118,8 @@ def embed(
         summarize_by: columns of the records, such as `well` or `compound`, whose groups the
             profiles are of; columns above, such as the plate of a well, are taken along.
         batch_size: crops a step; it changes no value beyond float32 rounding.
-        device: "auto", "cpu", "gpu" or one such as "gpu:1".
+        device: "auto" (every visible GPU, else the CPU), "cpu", "gpu", or a list such as
+            "gpu:0,gpu:1". Several take whole batches in turn: they change neither order nor bytes.
         other_pixel_size: "warn" of pixels of another size than in training, or "refuse" them; see
             `check_pixel_size`.
         progress: True to show the number of crops embedded; or a callable that gets
@@ -136,11 +143,13 @@ def embed(
     splits = find_splits(manifest, splits)
     shards = [(split, shard) for split in splits for shard in manifest.shards(split)]
     total = sum(shard.num_crops for _, shard in shards)
-    with computing_on(device):
+    devices = computing_devices(device)
+    with placed_on(devices[0]):
         trained = load_trained(run)
-        for sentence in trained.check_schema(manifest.schema, other_pixel_size):
-            _log.info("%s", sentence)
-        network = _Network(trained, layer, trained.views_to_average(test_time), fast)
+    for sentence in trained.check_schema(manifest.schema, other_pixel_size):
+        _log.info("%s", sentence)
+    averaged = trained.views_to_average(test_time)
+    network = _Network(trained, layer, averaged, fast, devices[0])
     if test_time is None and trained.test_time != "none":
         _log.info("Vectors are averaged over views, as the run says: %s.", trained.test_time)
     if network.precision:
@@ -160,12 +169,16 @@ def embed(
     paths = [profiles_path, output]
     remove_unfinished(parts, paths, provenance)
     with parts.opened(), publishing_set(paths) as (profiles_place, cells_place):
+        networks = [network]
+        for name in devices[1:]:
+            with placed_on(name):
+                networks.append(_Network(load_trained(run), layer, averaged, fast, name))
         with (
             running_on(records, manifest),
-            computing_on(device),
+            within_memory(batch_size, lambda n: network(blank_crops(trained.model, n))),
             counting(progress, "Embedding crops", total) as count,
         ):
-            _compute(network, records, manifest, shards, parts, batch_size, columns, count)
+            _compute(networks, records, manifest, shards, parts, batch_size, columns, count)
         profiles = MeanProfiles(network.num_features)
         table["provenance"] = provenance | {"made_from": made_from}
         with writing_table(cells_place, **table) as writer:
@@ -182,9 +195,21 @@ def embed(
 
 
 class _Network:
-    """From a batch of records to vectors."""
+    """From a batch of records to vectors, on one device, where the model lies already."""
 
     def __init__(
+        self,
+        trained: TrainedModel,
+        layer: str | Sequence[str] | None,
+        test_time: str,
+        fast: bool,
+        device: str | None,
+    ) -> None:
+        self._device = device
+        with placed_on(device):
+            self._cut(trained, layer, test_time, fast)
+
+    def _cut(
         self, trained: TrainedModel, layer: str | Sequence[str] | None, test_time: str, fast: bool
     ) -> None:
         wanted = layer or feature_layer(trained.model)
@@ -209,12 +234,13 @@ class _Network:
 
     def __call__(self, batch: dict[str, Any]) -> Any:
         """Float32 tensor `(batch_size, num_features)`: the mean over the views."""
-        crops = {name: batch[name] for name in self.inputs}
-        return mean_of_vectors(outputs_of_views(self._vectors_of, crops, self._views))
+        with placed_on(self._device):
+            crops = {name: batch[name] for name in self.inputs}
+            return mean_of_vectors(outputs_of_views(self._vectors_of, crops, self._views))
 
 
 def _compute(
-    network: _Network,
+    networks: Sequence[_Network],
     records: str | Path,
     manifest: Manifest,
     shards: Sequence[tuple[str, ShardInfo]],
@@ -232,11 +258,11 @@ def _compute(
         manifest,
         [shards[number][1] for number in left],
         batch_size=batch_size,
-        features=[*network.inputs, *record_features(manifest.schema)],
+        features=[*networks[0].inputs, *record_features(manifest.schema)],
     )
-    for index, of_shard in itertools.groupby(_computed(network, batches), lambda item: item[0]):
+    for index, of_shard in itertools.groupby(_computed(networks, batches), lambda item: item[0]):
         number = left[index]
-        with parts.writing(number, columns, network.num_features) as append:
+        with parts.writing(number, columns, networks[0].num_features) as append:
             for _, batch, vectors in of_shard:
                 append(vectors, column_values(batch, manifest.schema, shards[number][0]))
                 done += len(vectors)
@@ -244,17 +270,12 @@ def _compute(
 
 
 def _computed(
-    network: _Network, batches: Iterable[tuple[Any, dict[str, Any]]]
+    networks: Sequence[_Network], batches: Iterable[tuple[Any, dict[str, Any]]]
 ) -> Iterator[tuple[int, dict[str, Any], Vectors]]:
-    """Each batch with its vectors: a GPU computes those of the next while the last are written."""
-    waiting: Any = None
-    for index, batch in batches:
-        computed = int(index), batch, network(batch)
-        if waiting is not None:
-            yield *waiting[:2], waiting[2].numpy()
-        waiting = computed
-    if waiting is not None:
-        yield *waiting[:2], waiting[2].numpy()
+    """Each batch with its vectors: those of the next are computed while these are written."""
+    functions = [lambda item, network=network: network(item[1]) for network in networks]
+    for (index, batch), vectors in computed_in_turn(functions, batches):
+        yield int(index), batch, vectors.numpy()
 
 
 def _group_columns(wanted: Sequence[str], columns: Mapping[str, str]) -> tuple[str, ...]:

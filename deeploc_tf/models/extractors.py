@@ -95,7 +95,7 @@ def feature_names(address: str, count: int) -> list[str]:
     return [f"{prefix}_{i:0{digits}d}" for i in range(count)]
 
 
-def inference_function(model: keras.Model, device: str | None = None) -> Callable[[Any], Any]:
+def inference_function(model: keras.Model) -> Callable[[Any], Any]:
     """The model at inference as one compiled function of a batch of any size.
 
     Without Keras' `predict` around it there is one trace for all batch sizes, and nothing that
@@ -103,7 +103,6 @@ def inference_function(model: keras.Model, device: str | None = None) -> Callabl
 
     Args:
         model: its inputs are one tensor, or a dict of tensors by name.
-        device: where it is computed; None: where TensorFlow chooses.
 
     Returns:
         A function from what the model takes to what it returns.
@@ -113,14 +112,14 @@ def inference_function(model: keras.Model, device: str | None = None) -> Callabl
     function: Callable[[Any], Any] = tf.function(
         lambda inputs: model(inputs, training=False), input_signature=[signature]
     )
-    if device is None:
-        return function
+    return function
 
-    def placed(inputs: Any) -> Any:
-        with tf.device(device):
-            return function(inputs)
 
-    return placed
+def blank_crops(model: keras.Model, num_crops: int) -> dict[str, Any]:
+    """Inputs of a model by name, all zeros."""
+    return {
+        spec.name: tf.zeros((num_crops, *spec.shape[1:]), spec.dtype) for spec in input_specs(model)
+    }
 
 
 def input_specs(model: keras.Model) -> list[tf.TensorSpec]:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from deeploc_tf.models.hardware import cpu_has_bfloat16, gpus_have_bfloat16
+from deeploc_tf.models.hardware import cpu_has_bfloat16, gpus_have_bfloat16, on_gpu
 from deeploc_tf.models.keras_compat import normalized_axis
 from deeploc_tf.models.keras_settings import our_settings
 
@@ -48,8 +48,7 @@ def fast_precision(precision: str = "auto") -> str:
         raise ValueError(msg)
     if precision != "auto":
         return precision
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    return "bfloat16" if (gpus_have_bfloat16() if on_gpu else cpu_has_bfloat16()) else "float32"
+    return "bfloat16" if (gpus_have_bfloat16() if on_gpu() else cpu_has_bfloat16()) else "float32"
 
 
 @our_settings()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from deeploc_tf.models.hardware import computing_on
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.provenance import parent, with_seal
@@ -27,6 +28,7 @@ def export(
     layer: str | None = None,
     test_time: str | None = None,
     fast: bool = False,
+    device: str = "auto",
 ) -> Path:
     """Write the model of a run as a SavedModel that carries its own preprocessing.
 
@@ -65,6 +67,8 @@ def export(
             None: as the run says, which has it from its preset.
         fast: fold batch normalizations away, and compute convolutions in bfloat16 if this machine
             does that in hardware; `describe` tells the precision. See `fast_model`.
+        device: where it is made, which `fast` asks for its hardware: "auto", "cpu", "gpu" or one
+            such as "gpu:1". The SavedModel runs on any.
 
     Returns:
         The SavedModel, `output/1`.
@@ -74,10 +78,11 @@ def export(
         RecordsError: the run is not finished.
         SchemaError: its model tells no classes, or sees the whole crop where `test_time` moves its
             window.
-        ValueError: the model has no layer of that name, or `test_time` is no such word.
+        ValueError: the model has no layer of that name, `test_time` is no such word, or there is
+            no such device.
     """
     output = Path(output)
-    with publishing_folder(output) as folder:
+    with publishing_folder(output) as folder, computing_on(device):
         trained = load_trained(run, both_heads=True)
         trained.check_tells_classes()
         description = describe(

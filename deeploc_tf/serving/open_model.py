@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from deeploc_tf.models.hardware import computing_on
+from deeploc_tf.models.hardware import (
+    computed_in_turn,
+    computing_devices,
+    placed_on,
+    within_memory,
+)
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.trained import load_trained
 from deeploc_tf.provenance import parent
@@ -26,6 +31,23 @@ from deeploc_tf.serving.signatures import Signatures
 
 SIGNATURE = "serving_default"
 
+_Signature = Callable[..., dict[str, Any]]
+
+
+class Crops(Protocol):
+    """A batch of crops.
+
+    Attributes:
+        images: `(batch_size, height, width, channels)` of the described dtype.
+        masks: `(batch_size, height, width)`, for a model that takes them, or None.
+    """
+
+    images: NDArray[Any]
+    masks: NDArray[np.uint8] | None
+
+
+_Batch = TypeVar("_Batch", bound=Crops)
+
 
 @dataclasses.dataclass(frozen=True)
 class OpenModel:
@@ -35,11 +57,13 @@ class OpenModel:
         description: its crops and classes.
         signature: from tensors by name to tensors by name.
         made_from: the model, see `deeploc_tf.provenance.parent`.
+        others: the same signature on further devices.
     """
 
     description: Description
-    signature: Callable[..., dict[str, Any]]
+    signature: _Signature
     made_from: tuple[Mapping[str, Any], ...] = ()
+    others: tuple[_Signature, ...] = ()
 
     def __call__(
         self, images: NDArray[Any], masks: NDArray[np.uint8] | None = None
@@ -54,15 +78,43 @@ class OpenModel:
             tf.errors.InvalidArgumentError: the crops are of another shape or type, or not finite.
             MemoryError: the device has too little memory.
         """
+        return _as_arrays(self._outputs(self.signature, images, masks))
+
+    def in_turn(
+        self, batches: Iterable[_Batch]
+    ) -> Iterator[tuple[_Batch, dict[str, NDArray[Any]]]]:
+        """Each batch with its outputs, in order; devices compute whole batches in turn.
+
+        Args:
+            batches: their attributes `images` and `masks` are what a call takes.
+
+        Raises:
+            tf.errors.InvalidArgumentError: the crops are of another shape or type, or not finite.
+            MemoryError: a device has too little memory.
+        """
+
+        def outputs_of(signature: _Signature) -> Callable[[_Batch], dict[str, Any]]:
+            return lambda batch: self._outputs(signature, batch.images, batch.masks)
+
+        functions = [outputs_of(signature) for signature in (self.signature, *self.others)]
+        for batch, outputs in computed_in_turn(functions, batches):
+            yield batch, _as_arrays(outputs)
+
+    def _outputs(
+        self, signature: _Signature, images: NDArray[Any], masks: NDArray[np.uint8] | None
+    ) -> dict[str, Any]:
         # tf.constant keeps dtypes: an array would be cast without a word
         crops = {"image": tf.constant(images)}
         if "mask" in self.description.inputs:
             crops["mask"] = tf.constant(masks)
-        try:
-            return {name: values.numpy() for name, values in self.signature(**crops).items()}
-        except tf.errors.ResourceExhaustedError as error:
-            msg = "A batch must fit into the device's memory. Use a smaller batch size."
-            raise MemoryError(msg) from error
+        with within_memory(
+            len(images), lambda size: signature(**{n: crop[:size] for n, crop in crops.items()})
+        ):
+            return signature(**crops)
+
+
+def _as_arrays(outputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    return {name: values.numpy() for name, values in outputs.items()}
 
 
 @our_settings()
@@ -86,7 +138,9 @@ def open_model(
             `views`.
         fast: make the graph of a run cheaper; see `fast_model`.
         trust: load a SavedModel although its files are not those of its list of digests.
-        device: where it computes: "auto", "cpu", "gpu" or one such as "gpu:1".
+        device: where it computes: "auto" (every visible GPU, else the CPU), "cpu", "gpu", or a
+            list such as "gpu:0,gpu:1". Of several the first one answers calls, and all of them
+            `predict`, whose results do not depend on that.
 
     Raises:
         RecordsError: the run is not finished, or there is no model.
@@ -95,14 +149,21 @@ def open_model(
         ValueError: `layer` or `test_time` is not of the model, or was settled at export, or there
             is no such device.
     """
-    with computing_on(device):
-        model = _open(path, layer, test_time, fast, trust)
+    models = []
+    for name in computing_devices(device):
+        with placed_on(name):
+            model = _open(path, layer, test_time, fast, trust)
+        models.append(dataclasses.replace(model, signature=_placed(model.signature, name)))
+    others = tuple(model.signature for model in models[1:])
+    return dataclasses.replace(models[0], made_from=(_parent(Path(path)),), others=others)
 
-    def signature(**crops: Any) -> dict[str, Any]:
-        with computing_on(device):
-            return model.signature(**crops)
 
-    return OpenModel(model.description, signature, (_parent(Path(path)),))
+def _placed(signature: _Signature, device: str | None) -> _Signature:
+    def placed(**crops: Any) -> dict[str, Any]:
+        with placed_on(device):
+            return signature(**crops)
+
+    return placed
 
 
 def _parent(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +152,8 @@ def predict(
         for name, source in _named(fields):
             for sentence in screen.begin(name, source):
                 _log.info("%s", sentence)
-            for start in range(0, len(screen.cells), batch_size):
-                screen.take(source, start, start + batch_size)
+            for batch, outputs in model.in_turn(screen.batches(source, batch_size)):
+                screen.add(batch, outputs)
                 count(screen.num_cells)
             screen.note_files(source)
         stack.close()
@@ -162,6 +162,15 @@ def predict(
 
 def _named(fields: Source | Iterable[tuple[str, Source]]) -> Iterable[tuple[str, Source]]:
     return fields if isinstance(fields, Iterable) else [("", fields)]
+
+
+@dataclasses.dataclass
+class _Batch:
+    """Cells that the model is asked about, with their crops."""
+
+    cells: pd.DataFrame
+    images: NDArray[Any]
+    masks: NDArray[np.uint8] | None
 
 
 class _Screen:
@@ -250,9 +259,14 @@ class _Screen:
             for value in values_of(column):
                 self._unmet.pop((column, same_in_column(column, str(value))), None)
 
-    def take(self, source: Source, start: int, stop: int) -> None:
-        """Predict some cells of the source that has begun."""
-        cells = self.cells.iloc[start:stop]
+    def batches(self, source: Source, batch_size: int) -> Iterator[_Batch]:
+        """Crops of the source that has begun, without those that are left out."""
+        for start in range(0, len(self.cells), batch_size):
+            batch = self._read(source, self.cells.iloc[start : start + batch_size])
+            if batch is not None:
+                yield batch
+
+    def _read(self, source: Source, cells: pd.DataFrame) -> _Batch | None:
         kept, images, masks, rejects = [], [], [], []
         left_out = []
         flags: list[str] = []
@@ -279,16 +293,22 @@ class _Screen:
             self._wells.leave_out(cells.iloc[left_out])
         self._proteins.leave_out(cells.iloc[left_out])
         if not kept:
-            return
+            return None
         self._flagged.update(flag for text in flags for flag in text.split("|") if flag)
         takes_mask = "mask" in self._model.description.inputs
-        pixels = np.stack(images)
-        outputs = self._model(pixels, np.stack(masks) if takes_mask else None)  # type: ignore[arg-type]
+        return _Batch(
+            cells.iloc[kept].assign(flags=flags),
+            np.stack(images),
+            np.stack(masks) if takes_mask else None,  # type: ignore[arg-type]
+        )
+
+    def add(self, batch: _Batch, outputs: dict[str, NDArray[Any]]) -> None:
+        """Append what the model says of a batch."""
         if self._drift is not None:
             confidence = outputs["probabilities"].max(axis=1)
-            self._drift.add(pixels, confidence, outputs["novelty"])
+            self._drift.add(batch.images, confidence, outputs["novelty"])
             self._num_not_accepted += int((~outputs["accepted"]).sum())
-        self._append(cells.iloc[kept].assign(flags=flags), outputs)
+        self._append(batch.cells, outputs)
 
     def finish(self, min_fraction: float) -> Predicted:
         """Write what sums up all cells."""

@@ -328,6 +328,11 @@ class FitConfig(pydantic.BaseModel):
         default="float32",
         description="Numeric precision of training; auto selects bfloat16 if the hardware has it.",
     )
+    tf32: bool = pydantic.Field(
+        default=True,
+        description="Let NVIDIA GPUs round the factors of float32 products to 10 bits of fraction "
+        "(TensorFloat-32), which is faster; elsewhere it changes nothing.",
+    )
     xla: bool = pydantic.Field(
         default=False,
         description="Compile the training step with XLA; single device only, faster on GPUs.",
@@ -440,6 +445,12 @@ class FitConfig(pydantic.BaseModel):
             msg = (
                 "XLA cannot turn crops by any angle. Received: xla=True, "
                 f"augmentation={self.augmentation!r}. Use 'orientations' with it"
+            )
+            raise ValueError(msg)
+        if self.xla and self.deterministic:
+            msg = (
+                "XLA has no deterministic gradient of max pooling on GPUs. Received: xla=True, "
+                "deterministic=True. Leave one of them out"
             )
             raise ValueError(msg)
         if self.class_weights and self.sampling in kinds(self.target):

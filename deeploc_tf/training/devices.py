@@ -31,8 +31,8 @@ def choose_strategy(
 
     Returns:
         `MultiWorkerMirroredStrategy` for several workers; `MirroredStrategy` for several devices;
-        the default strategy, which takes the first GPU if there is one, for "auto" and that GPU;
-        `OneDeviceStrategy` for another single one.
+        `OneDeviceStrategy` for a single one; the default strategy for "auto" where there is the CPU
+        alone. All but the last copy batches to their devices ahead of the step.
 
     Raises:
         ValueError: the device does not exist, the batch cannot be shared out evenly, or XLA is to
@@ -48,7 +48,7 @@ def choose_strategy(
     _check_replicas(names, batch_size, xla)
     if len(names) > 1:
         return _mirrored(tuple(names))
-    if names[0] == "gpu:0" or device == "auto":
+    if device == "auto" and names == ["cpu:0"]:
         return tf.distribute.get_strategy()
     return tf.distribute.OneDeviceStrategy(names[0])
 

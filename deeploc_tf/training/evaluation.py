@@ -12,6 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from deeploc_tf.models.extractors import feature_layer, inference_function
+from deeploc_tf.models.hardware import placed_on
 from deeploc_tf.models.novelty import FEATURES, network_with_features
 from deeploc_tf.models.views import View, mean_of_logits, outputs_of_views
 from deeploc_tf.pipeline.batches import batches, running_on
@@ -64,6 +65,7 @@ class Evaluator:
         self.model = model
         self.records = records
         self.manifest = manifest
+        self._device = device
         self._splits = list(splits)
         names = [tuple(class_names or manifest.schema.label_names), tuple(protein_names)]
         self.heads = dict(zip(kinds(target), names, strict=False))
@@ -72,7 +74,7 @@ class Evaluator:
         self.layer = feature_layer(model)
         network = network_with_features(model, self.layer)
         self.num_features = int(network.output[FEATURES].shape[-1])
-        self.network = inference_function(network, device)
+        self.network = inference_function(network)
         self._batches: dict[str, tf.data.Dataset] = {}
         self.predicted: dict[str, dict[Kind, tuple[NDArray[Any], NDArray[np.float32]]]] = {}
 
@@ -130,7 +132,7 @@ class Evaluator:
         """
         truths: dict[Kind, list[Any]] = {kind: [] for kind in self.heads}
         outputs: list[list[NDArray[np.float32]]] = []  # of each batch, for each view
-        with running_on(self.records, self.manifest):
+        with running_on(self.records, self.manifest), placed_on(self._device):
             for batch in self.batches(split):
                 for kind in self.heads:
                     truths[kind].append(self.truth(kind, batch))

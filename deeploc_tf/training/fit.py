@@ -13,9 +13,10 @@ import keras
 import pandas as pd
 import tensorflow as tf
 
-from deeploc_tf.models.hardware import placed_on
+from deeploc_tf.models.extractors import blank_crops
+from deeploc_tf.models.hardware import placed_on, rounding_to_tf32, share_gpus, within_memory
 from deeploc_tf.models.heads import head
-from deeploc_tf.models.keras_compat import make_variables
+from deeploc_tf.models.keras_compat import make_variables, plain_variable
 from deeploc_tf.models.keras_settings import our_settings
 from deeploc_tf.models.networks import register_network
 from deeploc_tf.models.views import View, views
@@ -128,6 +129,7 @@ def fit(
         metrics = fit("records", "run", epochs=2, batch_size=64)
         metrics["test"]["balanced_accuracy"]
     """
+    share_gpus()
     config = (config or FitConfig()).changed(settings)
     if network is not None:
         given = {"network": register_network(network)}
@@ -179,6 +181,7 @@ def fit(
             folder.alone(),
             running_on(records, manifest),
             counting(progress, "Training on crops", total) as count,
+            rounding_to_tf32(config.tf32),
         ):
             with strategy.scope(), computing_in(precision):
                 model = task.build()
@@ -208,7 +211,9 @@ def fit(
                 ),
                 *callbacks,
             ]
-            _train(model, task, folder, state, duration, observers)
+            replicas = strategy.num_replicas_in_sync
+            with within_memory(config.batch_size, lambda n: _try_gradients(model, n), replicas):
+                _train(model, task, folder, state, duration, observers)
             if config.patience and state.best_epoch:
                 twin.set_weights(load_best_weights(folder, state.best_epoch))
             else:
@@ -285,6 +290,29 @@ def _train(
         begun = True
         if model.stop_training:  # a caller's callback may say so, too
             return
+
+
+def _try_gradients(model: keras.Model, batch_size: int) -> None:
+    """Compute what takes the memory of a training step, and change nothing that is saved."""
+    strategy = model.distribute_strategy
+    share = batch_size // strategy.num_replicas_in_sync
+
+    def gradients() -> Any:
+        crops = blank_crops(model, share)
+        with tf.GradientTape() as tape:
+            outputs = model(crops if len(crops) > 1 else next(iter(crops.values())), training=True)
+            sums = [tf.reduce_sum(tf.cast(out, tf.float32)) for out in tf.nest.flatten(outputs)]
+            total = tf.add_n(sums)
+        return [
+            tf.reduce_sum(tf.cast(g, tf.float32))
+            for g in tape.gradient(
+                total,
+                [plain_variable(weight) for weight in model.trainable_variables],
+                unconnected_gradients="zero",
+            )
+        ]
+
+    tf.function(lambda: strategy.run(gradients))()
 
 
 def _batches(

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from deeploc_tf.models.channels import find_channels
 from deeploc_tf.models.extractors import inference_function
+from deeploc_tf.models.hardware import placed_on
 from deeploc_tf.models.inpainting import PairedCellInpainting
 from deeploc_tf.models.views import View
 from deeploc_tf.network_choices import INPAINTING_NORMALIZATIONS
@@ -164,8 +165,9 @@ class PairEvaluator:
         self.model = model
         self.records = records
         self.pairs = pairs
+        self._device = device
         outputs = {name: model.get_layer(name).output for name in ("residual", "target_protein")}
-        self._paint = inference_function(keras.Model(model.input, outputs), device)
+        self._paint = inference_function(keras.Model(model.input, outputs))
 
     @property
     def splits(self) -> list[str]:
@@ -187,7 +189,7 @@ class PairEvaluator:
         """
         squares = np.zeros(3)  # of residuals, and of the protein the sum and the sum of squares
         count = 0
-        with running_on(self.records):
+        with running_on(self.records), placed_on(self._device):
             for inputs, _ in evaluation_pairs(self.pairs[split], batch_size=_BATCH_SIZE):
                 painted = self._paint(inputs)
                 residual = painted["residual"].numpy().astype(np.float64)

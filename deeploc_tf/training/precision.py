@@ -37,7 +37,7 @@ def resolve_precision(precision: Precision, strategy: tf.distribute.Strategy) ->
     """
     if isinstance(strategy, tf.distribute.OneDeviceStrategy | tf.distribute.MirroredStrategy):
         on_gpu = "GPU" in strategy.extended.worker_devices[0].upper()
-    else:  # the default strategy, which takes the first GPU if there is one
+    else:  # of several workers, or the CPU alone
         on_gpu = bool(tf.config.list_physical_devices("GPU"))
     if precision == "float16" and not on_gpu:
         msg = (

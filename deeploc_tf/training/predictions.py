@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deeploc_tf.models.extractors import inference_function
+from deeploc_tf.models.extractors import blank_crops, inference_function
+from deeploc_tf.models.hardware import within_memory
 from deeploc_tf.models.novelty import FEATURES, network_with_features
 from deeploc_tf.models.trained import TrainedModel
 from deeploc_tf.models.views import View, mean_of_logits, outputs_of_views
@@ -87,7 +88,11 @@ def predict(
     layer = None if novelty is None else novelty.layer
     network = inference_function(network_with_features(trained.model, layer))
     crops, labels, scores, done = [], [], [], 0
-    with running_on(records, manifest):
+
+    def attempt(num_crops: int) -> None:
+        outputs_of_views(network, blank_crops(trained.model, num_crops), views)
+
+    with running_on(records, manifest), within_memory(batch_size, attempt):
         for split in splits:
             for batch in batches(
                 records,
