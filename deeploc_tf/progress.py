@@ -1,4 +1,7 @@
-"""How far long work has come, on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""How far long work has come, on stderr.
+
+A terminal gets a bar, a notebook one line that is written anew, anything else a line now and then.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ Count = Callable[[int], None]
 
 SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_UPDATES = 0.1
+_SECONDS_IN_NOTEBOOKS = 0.5  # each of them is sent to the browser
 
 
 @contextlib.contextmanager
@@ -30,7 +34,16 @@ def counting(progress: ShowProgress, what: str, total: int | None = None) -> Ite
         progress: whether to show it, or what to call with it.
         what: what is going on, such as "Reading crops".
         total: how many things there are; None where nobody knows.
+
+    Raises:
+        TypeError: `progress` is neither.
     """
+    if not isinstance(progress, bool) and not callable(progress):
+        msg = (
+            "`progress` must be True, False or a callable that gets (done, total). Received: "
+            f"progress={progress!r}."
+        )
+        raise TypeError(msg)
     if progress is True:
         with Progress(what, total) as shown:
             yield shown
@@ -62,6 +75,9 @@ class Progress:
         self.total = total
         self.done = 0
         self._stream = sys.stderr if stream is None else stream
+        # of Jupyter, where a carriage return goes back to the beginning of the line
+        self._in_notebook = type(self._stream).__module__.startswith("ipykernel")
+        self._width = 0  # of the line that stands there
         self._bar: rich.progress.Progress | None = None
         self._task: rich.progress.TaskID | None = None
         self._start = self._last = 0.0
@@ -85,7 +101,9 @@ class Progress:
             self._bar.update(self._task, completed=self.done)
             self._bar.stop()
         elif kind is None and self._start:
-            self._line(time.monotonic())
+            self._line(time.monotonic(), end="\n")
+        elif self._width:
+            self._stream.write("\n")
 
     def __call__(self, done: int) -> None:
         """Note that `done` things are done by now."""
@@ -96,26 +114,32 @@ class Progress:
         ):  # with the first thing done: what comes before it is no measure of the rest
             self._start = self._last = now
             self._before = done
-        wait = _SECONDS_BETWEEN_UPDATES if self._bar is not None else SECONDS_BETWEEN_LINES
+        if self._bar is not None:
+            wait = _SECONDS_BETWEEN_UPDATES
+        else:
+            wait = _SECONDS_IN_NOTEBOOKS if self._in_notebook else SECONDS_BETWEEN_LINES
         if now - self._last < wait:
             return
         self._last = now
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done)
         else:
-            self._line(now)
+            self._line(now, end="" if self._in_notebook else "\n")
 
     def update(self, number: int) -> None:
         """Note that `number` more things are done."""
         self(self.done + number)
 
-    def _line(self, now: float) -> None:
+    def _line(self, now: float, end: str) -> None:
         rate = (self.done - self._before) / max(now - self._start, 1e-3)
         of = "" if self.total is None else f" of {self.total}"
         left = ""
         if self.total is not None and rate > 0 and self.done < self.total:
             left = f", {duration((self.total - self.done) / rate)} left"
-        self._stream.write(f"{self.what}: {self.done}{of}, {_short(rate)} per second{left}\n")
+        text = f"{self.what}: {self.done}{of}, {_short(rate)} per second{left}"
+        if self._in_notebook:
+            text, self._width = f"\r{text:<{self._width}}", len(text)
+        self._stream.write(text + end)
         self._stream.flush()
 
 

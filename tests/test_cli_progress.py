@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+from typing import Any
 
 import click
 import pytest
@@ -87,6 +88,41 @@ def test_a_terminal_gets_a_bar() -> None:
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
     assert "Reading crops" in text
     assert "10/10" in text
+
+
+class OutStream(io.StringIO):
+    """As that of Jupyter."""
+
+    __module__ = "ipykernel.iostream"
+
+
+def test_a_notebook_gets_one_line(clock: Clock) -> None:
+    stream = OutStream()
+    with Progress("Reading crops", total=10_000, stream=stream) as progress:
+        for done in (1, 5000, 9999, 10_000):
+            progress(done)
+            clock.now += 1
+    written = stream.getvalue()
+    assert written.count("\n") == 1
+    assert written.endswith("\n")
+    assert written.count("\r") >= 3
+    shown: list[str] = []  # as a browser overwrites it
+    for line in written.strip("\n").split("\r"):
+        shown = [*line, *shown[len(line) :]]
+    assert "".join(shown).rstrip() == written.rsplit("\r", 1)[1].rstrip()
+    failed = OutStream()
+    progress = Progress("Reading", stream=failed)
+    for done in (1, 2):
+        progress(done)
+        clock.now += 1
+    progress.__exit__(KeyError, KeyError(), None)
+    assert failed.getvalue().endswith("second\n")
+
+
+@pytest.mark.parametrize("progress", [None, 1, "yes"])
+def test_progress_is_true_or_false_or_a_callable(progress: Any) -> None:
+    with pytest.raises(TypeError, match="callable"), counting(progress, "Reading"):
+        pass
 
 
 @pytest.mark.parametrize(

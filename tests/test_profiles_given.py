@@ -84,6 +84,15 @@ def test_columns_describe_rows_by_type_and_name() -> None:
     assert read_table(pd.DataFrame(VALUES, index=NAMES)).feature_names == ("0", "1", "2")
 
 
+def test_names_of_our_tables_stay_as_they_are() -> None:
+    names = ["A\u200d", " B", "C ", *NAMES[3:]]
+    metadata = pd.DataFrame({"protein": names, "plate": [1] * 12})
+    table = read_table(VectorTable(VALUES, metadata, {"kind": "profiles"}))
+    assert table.metadata["protein"].tolist() == names
+    assert table.metadata["plate"].dtype == np.int64
+    assert table.provenance["kind"] == "profiles"
+
+
 def test_values_are_not_shared_with_the_caller() -> None:
     values = VALUES.copy()
     read_table((values, NAMES)).features[:] = 0

@@ -19,7 +19,7 @@ from deeploc_tf.models.extractors import feature_names
 from deeploc_tf.models.trained import OtherPixelSize
 from deeploc_tf.profiles.tables import TableWriter, writing_table
 from deeploc_tf.profiles.tables.table_format import kind_of
-from deeploc_tf.profiles.tables.writing import values_of
+from deeploc_tf.profiles.tables.table_format import values_of
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.provenance import sealed
 from deeploc_tf.serving.cell_writer import CellWriter

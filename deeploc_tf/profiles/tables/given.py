@@ -27,7 +27,7 @@ from deeploc_tf.profiles.tables.foreign import (
     some,
 )
 from deeploc_tf.profiles.tables.in_memory import InMemoryTable
-from deeploc_tf.profiles.tables.table_format import NUMBER_TYPES, kind_of
+from deeploc_tf.profiles.tables.table_format import NUMBER_TYPES, kind_of, values_of
 from deeploc_tf.profiles.tables.vector_table import VectorTable
 from deeploc_tf.text_tables import TableError
 
@@ -100,11 +100,10 @@ def _of_vectors(table: VectorTable) -> GivenTable:
         raise TableError(msg)
     _check_columns(metadata, path)
     kinds = {str(name): kind_of(values) for name, values in metadata.items()}
+    types: dict[str, Any] = {"text": object, **NUMBER_TYPES}
     columns = {
-        str(name): as_texts(values)
-        if kinds[str(name)] == "text"
-        else values.to_numpy(NUMBER_TYPES[kinds[str(name)]])
-        for name, values in metadata.items()
+        str(name): np.array(values_of(values, kind), types[kind])
+        for (name, values), kind in zip(metadata.items(), kinds.values(), strict=True)
     }
     text = json.dumps({**table.provenance, "columns": kinds})
     return GivenTable(path, text, names, len(features), None, features, columns)

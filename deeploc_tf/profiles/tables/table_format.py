@@ -149,6 +149,29 @@ def kind_of(values: pd.Series[Any]) -> str:
     return "text"
 
 
+def values_of(values: pd.Series[Any], kind: str) -> list[Any]:
+    """The values of a column as they are written; missing text is empty.
+
+    Raises:
+        ValueError: a whole number is missing.
+    """
+    if kind == "text":
+        texts: list[Any] = values.tolist()
+        if set(map(type, texts)) <= {str}:
+            return texts
+        return list(map(str, values.where(values.notna(), "").tolist()))
+    if kind == "int64" and values.isna().any():
+        msg = (
+            f"Whole numbers must not be missing. Received: column {values.name!r} with "
+            f"{int(values.isna().sum())} missing of {len(values)}. Fill them, or make it floats or "
+            "text."
+        )
+        raise ValueError(msg)
+    missing: dict[str, Any] = {} if kind == "int64" else {"na_value": np.nan}
+    numbers: list[Any] = values.to_numpy(NUMBER_TYPES[kind], **missing).tolist()
+    return numbers
+
+
 class BlockDigests:
     """Digests of the blocks of what comes a piece at a time: features, or a column.
 

@@ -24,6 +24,7 @@ from deeploc_tf.profiles.tables.table_format import (
     chunk_rows,
     head_digest,
     kind_of,
+    values_of,
 )
 from deeploc_tf.profiles.tables.vector_table import VectorTable
 from deeploc_tf.provenance import written_by
@@ -122,29 +123,6 @@ def write_table(path: Path, table: VectorTable, feature_names: Sequence[str] | N
             table.features,
             {name: values_of(table.metadata[name], kind) for name, kind in columns.items()},
         )
-
-
-def values_of(values: pd.Series[Any], kind: str) -> list[Any]:
-    """The values of a column as they are written; missing text is empty.
-
-    Raises:
-        ValueError: a whole number is missing.
-    """
-    if kind == "text":
-        texts: list[Any] = values.tolist()
-        if set(map(type, texts)) <= {str}:
-            return texts
-        return list(map(str, values.where(values.notna(), "").tolist()))
-    if kind == "int64" and values.isna().any():
-        msg = (
-            f"Whole numbers must not be missing. Received: column {values.name!r} with "
-            f"{int(values.isna().sum())} missing of {len(values)}. Fill them, or make it floats or "
-            "text."
-        )
-        raise ValueError(msg)
-    missing: dict[str, Any] = {} if kind == "int64" else {"na_value": np.nan}
-    numbers: list[Any] = values.to_numpy(NUMBER_TYPES[kind], **missing).tolist()
-    return numbers
 
 
 class TableHolder:
