@@ -18,8 +18,7 @@ from deeploc_tf.input_files import list_of_inputs
 from deeploc_tf.models.extractors import feature_names
 from deeploc_tf.models.trained import OtherPixelSize
 from deeploc_tf.profiles.tables import TableWriter, writing_table
-from deeploc_tf.profiles.tables.table_format import kind_of
-from deeploc_tf.profiles.tables.table_format import values_of
+from deeploc_tf.profiles.tables.table_format import kind_of, values_of
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.provenance import sealed
 from deeploc_tf.serving.cell_writer import CellWriter
