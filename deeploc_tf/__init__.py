@@ -18,16 +18,23 @@ if TYPE_CHECKING:
     from deeploc_tf.benchmark.compare import compare
     from deeploc_tf.benchmark.identifiers import read_identifiers
     from deeploc_tf.benchmark.neighbors import neighbors
+    from deeploc_tf.benchmark.read_standards import read_standards, standards
     from deeploc_tf.benchmark.results import Comparison
     from deeploc_tf.benchmark.scores import Extent
     from deeploc_tf.benchmark.standards import Standard, read_standard
-    from deeploc_tf.benchmark.suite_scores import score_suite
+    from deeploc_tf.benchmark.suite_scores import check_suite_scores, score_suite
     from deeploc_tf.embedding.embed import embed
     from deeploc_tf.explanation.activation_maximization import activation_maximization
     from deeploc_tf.explanation.explain import explain
     from deeploc_tf.explanation.integrated_gradients import integrated_gradients
     from deeploc_tf.features.measure import measure
+    from deeploc_tf.ingest import plan_records
     from deeploc_tf.ingest.build_records import build_records
+    from deeploc_tf.ingest.convert import convert
+    from deeploc_tf.installation import doctor
+    from deeploc_tf.lineage.replay import replay
+    from deeploc_tf.lineage.trace import trace
+    from deeploc_tf.lineage.verify import verify
     from deeploc_tf.models.deeploc import DeepLoc
     from deeploc_tf.models.extractors import feature_extractor
     from deeploc_tf.models.trained import load_trained
@@ -50,25 +57,32 @@ if TYPE_CHECKING:
     from deeploc_tf.report.explanation_page import write_explanation
     from deeploc_tf.report.function_curves import function_curves
     from deeploc_tf.report.label_page import write_label_page
+    from deeploc_tf.report.label_table import write_label_table
     from deeploc_tf.report.map import protein_map
     from deeploc_tf.report.map_page import write_map
     from deeploc_tf.report.methods import methods_compared
+    from deeploc_tf.report.run_page import write_report
     from deeploc_tf.serving.export import export
     from deeploc_tf.serving.open_model import open_model
     from deeploc_tf.serving.predict import predict
     from deeploc_tf.simulation.simulate import Screen, simulate
     from deeploc_tf.sources import (
+        DeepLocHDF5Source,
         FieldSource,
         FolderSource,
+        LabelDictionarySource,
         Source,
         SourceError,
         TableSource,
         read_image,
     )
     from deeploc_tf.sources.quality import Quality
+    from deeploc_tf.study.demo import demo
+    from deeploc_tf.study.study import run_study
     from deeploc_tf.training.config import FitConfig
     from deeploc_tf.training.evaluate import evaluate
     from deeploc_tf.training.fit import fit
+    from tfrecords.inspect import summarize
 
 # PyPI has an unrelated distribution whose package is called `tfrecords` too
 if "read_manifest" not in getattr(tfrecords, "__all__", ()):
@@ -89,8 +103,10 @@ MODULES = {
         "simulate",
     ),
     "deeploc_tf.sources": (
+        "DeepLocHDF5Source",
         "FieldSource",
         "FolderSource",
+        "LabelDictionarySource",
         "Source",
         "SourceError",
         "TableSource",
@@ -99,7 +115,10 @@ MODULES = {
     "deeploc_tf.ingest": (
         "Quality",
         "build_records",
+        "plan_records",
     ),
+    "deeploc_tf.ingest.convert": ("convert",),
+    "tfrecords.inspect": ("summarize",),
     "deeploc_tf.pipeline.batches": (
         "batches",
         "training_batches",
@@ -135,10 +154,17 @@ MODULES = {
         "Standard",
         "read_standard",
     ),
+    "deeploc_tf.benchmark.read_standards": (
+        "read_standards",
+        "standards",
+    ),
     "deeploc_tf.benchmark.identifiers": ("read_identifiers",),
     "deeploc_tf.benchmark.neighbors": ("neighbors",),
     "deeploc_tf.benchmark.compare": ("compare",),
-    "deeploc_tf.benchmark.suite_scores": ("score_suite",),
+    "deeploc_tf.benchmark.suite_scores": (
+        "check_suite_scores",
+        "score_suite",
+    ),
     "deeploc_tf.benchmark.scores": ("Extent",),
     "deeploc_tf.benchmark.results": ("Comparison",),
     "deeploc_tf.explanation.explain": ("explain",),
@@ -158,10 +184,18 @@ MODULES = {
     "deeploc_tf.report.crops": ("crop_sheet",),
     "deeploc_tf.report.map_page": ("write_map",),
     "deeploc_tf.report.label_page": ("write_label_page",),
+    "deeploc_tf.report.label_table": ("write_label_table",),
+    "deeploc_tf.report.run_page": ("write_report",),
     "deeploc_tf.report.explanation_page": ("write_explanation",),
     "deeploc_tf.serving.export": ("export",),
     "deeploc_tf.serving.open_model": ("open_model",),
     "deeploc_tf.serving.predict": ("predict",),
+    "deeploc_tf.study.study": ("run_study",),
+    "deeploc_tf.study.demo": ("demo",),
+    "deeploc_tf.lineage.verify": ("verify",),
+    "deeploc_tf.lineage.trace": ("trace",),
+    "deeploc_tf.lineage.replay": ("replay",),
+    "deeploc_tf.installation": ("doctor",),
 }
 _MODULE_OF = {name: module for module, names in MODULES.items() for name in names}
 
@@ -169,10 +203,12 @@ __all__ = [
     "ChangeSettings",
     "Comparison",
     "DeepLoc",
+    "DeepLocHDF5Source",
     "Extent",
     "FieldSource",
     "FitConfig",
     "FolderSource",
+    "LabelDictionarySource",
     "ProfileSettings",
     "Quality",
     "Screen",
@@ -189,10 +225,14 @@ __all__ = [
     "batches",
     "build_records",
     "change",
+    "check_suite_scores",
     "compare",
     "confusion_matrix",
+    "convert",
     "crop_sheet",
+    "demo",
     "density_map",
+    "doctor",
     "embed",
     "evaluate",
     "explain",
@@ -207,6 +247,7 @@ __all__ = [
     "nearest",
     "neighbors",
     "open_model",
+    "plan_records",
     "precision_recall",
     "predict",
     "profile",
@@ -215,15 +256,24 @@ __all__ = [
     "read_image",
     "read_space",
     "read_standard",
+    "read_standards",
     "read_table",
     "reliability_diagram",
+    "replay",
+    "run_study",
     "score_suite",
     "simulate",
+    "standards",
+    "summarize",
+    "trace",
     "training_batches",
     "training_curves",
+    "verify",
     "write_explanation",
     "write_label_page",
+    "write_label_table",
     "write_map",
+    "write_report",
     "write_table",
 ]
 

@@ -10,7 +10,8 @@ import pytest
 from click.testing import Result
 from shared import names, run_cli
 
-from deeploc_tf.cli.doctor import clashes, examine
+from deeploc_tf.installation import clashes
+from deeploc_tf.installation import doctor as examine
 from deeploc_tf.sources import FolderSource
 from tfrecords.locking import locked
 
@@ -212,7 +213,7 @@ def test_doctor_reports_versions_and_devices() -> None:
 
 def test_doctor_fails_where_something_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = "tifffile"
-    monkeypatch.setattr("deeploc_tf.cli.doctor.PACKAGES", ("numpy", missing, "no-such-package"))
+    monkeypatch.setattr("deeploc_tf.installation.PACKAGES", ("numpy", missing, "no-such-package"))
     report = examine()
     assert any("no-such-package is not installed" in problem for problem in report["problems"])
     done = run_cli("doctor")

@@ -331,7 +331,7 @@ def test_other_questions_are_explained(
     assert found.cells is not None
     assert found.multi_label == bool(made.get("multi_label"))
     assert list(found.shown[: len(classes)]) == classes
-    table = found.cell_table()
+    table = found.to_frame()
     assert ((table["probability"] > 0) & (table["probability"] <= 1)).all()
     assert len(found.cells.nearest) == len(table)
     done = explain_command(run, tmp_path / "page.html", "--records", records, "--quiet")

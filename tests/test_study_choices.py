@@ -12,7 +12,7 @@ import tfrecords
 from deeploc_tf.profiles.tables import VectorTable, read_table
 from deeploc_tf.study.config import StudyConfigError, read_study
 from deeploc_tf.study.specification import Transform
-from deeploc_tf.study.study import Study, study
+from deeploc_tf.study.study import Study, run_study
 from deeploc_tf.study.transformed import filled, transformed
 from tfrecords import Crop, Schema
 
@@ -79,7 +79,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(folder: Path) -> Study:
-    return study(folder / "study.yaml", folder / "OUT", workers=1)
+    return run_study(folder / "study.yaml", folder / "OUT", workers=1)
 
 
 def test_cells_are_normalized_within_their_plate(done: Study) -> None:
@@ -119,7 +119,7 @@ def test_a_chosen_method_is_its_best_candidate_on_the_half_that_chooses(done: St
 def test_a_second_call_chooses_the_same_and_makes_nothing(done: Study, folder: Path) -> None:
     steps = {path: path.stat().st_mtime_ns for path in done.folder.glob("steps/*/step.json")}
     before = {path.name: path.read_bytes() for path in done.folder.glob("*.csv")}
-    study(folder / "study.yaml", done.folder, workers=1)
+    run_study(folder / "study.yaml", done.folder, workers=1)
     assert {p: p.stat().st_mtime_ns for p in done.folder.glob("steps/*/step.json")} == steps
     assert {path.name: path.read_bytes() for path in done.folder.glob("*.csv")} == before
 
@@ -128,14 +128,14 @@ def test_proteins_that_differ_in_case_are_two_where_the_study_says_so(folder: Pa
     config = folder / "one-case.yaml"
     config.write_text(STUDY.replace("distinct_case: true", "distinct_case: false"))
     with pytest.raises(ValueError, match="distinct_case"):
-        study(config, folder / "one", workers=1)
+        run_study(config, folder / "one", workers=1)
 
 
 def test_a_column_that_cells_do_not_have_is_told_before_anything_is_measured(folder: Path) -> None:
     config = folder / "column.yaml"
     config.write_text(STUDY.replace("by: plate}}\n  pix", "by: plat}}\n  pix"))
     with pytest.raises(StudyConfigError, match=r"`methods.by plate.transform`.*mean 'plate'"):
-        study(config, folder / "none", workers=1)
+        run_study(config, folder / "none", workers=1)
     assert not (folder / "none" / "steps").exists()
 
 

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from deeploc_tf.profiles.tables import VectorTable
 from deeploc_tf.study.config import StudyConfigError, read_study
 from deeploc_tf.study.label_methods import profiles_of_labels, supervised_profiles
-from deeploc_tf.study.study import study
+from deeploc_tf.study.study import run_study
 
 
 def cells(labels: list[str], proteins: list[str], seed: int = 0) -> VectorTable:
@@ -84,7 +84,7 @@ def test_keys_of_the_controls_are_checked(tmp_path: Path) -> None:
 def test_a_study_of_controls(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
     (tmp_path / "study.yaml").write_text(STUDY)
-    done = study(tmp_path / "study.yaml", tmp_path / "out", workers=1)
+    done = run_study(tmp_path / "study.yaml", tmp_path / "out", workers=1)
     scores = done.scores.set_index(["method", "standard"])
     assert len(scores) == 12
     labels = scores.loc[("labels", "compartments")]

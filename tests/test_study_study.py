@@ -16,7 +16,7 @@ from shared import run_cli
 
 from deeploc_tf.profiles.tables import read_table
 from deeploc_tf.study.config import StudyConfigError
-from deeploc_tf.study.study import Study, study
+from deeploc_tf.study.study import Study, run_study
 from deeploc_tf.training.state import TrainingStoppedError
 from tfrecords.errors import LockedError, SplitError
 from tfrecords.locking import locked
@@ -64,7 +64,7 @@ def written(folder: Path, text: str = TINY) -> Path:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Study:
     folder = tmp_path_factory.mktemp("study")
-    return study(written(folder), folder / "OUT")
+    return run_study(written(folder), folder / "OUT")
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def again(done: Study, tmp_path: Path, logged: Callable[..., Any]) -> Callable[.
         shutil.copytree(done.folder, tmp_path / "OUT", dirs_exist_ok=True)
         spoil(tmp_path / "OUT")
         with logged() as said:
-            study(written(tmp_path, text), tmp_path / "OUT")
+            run_study(written(tmp_path, text), tmp_path / "OUT")
         return said
 
     return run
@@ -203,10 +203,10 @@ def test_a_study_that_is_stopped_goes_on_and_ends_the_same(
     shutil.rmtree(trained)
     asked = iter([False, True])
     with pytest.raises(TrainingStoppedError):
-        study(written(tmp_path), tmp_path / "OUT", should_stop=lambda: next(asked))
+        run_study(written(tmp_path), tmp_path / "OUT", should_stop=lambda: next(asked))
     assert (trained / "run" / "checkpoint").exists()
     notes.clear()
-    study(written(tmp_path), tmp_path / "OUT")
+    run_study(written(tmp_path), tmp_path / "OUT")
     assert steps_of(notes) == ["fit seed 1"]
     assert not (trained / "run" / "checkpoint").exists()
     for name in ("function.csv", "run/history.csv"):
@@ -221,7 +221,7 @@ def test_another_truth_than_the_frozen_one_is_refused_before_anything_is_drawn(
 ) -> None:
     text = TINY.replace("truth: ", "truth: 0")
     with pytest.raises(StudyConfigError, match=r"`data.truth` must be the digest .*compare all"):
-        study(written(tmp_path, text), tmp_path / "OUT")
+        run_study(written(tmp_path, text), tmp_path / "OUT")
     assert not (tmp_path / "OUT" / "steps").exists()
 
 
@@ -259,7 +259,7 @@ def test_two_processes_do_not_write_one_study(tmp_path: Path) -> None:
     folder = tmp_path / "OUT"
     folder.mkdir()
     with locked(folder / ".lock", "it"), pytest.raises(LockedError):
-        study(written(tmp_path), folder)
+        run_study(written(tmp_path), folder)
 
 
 def test_records_and_standards_may_come_from_outside(
@@ -275,10 +275,10 @@ map: intensity
 draws: 1
 """
     with pytest.raises(SplitError, match=r"'tset'.*Did you mean 'test'\?"):
-        study(written(tmp_path, text + "split: tset\n"), tmp_path / "OUT")
+        run_study(written(tmp_path, text + "split: tset\n"), tmp_path / "OUT")
     with pytest.raises(TrainingStoppedError, match="The same command goes on"):
-        study(written(tmp_path, text), tmp_path / "OUT", should_stop=lambda: True)
-    found = study(written(tmp_path, text), tmp_path / "OUT")
+        run_study(written(tmp_path, text), tmp_path / "OUT", should_stop=lambda: True)
+    found = run_study(written(tmp_path, text), tmp_path / "OUT")
     assert found.scores["standard"].tolist() == ["pairs"] * 3
     assert found.scores["seed"].isna().tolist() == [True, False, False]
     assert "even (" in (tmp_path / "OUT" / "map.svg").read_text("utf-8")

@@ -65,6 +65,18 @@ class Summary:
         """Size of all shards."""
         return sum(split.num_bytes for split in self.splits.values())
 
+    def to_frame(self) -> Any:
+        """Numbers of crops, a pandas `DataFrame`: `split`, `kind` (label, protein), `name`."""
+        import pandas as pd
+
+        rows = [
+            (split, kind, name, count)
+            for split in self.splits
+            for kind, counts in self.counts[split].items()
+            for name, count in counts.items()
+        ]
+        return pd.DataFrame(rows, columns=["split", "kind", "name", "num_crops"])
+
     def to_json(self) -> dict[str, Any]:
         """The summary as plain JSON values."""
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -81,7 +93,11 @@ class Summary:
 
 
 def summarize(records: str | Path) -> Summary:
-    """What the data set in folder `records` holds; raises as `read_manifest` does."""
+    """What the data set in folder `records` holds; raises as `read_manifest` does.
+
+    Example:
+        summarize("records").to_frame()
+    """
     manifest = read_manifest(records)
     return Summary(
         schema=manifest.schema,

@@ -9,18 +9,91 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from deeploc_tf.benchmark.formats.aspects import ASPECTS, AspectError
+from deeploc_tf.benchmark.formats.gmt import gmt_bytes
 from deeploc_tf.benchmark.formats.registry import format_of
 from deeploc_tf.benchmark.identifiers import IdentifierMap
 from deeploc_tf.benchmark.standards import (
     Standard,
     StandardError,
     read_standard,
+    sized,
     standard_of,
 )
+from tfrecords.publishing import check_absent, publish_bytes
 
 AnyStandard = Standard | Mapping[str, Collection[str]] | str | Path
 """A standard, a mapping from each term to its proteins, or a file of standards."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Standards:
+    """What files of gold standards contain.
+
+    Attributes:
+        standards: of the files, in their order.
+    """
+
+    standards: Sequence[Standard]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Counts of each standard, and what became of its file."""
+        return [standard.summary() for standard in self.standards]
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per membership: `standard`, `aspect`, `term`, `description`, `protein`."""
+        rows = [
+            (one.name, one.aspect, term, one.descriptions.get(term, ""), protein)
+            for one in self.standards
+            for term, members in sorted(one.terms.items())
+            for protein in sorted(members)
+        ]
+        names = ["standard", "aspect", "term", "description", "protein"]
+        return pd.DataFrame(rows, columns=names)
+
+
+def standards(
+    files: str | Path | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    min_size: int = 1,
+    max_size: int | None = None,
+    **reading: Any,
+) -> Standards:
+    """Read files of gold standards to see what they contain, or write one as GMT.
+
+    Args:
+        files: one or several, of any formats.
+        output: GMT file to write; takes one file, and one aspect.
+        min_size: terms with fewer members are left out.
+        max_size: terms with more members are left out; None keeps all.
+        **reading: options of `read_standards`.
+
+    Raises:
+        StandardError: a standard cannot be read, or no term is left.
+        OutputExistsError: the output is there already.
+        ValueError: several standards would be mixed in one file.
+        OSError: a file cannot be read.
+
+    Example:
+        standards("go_slim_mapping.tab", "go_cc.gmt", aspects=["C"]).to_frame()
+    """
+    paths = [files] if isinstance(files, str | os.PathLike) else list(files)
+    if output is not None:
+        if len(paths) > 1 or len(reading.get("aspects", ())) > 1:
+            msg = (
+                "GMT takes one file, and one aspect, at a time: terms would be mixed. Received: "
+                f"{len(paths)} files, aspects={list(reading.get('aspects', ()))}."
+            )
+            raise ValueError(msg)
+        check_absent(Path(output))
+    groups = read_standards(paths, every_aspect=output is None, **reading)
+    found = [sized(standard, min_size, max_size) for group in groups for standard in group]
+    if output is not None:
+        publish_bytes(Path(output), gmt_bytes(found[0].terms, found[0].descriptions))
+    return Standards(found)
 
 
 def read_standards(

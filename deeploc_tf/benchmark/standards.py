@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import statistics
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,26 @@ class Standard:
     terms: Mapping[str, frozenset[str]]
     descriptions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def aspect(self) -> str | None:
+        """Of the Gene Ontology, where one was chosen."""
+        found: str | None = self.report.get("options", {}).get("aspect")
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """How many terms, proteins and members there are, JSON-ready."""
+        sizes = [len(members) for members in self.terms.values()]
+        return {
+            "name": self.name,
+            "format": self.report.get("format"),
+            "aspect": self.aspect,
+            "terms": len(sizes),
+            "proteins": len(frozenset().union(*self.terms.values())),
+            "memberships": sum(sizes),
+            "size": {"min": min(sizes), "median": statistics.median(sizes), "max": max(sizes)},
+            "report": dict(self.report),
+        }
 
     def made_from(self) -> list[dict[str, Any]]:
         """Its file, see `deeploc_tf.provenance.parent`; nothing if it is of none."""

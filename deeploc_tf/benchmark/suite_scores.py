@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from deeploc_tf.benchmark.average_precision import shared_terms
 from deeploc_tf.benchmark.benchmark import benchmark
 from deeploc_tf.benchmark.choices import SUITE_SCORES, Kind
@@ -26,11 +28,11 @@ from deeploc_tf.benchmark.similarity import usable_profiles
 from deeploc_tf.benchmark.standards import Standard, StandardError, annotate, met
 from deeploc_tf.benchmark.suite import Suite, open_suite
 from deeploc_tf.joins import listed
-from deeploc_tf.profiles.reading import read_profiles
-from deeploc_tf.profiles.tables import NO_ROLES, Roles, VectorTable
-from deeploc_tf.provenance import SAID, changed_since
+from deeploc_tf.profiles.reading import open_profiles
+from deeploc_tf.profiles.tables import NO_ROLES, AnyTable, Roles, VectorTable
+from deeploc_tf.provenance import SAID, changed_since, file_digest, sealed
 from deeploc_tf.version import __version__
-from tfrecords.publishing import json_digest
+from tfrecords.publishing import check_absent, json_digest, publish_json
 
 SCHEMA_VERSION = 1
 NUM_RANDOM = 64
@@ -38,9 +40,29 @@ _TABLE = "table"
 _CLOSE, _NEAR = 1e-6, 1e-9  # relative and absolute: products of other processors differ in a bit
 
 
+class SuiteScores(dict[str, Any]):
+    """What a table scored on a suite, JSON-ready: digests, settings, coverage, scores and more."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per method (`table`, then each baseline and the table beside it) and standard."""
+        found = [("table", "all", self["scores"])]
+        for name, baseline in self["baselines"].items():
+            if "scores" in baseline:
+                beside = baseline.get("table", self)
+                found += [("table", name, beside["scores"])] * ("table" in baseline)
+                found.append((name, name, baseline["scores"]))
+        rows = [
+            {"method": method, "beside": beside, "standard": standard, **numbers}
+            for method, beside, scores in found
+            for standard, numbers in scores.items()
+        ]
+        return pd.DataFrame(rows)
+
+
 def score_suite(
-    table: str | Path,
+    table: AnyTable,
     suite: str | Path | Suite = "yeast",
+    output: str | Path | None = None,
     *,
     data: str | Path | None = None,
     similarity: Kind = "cosine",
@@ -48,7 +70,7 @@ def score_suite(
     seed: int = 0,
     roles: Roles = NO_ROLES,
     distinct_case: bool = False,
-) -> dict[str, Any]:
+) -> SuiteScores:
     """Score a table of profiles on a suite, as `deeploc-tf benchmark TABLE --suite NAME` does.
 
     The table is scored on all of its proteins beside random vectors. Beside each set of labels, and
@@ -56,8 +78,9 @@ def score_suite(
     pairs of proteins of one label.
 
     Args:
-        table: file with a row per protein, of any format that `read_table` knows.
+        table: with a row per protein, a file or in memory, see `open_rows`.
         suite: name of a suite of the package, the folder of another one, or a suite that is open.
+        output: JSON file to write, which `verify` recomputes; None writes nothing.
         data: folder with files that are no part of the suite, see `open_suite`.
         similarity: of two profiles.
         intervals: whether scores have intervals, and baselines differences with p-values.
@@ -69,17 +92,18 @@ def score_suite(
         JSON-ready: digests, settings, coverage, scores, baselines and prospective tests.
 
     Raises:
+        OutputExistsError: the output is there already.
         StandardError: the suite cannot be read, or shares no protein with the table.
         ValueError: the table has fewer than two usable profiles.
         OSError: a file cannot be read.
     """
     opened = suite if isinstance(suite, Suite) else open_suite(suite, data)
-    path = Path(table)
-    profiles = read_profiles(path, roles, distinct_case=distinct_case)
+    if output is not None:
+        check_absent(Path(output))
+    rows = open_profiles(table, roles, distinct_case=distinct_case)
+    profiles, made_from = rows.read(), rows.made_from("profiles")
     run = _Run(opened, profiles, similarity, Extent(0, 0, 0, intervals, None, seed), distinct_case)
     main = run.beside(None)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     names: Sequence[str] = main.methods[0].profiles.metadata["protein"].tolist()
     known = met(Standard(opened.name, {"all": opened.proteins}), names)
     found = main.to_json()
@@ -88,13 +112,14 @@ def score_suite(
         baselines[f"labels: {name}"] = run.baseline(label_profiles(labels), labels)
     if opened.abundance is not None:
         baselines["abundance"] = run.baseline(opened.abundance)
-    return {
+    is_file = rows.stored.is_file
+    values: dict[str, Any] = {
         "kind": SUITE_SCORES,
         "schema_version": SCHEMA_VERSION,
         "suite": {"name": opened.name, "version": opened.version, "digest": opened.digest},
         _TABLE: {
-            "file": path.name,
-            "sha256": digest,
+            "file": rows.path.name if is_file else None,
+            "sha256": file_digest(rows.path) if is_file else None,
             "profiles": len(profiles.features),
             "features": profiles.features.shape[1],
         },
@@ -124,6 +149,10 @@ def score_suite(
         **found,
         "baselines": baselines,
     }
+    if output is not None:
+        values = sealed(values, made_from)
+        publish_json(Path(output), values)
+    return SuiteScores(values)
 
 
 def check_suite_scores(

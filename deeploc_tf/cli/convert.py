@@ -98,27 +98,12 @@ def convert(file: Path, records: Path, **options: Any) -> None:
     write_records(make_source(_KINDS, name, file, options), records, options)
 
 
-def _deeploc_hdf5(file: Path, own: dict[str, Any]) -> Source:
-    from deeploc_tf.sources import DeepLocHDF5Source
+def _published(file: Path, own: dict[str, Any]) -> Source:
+    from deeploc_tf.ingest.convert import published_source
 
-    others = {
-        split: own.pop(f"{split}_file")
-        for split in ("validation", "test")
-        if f"{split}_file" in own
-    }
     if "info" in own:
         own["info"] = {column: _whole(number) for column, number in own["info"]}
-    return DeepLocHDF5Source(
-        {"train": file, **others} if others else file,
-        own.pop("channels"),
-        **own,
-    )
-
-
-def _label_dictionary(file: Path, own: dict[str, Any]) -> Source:
-    from deeploc_tf.sources import LabelDictionarySource
-
-    return LabelDictionarySource(file, own.pop("channels", ("gfp",)), **own)
+    return published_source(file, **own)
 
 
 _KINDS = {
@@ -129,7 +114,7 @@ _KINDS = {
             *("blocks", "side", "class_names", "names_from", "info", "dtype"),
             *("validation_file", "test_file", "label_separator", "resample_to", "pixel_size"),
         ),
-        _deeploc_hdf5,
+        _published,
     ),
     "label-dictionary": Kind(
         "label dictionary",
@@ -138,7 +123,7 @@ _KINDS = {
             *("channels", "mask_channel", "naming", "root", "prefix", "keys", "pattern", "dtype"),
             *("label_separator", "resample_to", "pixel_size"),
         ),
-        _label_dictionary,
+        _published,
     ),
 }
 

@@ -118,7 +118,7 @@ def explain(
     for note in found.notes:
         tell(f"Not shown: {note}")
     if found.cells is not None:
-        gaps = found.cell_table()["relative_gap"]
+        gaps = found.to_frame()["relative_gap"]
         click.echo(
             f"{len(gaps)} cells; attributions add up to the difference of the logits but for at "
             f"most {gaps.max():.2%}"

@@ -187,42 +187,27 @@ def _write_labels(records: Path, output: Path, file: Path, options: dict[str, An
     if len(options["aspects"]) > 1:
         msg = "--from-standard takes one --aspect: terms would be mixed."
         raise click.UsageError(msg)
-    import pandas as pd
-
-    from deeploc_tf.benchmark.labels import labels_by_protein, read_labels
-    from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
-    from deeploc_tf.progress import counting
-    from deeploc_tf.text_tables import csv_bytes
+    from deeploc_tf.report.label_table import write_label_table
     from deeploc_tf.units import some
-    from tfrecords.manifest import read_manifest
-    from tfrecords.publishing import check_absent, publish_bytes
-    from tfrecords.reader import read_crops
 
-    check_absent(output)
     reading = reading_keywords({name: options[name] for name in READING})
     aspect = next(iter(reading.pop("aspects")), None)
-    standard = read_labels(file, aspect=aspect, **reading)
-    manifest = with_usual_splits(read_manifest(records))
-    splits = find_splits(manifest, options["splits"]) if options["splits"] else None
-    proteins = set()
-    with counting(not options["quiet"], "Reading proteins") as count:
-        for number, (_, crop) in enumerate(read_crops(records, splits, manifest=manifest), 1):
-            proteins.add(crop.protein)
-            count(number)
-    proteins -= {""}
-    found = labels_by_protein(
-        standard,
-        proteins,
-        classes=options["classes"],
+    found = write_label_table(
+        output,
+        records,
+        file,
+        classes=options["classes"] or (),
+        splits=options["splits"],
         separator=options["label_separator"],
-        identifiers=reading["identifiers"],
+        key=options["label_key"],
         distinct_case=options["distinct_case"],
+        progress=not options["quiet"],
+        aspect=aspect,
+        **reading,
     )
-    columns = [options["label_key"], "label"]
-    publish_bytes(output, csv_bytes(pd.DataFrame(found.labels.items(), columns=columns)))
     click.echo(
-        f"{output}: {len(found.labels)} of {len(proteins)} proteins, "
-        f"{len(set(found.labels.values()))} labels"
+        f"{output}: {len(found.table)} of {found.num_proteins} proteins, "
+        f"{found.table['label'].nunique()} labels"
     )
     hint = "; --label-separator takes them, --classes chooses terms"
     for names, why, mend in (

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from deeploc_tf.cli.parameters import FILE, Output, json_option, number_option
 from deeploc_tf.cli.standard_files import reading_keywords, reading_options, told
-
-if TYPE_CHECKING:
-    from deeploc_tf.benchmark.standards import Standard
 
 EPILOG = """\b
 Examples:
@@ -59,38 +55,16 @@ def standards(
     Formats: GMT, two columns, lines of members (CYC2008), JSON modules, SGD's go_slim_mapping.tab,
     GAF, KEGG links and tables, ComplexTAB, compartments of Huh et al.; any of them may be .gz.
     """
-    from deeploc_tf.benchmark.formats.gmt import gmt_bytes
-    from deeploc_tf.benchmark.read_standards import read_standards
-    from deeploc_tf.benchmark.standards import sized
-    from tfrecords.publishing import check_absent, publish_bytes
+    from deeploc_tf.benchmark.read_standards import standards as read
 
-    if output is not None:
-        if len(files) > 1 or len(reading["aspects"]) > 1:
-            msg = "--gmt takes one file, and one aspect, at a time: terms would be mixed."
-            raise click.UsageError(msg)
-        check_absent(output)
-    groups = read_standards(files, every_aspect=output is None, **reading_keywords(reading))
-    found = [sized(standard, min_size, max_size) for group in groups for standard in group]
-    if output is not None:
-        publish_bytes(output, gmt_bytes(found[0].terms, found[0].descriptions))
-    summaries = [_summary(standard) for standard in found]
+    if output is not None and (len(files) > 1 or len(reading["aspects"]) > 1):
+        msg = "--gmt takes one file, and one aspect, at a time: terms would be mixed."
+        raise click.UsageError(msg)
+    keywords = reading_keywords(reading)
+    found = read(files, output, min_size=min_size, max_size=max_size, **keywords)
+    summaries = found.to_json()
     text = json.dumps({"standards": summaries}, indent=1, ensure_ascii=False) if as_json else ""
     click.echo(text or "\n".join(_lines(summaries)))
-
-
-def _summary(standard: Standard) -> dict[str, Any]:
-    """Counts of a standard, JSON-ready."""
-    sizes = [len(members) for members in standard.terms.values()]
-    return {
-        "name": standard.name,
-        "format": standard.report["format"],
-        "aspect": standard.report["options"].get("aspect"),
-        "terms": len(sizes),
-        "proteins": len(frozenset().union(*standard.terms.values())),
-        "memberships": sum(sizes),
-        "size": {"min": min(sizes), "median": statistics.median(sizes), "max": max(sizes)},
-        "report": dict(standard.report),
-    }
 
 
 def _lines(summaries: Sequence[Mapping[str, Any]]) -> Iterator[str]:

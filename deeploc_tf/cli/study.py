@@ -37,7 +37,7 @@ def study(config: Path, output: Path, workers: int, quiet: bool) -> int:
     read_study(config)  # what is wrong with it is said before TensorFlow has started
     start_tensorflow()
     from deeploc_tf.cli.group import RESUMABLE, noting_termination, tell
-    from deeploc_tf.study.study import study as run_study
+    from deeploc_tf.study.study import run_study
     from deeploc_tf.training.state import TrainingStoppedError
 
     try:

@@ -41,9 +41,7 @@ def score_table(
         raise click.UsageError(msg)
     from deeploc_tf.benchmark.suite_scores import score_suite
     from deeploc_tf.profiles.tables import Roles
-    from deeploc_tf.provenance import parent, sealed
     from tfrecords.errors import OutputExistsError
-    from tfrecords.publishing import publish_json
 
     output = results if files else None
     if output is not None and output.suffix != ".json":
@@ -51,9 +49,12 @@ def score_table(
     if output is not None and (output.exists() or (output != results and results.exists())):
         msg = f"The result must be a new file. Received: {str(results)!r}. Name another."
         raise OutputExistsError(msg)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
     values = score_suite(
         files[0][1] if files else results,
         options["suite"],
+        output,
         data=options["suite_data"],
         similarity=options["similarity"],
         intervals=options["intervals"],
@@ -61,11 +62,6 @@ def score_table(
         roles=Roles(options["protein"]),
         distinct_case=options["distinct_case"],
     )
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        table = files[0][1]
-        values = sealed(values, [parent("profiles", table)])
-        publish_json(output, values)
     click.echo(json.dumps(values, indent=1) if options["as_json"] else "\n".join(lines(values)))
 
 

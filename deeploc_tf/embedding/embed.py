@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
@@ -38,7 +39,7 @@ from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.shards import shard_batches
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.profiles.aggregate import UNIT_SIGN, MeanProfiles
-from deeploc_tf.profiles.tables import check_table, write_table, writing_table
+from deeploc_tf.profiles.tables import check_table, read_table, write_table, writing_table
 from deeploc_tf.profiles.tables.columns import column_types
 from deeploc_tf.profiles.tables.spill import Spill, remove_unfinished
 from deeploc_tf.progress import ShowProgress, counting
@@ -75,6 +76,10 @@ class Embedded:
     num_proteins: int
     num_features: int
     layer: str
+
+    def to_frame(self) -> pd.DataFrame:
+        """The vectors of the cells, a row each: what describes them, then their features."""
+        return read_table(self.embeddings).to_frame()
 
 
 @retrying

@@ -125,7 +125,7 @@ class Explanation:
             }
         )
 
-    def cell_table(self) -> pd.DataFrame:
+    def to_frame(self) -> pd.DataFrame:
         """The table of the cells with their logits, sums of attributions and gaps.
 
         `relative_gap` is the absolute gap as a share of the difference of the logits.
@@ -157,7 +157,7 @@ class Explanation:
         tables = {"classes": self.classes()}
         arrays: dict[str, NDArray[Any]] = {"pictures": self.pictures.pixels}
         if self.cells is not None:
-            tables |= {"cells": self.cell_table(), "nearest": self.cells.nearest}
+            tables |= {"cells": self.to_frame(), "nearest": self.cells.nearest}
             arrays |= {
                 "images": self.cells.images,
                 "attributions": self.cells.attributions.pixels,

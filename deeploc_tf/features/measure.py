@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from deeploc_tf.features.cellprofiler import cellprofiler_features
@@ -26,7 +27,7 @@ from deeploc_tf.features.white_levels import white_levels
 from deeploc_tf.names import same_channels
 from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.processes import computed
-from deeploc_tf.profiles.tables import check_table, write_table, writing_table
+from deeploc_tf.profiles.tables import check_table, read_table, write_table, writing_table
 from deeploc_tf.profiles.tables.columns import column_types
 from deeploc_tf.profiles.tables.spill import Spill, remove_unfinished
 from deeploc_tf.progress import ShowProgress, counting
@@ -88,6 +89,10 @@ class Measured:
     num_features: int
     num_profile_features: int
     num_left_out: int
+
+    def to_frame(self) -> pd.DataFrame:
+        """The vectors of the cells, a row each: what describes them, then their features."""
+        return read_table(self.embeddings).to_frame()
 
 
 def measure(

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from deeploc_tf.input_files import INPUTS_NAME, listed_inputs
 from deeploc_tf.lineage.things import Json, NoDigestError, Thing, kind_by_name, read_thing
 from deeploc_tf.lineage.verify import check_bytes_of_records, verify
@@ -58,6 +60,15 @@ class Link:
         yield self
         for one in self.parents:
             yield from one.chain()
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per link of the chain: `what`, `name`, `state`, `detail`, `path`, `digest`."""
+        links = {id(link): link for link in self.chain()}.values()
+        rows = [
+            (x.what, x.name, x.state, x.detail, x.path, next(iter(x.identity.values()), ""))
+            for x in links
+        ]
+        return pd.DataFrame(rows, columns=["what", "name", "state", "detail", "path", "digest"])
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -52,7 +52,13 @@ class Verified:
     num_crops: int = 0
 
 
-def verify(path: str | Path, *, deep: bool = False, progress: ShowProgress = False) -> Verified:
+def verify(
+    path: str | Path,
+    *,
+    deep: bool = False,
+    digest: str | None = None,
+    progress: ShowProgress = False,
+) -> Verified:
     """Check that a file or folder that we wrote is as it was written.
 
     Args:
@@ -60,15 +66,26 @@ def verify(path: str | Path, *, deep: bool = False, progress: ShowProgress = Fal
             picture, a study or a demo.
         deep: of records every record, too, and the files for TensorFlow Datasets; of the others
             every byte is read anyway.
+        digest: that it must have, as somebody told you.
         progress: True to show the number of crops checked; or a callable that gets
             `(done, total)`.
 
     Raises:
         FileNotFoundError: there is nothing.
         NoDigestError: nothing tells whether it is as it was written.
-        ValueError: it is damaged; the message names the file.
+        ValueError: it is damaged; the message names the file. Or its digest is another one.
     """
-    path = Path(path)
+    found = _verified(Path(path), deep=deep, progress=progress)
+    if digest is not None and found.digest != digest.strip().lower():
+        msg = (
+            "The digest must be the one that was told. Received: "
+            f"{found.digest or 'none'} of {str(path)!r}, told {digest}. Get the files anew."
+        )
+        raise ValueError(msg)
+    return found
+
+
+def _verified(path: Path, *, deep: bool, progress: ShowProgress) -> Verified:
     try:
         thing = read_thing(path)
     except NoDigestError:

@@ -204,7 +204,7 @@ def _of_cells(found: Explanation, cells: Cells) -> list[Section]:
         "zeros, on one scale per cell. Right, the training cells with the most similar vectors in "
         f"the penultimate layer. {_colors(found)}"
     )
-    table = found.cell_table()
+    table = found.to_frame()
     sections = [Section("Cells", text)]
     for number, row in enumerate(table.to_dict("records")):
         sheet = attribution_sheet(cells, number, _seen(found))

@@ -63,6 +63,7 @@ class Predicted:
         num_not_accepted: rows of `cells.parquet` that are not accepted; None of a model that does
             not tell.
         warnings: sentences about what differs much from the training.
+        folder: of the tables.
     """
 
     num_cells: int
@@ -76,6 +77,11 @@ class Predicted:
     flagged: dict[str, int]
     num_not_accepted: int | None
     warnings: list[str]
+    folder: Path
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table of the cells, a row each."""
+        return pd.read_parquet(self.folder / CELLS_NAME)
 
 
 def predict(
@@ -156,7 +162,8 @@ def predict(
                 count(screen.num_cells)
             screen.note_files(source)
         stack.close()
-        return screen.finish(min_fraction)
+        done = screen.finish(min_fraction)
+    return dataclasses.replace(done, folder=Path(output))
 
 
 def _named(fields: Source | Iterable[tuple[str, Source]]) -> Iterable[tuple[str, Source]]:
@@ -350,7 +357,10 @@ class _Screen:
             dict(sorted(self._flagged.items())),
             None if self._drift is None else self._num_not_accepted,
             self._warnings(),
+            self._folder,
         )
+        told = dataclasses.asdict(done)
+        del told["folder"]
         values = {
             "schema_version": SCHEMA_VERSION,
             **self._provenance(),
@@ -362,7 +372,7 @@ class _Screen:
             "where": {name: sorted(values) for name, values in self._columns.where.items()},
             "scale_crops": self.scale_crops,
             "plate_map": None if self._plate_map is None else self._plate_map.report(),
-            **dataclasses.asdict(done),
+            **told,
             "drift": None if self._drift is None else self._drift.report(),
         }
         if (inputs := list_of_inputs(self._inputs)) is not None:

@@ -69,8 +69,12 @@ class Study:
     summary: pd.DataFrame
     page: Path
 
+    def to_frame(self) -> pd.DataFrame:
+        """A copy of the scores."""
+        return self.scores.copy()
 
-def study(
+
+def run_study(
     config: str | Path,
     output: str | Path,
     *,
