@@ -67,8 +67,10 @@ if TYPE_CHECKING:
     from deeploc_tf.serving.predict import predict
     from deeploc_tf.simulation.simulate import Screen, simulate
     from deeploc_tf.sources import (
+        CellTable,
         DeepLocHDF5Source,
         FieldSource,
+        FieldTable,
         FolderSource,
         LabelDictionarySource,
         Source,
@@ -103,8 +105,10 @@ MODULES = {
         "simulate",
     ),
     "deeploc_tf.sources": (
+        "CellTable",
         "DeepLocHDF5Source",
         "FieldSource",
+        "FieldTable",
         "FolderSource",
         "LabelDictionarySource",
         "Source",
@@ -200,12 +204,14 @@ MODULES = {
 _MODULE_OF = {name: module for module, names in MODULES.items() for name in names}
 
 __all__ = [
+    "CellTable",
     "ChangeSettings",
     "Comparison",
     "DeepLoc",
     "DeepLocHDF5Source",
     "Extent",
     "FieldSource",
+    "FieldTable",
     "FitConfig",
     "FolderSource",
     "LabelDictionarySource",

@@ -121,6 +121,9 @@ def read_identifiers(path: str | Path, *more: str | Path) -> IdentifierMap:
     Raises:
         StandardError: a line is malformed, or a table has no name.
         OSError: a file cannot be read.
+
+    Example:
+        names, report = read_identifiers("SGD_features.tab").map(["AAC1", "YMR056C"])
     """
     identifiers = IdentifierMap(())
     for table in (path, *more):

@@ -127,6 +127,9 @@ def read_standards(
     Raises:
         StandardError: an option means nothing for any of the files; else as `read_standard`.
         OSError: a file cannot be read.
+
+    Example:
+        ((components,), (complexes,)) = read_standards(["go.tab", "cyc2008.txt"], aspects=["C"])
     """
     forms = [format_of(Path(file), format) for file in files]
     given = {

@@ -139,6 +139,9 @@ def read_standard(
         StandardError: a line is not as it must be (file and line number are named), the file is
             too large, has no term, or an option means nothing for its format.
         OSError: the file cannot be read.
+
+    Example:
+        standard = read_standard("go_slim_mapping.tab", aspect="C")
     """
     path = Path(path)
     check_aspect(aspect)

@@ -96,6 +96,9 @@ def score_suite(
         StandardError: the suite cannot be read, or shares no protein with the table.
         ValueError: the table has fewer than two usable profiles.
         OSError: a file cannot be read.
+
+    Example:
+        score_suite("cells.profiles.parquet", "yeast", "scores.json").to_frame()
     """
     opened = suite if isinstance(suite, Suite) else open_suite(suite, data)
     if output is not None:
@@ -177,6 +180,9 @@ def check_suite_scores(
         ValueError: the file is no such JSON; table or suite have another digest; or a number is
             another one, with its place.
         OSError: a file cannot be read.
+
+    Example:
+        check_suite_scores("scores.json", table="cells.profiles.parquet")
     """
     path = Path(file)
     values = read_suite_scores(path)

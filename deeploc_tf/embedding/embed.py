@@ -141,6 +141,9 @@ def embed(
         SplitError: there is no such split, or one is named twice.
         ValueError: there is no such layer, device or column, or the table does not fit into memory.
         MissingAnnDataError: .h5ad without the extra `anndata`.
+
+    Example:
+        cells = embed("run", "records", "cells.parquet").to_frame()
     """
     output = Path(output)
     check_table(output)

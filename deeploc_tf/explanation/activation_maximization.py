@@ -65,6 +65,9 @@ def activation_maximization(
     References:
         Kraus et al. 2017, Mol Syst Biol 13:924, figure 2; Simonyan, Vedaldi & Zisserman 2013, arXiv
         1312.6034.
+
+    Example:
+        pictures = activation_maximization(load_trained("run").model)
     """
     if steps < 1:
         msg = f"`steps` must be at least 1. Received: steps={steps}."

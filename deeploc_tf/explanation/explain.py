@@ -92,6 +92,10 @@ def explain(
             crops.
         SplitError: there is no such split, no cell in it, or no cell of a key.
         ValueError: a number is out of range, a pixel is not finite, or there is no such device.
+
+    Example:
+        found = explain("run", "records", cells=["AAC1_1_003"])
+        write_explanation("explanation.html", found)
     """
     if num_neighbors < 0 or max_cells < 1 or batch_size < 1:
         msg = (

@@ -57,6 +57,9 @@ def integrated_gradients(
 
     References:
         Sundararajan, Taly & Yan 2017, Axiomatic attribution for deep networks, arXiv 1703.01365.
+
+    Example:
+        found = integrated_gradients(load_trained("run").model, images, classes=[0])
     """
     if len(classes) != len(images):
         msg = (

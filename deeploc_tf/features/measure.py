@@ -145,6 +145,9 @@ def measure(
         ValueError: no crop has anything inside its mask, crops are too few for the components, or
             the table does not fit into memory.
         MissingAnnDataError: .h5ad without the extra `anndata`.
+
+    Example:
+        cells = measure("records", "features.parquet", "intensity").to_frame()
     """
     output = Path(output)
     check_table(output)

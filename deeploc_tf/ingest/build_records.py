@@ -80,6 +80,10 @@ def build_records(
         LockedError: another process writes the same output.
         ChildProcessError: a worker died.
         OSError: the disk is too small, or failed.
+
+    Example:
+        source = FolderSource("crops", "{protein}/{field}_{cell}_{channel}.tif", ("gfp", "rfp"))
+        build_records(source, "records", label="protein", conditions={"test": [("field", "4")]})
     """
     check_output(Path(output), overwrite=overwrite)
     plan = plan_records(source, max_rejects=max_rejects, **options)

@@ -127,6 +127,9 @@ def plan_records(
         TableError: tables or columns are not.
         SplitError: a group lies in two splits, a split is empty, or a class has no training crops.
         DuplicateKeyError: two crops have the same key.
+
+    Example:
+        plan_records(FolderSource("crops", "{protein}/{cell}.tif")).forecast()
     """
     index = source.index()
     check_rejects(source.rejects, max_rejects)

@@ -40,6 +40,9 @@ def replay(link: Link) -> Replayed:
 
     Args:
         link: the first of a chain, with its parents.
+
+    Example:
+        replay(trace("cells.profiles.parquet")).sentence
     """
     if link.path is None or link.command is None:
         return Replayed(None, "Not replayed: no command wrote it, or none is known.")

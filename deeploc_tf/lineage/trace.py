@@ -99,6 +99,9 @@ def trace(path: str | Path, search: Sequence[str | Path] = ()) -> Link:
     Raises:
         FileNotFoundError: there is nothing.
         NoDigestError: it is nothing of ours.
+
+    Example:
+        trace("scores.json").to_frame()
     """
     path = Path(path)
     try:

@@ -74,6 +74,9 @@ def verify(
         FileNotFoundError: there is nothing.
         NoDigestError: nothing tells whether it is as it was written.
         ValueError: it is damaged; the message names the file. Or its digest is another one.
+
+    Example:
+        verify("records", deep=True).checked
     """
     found = _verified(Path(path), deep=deep, progress=progress)
     if digest is not None and found.digest != digest.strip().lower():

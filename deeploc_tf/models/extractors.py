@@ -46,6 +46,10 @@ def feature_extractor(model: keras.Model, layers: str | Sequence[str] | None = N
     Raises:
         ValueError: the model has no layer of that name, or one without places; or an address is
             there twice, or none.
+
+    Example:
+        extractor = feature_extractor(load_trained("run").model, "fc_2")
+        vectors = extractor(images)  # float32 (batch_size, num_features)
     """
     if "target" in {tensor.name for tensor in model.inputs}:
         model = source_encoder(model)

@@ -172,6 +172,10 @@ def load_trained(run: str | Path, *, both_heads: bool = False) -> TrainedModel:
     Raises:
         RecordsError: it is no run, or its training is not finished.
         ValueError: the model's file is damaged.
+
+    Example:
+        trained = load_trained("run")
+        logits = trained.model(images, training=False)  # float32 (batch_size, num_classes)
     """
     run = Path(run)
     values = read_config(run)

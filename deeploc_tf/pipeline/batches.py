@@ -59,6 +59,10 @@ def batches(
     Raises:
         DamagedRecordsError: a shard is missing, or its size is not that of the manifest.
         SplitError: there is no such split.
+
+    Example:
+        for batch in batches("records", "test", features=["image", "key"]):
+            batch["image"]  # (batch_size, height, width, channels)
     """
     manifest = manifest or with_usual_splits(verify(records))
     schema = manifest.schema

@@ -146,6 +146,10 @@ def change(
         ValueError: the tables have other features, or too few vectors; no protein is in both with
             two vectors or more (one in each: there are distances and no p-values), a column is
             missing, or a value is not finite.
+
+    Example:
+        found = change("untreated.parquet", "treated.parquet", settings=ChangeSettings("field"))
+        found.to_frame().query("moved")
     """
     settings = settings or ChangeSettings()
     if output is None:

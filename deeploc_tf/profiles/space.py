@@ -116,6 +116,9 @@ def read_space(
     Raises:
         ValueError: the table is none, has two rows of one name, or fewer than two rows that can be
             compared.
+
+    Example:
+        space = read_space("cells.profiles.parquet", "pearson")
     """
     rows = open_rows(table, roles)
     names = proteins = rows.column("protein").tolist()
@@ -196,6 +199,10 @@ def nearest(
 
     Returns:
         Rows and similarities, `(num_queries, k)`.
+
+    Example:
+        space = read_space("cells.profiles.parquet")
+        rows, similarities = nearest(space, space.rows_of(["AAC1"]), 5)
     """
     total = len(space.names)
     k = min(k, total - 1)

@@ -31,6 +31,9 @@ def reliability_diagram(results: str | Path) -> Figure:
 
     References:
         Guo et al. 2017, On Calibration of Modern Neural Networks, ICML, arXiv 1706.04599.
+
+    Example:
+        reliability_diagram("results").savefig("reliability.png")
     """
     table = _read(Path(results) / "reliability.csv")
     width = table["up_to"] - table["above"]

@@ -36,6 +36,9 @@ def crop_sheet(crops: Mapping[str, NDArray[Any]], *, by_crop: bool = False) -> F
 
     Raises:
         ValueError: there is no crop, or an array has another shape.
+
+    Example:
+        crop_sheet({"AAC1": images}).savefig("crops.png")  # (num_crops, height, width, channels)
     """
     for name, images in crops.items():
         if images.ndim != 4 or not images.size:

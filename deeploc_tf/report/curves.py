@@ -30,6 +30,9 @@ def training_curves(run: str | Path) -> Figure:
     Raises:
         ValueError: the file is not what `fit` writes.
         OSError: it cannot be read.
+
+    Example:
+        training_curves("run").savefig("training.png")
     """
     history = read_csv(Path(run) / "history.csv", ["epoch", "loss"])
     panels = [name for name in ("loss", "accuracy") if name in history]
@@ -77,6 +80,9 @@ def confusion_matrix(run: str | Path, ax: Axes | None = None) -> Figure:
     Raises:
         ValueError: the file is not what `fit` writes.
         OSError: it cannot be read.
+
+    Example:
+        confusion_matrix("results").savefig("confusion.png")
     """
     names, counts = read_confusion(Path(run) / "confusion.csv")
     totals = counts.sum(axis=1, keepdims=True)
@@ -122,6 +128,9 @@ def precision_recall(results: str | Path | BenchmarkResults, ax: Axes | None = N
     Raises:
         ValueError: the files are not what `benchmark` writes.
         OSError: they cannot be read.
+
+    Example:
+        precision_recall("results").savefig("precision_recall.svg")
     """
     found = BenchmarkResults.of(results)
     curves = read_names(found.folder / "precision_recall.csv", "standard", "recall", "precision")
@@ -160,6 +169,9 @@ def average_precisions(results: str | Path | BenchmarkResults, ax: Axes | None =
     Raises:
         ValueError: the file is not what `benchmark` writes.
         OSError: it cannot be read.
+
+    Example:
+        average_precisions("results").savefig("scores.png")
     """
     scores = BenchmarkResults.of(results).standards
     places = np.arange(len(scores))[::-1]

@@ -38,6 +38,9 @@ def density_map(profiles: AnyTable, terms: Mapping[str, frozenset[str]]) -> Figu
 
     Raises:
         ValueError: a profile is not finite, or no term has two proteins among the profiles.
+
+    Example:
+        density_map("cells.profiles.parquet", standard.terms).savefig("densities.png")
     """
     table = read_profiles(profiles)
     names = table.metadata["protein"].tolist()

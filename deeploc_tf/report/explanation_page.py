@@ -56,6 +56,9 @@ def write_explanation(output: str | Path, found: Explanation) -> Path:
     Raises:
         MissingExtraError: there is no matplotlib.
         OutputExistsError: the folder is there already.
+
+    Example:
+        write_explanation("explanation.html", explain("run"))
     """
     output = Path(output)
     check_matplotlib()

@@ -31,6 +31,9 @@ def function_curves(curves: pd.DataFrame) -> Figure:
 
     References:
         Razdaibiedina & Brechalov 2022: localization is learned first, pathways later.
+
+    Example:
+        function_curves(pd.read_csv("function.csv")).savefig("function.png")
     """
     for column, value in _OF_ONE_TRAINING.items():
         if column not in curves:

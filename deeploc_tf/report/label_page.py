@@ -111,6 +111,9 @@ def write_label_page(
             the vectors are not as they must be.
         SplitError: there is no such split, or one is named twice.
         DamagedRecordsError: the records are damaged.
+
+    Example:
+        write_label_page("label.html", "records", ["nucleus", "vacuole"])
     """
     path = check_suffix(path)
     _check(order, number, model, vectors)

@@ -74,6 +74,9 @@ def write_label_table(
         StandardError: the labels cannot be read, or no protein has one.
         SplitError: there is no such split.
         ValueError: the output does not end in .csv.
+
+    Example:
+        write_label_table("labels.csv", "records", {"AAC1": "mitochondrion"}).to_frame()
     """
     if output is not None:
         if Path(output).suffix.lower() != ".csv":

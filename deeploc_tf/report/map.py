@@ -52,6 +52,9 @@ def protein_map(
 
     Raises:
         ValueError: a profile is not finite.
+
+    Example:
+        protein_map("cells.profiles.parquet", {"AAC1": "mitochondrion"}).savefig("map.png")
     """
     table = read_profiles(profiles)
     names = table.metadata["protein"].tolist()

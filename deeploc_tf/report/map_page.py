@@ -111,6 +111,9 @@ def write_map(
         ValueError: the table has no row, or two rows of one protein; the page is too large even
             without crops; a standard or the records have no protein of the table.
         MissingExtraError: the projection needs an extra that is not installed.
+
+    Example:
+        write_map("map.html", "cells.profiles.parquet", standards="complexes.gmt")
     """
     path = check_suffix(path)
     opened = open_profiles(profiles, distinct_case=distinct_case)

@@ -30,6 +30,9 @@ def methods_compared(results: str | Path | BenchmarkResults) -> Figure:
     Raises:
         ValueError: the file is not what `benchmark` writes.
         OSError: it cannot be read.
+
+    Example:
+        methods_compared("results").savefig("methods.png")
     """
     read = BenchmarkResults.of(results)
     standards, methods = read.standards, read.methods

@@ -66,6 +66,9 @@ def write_report(
         ValueError: a file is not what this package writes, or is of another run or data set.
         OSError: a file cannot be read or written.
         MissingExtraError: matplotlib or Jinja2 is not installed.
+
+    Example:
+        missing = write_report("report.html", "run", evaluation="results")
     """
     check_extra()
     run, benchmarks = Path(run), tuple(benchmarks)

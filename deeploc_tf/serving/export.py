@@ -80,6 +80,9 @@ def export(
             window.
         ValueError: the model has no layer of that name, `test_time` is no such word, or there is
             no such device.
+
+    Example:
+        export("run", "model")  # the SavedModel is model/1
     """
     output = Path(output)
     with publishing_folder(output) as folder, computing_on(device):

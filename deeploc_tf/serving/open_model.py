@@ -148,6 +148,9 @@ def open_model(
         UntrustedModelError: the files are not those of the list, or there is none.
         ValueError: `layer` or `test_time` is not of the model, or was settled at export, or there
             is no such device.
+
+    Example:
+        model = open_model("model")
     """
     models = []
     for name in computing_devices(device):

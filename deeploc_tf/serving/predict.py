@@ -27,7 +27,7 @@ from deeploc_tf.serving.drift import Drift
 from deeploc_tf.serving.fractions import Units
 from deeploc_tf.serving.inputs import Columns, check_source, read_crops
 from deeploc_tf.serving.localization_table import MIN_FRACTION, Tally
-from deeploc_tf.serving.open_model import OpenModel
+from deeploc_tf.serving.open_model import OpenModel, open_model
 from deeploc_tf.sources import Source, SourceError
 from deeploc_tf.sources.plate_map import PlateMap
 from deeploc_tf.sources.quality import Quality
@@ -85,7 +85,7 @@ class Predicted:
 
 
 def predict(
-    model: OpenModel,
+    model: OpenModel | str | Path,
     fields: Source | Iterable[tuple[str, Source]],
     output: str | Path,
     *,
@@ -121,7 +121,7 @@ def predict(
     are.
 
     Args:
-        model: as `open_model` gives it.
+        model: a run, or an exported model; or what `open_model` gives of one.
         fields: the cells; of several folders a name and a source each, taken one after the other,
             whose keys then begin with the name.
         output: folder to make.
@@ -144,7 +144,14 @@ def predict(
         SchemaError: the fields have other channels than the model, or no masks where it needs them.
         SourceError: no cells, no cell that a condition asks for, a table that does not fit, or more
             than `max_rejects` rejects.
+
+    Example:
+        images, cells = "{plate}/{well}_{channel}.tif", "{plate}/{well}_cells.tif"
+        fields = FieldSource("screen", images, ("gfp", "rfp"), label_image=cells)
+        predict("model", fields, "predictions").to_frame()
     """
+    if not isinstance(model, OpenModel):
+        model = open_model(model)
     total = None if isinstance(fields, Iterable) else len(fields.index())
     with (
         publishing_folder(Path(output)) as folder,

@@ -115,6 +115,9 @@ def simulate(
     Raises:
         OutputExistsError: `output` is there already.
         ValueError: a setting is out of its range.
+
+    Example:
+        simulate("screen", Screen(num_proteins=34), fields=True)
     """
     screen = screen or Screen()
     check_settings({**dataclasses.asdict(screen), "workers": workers})

@@ -50,6 +50,9 @@ def read_image(
     Raises:
         RejectedCrop: the file is empty, cut, too large, or not such an image.
         OSError: the file cannot be read.
+
+    Example:
+        image = read_image("cell.ome.tif")  # (height, width, channels), dtype of the file
     """
     return read_plane(path, max_pixels=max_pixels, statuses=statuses)[0]
 

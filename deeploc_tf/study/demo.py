@@ -71,6 +71,9 @@ def demo(
     Raises:
         ValueError: the folder has a screen of other settings, or the profiles do not score above
             chance, by three standard deviations, on one of the four standards.
+
+    Example:
+        demo("DEMO", Screen(num_proteins=34)).page
     """
     here = Demo.below(Path(output))
     screen = screen or Screen()

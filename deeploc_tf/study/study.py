@@ -105,6 +105,9 @@ def run_study(
         SplitError: the records have no such split.
         LockedError: another process runs the same study.
         TrainingStoppedError: `should_stop` said so; the same call goes on.
+
+    Example:
+        run_study("study.yaml", "OUT").to_frame()
     """
     settings = read_study(config)
     check_extras(settings)

@@ -92,6 +92,9 @@ def evaluate(
         SchemaError: the records have other crops or classes than the model, or no classes.
         SplitError: there is no such split.
         ValueError: `test_time` is none of these, or there is no such device.
+
+    Example:
+        evaluate("run", "records", "results", splits=["test"])["balanced_accuracy"]
     """
 
     def measure() -> Summary:

@@ -107,16 +107,22 @@ def check_table(path: Path, num_rows: int = 0, num_features: int = 0) -> None:
         check(path, num_rows, num_features)
 
 
-def write_table(path: Path, table: VectorTable, feature_names: Sequence[str] | None = None) -> None:
+def write_table(
+    path: str | Path, table: VectorTable, feature_names: Sequence[str] | None = None
+) -> None:
     """Write a whole table at once, also to convert one that was read; see `writing_table`.
 
     Args:
         path: its suffix says how.
         table: what to write.
         feature_names: None for those of the table.
+
+    Example:
+        write_table("cells.h5", read_table("cells.parquet"))
     """
     columns = {str(name): kind_of(values) for name, values in table.metadata.items()}
     names = table.feature_names if feature_names is None else feature_names
+    path = Path(path)
     check_table(path, *table.features.shape)
     with writing_table(path, names, columns, table.provenance) as writer:
         writer.append(
