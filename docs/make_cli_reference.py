@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from deeploc_tf.cli import main
-from deeploc_tf.cli.common_options import ALL_OPTIONS
+from deeploc_tf.cli.command import ALL_OPTIONS
 
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# Command line
@@ -19,8 +19,30 @@ HEAD = """# Command line
 The same from Python: [Python](python.md). `python -m deeploc_tf` and, in a bare clone,
 `python cli.py` are the same as `deeploc-tf`.
 
-Results go to standard output, progress and messages to standard error. Exit codes: 0 done, 1 failed
-(one sentence says why), 2 wrong usage, 3 out of memory, 130 and 143 interrupted.
+Results go to standard output, progress and messages to standard error. `--quiet` (`-q`) hides
+progress and notes, `--verbose` (`-v`) shows versions and details as well, before or after the name
+of the command. `--json` prints the result as one JSON document ([its keys](json.md)).
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | failed, and one sentence says why; or `verify`, `trace` or `doctor` found a problem |
+| 2 | wrong usage |
+| 3 | out of memory |
+| 75 | stopped by SIGTERM at a checkpoint; the same command resumes (`fit`, `study`) |
+| 130, 143 | interrupted by Ctrl-C or SIGTERM |
+
+Options from a file: commands with many options take `--config FILE`, YAML or JSON with the names
+of the options as keys (`learning_rate: 0.001`); the `config.json` of a run is such a file. Options
+that are given win. `--print-config` prints all options, as such a file.
+
+Completion of commands, options and choices, for the present shell:
+
+```shell
+eval "$(_DEEPLOC_TF_COMPLETE=bash_source deeploc-tf)"          # bash 4.4 or later
+eval "$(_DEEPLOC_TF_COMPLETE=zsh_source deeploc-tf)"           # zsh
+_DEEPLOC_TF_COMPLETE=fish_source deeploc-tf | source           # fish
+```
 """
 
 

@@ -42,7 +42,7 @@ def test_a_dry_run_reports_and_writes_nothing(crops: Path) -> None:
         "  train              12  (AAC1 6, AAH1 6)",
         "                      1  shards",
         "                      3  groups of one field",
-        "Pixels were not read, but of one crop: bad images are found when it is built.",
+        "Pixels were not read, except of one crop: bad images are found when records are built.",
     ]
 
 

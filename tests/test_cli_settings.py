@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from deeploc_tf.cli.common_options import ALL_OPTIONS
+from deeploc_tf.cli.command import ALL_OPTIONS
 from deeploc_tf.cli.fit import fit
 from deeploc_tf.cli.parameters import test_time_option as averaged_views
 from deeploc_tf.cli.settings import given_settings

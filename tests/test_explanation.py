@@ -295,11 +295,11 @@ def test_a_folder_holds_the_numbers_and_is_the_same_by_seed(runs: Path, tmp_path
 
 def test_without_records_and_with_others_what_lacks_is_said(runs: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
-    done = explain_command(runs / "run", tmp_path / "page.html", "--class", "nucleus", "--quiet")
+    done = explain_command(runs / "run", tmp_path / "page.html", "--class", "nucleus")
     assert done.exit_code == 0, done.output
     assert "add --records RECORDS" in done.stderr
     assert (tmp_path / "page.html").read_text("utf-8").count("<img") == 1
-    words = ("--records", runs / "others", "--class", "nucleus", "--max-cells", "5", "--quiet")
+    words = ("--records", runs / "others", "--class", "nucleus", "--max-cells", "5")
     done = explain_command(runs / "run", tmp_path / "page.html", *words)
     assert done.exit_code == 0, done.output
     assert "the records are not those of the training" in done.stderr

@@ -55,7 +55,7 @@ def test_columns_are_named_as_plate_well_and_field(tmp_path: Path) -> None:
     done = run_cli(*words, "--dry-run")
     assert done.exit_code == 0, done.output
     assert "groups of one plate, well, field" in done.stdout
-    done = run_cli(*words, "--quiet")
+    done = run_cli(*words)
     assert done.exit_code == 0, done.output
     assert "Column 'disk' is taken as 'plate'." in done.stderr
     manifest = verify_deep(tmp_path / "records")

@@ -47,7 +47,7 @@ def write_fields(folder: Path, stems: list[str]) -> Path:
 def predict(model: Path, *words: object, pattern: str = "{well}_{field}") -> Any:
     return run_cli(
         "predict", model, *words, "--pattern", pattern + "-{channel}.tif", "--label-image",
-        pattern + "_labels.tif", "--quiet",
+        pattern + "_labels.tif",
     )  # fmt: skip
 
 

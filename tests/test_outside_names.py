@@ -633,7 +633,7 @@ def test_the_commands_say_what_they_match_and_take_alleles_when_told(
         tmp_path, images, protein=["ACT1", "act1", "ABP1 ", "ABP1"], loc=["ER", "Golgi"] * 2,
         split=["train", "train", "val", "train"],
     )  # fmt: skip
-    command = ["build-records", tmp_path / "cells.parquet", tmp_path / "records", "--quiet"]
+    command = ["build-records", tmp_path / "cells.parquet", tmp_path / "records"]
     command += ["--image-column", "gfp=path", "--root", images, "--label", "loc"]
     done = run_cli(*command)
     assert done.exit_code == 1
@@ -655,7 +655,7 @@ def test_every_form_is_one_of_its_own_form() -> None:
 
 # Splits of records that were written elsewhere, and of commands
 
-TINY = (*TINY_OPTIONS, "--quiet")
+TINY = TINY_OPTIONS
 SIZES = {"train": (4, 4, 4), "validation": (2, 2, 2), "test": (3, 2, 2)}
 
 
@@ -695,7 +695,7 @@ def test_commands_find_validation_by_any_of_its_names(
         "evaluate": ["evaluate", trained[0], screens[records], tmp_path / "results"],
     }
     for command in commands.values():
-        done = run_cli(*command, "--split", split, "--quiet")
+        done = run_cli(*command, "--split", split)
         assert done.exit_code == 0, done.output
         assert done.stderr.count("is taken as 'validation'") == (records == "other")
     for table in ("cells.parquet", "m.parquet"):

@@ -109,6 +109,7 @@ def publishing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         temporary.replace(path)
         if durable:
             sync(path.parent)
+        _log.debug("%s is written.", path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -138,6 +139,7 @@ def publishing_folder(output: Path) -> Iterator[Path]:
         check_absent(output)
         folder.rename(output)
         sync(output.parent)
+        _log.debug("%s is written.", output)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -198,6 +200,7 @@ def publish_chunks(path: Path, chunks: Iterable[bytes], *, durable: bool = True)
         temporary.replace(path)
         if durable:
             sync(path.parent)
+        _log.debug("%s is written.", path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -11,6 +11,7 @@ import os
 import click
 
 from deeploc_tf.cli.group import Lazy, LazyGroup
+from deeploc_tf.cli.messages import quiet_alone_option, verbose_option
 from deeploc_tf.version import __version__
 
 COMMANDS = {
@@ -120,6 +121,14 @@ Examples:
   deeploc-tf fit RECORDS RUN
   deeploc-tf embed RUN RECORDS cells.parquet
   deeploc-tf benchmark cells.profiles.parquet complexes.gmt RESULTS
+
+Exit codes: 0 done, 1 failed (or a problem found), 2 wrong usage, 3 out of
+memory, 75 stopped but resumable, 130 and 143 interrupted.
+
+\b
+Completion:
+  eval "$(_DEEPLOC_TF_COMPLETE=bash_source deeploc-tf)"   # or zsh_source
+  _DEEPLOC_TF_COMPLETE=fish_source deeploc-tf | source
 """
 
 
@@ -131,6 +140,8 @@ Examples:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@quiet_alone_option
+@verbose_option
 @click.version_option(__version__, prog_name="deeploc-tf")
 @click.pass_context
 def main(context: click.Context, debug: bool) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.group import tell
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer
 from deeploc_tf.cli.parameters import (
     LazyChoice,
     Names,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from deeploc_tf.benchmark.comparable import Method
     from deeploc_tf.benchmark.results import Comparison
     from deeploc_tf.profiles.tables import Roles
+
+_log = logging.getLogger(__name__)
 
 EPILOG = """\b
 Examples:
@@ -74,7 +77,14 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return (name if named else None), path
 
 
-@click.command(epilog=EPILOG)
+COMMON = (
+    *("--standard", "--suite", "--aspect", "--identifiers", "--labels"),
+    *("--similarity", "--shuffles", "--permutations", "--cell-vectors"),
+    *("--seed", "--json"),
+)
+
+
+@click.command(cls=Command, common=COMMON, epilog=EPILOG)
 @click.argument("files", nargs=-1, type=NamedFile(), metavar="PROFILES... [STANDARDS...]")
 @click.argument("results", type=Output(may_be_input=True))
 @click.option(
@@ -269,7 +279,7 @@ def benchmark(
         )
         values = comparison.write(folder, pairs=pairs)
         _draw(folder, values)
-    click.echo(json.dumps(values, indent=1) if as_json else "\n".join(_lines(comparison)))
+    answer(values, _lines(comparison), as_json=as_json)
 
 
 def _divide(
@@ -303,7 +313,7 @@ def _draw(folder: Path, values: Mapping[str, Any]) -> None:
         for name, draw in (("precision_recall", precision_recall), ("scores", methods_compared)):
             publish_picture(draw(folder), folder / name, made_from)
     except MissingExtraError as error:
-        tell(f"No picture of the curves. {error}")
+        _log.warning("No picture of the curves. %s", error)
 
 
 def _lines(comparison: Comparison) -> Iterator[str]:
@@ -383,12 +393,12 @@ def _notes(methods: Sequence[Method]) -> Iterator[str]:
     places: dict[str, set[str]] = {}
     for method in methods:
         for result in method.results:
-            for note in result.notes.values():
-                places.setdefault(note, set()).add(result.standard)
+            for reason in result.notes.values():
+                places.setdefault(reason, set()).add(result.standard)
     every = {result.standard for result in methods[0].results}
-    for note, standards in places.items():
+    for reason, standards in places.items():
         where = "" if standards == every else f" ({', '.join(sorted(standards))})"
-        yield f"{note}{where}"
+        yield f"{reason}{where}"
 
 
 def _with_interval(numbers: Mapping[str, Any]) -> Mapping[str, Any]:

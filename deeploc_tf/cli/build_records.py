@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.common_options import CommonOptionsCommand
+from deeploc_tf.cli.command import Command
 from deeploc_tf.cli.parameters import Output
 from deeploc_tf.cli.records_options import records_options, write_records
 from deeploc_tf.cli.sources import source_of, source_options
@@ -33,13 +33,13 @@ Examples:
 
 
 COMMON = (
-    *("--pattern", "--channels", "--cells", "--label-image", "--crop-size", "--label"),
+    *("--pattern", "--channels", "--cells", "--label-image", "--label"),
     *("--label-table", "--test", "--validation", "--fractions", "--workers"),
-    *("--overwrite", "--dry-run", "--quiet"),
+    *("--overwrite", "--dry-run"),
 )
 
 
-@click.command(cls=CommonOptionsCommand, common=COMMON, epilog=EPILOG)
+@click.command(cls=Command, common=COMMON, epilog=EPILOG)
 @click.argument("crops", type=click.Path(exists=True, path_type=Path))
 @click.argument("records", type=Output())
 @source_options

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.group import tell
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer, note
 from deeploc_tf.cli.parameters import (
     FILE,
     Names,
@@ -35,7 +36,13 @@ Examples:
 _SHOWN = 10
 
 
-@click.command(epilog=EPILOG)
+COMMON = (
+    *("--protein", "--replicate", "--by", "--components", "--fdr", "--permutations"),
+    *("--drop-undefined", "--seed", "--json"),
+)
+
+
+@click.command(cls=Command, common=COMMON, epilog=EPILOG)
 @click.argument("untreated", type=FILE)
 @click.argument("treated", type=FILE)
 @click.argument("output", type=Output())
@@ -113,22 +120,24 @@ def change(
     settings, roles = settings_of(ChangeSettings, given), settings_of(Roles, given)
     found = compare(untreated, treated, output, settings, roles=roles)
     for sentence in _notes(found):
-        tell(sentence)
-    if as_json:
-        click.echo(json.dumps(found.summary, indent=1, ensure_ascii=False))
-        return
+        note(sentence)
+    answer(found.summary, _lines(found, output), as_json=as_json)
+
+
+def _lines(found: Changes, output: Path) -> Iterator[str]:
+    """How many moved, and the first of them."""
     number = found.summary["proteins"]
     if found.summary["moved"] is None:
-        click.echo(f"{output}: distances of {number} proteins, without p-values")
-        click.echo(found.table[["protein", "distance"]].head(_SHOWN).to_string(index=False))
+        yield (f"{output}: distances of {number} proteins, without p-values")
+        yield (found.table[["protein", "distance"]].head(_SHOWN).to_string(index=False))
         return
-    click.echo(f"{output}: {found.summary['moved']} of {number} proteins moved")
+    yield (f"{output}: {found.summary['moved']} of {number} proteins moved")
     moved = found.table[found.table["moved"]]
     shown = moved[["protein", "distance", "z_score", "q_value"]].head(_SHOWN)
     if len(shown):
-        click.echo(shown.to_string(index=False, float_format="{:.3g}".format))
+        yield (shown.to_string(index=False, float_format="{:.3g}".format))
     if len(moved) > _SHOWN:
-        click.echo(f"... {len(moved) - _SHOWN} more")
+        yield (f"... {len(moved) - _SHOWN} more")
 
 
 def _notes(found: Changes) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deeploc_tf.cli.command import Command
 from deeploc_tf.cli.parameters import (
     FILE,
     LazyChoice,
@@ -83,7 +84,14 @@ _options = together(
 )
 
 
-@click.command(epilog=EPILOG)
+COMMON = (
+    *("--channels", "--class-names", "--validation-file", "--test-file", "--root", "--prefix"),
+    *("--label", "--label-table", "--test", "--validation", "--fractions", "--workers"),
+    *("--overwrite", "--dry-run"),
+)
+
+
+@click.command(cls=Command, common=COMMON, epilog=EPILOG)
 @click.argument("file", type=FILE)
 @click.argument("records", type=Output())
 @_options

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer, quiet_option
 from deeploc_tf.cli.parameters import (
     Output,
+    json_option,
     number_option,
-    quiet_option,
     seed_option,
     workers_option,
 )
@@ -23,7 +25,7 @@ Stopped? The same command goes on after the last finished step.
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("folder", type=Output(file_okay=False))
 @click.option(
     "--proteins",
@@ -36,7 +38,16 @@ Stopped? The same command goes on after the last finished step.
 @workers_option
 @seed_option
 @quiet_option
-def demo(folder: Path, proteins: int, epochs: int, workers: int, seed: int, quiet: bool) -> None:
+@json_option
+def demo(
+    folder: Path,
+    proteins: int,
+    epochs: int,
+    workers: int,
+    seed: int,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Simulate a screen, build records, fit, evaluate, embed, export and benchmark, all in FOLDER.
 
     Writes a page, FOLDER/index.html, with the numbers and pictures of every step, and a link to the
@@ -58,7 +69,10 @@ def demo(folder: Path, proteins: int, epochs: int, workers: int, seed: int, quie
         workers=workers,
         progress=not quiet,
     )
-    for name, what in PLACES.items():
-        click.echo(f"{getattr(here, name)}: {what}")
+    values = {name: getattr(here, name) for name in PLACES}
     page = here.page.resolve().as_uri()
-    click.echo(f"Every AP exceeds chance by three standard deviations. The page: {page}")
+    lines = [
+        *(f"{values[name]}: {what}" for name, what in PLACES.items()),
+        f"Every AP exceeds chance by three standard deviations. The page: {page}",
+    ]
+    answer({"page": here.page, **values}, lines, as_json=as_json)

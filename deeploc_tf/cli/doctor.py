@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer
 from deeploc_tf.cli.parameters import json_option
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 from deeploc_tf.extras import (
@@ -22,7 +24,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @json_option
 def doctor(as_json: bool) -> int:
     """Show versions, settings and devices, and report problems; exit with 1 if there are any."""
@@ -31,35 +33,30 @@ def doctor(as_json: bool) -> int:
     with contextlib.suppress(Exception):  # told below, without what TensorFlow says at its start
         start_tensorflow()
     report = examine()
-    if as_json:
-        click.echo(json.dumps(report, indent=2))
-    else:
-        _print(report)
+    answer(report, _lines(report), as_json=as_json)
     return 1 if report["problems"] else 0
 
 
-def _print(report: dict[str, Any]) -> None:
-    click.echo(
-        f"deeploc-tf {report['deeploc-tf']}, Python {report['python']}, {report['platform']}"
-    )
-    click.echo(f"installed in {Path(__file__).resolve().parents[2]}")
+def _lines(report: dict[str, Any]) -> Iterator[str]:
+    yield (f"deeploc-tf {report['deeploc-tf']}, Python {report['python']}, {report['platform']}")
+    yield (f"installed in {Path(__file__).resolve().parents[2]}")
     for name, version in report["packages"].items():
-        click.echo(f"  {name:20}{version or 'not installed'}")
+        yield (f"  {name:20}{version or 'not installed'}")
     for name, is_there in report["extras"].items():
-        click.echo(f"  extra {name:14}{'installed' if is_there else install(name)}")
+        yield (f"  extra {name:14}{'installed' if is_there else install(name)}")
     for name, value in report["keras"].items():
-        click.echo(f"  Keras {name:20}{value}")
+        yield (f"  Keras {name:20}{value}")
     for name, value in report["variables"].items():
-        click.echo(f"  {name}={value}")
+        yield (f"  {name}={value}")
     for extension in report["extensions"]:
-        click.echo(f"  {extension}")
+        yield (f"  {extension}")
     for device in report["devices"]:
-        click.echo(f"  {device}")
+        yield (f"  {device}")
     for name, count in report["memory_bytes"].items():
-        click.echo(f"  {name} memory {count / 2**30:.1f} GiB")
+        yield (f"  {name} memory {count / 2**30:.1f} GiB")
     for place, count in report["disk_bytes"].items():
-        click.echo(f"  {count / 2**30:.1f} GiB free in {place}")
+        yield (f"  {count / 2**30:.1f} GiB free in {place}")
     for problem in report["problems"]:
-        click.echo(f"Problem: {problem}")
+        yield (f"Problem: {problem}")
     if not report["problems"]:
-        click.echo("No problems found.")
+        yield ("No problems found.")

@@ -7,14 +7,16 @@ from typing import Any
 
 import click
 
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer, quiet_option
 from deeploc_tf.cli.parameters import (
     Names,
     Output,
     batch_size_option,
     devices_option,
     fast_option,
+    json_option,
     other_pixel_size_option,
-    quiet_option,
     split_option,
     test_time_option,
 )
@@ -29,7 +31,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("records", type=click.Path(path_type=Path))
 @click.argument("output", type=Output())
@@ -56,12 +58,14 @@ Examples:
 @devices_option
 @other_pixel_size_option
 @quiet_option
+@json_option
 def embed(
     run: Path,
     records: Path,
     output: Path,
     splits: tuple[str, ...],
     summarize_by: tuple[str, ...],
+    as_json: bool,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -89,9 +93,10 @@ def embed(
         progress=not quiet,
         **options,
     )
-    click.echo(
-        f"{written.embeddings}: {written.num_crops} cells, "
-        f"{written.num_features} features of {written.layer}"
-    )
     what = "proteins" if summarize_by == ("protein",) else f"groups by {', '.join(summarize_by)}"
-    click.echo(f"{written.profiles}: {written.num_proteins} {what}")
+    lines = [
+        f"{written.embeddings}: {written.num_crops} cells, "
+        f"{written.num_features} features of {written.layer}",
+        f"{written.profiles}: {written.num_proteins} {what}",
+    ]
+    answer(written, lines, as_json=as_json)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import click
 
-from deeploc_tf.cli.group import tell
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer, quiet_option
 from deeploc_tf.cli.parameters import (
     LazyChoice,
     Output,
@@ -16,11 +17,12 @@ from deeploc_tf.cli.parameters import (
     device_option,
     json_option,
     other_pixel_size_option,
-    quiet_option,
     split_option,
     test_time_option,
 )
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
+
+_log = logging.getLogger(__name__)
 
 EPILOG = """\b
 Examples:
@@ -34,7 +36,7 @@ _MOST_NAMED = 30  # classes; per_class.csv has them all
 _CHANCE = "chance"
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("records", type=click.Path(path_type=Path))
 @click.argument("results", required=False, type=Output())
@@ -80,12 +82,12 @@ def evaluate(
     metrics = measure(
         run, records, results, splits=splits, draw=_draw, progress=not quiet, **options
     )
-    if as_json:
-        click.echo(json.dumps(metrics, indent=1))
-        return
-    click.echo(_text(metrics))
+    lines = _lines(metrics)
     if results is not None:
-        click.echo(f"{results}: metrics.json, per_class.csv, per_protein.csv, predictions.parquet")
+        lines.append(
+            f"{results}: metrics.json, per_class.csv, per_protein.csv, predictions.parquet"
+        )
+    answer(metrics, lines, as_json=as_json)
 
 
 def _draw(folder: Path) -> None:
@@ -101,10 +103,10 @@ def _draw(folder: Path) -> None:
         if (folder / "confusion.csv").exists():
             publish_picture(confusion_matrix(folder), folder / "confusion", made_from)
     except MissingExtraError as error:
-        tell(f"No pictures. {error}")
+        _log.warning("No pictures. %s", error)
 
 
-def _text(metrics: dict[str, Any]) -> str:
+def _lines(metrics: dict[str, Any]) -> list[str]:
     """The numbers in lines, chance beside them."""
     views, per_class = metrics["num_views"], metrics["per_class"]
     calibration = metrics["calibration"]
@@ -120,7 +122,7 @@ def _text(metrics: dict[str, Any]) -> str:
         lines.append(f"{'not accepted':25}{metrics['num_not_accepted']:8}")
     if len(per_class) <= _MOST_NAMED:
         lines += ["", *_classes(per_class)]
-    return "\n".join(lines)
+    return lines
 
 
 def _of_sets(found: dict[str, Any] | None) -> list[str]:

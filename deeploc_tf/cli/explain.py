@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.group import tell
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer, note, quiet_option
 from deeploc_tf.cli.parameters import (
     Output,
     batch_size_option,
     device_option,
+    json_option,
     neighbors_option,
     other_pixel_size_option,
-    quiet_option,
     seed_option,
 )
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
@@ -27,7 +28,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("output", type=Output(), metavar="OUT.html|FOLDER")
 @click.option(
@@ -64,11 +65,13 @@ Examples:
 @device_option
 @other_pixel_size_option
 @quiet_option
+@json_option
 def explain(
     run: Path,
     output: Path,
     records: Path | None,
     cells: tuple[str, ...],
+    as_json: bool,
     split: str,
     classes: tuple[str, ...],
     num_neighbors: int,
@@ -114,12 +117,16 @@ def explain(
         other_pixel_size=other_pixel_size,
         progress=not quiet,
     )
-    click.echo(str(write_explanation(output, found)))
-    for note in found.notes:
-        tell(f"Not shown: {note}")
+    page = write_explanation(output, found)
+    for sentence in found.notes:
+        note(f"Not shown: {sentence}")
+    values = {"path": page, "num_cells": 0, "largest_relative_gap": None, "notes": found.notes}
+    lines = [str(page)]
     if found.cells is not None:
         gaps = found.to_frame()["relative_gap"]
-        click.echo(
+        values |= {"num_cells": len(gaps), "largest_relative_gap": float(gaps.max())}
+        lines.append(
             f"{len(gaps)} cells; attributions add up to the difference of the logits but for at "
             f"most {gaps.max():.2%}"
         )
+    answer(values, lines, as_json=as_json)

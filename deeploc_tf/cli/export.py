@@ -7,10 +7,13 @@ from typing import Any
 
 import click
 
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer
 from deeploc_tf.cli.parameters import (
     Output,
     device_option,
     fast_option,
+    json_option,
     layer_option,
     test_time_option,
 )
@@ -24,14 +27,15 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("model", type=Output())
 @layer_option
 @test_time_option
 @fast_option
 @device_option
-def export(run: Path, model: Path, **options: Any) -> None:
+@json_option
+def export(run: Path, model: Path, as_json: bool, **options: Any) -> None:
     """Export the model in RUN as a TensorFlow SavedModel that takes raw crops.
 
     Preprocessing is part of the model, which needs only TensorFlow to run. The new folder MODEL has
@@ -42,4 +46,6 @@ def export(run: Path, model: Path, **options: Any) -> None:
     from deeploc_tf.serving.export import export as export_run
 
     version = export_run(run, model, **options)
-    click.echo(f"{version}: serving_default, classify, embed, serialized, describe")
+    signatures = ("serving_default", "classify", "embed", "serialized", "describe")
+    values = {"path": version, "signatures": signatures}
+    answer(values, [f"{version}: {', '.join(signatures)}"], as_json=as_json)

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.group import RESUMABLE, noting_termination, tell
-from deeploc_tf.cli.parameters import json_option, number_option, quiet_option
+from deeploc_tf.cli.group import RESUMABLE, noting_termination
+from deeploc_tf.cli.messages import answer, quiet_option, tell
+from deeploc_tf.cli.parameters import json_option, number_option
 from deeploc_tf.cli.settings import SettingsCommand, given_settings
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 from deeploc_tf.names import EVALUATED_SPLITS
@@ -43,8 +44,8 @@ _MOST_NAMED = 30  # classes; metrics.json has them all
 
 
 COMMON = (
-    *("--preset", "--width", "--channels", "--mask", "--target", "--class-weights", "--epochs"),
-    *("--batch-size", "--learning-rate", "--patience", "--device", "--seed", "--from", "--quiet"),
+    *("--preset", "--width", "--channels", "--target", "--class-weights", "--epochs"),
+    *("--batch-size", "--learning-rate", "--patience", "--device", "--seed", "--from"),
 )
 
 
@@ -121,12 +122,7 @@ def fit(
     except TrainingStoppedError as stop:
         tell(str(stop))
         return RESUMABLE
-    if as_json:
-        import json
-
-        click.echo(json.dumps(metrics, indent=1))
-    else:
-        _print_metrics(run, metrics)
+    answer(metrics, _lines(run, metrics), as_json=as_json)
     return 0
 
 
@@ -151,13 +147,14 @@ def _numbers(scores: dict[str, Any]) -> Iterator[str]:
             yield f"{value} {words.removeprefix('num ')}"
 
 
-def _print_metrics(run: Path, metrics: dict[str, Any]) -> None:
+def _lines(run: Path, metrics: dict[str, Any]) -> Iterator[str]:
+    """The main scores of each split that was evaluated."""
     for split in EVALUATED_SPLITS:
         if split not in metrics:
             continue
         scores = metrics[split]
         if "per_class" not in scores:
-            click.echo(f"{split}: {', '.join(_numbers(scores))}")
+            yield (f"{split}: {', '.join(_numbers(scores))}")
             continue
         several = "macro_ap" in scores  # labels a crop
         shown = _OF_SEVERAL if several else _OF_ONE
@@ -167,7 +164,7 @@ def _print_metrics(run: Path, metrics: dict[str, Any]) -> None:
         line = f"{split}: {scores['num_crops']} crops, {of_each}{values}"
         if not several:
             line += f"; always {scores['majority_class']!r}: {scores['majority_accuracy']:.4f}"
-        click.echo(line)
+        yield (line)
         if len(scores["per_class"]) > _MOST_NAMED:
             continue
         for name, of_class in scores["per_class"].items():
@@ -176,5 +173,5 @@ def _print_metrics(run: Path, metrics: dict[str, Any]) -> None:
                 + ("none" if of_class[score] is None else f"{of_class[score]:.4f}")
                 for score in (["average_precision"] if several else ["precision", "recall"])
             )
-            click.echo(f"  {name}: {of_class['support']} crops, {values}")
-    click.echo(f"{run}: model.keras, metrics.json, history.csv")
+            yield (f"  {name}: {of_class['support']} crops, {values}")
+    yield (f"{run}: model.keras, metrics.json, history.csv")

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import functools
 import importlib
-import logging
 import os
 import shlex
 import signal
@@ -19,9 +18,9 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from deeploc_tf.backend import unneeded
+from deeploc_tf.cli.messages import messages_on_stderr, tell
 from deeploc_tf.cli.recorded import recorded_words
 from deeploc_tf.cli.streams import STANDARD_OUTPUT, standard_streams
-from deeploc_tf.names import printable
 from tfrecords.errors import did_you_mean
 
 FAILED, OUT_OF_MEMORY, RESUMABLE, INTERRUPTED, TERMINATED = 1, 3, 75, 130, 143
@@ -113,7 +112,7 @@ class LazyGroup(click.Group):
         with (
             standard_streams(),
             _signals_as_exceptions() as came,
-            _messages_on_stderr(),
+            messages_on_stderr(),
             unneeded() if helps else contextlib.nullcontext(),
         ):
             run = functools.partial(super().main, *args, **kwargs)
@@ -230,40 +229,6 @@ def _first_line(error: BaseException) -> str:
 
 def _ended(text: str) -> str:
     return text if not text or text.endswith(_ENDS_OF_SENTENCES) else f"{text}."
-
-
-def tell(message: str) -> None:
-    """Write a line to stderr, above the bar if there is one."""
-    # With `err=True`, click finds the stream behind that of the bar, and writes into its line.
-    click.echo(printable(message), file=sys.stderr)
-
-
-class _Messages(logging.Handler):
-    """Shows what the library logs: what a person should know, in sentences."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """One line on stderr, as it is at this moment."""
-        is_warning = record.levelno >= logging.WARNING
-        tell(f"{'Warning: ' * is_warning}{record.getMessage()}")
-
-
-@contextlib.contextmanager
-def _messages_on_stderr() -> Iterator[None]:
-    """Show what `deeploc_tf` and `tfrecords` log while a command runs."""
-    handler = _Messages(logging.INFO)
-    loggers = [logging.getLogger(name) for name in ("deeploc_tf", "tfrecords")]
-    before = [(logger.level, logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False  # other libraries may give the root a handler: not said twice
-    try:
-        yield
-    finally:
-        for logger, (level, propagate) in zip(loggers, before, strict=True):
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-            logger.propagate = propagate
 
 
 @contextlib.contextmanager

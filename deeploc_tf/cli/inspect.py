@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer
 from deeploc_tf.cli.parameters import json_option
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ Examples:
 _SHOWN_PROTEINS = 20
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("records", type=click.Path(path_type=Path))
 @json_option
 @click.option(
@@ -34,11 +35,8 @@ def inspect(records: Path, as_json: bool, all_proteins: bool) -> None:
     from tfrecords.inspect import summarize
 
     summary = summarize(records)
-    if as_json:
-        click.echo(json.dumps(summary.to_json(), indent=2, sort_keys=True, ensure_ascii=False))
-        return
-    for line in _lines(records, summary, None if all_proteins else _SHOWN_PROTEINS):
-        click.echo(line)
+    lines = _lines(records, summary, None if all_proteins else _SHOWN_PROTEINS)
+    answer(summary.to_json(), lines, as_json=as_json)
 
 
 def _lines(records: Path, summary: Summary, shown: int | None) -> Iterator[str]:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer, note, quiet_option
 from deeploc_tf.cli.parameters import (
     FILE,
     LazyChoice,
     Names,
     device_option,
     distinct_case_option,
-    quiet_option,
+    json_option,
     seed_option,
 )
 from deeploc_tf.cli.standard_files import READING, reading_keywords, reading_options
@@ -38,7 +40,13 @@ _OF_PAGES = ("run", "vectors", "order", "number", "title", "seed", "device")
 _OF_STANDARDS = (*READING, "distinct_case", "label_separator", "label_key")
 
 
-@click.command(epilog=EPILOG)
+COMMON = (
+    *("--classes", "--order", "--max-crops", "--split", "--run", "--vectors", "--from-standard"),
+    *("--aspect", "--label-separator", "--label-key", "--seed"),
+)
+
+
+@click.command(cls=Command, common=COMMON, epilog=EPILOG)
 @click.argument("records", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.html")
 @click.option(
@@ -100,6 +108,7 @@ _OF_STANDARDS = (*READING, "distinct_case", "label_separator", "label_key")
     help="Column on which the label table is joined; OUT.csv names it so.",
 )
 @device_option
+@json_option
 @quiet_option
 def label(
     records: Path,
@@ -158,10 +167,11 @@ def _write_page(records: Path, output: Path, options: dict[str, Any]) -> None:
         **{name: options[name] for name in names},
     )
     clusters = f" in {written.num_clusters} clusters" if written.num_clusters else ""
-    click.echo(
+    line = (
         f"{written.path}: {written.num_crops:,} of {written.num_total:,} crops{clusters}, "
         f"{len(written.classes)} classes, {written.num_bytes / 10**6:.1f} MB"
     )
+    answer(written, [line], as_json=options["as_json"])
 
 
 def _model(run: Path, records: Path, device: str) -> tuple[Model, tuple[str, ...]]:
@@ -176,7 +186,7 @@ def _model(run: Path, records: Path, device: str) -> tuple[Model, tuple[str, ...
     trained = load_trained(run)
     trained.check_tells_classes()
     for sentence in trained.check_schema(read_manifest(records).schema):
-        click.echo(sentence, err=True)
+        note(sentence)
     return open_model(run, device=device), trained.class_names
 
 
@@ -205,14 +215,21 @@ def _write_labels(records: Path, output: Path, file: Path, options: dict[str, An
         aspect=aspect,
         **reading,
     )
-    click.echo(
-        f"{output}: {len(found.table)} of {found.num_proteins} proteins, "
-        f"{found.table['label'].nunique()} labels"
-    )
+    labels = sorted(set(found.table["label"]))
+    values = {
+        "path": output,
+        "num_proteins": found.num_proteins,
+        "num_labeled": len(found.table),
+        "labels": labels,
+        "several": found.several,
+        "without": found.without,
+    }
+    lines = [f"{output}: {len(found.table)} of {found.num_proteins} proteins, {len(labels)} labels"]
     hint = "; --label-separator takes them, --classes chooses terms"
     for names, why, mend in (
         (found.several, "with several terms", hint),
         (found.without, "without a term", ""),
     ):
         if names:
-            click.echo(f"  left out {why}: {len(names)} ({some(names)}){mend}")
+            lines.append(f"  left out {why}: {len(names)} ({some(names)}){mend}")
+    answer(values, lines, as_json=options["as_json"])

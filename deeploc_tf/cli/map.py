@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.group import tell
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer, note, quiet_option
 from deeploc_tf.cli.parameters import (
     FILE,
     POSITIVE,
@@ -16,9 +17,9 @@ from deeploc_tf.cli.parameters import (
     allow_unmatched_option,
     center_option,
     distinct_case_option,
+    json_option,
     neighbors_option,
     number_option,
-    quiet_option,
 )
 from deeploc_tf.cli.standard_files import READING, reading_keywords, reading_options
 
@@ -31,7 +32,13 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+COMMON = (
+    *("--records", "--standard", "--aspect", "--identifiers", "--neighbors", "--center"),
+    *("--projection", "--crops-per-protein", "--max-megabytes", "--title"),
+)
+
+
+@click.command(cls=Command, common=COMMON, epilog=EPILOG)
 @click.argument("profiles", type=FILE)
 @click.argument("output", type=Output(dir_okay=False), metavar="OUT.html")
 @click.option(
@@ -67,10 +74,12 @@ Examples:
 )
 @click.option("--title", default="Map of proteins", show_default=True, help="Title of the page.")
 @quiet_option
+@json_option
 def map(
     profiles: Path,
     output: Path,
     standards: tuple[Path, ...],
+    as_json: bool,
     max_megabytes: float,
     quiet: bool,
     **options: Any,
@@ -95,9 +104,10 @@ def map(
         progress=not quiet,
         **options,
     )
-    click.echo(
+    line = (
         f"{written.path}: {written.num_proteins} proteins, {written.num_crops} cells, "
         f"{written.num_bytes / 10**6:.1f} MB"
     )
-    for note in written.notes:
-        tell(note)
+    answer(written, [line], as_json=as_json)
+    for sentence in written.notes:
+        note(sentence)

@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer, quiet_option
 from deeploc_tf.cli.parameters import (
     LazyChoice,
     Output,
+    json_option,
     number_option,
-    quiet_option,
     split_option,
     workers_option,
 )
@@ -25,7 +27,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("records", type=click.Path(path_type=Path))
 @click.argument("output", type=Output())
 @click.option(
@@ -51,11 +53,13 @@ Examples:
 )
 @workers_option
 @quiet_option
+@json_option
 def measure(
     records: Path,
     output: Path,
     kind: str,
     splits: tuple[str, ...],
+    as_json: bool,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -74,10 +78,10 @@ def measure(
     from deeploc_tf.features.measure import measure as measure_crops
 
     written = measure_crops(records, output, kind, splits=splits, progress=not quiet, **options)
-    click.echo(
-        f"{written.embeddings}: {written.num_crops} cells, {written.num_features} features ({kind})"
-    )
-    click.echo(
+    lines = [
+        f"{written.embeddings}: {written.num_crops} cells, {written.num_features} features "
+        f"({kind})",
         f"{written.profiles}: {written.num_proteins} proteins, "
-        f"{written.num_profile_features} features"
-    )
+        f"{written.num_profile_features} features",
+    ]
+    answer(written, lines, as_json=as_json)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer
 from deeploc_tf.cli.parameters import (
     FILE,
     LazyChoice,
@@ -31,7 +32,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("profiles", type=FILE)
 @click.argument("proteins", nargs=-1, required=True)
 @neighbors_option(least=1)
@@ -97,10 +98,7 @@ def neighbors(
         distinct_case=distinct_case,
         allow_unmatched=allow_unmatched,
     )
-    if as_json:
-        click.echo(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
-        return
-    click.echo("\n\n".join(map(_text, found.queries)))
+    answer(found.to_json(), ["\n\n".join(map(_text, found.queries))], as_json=as_json)
 
 
 def _text(answer: Mapping[str, Any]) -> str:

@@ -107,7 +107,6 @@ workers_option = number_option(
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as one JSON document."
 )
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="Hide progress.")
 
 
 max_rejects_option = number_option(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer, quiet_option
 from deeploc_tf.cli.parameters import (
     CONDITION,
     POSITIVE,
@@ -18,12 +21,12 @@ from deeploc_tf.cli.parameters import (
     devices_option,
     distinct_case_option,
     fast_option,
+    json_option,
     layer_option,
     max_rejects_option,
     number_option,
     other_pixel_size_option,
     plate_map_option,
-    quiet_option,
     settings_of,
     test_time_option,
     values_by_column,
@@ -33,6 +36,7 @@ from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
     from deeploc_tf.serving.open_model import OpenModel
+    from deeploc_tf.serving.predict import Predicted
     from deeploc_tf.sources import Source
 
 EPILOG = """\b
@@ -48,7 +52,14 @@ _OF_MODEL = ("layer", "test_time", "fast", "trust", "device")
 _OF_PREDICTION = ("embedding", "min_fraction", "max_rejects", "batch_size", "other_pixel_size")
 
 
-@click.command(epilog=EPILOG)
+COMMON = (
+    *("--pattern", "--channels", "--cells", "--label-image", "--protein"),
+    *("--well", "--plate", "--plate-map", "--where", "--crop-size", "--embedding"),
+    *("--max-rejects", "--device"),
+)
+
+
+@click.command(cls=Command, common=COMMON, epilog=EPILOG)
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument(
     "fields",
@@ -104,6 +115,7 @@ _OF_PREDICTION = ("embedding", "min_fraction", "max_rejects", "batch_size", "oth
 @other_pixel_size_option
 @batch_size_option
 @devices_option
+@json_option
 @quiet_option
 def predict(
     run: Path,
@@ -112,6 +124,7 @@ def predict(
     where: tuple[tuple[str, str], ...],
     set_aside: tuple[str, ...],
     quiet: bool,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Classify the localization of every cell in FIELDS, folders or tables of whole images.
@@ -152,18 +165,23 @@ def predict(
         progress=not quiet,
         **of_prediction,
     )
-    click.echo(f"{output}: {done.num_cells} cells")
-    click.echo(f"  wells.csv     {done.num_wells:9}")
-    click.echo(f"  proteins.csv  {done.num_proteins:9}")
+    answer({"path": output, **dataclasses.asdict(done)}, _lines(output, done), as_json=as_json)
+
+
+def _lines(output: Path, done: Predicted) -> Iterator[str]:
+    """How many cells, wells and proteins there are, and what was left out."""
+    yield (f"{output}: {done.num_cells} cells")
+    yield (f"  wells.csv     {done.num_wells:9}")
+    yield (f"  proteins.csv  {done.num_proteins:9}")
     for what, count in (
         ("no protein", done.num_without_protein),
         ("no well", done.num_without_well),
     ):
         if count:
-            click.echo(f"  {what:12}  {count:9}  (cells that no {what.split()[1]} is known of)")
+            yield (f"  {what:12}  {count:9}  (cells that no {what.split()[1]} is known of)")
     if done.num_not_accepted is not None:
         reasons = "(novel, blurred, empty, saturated)"
-        click.echo(f"  not accepted  {done.num_not_accepted:9}  {reasons}")
+        yield (f"  not accepted  {done.num_not_accepted:9}  {reasons}")
     for what, counts in (
         ("flagged", done.flagged),
         ("set aside", done.set_aside),
@@ -171,7 +189,7 @@ def predict(
         ("passed over", done.passed_over),
     ):
         for reason, count in counts.items():
-            click.echo(f"  {what:12}  {count:9}  ({reason})")
+            yield (f"  {what:12}  {count:9}  ({reason})")
 
 
 def _of_simulation(folder: Path, options: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:

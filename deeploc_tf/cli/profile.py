@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.group import tell
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer, note, quiet_option
 from deeploc_tf.cli.parameters import (
     FILE,
     LazyChoice,
@@ -15,9 +17,9 @@ from deeploc_tf.cli.parameters import (
     Output,
     Pair,
     distinct_case_option,
+    json_option,
     memory_option,
     number_option,
-    quiet_option,
     role_options,
     seed_option,
     settings_of,
@@ -36,7 +38,13 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+COMMON = (
+    *("--protein", "--summarize-by", "--statistic", "--min-cells", "--replicate", "--normalize"),
+    *("--by", "--controls", "--sphere", "--components", "--save", "--transform"),
+)
+
+
+@click.command(cls=Command, common=COMMON, epilog=EPILOG)
 @click.argument("cells", type=FILE)
 @click.argument("output", type=Output())
 @role_options
@@ -117,9 +125,11 @@ Examples:
 @distinct_case_option
 @seed_option
 @quiet_option
+@json_option
 def profile(
     cells: Path,
     output: Path,
+    as_json: bool,
     quiet: bool,
     **given: Any,
 ) -> None:
@@ -147,11 +157,17 @@ def profile(
         progress=not quiet,
     )
     for sentence in _notes(written, settings.min_cells):
-        tell(sentence)
-    click.echo(
+        note(sentence)
+    values = {
+        field.name: getattr(written, field.name)
+        for field in dataclasses.fields(written)
+        if field.name not in ("table", "transform")
+    }
+    line = (
         f"{written.profiles}: {written.num_proteins} {_what(written)} of {written.num_cells} "
         f"cells, {written.num_features} features"
     )
+    answer(values, [line], as_json=as_json)
 
 
 def _what(written: Profiled) -> str:

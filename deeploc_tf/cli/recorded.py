@@ -6,18 +6,20 @@ moved: see `deeploc_tf.lineage.replay`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from deeploc_tf.cli.config_file import CONFIG, texts_of
 from deeploc_tf.cli.parameters import Output
 
 OUTPUT = "OUTPUT"
 """Stands for what is written, with its suffix."""
 
-_OF_NO_BYTE = {"quiet", "as_json", "memory", "workers", "debug"}
+_OF_NO_BYTE = {"quiet", "verbose", "as_json", "memory", "workers", "debug", CONFIG}
 
 
 def recorded_words(
@@ -30,6 +32,11 @@ def recorded_words(
         values, _, order = command.make_parser(context).parse_args(list(args))
     except click.UsageError:  # which click tells
         return [name]
+    if values.get(CONFIG) and Path(values[CONFIG]).is_file():
+        with contextlib.suppress(click.UsageError, OSError):  # which click tells
+            texts = texts_of(Path(values[CONFIG]), context)
+            order += [p for p in command.get_params(context) if p.name in texts and p not in order]
+            values = {**texts, **values}
     arguments = [one for one in command.params if isinstance(one, click.Argument)]
     new = [one for one in arguments if _is_new(one)][-1:]
     words = [name]

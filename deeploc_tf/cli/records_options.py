@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from deeploc_tf.cli.messages import answer, quiet_option
 from deeploc_tf.cli.parameters import (
     CONDITION,
     FILE,
@@ -19,9 +20,9 @@ from deeploc_tf.cli.parameters import (
     allow_unmatched_option,
     delimiter_option,
     distinct_case_option,
+    json_option,
     max_rejects_option,
     plate_map_option,
-    quiet_option,
     seed_option,
     together,
     workers_option,
@@ -144,6 +145,7 @@ records_options = together(
         "--overwrite", is_flag=True, help="Replace RECORDS once the new data set is complete."
     ),
     click.option("--dry-run", is_flag=True, help="Show what would be written, without writing it."),
+    json_option,
     quiet_option,
 )
 
@@ -152,10 +154,10 @@ def write_records(source: Source, records: Path, options: dict[str, Any]) -> Non
     """Write the crops of `source` as the options say, or with --dry-run say what would be."""
     arguments = _arguments(options)
     if options["dry_run"]:
-        _print_forecast(source, arguments)
+        _tell_forecast(source, arguments, as_json=options["as_json"])
         return
     manifest = _build(source, records, options, arguments)
-    _print_summary(records, manifest)
+    answer(_document(records, manifest), _summary(records, manifest), as_json=options["as_json"])
 
 
 def _arguments(options: dict[str, Any]) -> dict[str, Any]:
@@ -206,40 +208,64 @@ def _alternatives(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(column, value) for column, values in pairs for value in values.split(",")]
 
 
-def _print_summary(records: Path, manifest: Manifest) -> None:
+def _document(records: Path, manifest: Manifest) -> dict[str, Any]:
+    """What is to be known of records that were written."""
+    return {
+        "path": records,
+        "digest": manifest.digest,
+        "image_shape": manifest.schema.image_shape,
+        "dtype": manifest.schema.dtype,
+        "splits": {
+            split: {
+                "num_crops": manifest.num_crops(split),
+                "label": manifest.counts[split]["label"],
+            }
+            for split in manifest.split_names
+        },
+        "rejects": manifest.rejects,
+        "flagged": manifest.flagged,
+        "duplicates": manifest.duplicates,
+    }
+
+
+def _summary(records: Path, manifest: Manifest) -> Iterator[str]:
     from tfrecords.manifest import described
 
     shape = " x ".join(map(str, manifest.schema.image_shape))
-    click.echo(f"{records}: crops of {shape} {manifest.schema.dtype}")
+    yield f"{records}: crops of {shape} {manifest.schema.dtype}"
     for split in manifest.split_names:
-        _print_split(split, manifest.num_crops(split), manifest.counts[split]["label"])
-    _print_counts("left out", manifest.rejects)
-    _print_counts("flagged", manifest.flagged)
-    _print_counts("duplicates", described(manifest.duplicates))
+        yield _split(split, manifest.num_crops(split), manifest.counts[split]["label"])
+    yield from _counts("left out", manifest.rejects)
+    yield from _counts("flagged", manifest.flagged)
+    yield from _counts("duplicates", described(manifest.duplicates))
 
 
-def _print_forecast(source: Source, arguments: dict[str, Any]) -> None:
+def _tell_forecast(source: Source, arguments: dict[str, Any], *, as_json: bool) -> None:
     from deeploc_tf.ingest import plan_records
 
     forecast = plan_records(source, **arguments).forecast()
+    answer(forecast, _forecast(forecast), as_json=as_json)
+
+
+def _forecast(forecast: Mapping[str, Any]) -> Iterator[str]:
     shape = " x ".join(map(str, forecast["image_shape"]))
     megabytes = forecast["num_bytes"] / 1e6
-    click.echo(f"Would write crops of {shape} {forecast['dtype']}, about {megabytes:.1f} MB")
+    yield f"Would write crops of {shape} {forecast['dtype']}, about {megabytes:.1f} MB"
     for split, counts in forecast["splits"].items():
-        _print_split(split, counts["num_crops"], counts["label"])
-        click.echo(f"  {'':12}{counts['num_shards']:9}  shards")
+        yield _split(split, counts["num_crops"], counts["label"])
+        yield f"  {'':12}{counts['num_shards']:9}  shards"
         if forecast["group_by"]:
             groups = ", ".join(forecast["group_by"])
-            click.echo(f"  {'':12}{counts['num_groups']:9}  groups of one {groups}")
-    _print_counts("left out", forecast["rejects"])
-    click.echo("Pixels were not read, but of one crop: bad images are found when it is built.")
+            yield f"  {'':12}{counts['num_groups']:9}  groups of one {groups}"
+    yield from _counts("left out", forecast["rejects"])
+    yield "Pixels were not read, except of one crop: bad images are found when records are built."
 
 
-def _print_split(split: str, num_crops: int, labels: Mapping[str, int]) -> None:
+def _split(split: str, num_crops: int, labels: Mapping[str, int]) -> str:
     classes = ", ".join(f"{name} {count}" for name, count in labels.items())
-    click.echo(f"  {split:12}{num_crops:9}" + (f"  ({classes})" if classes else ""))
+    return f"  {split:12}{num_crops:9}" + (f"  ({classes})" if classes else "")
 
 
-def _print_counts(what: str, counts: Mapping[str, int]) -> None:
+def _counts(what: str, counts: Mapping[str, int]) -> Iterator[str]:
     for reason, count in counts.items():
-        click.echo(f"  {what:12}{count:9}  ({reason})")
+        yield f"  {what:12}{count:9}  ({reason})"

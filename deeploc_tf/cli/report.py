@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.group import tell
-from deeploc_tf.cli.parameters import CONDITION, FILE, Output, values_by_column
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer, note
+from deeploc_tf.cli.parameters import CONDITION, FILE, Output, json_option, values_by_column
 
 EPILOG = """\b
 Examples:
@@ -21,7 +22,7 @@ Examples:
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("run", type=_FOLDER)
 @click.argument("output", type=Output(dir_okay=False), metavar="OUT.html")
 @click.option("--evaluation", type=_FOLDER, help="Folder that `evaluate` wrote for this run.")
@@ -47,7 +48,14 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     help="Controls: wells on which edge and plate effects are tested. Conditions on several "
     "columns must all hold.",
 )
-def report(run: Path, output: Path, controls: tuple[tuple[str, str], ...], **given: Any) -> None:
+@json_option
+def report(
+    run: Path,
+    output: Path,
+    as_json: bool,
+    controls: tuple[tuple[str, str], ...],
+    **given: Any,
+) -> None:
     """Write a page about RUN to OUT.html, in one file.
 
     The page shows settings, versions, the course of training, the confusion matrix and, if given,
@@ -57,6 +65,6 @@ def report(run: Path, output: Path, controls: tuple[tuple[str, str], ...], **giv
     from deeploc_tf.report.run_page import write_report
 
     missing = write_report(output, run, controls=values_by_column(controls), **given)
-    click.echo(str(output))
+    answer({"path": output, "missing": missing}, [str(output)], as_json=as_json)
     for sentence in missing:
-        tell(f"Not shown: {sentence}")
+        note(f"Not shown: {sentence}")

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deeploc_tf.cli.common_options import ALL_OPTIONS, CommonOptionsCommand
+from deeploc_tf.cli.command import ALL_OPTIONS, Command
+from deeploc_tf.cli.config_file import is_typed, was_given
 from deeploc_tf.cli.parameters import Names, Sizes
 from deeploc_tf.registry import imported
 
@@ -31,20 +32,37 @@ _TYPES: dict[Any, Any] = {
 }
 
 
-class SettingsCommand(CommonOptionsCommand):
+_DURATION = ("epochs", "steps", "min_steps")
+
+
+class SettingsCommand(Command):
     """A command with an option for each field of a settings class, beside its own.
 
     The class, and with it pydantic, is imported when the options are asked for.
 
     Args:
         settings: where the class is, as "module:attribute".
-        attributes: as for `CommonOptionsCommand`.
+        attributes: as for `Command`.
     """
 
     def __init__(self, *, settings: str, **attributes: Any) -> None:
         super().__init__(**attributes)
         self._settings = settings
         self._made: dict[str, list[click.Option]] | None = None
+
+    def has_many_options(self) -> bool:
+        """Yes: the fields of the settings are many."""
+        return True
+
+    @property
+    def field_names(self) -> list[str]:
+        """Of the settings, which are keys of a run's config.json."""
+        return list(imported(self._settings).model_fields)
+
+    def read_settings(self, ctx: click.Context) -> dict[str, Any]:
+        """The settings with the values that they have when nothing else is given."""
+        found: dict[str, Any] = given_settings(ctx, imported(self._settings)).model_dump()
+        return found
 
     @property
     def sections(self) -> dict[str, list[click.Option]]:
@@ -79,12 +97,14 @@ def given_settings(context: click.Context, settings: type[pydantic.BaseModel]) -
     """
     import pydantic
 
-    default = click.core.ParameterSource.DEFAULT
     given = {
         name: value
         for name, value in context.params.items()
-        if name in settings.model_fields and context.get_parameter_source(name) is not default
+        if name in settings.model_fields and was_given(context, name)
     }
+    typed = {name for name in given if is_typed(context, name)}
+    if not typed.isdisjoint(_DURATION):  # that of the file is another one
+        given = {name: given[name] for name in given if name in typed or name not in _DURATION}
     try:
         return settings(**given)
     except pydantic.ValidationError as error:

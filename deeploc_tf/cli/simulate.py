@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import Output, quiet_option, workers_option
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer, quiet_option
+from deeploc_tf.cli.parameters import Output, json_option, workers_option
 
 EPILOG = """\b
 Examples:
@@ -22,7 +24,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("screen", type=Output())
 @click.option(
     "--proteome", is_flag=True, help="Use the settings of the study: 612 proteins on 6 plates."
@@ -57,10 +59,12 @@ Examples:
 @click.option("--whole-fields", is_flag=True, help="Write whole images and label images as well.")
 @workers_option
 @quiet_option
+@json_option
 def simulate(
     screen: Path,
     proteome: bool,
     whole_fields: bool,
+    as_json: bool,
     workers: int,
     quiet: bool,
     **given: int | float | None,
@@ -82,7 +86,13 @@ def simulate(
         workers=workers,
         progress=not quiet,
     )
-    click.echo(
+    values = {
+        "path": screen,
+        "num_crops": len(table),
+        "settings": dataclasses.asdict(settings),
+    }
+    line = (
         f"{screen}: {len(table)} crops of {settings.num_proteins} proteins in cells.csv; "
         "the truth in standards and proteins.csv"
     )
+    answer(values, [line], as_json=as_json)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer
 from deeploc_tf.cli.parameters import FILE, Output, json_option, number_option
 from deeploc_tf.cli.standard_files import reading_keywords, reading_options, told
 
@@ -23,7 +24,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("files", nargs=-1, required=True, type=FILE)
 @click.option(
     "--gmt",
@@ -63,8 +64,7 @@ def standards(
     keywords = reading_keywords(reading)
     found = read(files, output, min_size=min_size, max_size=max_size, **keywords)
     summaries = found.to_json()
-    text = json.dumps({"standards": summaries}, indent=1, ensure_ascii=False) if as_json else ""
-    click.echo(text or "\n".join(_lines(summaries)))
+    answer({"standards": summaries}, _lines(summaries), as_json=as_json)
 
 
 def _lines(summaries: Sequence[Mapping[str, Any]]) -> Iterator[str]:

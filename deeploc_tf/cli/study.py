@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deeploc_tf.cli.parameters import FILE, quiet_option, workers_option
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer, quiet_option
+from deeploc_tf.cli.parameters import FILE, json_option, workers_option
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
@@ -21,12 +23,13 @@ Stopped? The same command goes on. docs/study.md has the keys of CONFIG.
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("config", type=FILE)
 @click.argument("output", metavar="OUT", type=click.Path(file_okay=False, path_type=Path))
 @workers_option
 @quiet_option
-def study(config: Path, output: Path, workers: int, quiet: bool) -> int:
+@json_option
+def study(config: Path, output: Path, workers: int, quiet: bool, as_json: bool) -> int:
     """Compare the methods that CONFIG (YAML) names, and write tables and a page to OUT.
 
     Runs what is missing: simulated cells, records, trainings, features, scores. Each step is kept
@@ -36,7 +39,8 @@ def study(config: Path, output: Path, workers: int, quiet: bool) -> int:
 
     read_study(config)  # what is wrong with it is said before TensorFlow has started
     start_tensorflow()
-    from deeploc_tf.cli.group import RESUMABLE, noting_termination, tell
+    from deeploc_tf.cli.group import RESUMABLE, noting_termination
+    from deeploc_tf.cli.messages import tell
     from deeploc_tf.study.study import run_study
     from deeploc_tf.training.state import TrainingStoppedError
 
@@ -52,9 +56,17 @@ def study(config: Path, output: Path, workers: int, quiet: bool) -> int:
     except TrainingStoppedError as stop:
         tell(str(stop))
         return RESUMABLE
-    click.echo(_table(done.summary))
-    click.echo(f"{output}: scores.csv, summary.csv, curves.csv, figure, map")
-    click.echo(f"The page: {done.page.resolve().as_uri()}")
+    values = {
+        "page": done.page,
+        "folder": done.folder,
+        "summary": done.summary.to_dict("records"),
+    }
+    lines = [
+        _table(done.summary),
+        f"{output}: scores.csv, summary.csv, curves.csv, figure, map",
+        f"The page: {done.page.resolve().as_uri()}",
+    ]
+    answer(values, lines, as_json=as_json)
     return 0
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
+
+from deeploc_tf.cli.messages import answer
 
 _TAKEN = {"files", "results", "suite", "suite_data", "similarity", "intervals", "protein"}
 _TAKEN |= {"distinct_case", "seed", "as_json"}
@@ -62,7 +63,7 @@ def score_table(
         roles=Roles(options["protein"]),
         distinct_case=options["distinct_case"],
     )
-    click.echo(json.dumps(values, indent=1) if options["as_json"] else "\n".join(lines(values)))
+    answer(values, lines(values), as_json=options["as_json"])
 
 
 def lines(values: Mapping[str, Any]) -> Iterator[str]:

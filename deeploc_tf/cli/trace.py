@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.messages import answer
 from deeploc_tf.cli.parameters import json_option
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("path", metavar="FILE|FOLDER", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--search",
@@ -56,7 +58,7 @@ def trace(path: Path, search: tuple[Path, ...], replay: bool, as_json: bool) -> 
         values: dict[str, Any] = found.to_json()
         if repeated is not None:
             values["replayed"] = {"same": repeated.same, "told": repeated.sentence}
-        click.echo(json.dumps(values, indent=1, ensure_ascii=False))
+        answer(values, (), as_json=True)
     else:
         click.echo("\n".join(_lines(found)))
         counts = f"{len(links)} links: {len(links) - len(damaged) - len(unchecked)} whole"

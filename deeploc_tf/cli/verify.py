@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
-from deeploc_tf.cli.parameters import quiet_option
+from deeploc_tf.cli.command import Command
+from deeploc_tf.cli.group import sentence
+from deeploc_tf.cli.messages import answer, quiet_option
+from deeploc_tf.cli.parameters import json_option
 
 EPILOG = """\b
 Examples:
@@ -21,7 +27,7 @@ Examples:
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("path", metavar="FILE|FOLDER", type=click.Path(path_type=Path))
 @click.option(
     "--deep",
@@ -42,6 +48,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder with files that a suite names by digest only.",
 )
+@json_option
 @quiet_option
 def verify(
     path: Path,
@@ -50,6 +57,7 @@ def verify(
     table: Path | None,
     suite: str | None,
     suite_data: Path | None,
+    as_json: bool,
     quiet: bool,
 ) -> None:
     """Check that a file or folder is unchanged since deeploc-tf wrote it; exit with 1 if not.
@@ -65,17 +73,39 @@ def verify(
         if deep or digest is not None:
             msg = "--deep and --digest have no effect on scores of a suite. Leave them out."
             raise click.UsageError(msg)
-        _check_scores(path, table, suite, suite_data)
+        with _failure_as_json(path, as_json=as_json):
+            answer(*_scores_checked(path, table, suite, suite_data), as_json=as_json)
         return
     if table is not None or suite is not None or suite_data is not None:
         msg = "--table, --suite and --suite-data are of the JSON of `benchmark --suite`. Name it."
         raise click.UsageError(msg)
     from deeploc_tf.lineage.verify import verify as check
 
-    found = check(path, deep=deep, digest=digest, progress=not quiet)
+    with _failure_as_json(path, as_json=as_json):
+        found = check(path, deep=deep, digest=digest, progress=not quiet)
+    values = {
+        "path": path,
+        "whole": True,
+        "kind": found.thing.kind,
+        "checked": found.checked,
+        "digest": found.digest or None,
+        "num_crops": found.num_crops or None,
+    }
     known = f", digest {found.digest}" * bool(found.digest)
     crops = f", {found.num_crops} crops" * bool(found.num_crops)
-    click.echo(f"{path}: {found.thing.kind}, whole{crops}{known} ({found.checked})")
+    line = f"{path}: {found.thing.kind}, whole{crops}{known} ({found.checked})"
+    answer(values, [line], as_json=as_json)
+
+
+@contextlib.contextmanager
+def _failure_as_json(path: Path, *, as_json: bool) -> Iterator[None]:
+    """With --json, a document about what is not whole, too; the error goes on."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if as_json:
+            answer({"path": path, "whole": False, "problem": sentence(error)}, (), as_json=True)
+        raise
 
 
 def _is_suite_scores(path: Path) -> bool:
@@ -90,15 +120,25 @@ def _is_suite_scores(path: Path) -> bool:
         return False
 
 
-def _check_scores(
+def _scores_checked(
     path: Path, table: Path | None, suite: str | None, suite_data: Path | None
-) -> None:
+) -> tuple[dict[str, Any], list[str]]:
+    """What is to be printed of scores that were computed once more, as JSON and in lines."""
     from deeploc_tf.benchmark.suite_scores import check_suite_scores
 
     values = check_suite_scores(path, table=table, suite=suite, data=suite_data)
     told = values["suite"]
-    click.echo(
+    line = (
         f"{path}: every number recomputed; {values['table']['file']} "
         f"({values['table']['sha256'][:12]}) on {told['name']}, version {told['version']} "
         f"({told['digest'][:12]})"
     )
+    document = {
+        "path": path,
+        "whole": True,
+        "kind": values["kind"],
+        "checked": "every number recomputed",
+        "digest": values.get("digest"),
+        "num_crops": None,
+    }
+    return document, [line]

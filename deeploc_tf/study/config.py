@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pydantic
-import yaml
 
 from deeploc_tf.names import USUAL_SPLITS, known_split
 from deeploc_tf.study.specification import (
@@ -22,9 +21,8 @@ from deeploc_tf.study.specification import (
     Plain,
     RecordsData,
 )
+from deeploc_tf.study.yaml_file import read_yaml
 from tfrecords.errors import did_you_mean
-
-_LARGEST_FILE = 1 << 20
 
 
 class StudyConfigError(ValueError):
@@ -150,16 +148,10 @@ def read_study(path: str | Path) -> StudyConfig:
         OSError: the file cannot be read.
     """
     path = Path(path)
-    if path.stat().st_size > _LARGEST_FILE:
-        msg = f"A study's file must be under 1 MiB. Received: {path}. Is it the right one?"
-        raise StudyConfigError(msg)
     try:
-        values = yaml.load(path.read_text("utf-8"), _Loader)  # noqa: S506 - a safe loader
-    # of YAML, of text, of a number with thousands of digits, and of thousands of brackets
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        said = " ".join(str(error).split())[:300].rstrip(".")
-        msg = f"A study must be a YAML file. Received: {path}: {said}."
-        raise StudyConfigError(msg) from error
+        values = read_yaml(path, "A study")
+    except ValueError as error:
+        raise StudyConfigError(str(error)) from error
     try:
         config = _below(path.parent, StudyConfig.model_validate(values))
         for name, method in config.candidates.items():
@@ -242,16 +234,3 @@ def _place(found: Sequence[int | str]) -> tuple[list[str], str]:
         if place < len(keys) and keys[place] in KINDS and kind in ("", "chosen"):
             kind = keys.pop(place)
     return keys, kind
-
-
-class _Loader(yaml.SafeLoader):
-    """A safe loader that refuses a key that is there twice, of which YAML would keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {twice!r} must be there once", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
