@@ -18,7 +18,8 @@ from click.testing import CliRunner
 from shared import run_cli
 
 from deeploc_tf.cli import COMMANDS
-from deeploc_tf.cli.group import LazyGroup, _messages_on_stderr
+from deeploc_tf.cli.group import LazyGroup
+from deeploc_tf.cli.messages import messages_on_stderr
 from deeploc_tf.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -313,7 +314,7 @@ def test_what_is_logged_is_said_once_whatever_listens_at_the_root() -> None:
     root, heard = logging.getLogger(), logging.StreamHandler(io.StringIO())
     root.addHandler(heard)
     try:
-        with _messages_on_stderr():
+        with messages_on_stderr():
             logging.getLogger("deeploc_tf.study").info("said")
         assert heard.stream.getvalue() == ""
         assert logging.getLogger("deeploc_tf").propagate

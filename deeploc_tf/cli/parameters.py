@@ -192,7 +192,7 @@ devices_option = click.option(
     "--device",
     default="auto",
     show_default=True,
-    help="Devices to use: auto (all GPUs, else the CPU), cpu, gpu (all), or a list such as "
+    help="Device to use: auto (all GPUs, else the CPU), cpu, gpu (all), or a list such as "
     "gpu:0,gpu:1. Results do not depend on their number.",
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,7 +164,7 @@ def predict(
         progress=not quiet,
         **of_prediction,
     )
-    answer({"path": output, **dataclasses.asdict(done)}, _lines(output, done), as_json=as_json)
+    answer(done, _lines(output, done), as_json=as_json)
 
 
 def _lines(output: Path, done: Predicted) -> Iterator[str]:
