@@ -117,7 +117,7 @@ mutants: $(INSTALLED) ## 300 faults of which the tests must find all but few, in
 	nohup nice -n 15 $(BIN)/python experiments/mutants.py mutants >mutants/log 2>&1 &
 	@echo 'mutants/mutants.jsonl has a line for each; mutants/log will end with the survivors'
 
-test-gpu: $(INSTALLED) ## tests that need a GPU (not run on a GPU yet)
+test-gpu: $(INSTALLED) ## the whole life of a model on a GPU (not run on one yet)
 	$(BIN)/python -m pytest -m gpu $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## ruff (rules and format) and codespell

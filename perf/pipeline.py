@@ -9,8 +9,10 @@ The crops are 64 x 64 x 2 uint16 of noise, in shards of 128 MiB, in the page cac
 - ours, all features: `batches` as it is by default
 - raw shuffled: raw behind a shuffle buffer as large as ours
 - ours shuffled: `training_batches`: pixels and one-hot targets in an epoch's order
-- ours prepared: the same, then min-max, standardization and flips by the model's own layers on the
-  CPU, which in a training are part of the model and run on its device
+- as fit takes them: ours shuffled, as `fit` hands it to a device ahead of the step; each batch is
+  copied once within memory, in the place of the copy to a GPU
+- ours prepared: ours shuffled, then min-max, standardization and flips by the model's own layers on
+  the CPU, which in a training are part of the model and run on its device
 - tfds: `tfds.builder_from_directory(records).as_dataset().batch`, all features
 - grain: the first shard by grain's own reader, which verifies no checksum, each record parsed as a
   `tf.train.Example`; the image alone
@@ -26,9 +28,13 @@ median over the rounds of what two contestants did in the same round, so that a 
 both alike. Wall time is what a user waits for, but says little while others use the cores; crops
 per second of CPU time (all threads) are steadier, but do not see that ours parses while it reads.
 
+What a crop costs on its way to the device is told step by step, as differences between contestants:
+reading (raw), shuffling (raw shuffled), parsing (ours shuffled), copying (as fit takes them); hence
+how many cores feed `--needed` crops per second.
+
 Prints tables and ends with one line of JSON: ratios of wall time, of CPU time where the ancestor is
-concerned, and all of CPU time in `per_cpu_second`. `ours_over_raw_shuffled` is ours shuffled over
-raw **not** shuffled.
+concerned, all of CPU time in `per_cpu_second`, and `feeding`. `ours_over_raw_shuffled` is ours
+shuffled over raw **not** shuffled.
 """
 
 from __future__ import annotations
@@ -69,6 +75,13 @@ RATIOS = {
     "ours_over_ancestor": ("ours shuffled", "ancestor"),
     "ours_prepared_over_ancestor": ("ours prepared", "ancestor"),
 }
+# Each step of the way to a device, and the contestant that goes just so far.
+WAY = {
+    "reading": "raw",
+    "shuffling": "raw shuffled",
+    "parsing": "ours shuffled",
+    "copying": "as fit takes them",
+}
 Contestants = dict[str, tuple[int, Callable[[], Iterable[Any]]]]
 Rates = dict[str, list[tuple[float, float]]]
 
@@ -100,6 +113,12 @@ def ours(records: Path, num_slow: int, batch_size: int) -> Contestants:
             dataset = dataset.shuffle(buffer_size, seed=1)
         return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
+    def taken() -> Any:
+        strategy = tf.distribute.OneDeviceStrategy("cpu:0")
+        dataset = strategy.experimental_distribute_dataset(training_batches(records, **settings))
+        place = np.empty((batch_size, *SCHEMA.image_shape), SCHEMA.dtype)
+        return (np.copyto(place, images.numpy()) for images, _ in dataset)
+
     def prepared() -> Any:
         dataset = training_batches(records, **settings).take(num_slow // batch_size)
         return ((prepare(images), targets) for images, targets in dataset)
@@ -110,6 +129,7 @@ def ours(records: Path, num_slow: int, batch_size: int) -> Contestants:
         "ours, all features": (num_crops, lambda: batches(records, "train", **settings)),
         "raw shuffled": (num_crops, lambda: raw(shuffle=True)),
         "ours shuffled": (num_crops, lambda: training_batches(records, **settings)),
+        "as fit takes them": (num_crops // batch_size * batch_size, taken),
         "ours prepared": (num_slow // batch_size * batch_size, prepared),
     }
 
@@ -230,6 +250,23 @@ def ratios(rates: Rates, clock: int) -> dict[str, float]:
     }
 
 
+def feeding(rates: Rates, needed: int) -> dict[str, Any]:
+    """What a crop costs on its way to the device, in microseconds of CPU time, and its sum."""
+    spent = {
+        step: 1e6 / statistics.median(cpu for _, cpu in rates[name]) for step, name in WAY.items()
+    }
+    steps, before = {}, 0.0
+    for step, upto in spent.items():
+        steps[step] = round(upto - before, 2)
+        before = upto
+    return {
+        "microseconds": steps,
+        "crops_per_second_per_core": round(1e6 / before),
+        f"cores_for_{needed}": round(needed * before / 1e6, 2),
+        "limit": max(steps, key=lambda step: steps[step]),
+    }
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -237,6 +274,7 @@ def main() -> None:
     parser.add_argument("--slow-crops", type=int, default=2048)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--needed", type=int, default=80_000)
     arguments = parser.parse_args()
     logging.getLogger("absl").setLevel(logging.ERROR)  # tfds warns of its own code, each time
     with tempfile.TemporaryDirectory() as name:
@@ -257,8 +295,17 @@ def main() -> None:
     for name in wall:
         above, below = RATIOS[name]
         print(f"{name:34}{wall[name]:10.2f}{best[above] / best[below]:10.2f}{cpu[name]:10.2f}")
+    fed = feeding(rates, arguments.needed)
+    print("\na crop on its way to the device, microseconds of CPU time")
+    for step, cost in fed["microseconds"].items():
+        print(f"{step:20}{cost:10.2f}")
+    print(
+        f"{fed['crops_per_second_per_core']:,} crops per second per core; "
+        f"{fed[f'cores_for_{arguments.needed}']} cores for {arguments.needed:,}; "
+        f"most is {fed['limit']}"
+    )
     result = wall | {name: cpu[name] for name in cpu if name.endswith("_over_ancestor")}
-    print(json.dumps(result | {"per_cpu_second": cpu}))
+    print(json.dumps(result | {"per_cpu_second": cpu, "feeding": fed}))
 
 
 if __name__ == "__main__":

@@ -30,3 +30,9 @@ def test_the_last_line_holds_the_ratios() -> None:
     assert expected <= set(result)
     assert expected <= set(result["per_cpu_second"])
     assert all(result[name] > 0 for name in expected)
+    fed = result["feeding"]
+    assert list(fed["microseconds"]) == ["reading", "shuffling", "parsing", "copying"]
+    assert fed["cores_for_80000"] == pytest.approx(
+        80_000 / fed["crops_per_second_per_core"], rel=0.02
+    )
+    assert fed["limit"] in fed["microseconds"]

@@ -54,7 +54,13 @@ class View:
             pixels = pixels[:, :, ::-1]
         if self.transpose:
             pixels = tf.transpose(pixels, (0, 2, 1, *range(3, len(pixels.shape))))
-        return tf.roll(pixels, self.roll, axis=(1, 2)) if any(self.roll) else pixels
+        # Not by `tf.roll`, which of 8 and 16 bits has no kernel for GPUs.
+        rows, columns = self.roll
+        if rows:
+            pixels = tf.concat([pixels[:, -rows:], pixels[:, :-rows]], axis=1)
+        if columns:
+            pixels = tf.concat([pixels[:, :, -columns:], pixels[:, :, :-columns]], axis=2)
+        return pixels
 
 
 def views(model: keras.Model, test_time: str) -> list[View]:

@@ -212,7 +212,10 @@ def fit(
                 *callbacks,
             ]
             replicas = strategy.num_replicas_in_sync
-            with within_memory(config.batch_size, lambda n: _try_gradients(model, n), replicas):
+            with (
+                within_memory(config.batch_size, lambda n: _try_gradients(model, n), replicas),
+                placed_on(device if replicas == 1 else None),  # or XLA compiles for the first one
+            ):
                 _train(model, task, folder, state, duration, observers)
             if config.patience and state.best_epoch:
                 twin.set_weights(load_best_weights(folder, state.best_epoch))
