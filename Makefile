@@ -58,7 +58,7 @@ study: $(INSTALLED) ## all methods on the simulated proteome, up to two hours; e
 	$(BIN)/deeploc-tf study docs/study.yaml study
 
 study-small: $(INSTALLED) ## the study in small, some minutes, and a test of what it must find
-	$(BIN)/deeploc-tf study docs/study-small.yaml study-small
+	$(BIN)/deeploc-tf study deeploc_tf/study/examples/small.yaml study-small
 	DEEPLOC_TF_STUDY='$(CURDIR)/study-small' $(BIN)/python -m pytest tests/test_study_finding.py $(PYTEST_ARGS)
 
 install: $(INSTALLED) ## default stack with everything for development, in .venv

@@ -14,7 +14,7 @@ import pytest
 
 from deeploc_tf.study.config import read_study
 
-CONFIG = Path(__file__).resolve().parents[1] / "docs" / "study-small.yaml"
+CONFIG = Path(__file__).resolve().parents[1] / "deeploc_tf/study/examples/small.yaml"
 
 
 @pytest.fixture(scope="module")

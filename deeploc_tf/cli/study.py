@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.resources
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,21 +17,45 @@ from deeploc_tf.cli.tensorflow_start import start_tensorflow
 if TYPE_CHECKING:
     import pandas as pd
 
+    from deeploc_tf.study.config import StudyConfig
+
 EPILOG = """\b
 Examples:
-  deeploc-tf study docs/study-small.yaml OUT
+  deeploc-tf study --example small > study.yaml
+  deeploc-tf study study.yaml OUT --dry-run
   deeploc-tf study study.yaml OUT --workers 8
 Stopped? The same command goes on. docs/study.md has the keys of CONFIG.
 """
 
 
+def _print_example(context: click.Context, _: click.Parameter, name: str | None) -> None:
+    """Print settings that lie in the package, and leave."""
+    if name is not None and not context.resilient_parsing:
+        import deeploc_tf.study
+
+        file = importlib.resources.files(deeploc_tf.study) / "examples" / f"{name}.yaml"
+        click.echo(file.read_text("utf-8"), nl=False)
+        context.exit()
+
+
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("config", type=FILE)
 @click.argument("output", metavar="OUT", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--example",
+    type=click.Choice(["small"]),
+    is_eager=True,
+    expose_value=False,
+    callback=_print_example,
+    help="Print the settings of an example, of some minutes on two cores, and exit.",
+)
 @workers_option
+@click.option("--dry-run", is_flag=True, help="Show what would be written, without writing it.")
 @quiet_option
 @json_option
-def study(config: Path, output: Path, workers: int, quiet: bool, as_json: bool) -> int:
+def study(
+    config: Path, output: Path, workers: int, dry_run: bool, quiet: bool, as_json: bool
+) -> int:
     """Compare the methods that CONFIG (YAML) names, and write tables and a page to OUT.
 
     Runs what is missing: simulated cells, records, trainings, features, scores. Each step is kept
@@ -37,7 +63,11 @@ def study(config: Path, output: Path, workers: int, quiet: bool, as_json: bool) 
     """
     from deeploc_tf.study.config import read_study
 
-    read_study(config)  # what is wrong with it is said before TensorFlow has started
+    settings = read_study(config)  # what is wrong with it is said before TensorFlow has started
+    if dry_run:
+        values = _forecast(settings, output)
+        answer(values, _forecast_lines(values), as_json=as_json)
+        return 0
     start_tensorflow()
     from deeploc_tf.cli.group import RESUMABLE, noting_termination
     from deeploc_tf.cli.messages import tell
@@ -68,6 +98,31 @@ def study(config: Path, output: Path, workers: int, quiet: bool, as_json: bool) 
     ]
     answer(values, lines, as_json=as_json)
     return 0
+
+
+def _forecast(settings: StudyConfig, output: Path) -> dict[str, Any]:
+    """What a study would do, as far as its settings say it."""
+    methods = {name: method.kind for name, method in settings.candidates.items()}
+    return {
+        "path": output,
+        "title": settings.title,
+        "data": settings.data.kind,
+        "seeds": settings.seeds,
+        "methods": methods,
+        "num_trainings": len(settings.seeds) * list(methods.values()).count("network"),
+        "num_steps_done": len(list(output.glob("steps/*/step.json"))),
+    }
+
+
+def _forecast_lines(values: Mapping[str, Any]) -> Iterator[str]:
+    yield f"Would write {values['path']}: {values['title']}"
+    for name, kind in values["methods"].items():
+        yield f"  {name}  ({kind.replace('_', ' ')})"
+    seeds = ", ".join(map(str, values["seeds"]))
+    yield (
+        f"At most {values['num_trainings']} trainings (seeds {seeds}); "
+        f"{values['num_steps_done']} steps of any study are there already."
+    )
 
 
 def _table(summary: pd.DataFrame) -> str:
