@@ -254,7 +254,7 @@ def test_manifests_are_checked(suite: Path, change: dict[str, Any], message: str
 def test_manifests_that_are_none(suite: Path) -> None:
     for text in ("[]", "{", "", "[" * 100_000):
         (suite / "suite.json").write_text(text)
-        with pytest.raises(StandardError, match=r"manifest must be as docs/suite\.md"):
+        with pytest.raises(StandardError, match=r"manifest must be as the page"):
             open_suite(suite)
     with pytest.raises(StandardError, match="Did you mean 'yeast'"):
         open_suite("yeats")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import click
 import pytest
 import yaml
+from click.testing import CliRunner, Result
 from shared import run_cli
 
 from deeploc_tf.cli import COMMANDS, main
@@ -127,6 +130,38 @@ def test_keys_of_json_are_documented(screen: Path) -> None:
         assert done.exit_code == 0, done.output
         for key in json.loads(done.stdout):
             assert f"`{key}`" in listed[name], (name, key)
+
+
+def piped(stdin: bytes, *words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words], input=stdin)
+
+
+def test_a_dash_is_standard_input_and_output(screen: Path) -> None:
+    table, terms = (screen / name for name in ("profiles.tsv", "terms.gmt"))
+    usual = run_cli("neighbors", table, "P1", "--json").stdout
+    for content in (table.read_bytes(), gzip.compress(table.read_bytes())):
+        assert piped(content, "neighbors", "-", "P1", "--json").stdout == usual
+    made = piped(terms.read_bytes(), "standards", "-", "--gmt", "-")
+    assert made.exit_code == 0, made.output
+    assert made.stdout.splitlines()[0].split("\t")[::2] == ["one", "P0", "P2"]
+    assert piped(b"", "neighbors", "-", "P1").exit_code == 2
+    twice = piped(b"x", "neighbors", "-", "P1", "--standard", "-")
+    assert (twice.exit_code, "can be read once" in twice.stderr) == (2, True)
+    both = piped(terms.read_bytes(), "standards", "-", "--gmt", "-", "--json")
+    assert (both.exit_code, both.stdout) == (2, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_pipes_are_read_once(screen: Path) -> None:
+    names = {"a": "profiles.tsv", "b": "terms.gmt"}
+    for name, file in names.items():
+        os.mkfifo(screen / name)
+        write = (screen / name).write_bytes
+        threading.Thread(target=write, args=((screen / file).read_bytes(),), daemon=True).start()
+    done = run_cli("neighbors", screen / "a", "P1", "--standard", screen / "b", "--json")
+    assert done.exit_code == 0, done.output
+    nearest = json.loads(done.stdout)["queries"][0]["neighbors"]
+    assert any(list(one["shared"].values()) for one in nearest)
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")

@@ -368,7 +368,10 @@ def _read_manifest(path: Path) -> tuple[dict[str, Any], SuiteManifest]:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             why = f"{where or 'the manifest'}: {first['msg'].removeprefix('Value error, ')}"
-        msg = f"A suite's manifest must be as docs/suite.md has it. Received: {path}, {why}."
+        msg = (
+            "A suite's manifest must be as the page 'Suites' of the documentation has it. "
+            f"Received: {path}, {why}."
+        )
         raise StandardError(msg) from error
 
 

@@ -13,6 +13,7 @@ import click
 from deeploc_tf.cli.command import Command
 from deeploc_tf.cli.messages import answer
 from deeploc_tf.cli.parameters import (
+    FILE,
     LazyChoice,
     Names,
     Output,
@@ -59,7 +60,6 @@ _CELLS_LEFT_OUT = {
     "cells_not_chosen": "more than are scored",
     "cells_of_labels_with_one_group": "of labels with one group",
 }
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -73,7 +73,7 @@ class NamedFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         """Divide, and check that the file is there."""
         name, sign, rest = str(value).partition("=")
         named = bool(sign) and not Path(str(value)).exists()
-        path = Path(_FILE.convert(rest if named else value, param, ctx))
+        path = Path(FILE.convert(rest if named else value, param, ctx))
         return (name if named else None), path
 
 
@@ -98,7 +98,7 @@ COMMON = (
 @click.option(
     "--suite",
     help=(
-        "Frozen suite, by name (yeast) or folder, on which to score one table; see docs/suite.md. "
+        "Frozen suite, by name (yeast) or folder, on which to score one table. "
         "RESULTS is then a JSON file, or left out."
     ),
 )
@@ -114,7 +114,7 @@ COMMON = (
 )
 @click.option(
     "--labels",
-    type=_FILE,
+    type=FILE,
     help=(
         "Add the labels of the proteins, such as compartments, as a method: a table with the "
         "columns protein and label, or a standard. Only proteins with a label are then scored."
@@ -122,7 +122,7 @@ COMMON = (
 )
 @click.option(
     "--given",
-    type=_FILE,
+    type=FILE,
     help=(
         "Labels, as for --labels: also score pairs of proteins with the same label on their own, "
         "which shows what profiles contain beyond the label."
@@ -238,7 +238,7 @@ def benchmark(
     recomputes all of it.
 
     The new folder RESULTS gets scores.json, scores.csv, terms.csv, precision_recall.csv and, with
-    the extra report, plots. docs/metrics.md defines every score.
+    the extra report, plots. The page "Scores of the benchmark" of the documentation defines them.
     """
     context = click.get_current_context()
     if suite is not None:

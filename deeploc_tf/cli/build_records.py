@@ -48,7 +48,8 @@ def build_records(crops: Path, records: Path, **options: Any) -> None:
     """Build the data set RECORDS from the images in CROPS.
 
     CROPS is a folder of crops or of whole fields, or a table (.csv, .tsv, .parquet) that lists
-    image files; docs/inputs.md describes each. Use `deeploc-tf convert` for the files of the
+    image files; the page "What `build-records` and `convert` take" of the
+    documentation describes each. Use `deeploc-tf convert` for the files of the
     DeepLoc publications.
 
     The folder RECORDS appears once it is complete. The same images, options and seed give the same

@@ -45,7 +45,7 @@ COMMON = (
 @click.command(cls=Command, common=COMMON, epilog=EPILOG)
 @click.argument("untreated", type=FILE)
 @click.argument("treated", type=FILE)
-@click.argument("output", type=Output())
+@click.argument("output", type=Output(suffix=".csv"))
 @role_options
 @click.option(
     "--replicate",
@@ -110,7 +110,8 @@ def change(
 
     Both are tables (.h5, .parquet, .npz, .h5ad or text) of cells, embedded by one model, or of
     profiles with several rows per protein, its replicates. The result is written to OUTPUT (.csv or
-    .tsv), the summary to NAME.json next to it. docs/profiles.md describes the test.
+    .tsv), the summary to NAME.json next to it. The page "Profiles,
+    neighbors, change" of the documentation describes the test.
     """
     from deeploc_tf.profiles.change import ChangeSettings
     from deeploc_tf.profiles.change import change as compare

@@ -12,6 +12,7 @@ import click
 
 from deeploc_tf.cli.config_file import config_options, print_config
 from deeploc_tf.cli.messages import quiet_alone_option, verbose_option
+from deeploc_tf.cli.pipes import print_written
 
 ALL_OPTIONS = "deeploc_tf.cli: all options"
 """Key of `Context.meta`; where it is true, help shows all options."""
@@ -57,6 +58,12 @@ class Command(click.Command):
         if self.reads_config and "--print-config" in args and not ctx.resilient_parsing:
             print_config(ctx, args)
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and print what it has written for standard output."""
+        done = super().invoke(ctx)
+        print_written(ctx)
+        return done
 
     def help_rows(
         self, ctx: click.Context, options: Iterable[click.Parameter]

@@ -99,7 +99,8 @@ COMMON = (
 def convert(file: Path, records: Path, **options: Any) -> None:
     """Convert files of DeepLoc and PIFiA to records.
 
-    FILE is an HDF5 file in the layout of DeepLoc, or a label dictionary (.npy), as docs/inputs.md
+    FILE is an HDF5 file in the layout of DeepLoc, or a label dictionary (.npy), as the page
+    "What `build-records` and `convert` take" of the documentation
     describes them. The folder RECORDS is like one that `deeploc-tf build-records` writes.
     """
     name = "label-dictionary" if file.suffix.lower() == ".npy" else "deeploc-hdf5"

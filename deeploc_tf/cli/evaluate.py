@@ -65,8 +65,8 @@ def evaluate(
 
     Reports accuracy, scores per class, calibration and accuracy per protein, next to what the
     majority class would score. The new folder RESULTS, if given, gets them together with the
-    prediction for every crop and, with the extra report, pictures. docs/evaluation.md defines every
-    score.
+    prediction for every crop and, with the extra report, pictures. The page
+    "Evaluation of a run" of the documentation defines every score.
     """
     from deeploc_tf.pipeline.splits import find_splits
     from tfrecords.manifest import read_manifest

@@ -86,8 +86,8 @@ def explain(
 
     It shows, for each class, an image that maximizes its logit; with --records also, for some
     cells, the pixels that the prediction depends on (integrated gradients) and the nearest training
-    cells. The page is one file; a FOLDER gets tables and arrays as well. docs/explain.md says what
-    attribution can and cannot show.
+    cells. The page is one file; a FOLDER gets tables and arrays as well. The page
+    "What a network looks at" of the documentation says what attribution can and cannot show.
     """
     from deeploc_tf.report.drawing import check_matplotlib
     from tfrecords.publishing import check_absent

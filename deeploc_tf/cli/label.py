@@ -121,7 +121,8 @@ def label(
     The page is one file that opens by a double click and loads nothing from a network. It keeps the
     labels in the browser, saves them as a table of keys and labels, and loads such a table to
     continue. Then `build-records --label-table labels.csv --label label --label-key key --unknown
-    skip` builds records of the labeled crops; docs/label.md shows every step.
+    skip` builds records of the labeled crops; the page
+    "First labels" of the documentation shows every step.
 
     With --from-standard, labels come from a gold standard and no page is written.
     """

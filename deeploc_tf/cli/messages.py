@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from deeploc_tf.cli.pipes import writes_standard_output
 from deeploc_tf.extras import installed_version
 from deeploc_tf.names import printable
 from deeploc_tf.version import __version__
@@ -44,6 +45,14 @@ def answer(values: Any, lines: Iterable[str], *, as_json: bool) -> None:
         lines: the same for a person.
         as_json: what `--json` says.
     """
+    context = click.get_current_context(silent=True)
+    if writes_standard_output(context):
+        if as_json:
+            msg = "Standard output holds one thing: '-' as output and --json exclude each other."
+            raise click.UsageError(msg)
+        for line in lines:
+            note(line)
+        return
     if as_json:
         click.echo(json.dumps(_plain(values), indent=1, ensure_ascii=False))
         return

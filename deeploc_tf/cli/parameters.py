@@ -11,12 +11,13 @@ from typing import Any, TypeAlias, TypeVar, get_args
 
 import click
 
+from deeploc_tf.cli.pipes import InputFile, standard_output
 from deeploc_tf.registry import imported
 
 _Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 _Settings = TypeVar("_Settings")
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE = InputFile()
 
 
 class Output(click.Path):
@@ -24,17 +25,23 @@ class Output(click.Path):
 
     Args:
         may_be_input: a file that is there is one to read.
+        suffix: `-` writes a file that ends so to standard output; None where it cannot.
         attributes: as for `click.Path`.
     """
 
-    def __init__(self, *, may_be_input: bool = False, **attributes: Any) -> None:
+    def __init__(
+        self, *, may_be_input: bool = False, suffix: str | None = None, **attributes: Any
+    ) -> None:
         super().__init__(path_type=Path, **attributes)
         self.may_be_input = may_be_input
+        self.suffix = suffix
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Path:
         """The path; where its folder cannot be written, the command itself says so."""
         from tfrecords.locking import writing
 
+        if self.suffix is not None and str(value) == "-" and ctx is not None:
+            return standard_output(ctx, self.suffix)
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         is_input = self.may_be_input and path.is_file()
         is_there = path.parent.is_dir() and os.access(path.parent, os.W_OK)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from deeploc_tf.cli.sources import field_options, quality_of, set_aside_option, 
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
+    from deeploc_tf.serving.inputs import Columns
     from deeploc_tf.serving.open_model import OpenModel
     from deeploc_tf.serving.predict import Predicted
     from deeploc_tf.sources import Source
@@ -114,6 +116,7 @@ COMMON = (
 @other_pixel_size_option
 @batch_size_option
 @devices_option
+@click.option("--dry-run", is_flag=True, help="Show what would be written, without writing it.")
 @json_option
 @quiet_option
 def predict(
@@ -122,6 +125,7 @@ def predict(
     output: Path,
     where: tuple[tuple[str, str], ...],
     set_aside: tuple[str, ...],
+    dry_run: bool,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -153,12 +157,17 @@ def predict(
     model = open_model(run, **of_model)
     options["where"] = values_by_column(where)
     sources = _sources(fields, options, model)
+    columns = settings_of(Columns, options)
+    if dry_run:
+        found = _forecast(sources, columns, output)
+        answer(found, _forecast_lines(found), as_json=as_json)
+        return
     single = next(sources)[1] if len(fields) == 1 else None
     done = predict_fields(
         model,
         single or sources,
         output,
-        columns=settings_of(Columns, options),
+        columns=columns,
         quality=quality,
         scale_crops=options["crop_size"] is not None,
         progress=not quiet,
@@ -189,6 +198,35 @@ def _lines(output: Path, done: Predicted) -> Iterator[str]:
     ):
         for reason, count in counts.items():
             yield (f"  {what:12}  {count:9}  ({reason})")
+
+
+def _forecast(
+    sources: Iterable[tuple[str, Source]], columns: Columns, output: Path
+) -> dict[str, Any]:
+    """How many cells there are; no pixel is read."""
+    folders, rejects, passed_over = {}, Counter[str](), Counter[str]()
+    for name, source in sources:
+        cells, _ = columns.table(source, name)
+        folders[name] = len(columns.wanted(cells))
+        rejects.update(reject.reason for reject in source.rejects)
+        passed_over.update(source.passed_over)
+    return {
+        "path": output,
+        "num_cells": sum(folders.values()),
+        "folders": folders,
+        "rejects": dict(rejects),
+        "passed_over": dict(passed_over),
+    }
+
+
+def _forecast_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"Would write {found['path']}: {found['num_cells']} cells"
+    for name, count in found["folders"].items():
+        yield f"  {name:12}  {count:9}"
+    for what, counts in (("left out", found["rejects"]), ("passed over", found["passed_over"])):
+        for reason, count in counts.items():
+            yield f"  {what:12}  {count:9}  ({reason})"
+    yield "Pixels were not read: bad images are found when cells are classified."
 
 
 def _of_simulation(folder: Path, options: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:

@@ -138,7 +138,8 @@ def profile(
     CELLS may be .h5, .parquet, .npz, .h5ad or text; tables of other programs (pycytominer,
     CytoTable, AnnData, pandas) may be Parquet, .h5ad or text. Cells are transformed first, then
     summarized per protein. OUTPUT (.h5, .parquet, .npz or .h5ad) has the number of cells, their
-    dispersion and the standard error of each profile. docs/profiles.md has the formulas.
+    dispersion and the standard error of each profile. The page
+    "Profiles, neighbors, change" of the documentation has the formulas.
     """
     from deeploc_tf.profiles.fitting import TransformSettings
     from deeploc_tf.profiles.profile import ProfileSettings

@@ -28,7 +28,7 @@ reading_options = together(
     click.option(
         "--format",
         type=LazyChoice("deeploc_tf.benchmark.formats.registry:FORMATS"),
-        help="Format of all standards, see docs/standards.md.  [default: detected per file]",
+        help="Format of all standards.  [default: detected per file]",
     ),
     click.option(
         "--aspect",

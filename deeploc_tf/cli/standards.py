@@ -29,8 +29,9 @@ Examples:
 @click.option(
     "--gmt",
     "output",
-    type=Output(dir_okay=False),
-    help="Write the standard as GMT to this new file; for one file and aspect only.",
+    type=Output(dir_okay=False, suffix=".gmt"),
+    help="Write the standard as GMT to this new file, or to standard output (-); for one file and "
+    "aspect only.",
 )
 @reading_options
 @number_option(

@@ -24,7 +24,8 @@ Examples:
   deeploc-tf study --example small > study.yaml
   deeploc-tf study study.yaml OUT --dry-run
   deeploc-tf study study.yaml OUT --workers 8
-Stopped? The same command goes on. docs/study.md has the keys of CONFIG.
+Stopped? The same command goes on. The page "The study" of the documentation
+explains the keys of CONFIG.
 """
 
 

@@ -12,7 +12,7 @@ import click
 from deeploc_tf.cli.command import Command
 from deeploc_tf.cli.group import sentence
 from deeploc_tf.cli.messages import answer, quiet_option
-from deeploc_tf.cli.parameters import json_option
+from deeploc_tf.cli.parameters import FILE, json_option
 
 EPILOG = """\b
 Examples:
@@ -23,8 +23,6 @@ Examples:
   deeploc-tf verify cells.profiles.parquet
   deeploc-tf verify scores.json --table features.csv
 """
-
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Command, epilog=EPILOG)
@@ -37,7 +35,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--digest", help="Digest that it must have, known from elsewhere.")
 @click.option(
     "--table",
-    type=_FILE,
+    type=FILE,
     help="Table that was scored on the suite.  [default: the file of that name next to the scores]",
 )
 @click.option(
