@@ -22,6 +22,7 @@ from deeploc_tf.benchmark.prospective import Prospect, _auroc, prospective_score
 from deeploc_tf.benchmark.standards import Standard, StandardError, read_standard
 from deeploc_tf.benchmark.suite import FROZEN, SUITES, abundance_profiles, open_suite
 from deeploc_tf.benchmark.suite_scores import check_suite_scores, score_suite
+from deeploc_tf.profiles.tables import read_table
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared/data"
@@ -285,6 +286,19 @@ def test_commands_without_a_suite_stay_as_they_were(table: Path, tmp_path: Path)
     assert "--suite takes one table" in done.stderr
     done = run_cli("verify", tmp_path, "--table", table)
     assert done.exit_code == 2
+
+
+def test_a_table_in_memory_scores_the_same(suite: Path, table: Path, tmp_path: Path) -> None:
+    written = score_suite(table, suite, tmp_path / "scores.json", intervals=False)
+    assert json.loads((tmp_path / "scores.json").read_text()) == written
+    assert check_suite_scores(tmp_path / "scores.json", table=table, suite=suite) == written
+    held = score_suite(read_table(table), suite, intervals=False)
+    assert held["scores"] == written["scores"]
+    assert held["table"]["file"] is None
+    frame = held.to_frame()
+    ours = frame[(frame["method"] == "table") & (frame["beside"] == "all")]
+    assert ours["standard"].tolist() == list(held["scores"])
+    assert {"random", "table"} < set(frame["method"])
 
 
 def test_a_table_of_strangers_is_refused(suite: Path, table: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from shared import run_cli
 
+from deeploc_tf import standards
 from deeploc_tf.benchmark.standards import read_standard
 
 
@@ -51,6 +52,21 @@ def test_options_reach_the_files_that_know_them(files: Path) -> None:
     assert (second["name"], second["aspect"], second["terms"]) == ("slim", "P", 1)
     assert second["size"] == {"min": 1, "median": 1, "max": 1}
     assert second["report"]["options"] == {"aspect": "P"}
+
+
+def test_python_says_the_same(files: Path) -> None:
+    paths = [files / "groups.gmt", files / "slim.tab"]
+    found = standards(paths, aspects=["P"], min_size=1)
+    _, out, _ = run(*paths, "--aspect", "P", "--json")
+    assert json.loads(json.dumps(found.to_json())) == json.loads(out)["standards"]
+    frame = found.to_frame()
+    assert list(frame) == ["standard", "aspect", "term", "description", "protein"]
+    assert frame["standard"].tolist() == ["groups"] * 6 + ["slim"]
+    assert frame["protein"].tolist() == ["A", "B", "A", "C", "D", "E", "A1"]
+    standards(paths[0], files / "again.gmt", min_size=2)
+    assert read_standard(files / "again.gmt").terms.keys() == {"ER", "Golgi"}
+    with pytest.raises(ValueError, match="terms would be mixed"):
+        standards(paths, files / "other.gmt")
 
 
 def test_gmt_holds_the_same_and_is_made_once(files: Path) -> None:

@@ -22,7 +22,7 @@ from deeploc_tf import (
     write_table,
 )
 from deeploc_tf.benchmark.scores import Extent
-from deeploc_tf.benchmark.standards import StandardError
+from deeploc_tf.benchmark.standards import Standard, StandardError
 from deeploc_tf.profiles.tables import Roles
 from deeploc_tf.text_tables import TableError
 
@@ -163,8 +163,52 @@ def test_comparisons_and_neighbors_are_those_of_files(tmp_path: Path) -> None:
     near = neighbors(path, " P00", 2, standards=TERMS)
     assert near.to_json() == neighbors(FRAME, [" P00"], 2, standards=[TERMS]).to_json()
     frame = near.to_frame()
-    assert list(frame) == ["query", "rank", "name", "protein", "similarity", "terms"]
+    assert list(frame) == ["query", "rank", "name", "protein", "similarity", "shared: terms"]
     assert frame["rank"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("methods", "told"),
+    [
+        ([FRAME, FRAME], "Received: DataFrame"),
+        (["a.parquet"], "Received: str"),
+        ([], "Received: none"),
+        ({1: FRAME}, "Received: int, DataFrame"),
+        (None, "Received: NoneType"),
+        (3, "Received: int"),
+        (FRAME.assign(protein=[None, *NAMES[1:]]), r"without a name in row 0 \(1 of 12\)"),
+    ],
+)
+def test_what_is_no_method_is_refused(methods: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        compare(methods, TERMS, extent=QUICK)
+
+
+def test_standards_have_the_names_of_a_mapping() -> None:
+    standards: Any = {"one": TERMS, "two": Standard("x", {"a": frozenset(NAMES[:3])} | TERMS)}
+    found = compare(FRAME, standards, extent=QUICK)
+    assert [standard.name for standard in found.standards] == ["one", "two"]
+    lists: Any = {term: iter(names) for term, names in TERMS.items()}
+    assert compare(FRAME, lists, extent=QUICK).standards[0].terms == found.standards[0].terms
+    for wrong in (None, 3, {"x": FRAME}):
+        with pytest.raises(StandardError, match="Received"):
+            compare(FRAME, wrong, extent=QUICK)  # type: ignore[arg-type]
+
+
+def test_text_that_holds_numbers_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    read_table(FRAME.assign(a=FRAME["a"].map("{:.3f}".format), plate="1.5"))
+    assert "hold numbers: a. " in caplog.text
+    assert read_table((np.ma.masked_less(VALUES, 0), NAMES)).features.min() != VALUES.min()
+
+
+def test_neighbors_and_settings_are_checked() -> None:
+    for number in (0, -1, 2.5):
+        with pytest.raises(ValueError, match=f"number={number}"):
+            neighbors(FRAME, "P00", number)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="Received: 3"):
+        neighbors(FRAME, 3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="must be ProfileSettings"):
+        profile(FRAME, settings={"method": "median"})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from hypothesis import strategies as st
 from shared import run_cli
 
 from deeploc_tf.ingest import build_records
+from deeploc_tf.ingest.convert import convert
 from deeploc_tf.sources import CellTable, FieldSource, FolderSource, SourceError, TableSource
 from deeploc_tf.sources.formats.length_units import micrometres_of
 from deeploc_tf.sources.images import describe_image
 from deeploc_tf.sources.resampling import Resampling
+from tfrecords.manifest import read_manifest
 from tfrecords.reader import read_crops
 
 
@@ -202,6 +205,15 @@ def test_files_of_publications_are_resampled(tmp_path: Path) -> None:
         manifest = json.loads((tmp_path / f"{name}.records" / "manifest.json").read_text())
         assert manifest["schema"]["resampled_from"] == 0.13
         assert manifest["sources"][0]["resample_to"] == 0.26
+        own: dict[str, Any] = {} if name == "labels.npy" else {"class_names": list("abcd")}
+        sizes = {"resample_to": 0.26, "pixel_size": 0.13}
+        converted = convert(
+            tmp_path / name, tmp_path / "python", channels=["gfp"], label="label", **sizes, **own
+        )
+        assert converted == read_manifest(tmp_path / f"{name}.records")
+        shutil.rmtree(tmp_path / "python")
+    with pytest.raises(SourceError, match="must go with an HDF5 file"):
+        convert(tmp_path / "labels.npy", tmp_path / "none", test_file=tmp_path / "crops.h5")
     words = ("convert", tmp_path / "crops.h5", tmp_path / "none", "--channels", "gfp")
     unknown = run_cli(*words, *resampled[:2])
     assert unknown.exit_code == 1

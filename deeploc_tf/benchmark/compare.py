@@ -143,7 +143,7 @@ def compare(
 def _named(methods: Any) -> list[tuple[str, AnyTable]]:
     """Pairs of a name and a table; one table alone goes by the name of its file."""
     if isinstance(methods, Mapping):
-        return list(methods.items())
+        methods = list(methods.items())
     is_pair = isinstance(methods, tuple) and len(methods) == 2
     if is_pair and isinstance(methods[0], str) and not isinstance(methods[1], tuple):
         return [methods]
@@ -152,14 +152,13 @@ def _named(methods: Any) -> list[tuple[str, AnyTable]]:
         return [(Path(methods).name.split(".")[0], methods)]
     if is_array or isinstance(methods, VectorTable) or hasattr(methods, "shape"):
         return [("profiles", methods)]
-    pairs = [pair if isinstance(pair, tuple) else (pair,) for pair in methods]
-    wrong = [
-        p for p in pairs if not (isinstance(p, tuple) and len(p) == 2 and isinstance(p[0], str))
-    ]
+    several = methods if isinstance(methods, Iterable) else [methods]
+    pairs = [tuple(pair) if isinstance(pair, tuple | list) else (pair,) for pair in several]
+    wrong = [pair for pair in pairs if len(pair) != 2 or not isinstance(pair[0], str)]
     if wrong:
         msg = (
             "`methods` must be pairs of a name and a table, or one table. Received: "
-            f"{type(wrong[0][0]).__name__} among {len(pairs)}. Name each: [('mine', table)]."
+            f"{', '.join(type(part).__name__ for part in wrong[0])}. Name each: [('mine', table)]."
         )
         raise ValueError(msg)
     return pairs

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from deeploc_tf.benchmark.identifiers import IdentifierMap
@@ -47,11 +48,12 @@ class Neighbors:
     def to_frame(self) -> pd.DataFrame:
         """A row per query and neighbor, the nearest first.
 
-        Its columns are `query`, `rank` (from 1), `name`, `protein`, `similarity`, and one for each
-        standard, the terms that both are in, with `; ` between.
+        Its columns are `query`, `rank` (from 1), `name`, `protein`, `similarity`, and for each
+        standard `shared: STANDARD`, the terms that both are in, with `; ` between.
         """
         standards = [str(report["name"]) for report in self.settings["standards"]]
-        columns = ["query", "rank", "name", "protein", "similarity", *standards]
+        columns = ["query", "rank", "name", "protein", "similarity"]
+        columns += [f"shared: {name}" for name in standards]
         rows = [
             [
                 answer["query"],
@@ -103,10 +105,14 @@ def neighbors(
         found = neighbors("cells.profiles.parquet", ["AAC1"], 5, standards="complexes.gmt")
         found.to_frame()
     """
-    if number < 1:
-        msg = f"`number` must be 1 or more. Received: number={number}."
+    if not isinstance(number, int | np.integer) or number < 1:
+        msg = f"`number` must be a whole number, 1 or more. Received: number={number!r}."
         raise ValueError(msg)
-    wanted = [proteins] if isinstance(proteins, str) else list(proteins)
+    several = isinstance(proteins, Iterable) and not isinstance(proteins, str)
+    wanted = list(proteins) if several else [proteins]
+    if wrong := [name for name in wanted if not isinstance(name, str)]:
+        msg = f"`proteins` must be names, texts. Received: {wrong[0]!r}."
+        raise ValueError(msg)
     read = standards_of(standards, identifiers)
     space = read_space(
         profiles, similarity, center=center, roles=roles, distinct_case=distinct_case

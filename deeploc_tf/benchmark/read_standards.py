@@ -167,16 +167,20 @@ def standards_of(
 
     Args:
         given: one standard or several: what `read_standard` gives; files, of which every aspect is
-            a standard; or mappings from a term to its proteins, called `terms`.
+            a standard; or mappings from a term to its proteins, called `terms`. A mapping from
+            names to such standards names them.
         identifiers: gives each protein of files and mappings the name to use.
 
     Raises:
         StandardError: a standard cannot be read, or a mapping is none of terms and proteins.
         OSError: a file cannot be read.
     """
-    one = isinstance(given, Standard | Mapping | str | os.PathLike)
+    if isinstance(given, Mapping) and any(map(_is_standard, given.values())):
+        named = ((str(name), standards_of(one, identifiers)) for name, one in given.items())
+        return [standard for name, read in named for standard in told_apart(read, name)]
+    several = isinstance(given, Iterable) and not isinstance(given, Mapping | str)
     found: list[Standard] = []
-    for number, standard in enumerate([given] if one else given, 1):  # type: ignore[arg-type]
+    for number, standard in enumerate(given if several else [given], 1):  # type: ignore[arg-type]
         if isinstance(standard, Standard):
             found.append(standard)
         elif isinstance(standard, Mapping):
@@ -192,6 +196,10 @@ def standards_of(
             )
             raise StandardError(msg)
     return found
+
+
+def _is_standard(value: object) -> bool:
+    return isinstance(value, Standard | Mapping | os.PathLike)
 
 
 def told_apart(standards: Sequence[Standard], name: str | None = None) -> list[Standard]:

@@ -204,9 +204,11 @@ def standard_of(
     Example:
         standard_of({"ribosome": ["RPL1A", "RPS3"], "proteasome": ["PRE1", "PUP2"]}, "complexes")
     """
+    lists: dict[str, list[str]] = {}
     for term, members in terms.items():
         listed = isinstance(members, Iterable) and not isinstance(members, str | bytes | Mapping)
-        proteins = list(members) if listed else [members]
+        listed = listed and getattr(members, "ndim", 1) == 1
+        proteins = lists[term] = list(members) if listed else [members]  # type: ignore[list-item]
         wrong = [one for one in (term, *proteins) if not isinstance(one, str)]
         if not listed or wrong or not proteins:
             what = f"{term!r}: {members!r}" if not wrong else repr(wrong[0])
@@ -216,7 +218,7 @@ def standard_of(
             )
             raise StandardError(msg)
     notes: Counter[str] = Counter()
-    entries = [entry(term, members) for term, members in terms.items()]
+    entries = [entry(term, proteins) for term, proteins in lists.items()]
     found, _ = collect(Path(name), iter(entries), notes, MAX_MEMBERSHIPS)
     if not found:
         msg = f"A standard must have a term. Received: {name!r} without one."

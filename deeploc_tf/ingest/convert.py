@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deeploc_tf.ingest.build_records import build_records
+from deeploc_tf.ingest.plan import plan_records
 from deeploc_tf.sources import DeepLocHDF5Source, LabelDictionarySource, Source, SourceError
 from tfrecords.manifest import Manifest
 
@@ -38,9 +39,8 @@ def convert(
     """
     known = {"validation_file", "test_file", *inspect.signature(_kind_of(file)).parameters}
     own = {name: value for name, value in options.items() if name in known}
-    rest = {name: value for name, value in options.items() if name not in known}
-    if "label_separator" in own:  # also says that the records have several labels
-        rest["label_separator"] = own["label_separator"]
+    of_records = inspect.signature(plan_records).parameters  # some are known to both
+    rest = {n: value for n, value in options.items() if n not in known or n in of_records}
     return build_records(published_source(file, **own), output, **rest)
 
 

@@ -22,6 +22,7 @@ from deeploc_tf.profiles.discriminant_space import (
     screen,
     single_rows,
 )
+from deeploc_tf.profiles.fitting import as_settings
 from deeploc_tf.profiles.permutations import tested
 from deeploc_tf.profiles.shift_test import Shifts
 from deeploc_tf.profiles.tables import NO_ROLES, AnyTable, Roles, RowTable, open_rows
@@ -83,7 +84,7 @@ class ChangeSettings:
             not 0 < self.false_discovery_rate < 1
             or self.num_permutations < 20
             or self.num_dimensions < 1
-            or self.num_components == 0
+            or (self.num_components is not None and self.num_components < 1)
         ):
             msg = (
                 "`false_discovery_rate` must lie between 0 and 1, `num_permutations` be 20 or "
@@ -151,7 +152,7 @@ def change(
         found = change("untreated.parquet", "treated.parquet", settings=ChangeSettings("field"))
         found.to_frame().query("moved")
     """
-    settings = settings or ChangeSettings()
+    settings = as_settings(settings, ChangeSettings)
     if output is None:
         return _compared((open_rows(untreated, roles), open_rows(treated, roles)), settings)
     paths = _paths(Path(output))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +86,7 @@ class TransformSettings:
         if self.by and self.normalize is None:
             msg = f"Groups must have a normalization. Received: by={self.by}, normalize=None."
             raise ValueError(msg)
-        if self.regularization < 0 or self.num_components == 0:
+        if self.regularization < 0 or (self.num_components is not None and self.num_components < 1):
             msg = (
                 "`regularization` must be 0 or more, and `num_components` 1 or more. Received: "
                 f"{self.regularization}, {self.num_components}."
@@ -97,6 +97,22 @@ class TransformSettings:
     def fits_something(self) -> bool:
         """Whether there is a transform at all."""
         return self.normalize is not None or self.sphere or self.num_components is not None
+
+
+_Settings = TypeVar("_Settings")
+
+
+def as_settings(given: _Settings | None, kind: type[_Settings]) -> _Settings:
+    """Settings as they were given, or the defaults.
+
+    Raises:
+        TypeError: they are of another kind.
+    """
+    if given is not None and not isinstance(given, kind):
+        name = kind.__name__
+        msg = f"Settings must be {name}. Received: {given!r}. Write {name}(...)."
+        raise TypeError(msg)
+    return kind() if given is None else given
 
 
 def fit_transform(

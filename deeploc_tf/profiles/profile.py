@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from deeploc_tf.profiles.by_protein import MEMORY, means_by_replicate, vectors_by_protein
 from deeploc_tf.profiles.choices import Method
-from deeploc_tf.profiles.fitting import TransformSettings, fit_transform, group_codes
+from deeploc_tf.profiles.fitting import TransformSettings, as_settings, fit_transform, group_codes
 from deeploc_tf.profiles.summaries import (
     METHODS,
     SUMMARIES,
@@ -193,7 +193,7 @@ def profile(
         made = profile("cells.parquet", fit=TransformSettings("standardize", by=("plate",)))
         made.to_frame()  # a row per protein
     """
-    settings = settings or ProfileSettings()
+    settings = as_settings(settings, ProfileSettings)
     paths = _paths(None if output is None else Path(output), settings, fit, transform, save)
     with contextlib.ExitStack() as stack:
         places = stack.enter_context(publishing_set(list(paths.values()))) if paths else []

@@ -51,9 +51,15 @@ def check_proteins(proteins: Iterable[str], path: Path, *, distinct_case: bool =
     """Refuse two rows of one protein, or of what may be one (`ACT1`, `act1`).
 
     Raises:
-        ValueError: two names are or may be one, see `deeploc_tf.names`.
+        ValueError: a name is missing, or two are or may be one, see `deeploc_tf.names`.
     """
     names = list(proteins)
+    if unnamed := [row for row, name in enumerate(names) if not name]:
+        msg = (
+            f"Each row must name its protein. Received: {path} without a name in row {unnamed[0]} "
+            f"({len(unnamed)} of {len(names)}). Leave it out."
+        )
+        raise ValueError(msg)
     told = f"Proteins of {path.name}"
     spelling = matched(names, "protein", told, distinct_case=distinct_case)
     what, at = ("lines", 2) if suffix_of(path) in DELIMITERS else ("rows", 0)

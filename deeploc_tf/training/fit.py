@@ -130,6 +130,9 @@ def fit(
         metrics["test"]["balanced_accuracy"]
     """
     share_gpus()
+    if config is not None and not isinstance(config, FitConfig):
+        msg = f"`config` must be a FitConfig. Received: {config!r}. Give settings as keywords."
+        raise TypeError(msg)
     config = (config or FitConfig()).changed(settings)
     if network is not None:
         given = {"network": register_network(network)}

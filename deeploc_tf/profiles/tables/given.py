@@ -7,6 +7,7 @@ whose names say so, describe the rows; see `foreign`.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,7 +24,9 @@ from deeploc_tf.profiles.tables.foreign import (
     describes_objects,
     describes_rows,
     named_by_index,
+    our_name,
     provenance,
+    sentence,
     some,
 )
 from deeploc_tf.profiles.tables.in_memory import InMemoryTable
@@ -39,6 +42,7 @@ AnyTable: TypeAlias = (
 )
 """A table in memory, an array `(num_rows, num_features)` with a name per row, or a file's path."""
 
+_log = logging.getLogger(__name__)
 _TEXT = ("string", "empty", "boolean", "date", "datetime", "datetime64", "time")
 """What a column of objects may hold, as `pandas.api.types.infer_dtype` calls it."""
 
@@ -128,11 +132,18 @@ def _of_frame(frame: pd.DataFrame, roles: Roles) -> GivenTable:
         for name in names
         if name not in numbers or describes_rows(name) or describes_objects(name)
     ]
+    if numeric := [name for name in names if name not in numbers and _seems_numbers(frame[name])]:
+        _log.warning(
+            "Columns of text describe rows, and these hold numbers: %s. Where they are features, "
+            "convert them with pd.to_numeric.",
+            some(numeric),
+        )
     described = described_columns(names, roles, path, describing)
     columns = {name: as_texts(frame[own]) for name, own in described.items()}
     named_by_index(columns, described, frame.index, "the index")
     features = [name for name in numbers if name not in described.values()]
     check_features(features, described, path)
+    _log.info("%s", sentence(path, features, described))
     values = _numbers(frame[features], "features", path)
     text = json.dumps(provenance(path, described, len(features)))
     return GivenTable(path, text, tuple(features), len(values), None, values, columns)
@@ -200,6 +211,15 @@ def _is_number(values: pd.Series[Any], name: str, path: Path) -> bool:
     raise TableError(msg)
 
 
+def _seems_numbers(values: pd.Series[Any]) -> bool:
+    """Whether a column of text whose name says nothing of rows holds decimal numbers alone."""
+    name, known = str(values.name), values.dropna()
+    if describes_rows(name) or our_name(name) or not pd.api.types.is_string_dtype(known):
+        return False
+    decimal = known.str.contains(".", regex=False) & pd.to_numeric(known, "coerce").notna()
+    return bool(len(known) and decimal.all())
+
+
 def _numbers(values: Any, what: str, path: Path) -> NDArray[np.float32]:
     """Real numbers as float32, a copy; NaN where a value is missing."""
     if isinstance(values, pd.DataFrame):
@@ -209,6 +229,8 @@ def _numbers(values: Any, what: str, path: Path) -> NDArray[np.float32]:
                 columns[:, place] = column.to_numpy(np.float64, na_value=np.nan)
         return columns
     try:
+        if np.ma.isMaskedArray(values):
+            values = np.ma.filled(values.astype(np.float64), np.nan)
         array = np.asarray(values.toarray() if hasattr(values, "toarray") else values)
     except ValueError as error:  # rows of different lengths
         msg = f"Rows must have the same length. Received: {_what(values)} ({error})."
