@@ -203,7 +203,7 @@ def test_text_that_holds_numbers_is_told(caplog: pytest.LogCaptureFixture) -> No
 
 def test_neighbors_and_settings_are_checked() -> None:
     for number in (0, -1, 2.5):
-        with pytest.raises(ValueError, match=f"number={number}"):
+        with pytest.raises(ValueError, match=f"Received: {number}"):
             neighbors(FRAME, "P00", number)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Received: 3"):
         neighbors(FRAME, 3)  # type: ignore[arg-type]

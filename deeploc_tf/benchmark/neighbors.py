@@ -70,7 +70,7 @@ class Neighbors:
 def neighbors(
     profiles: AnyTable,
     proteins: str | Sequence[str],
-    number: int = 10,
+    num_neighbors: int = 10,
     *,
     similarity: Similarity = "cosine",
     center: bool = False,
@@ -87,7 +87,7 @@ def neighbors(
         profiles: table of profiles, or of cells, which go by their key: a file or in memory, see
             `open_rows`.
         proteins: names of one row or several, in any spelling.
-        number: of neighbors of each; fewer where there are not so many rows.
+        num_neighbors: of each; fewer where there are not so many rows.
         similarity: "cosine"; "pearson", over the features; or "euclidean", minus the distance.
         center: take the mean of all rows off first.
         standards: whose shared terms to show, see `standards_of`.
@@ -105,11 +105,11 @@ def neighbors(
         found = neighbors("cells.profiles.parquet", ["AAC1"], 5, standards="complexes.gmt")
         found.to_frame()
     """
-    if not isinstance(number, int | np.integer) or number < 1:
-        msg = f"`number` must be a whole number, 1 or more. Received: number={number!r}."
+    if not isinstance(num_neighbors, int | np.integer) or num_neighbors < 1:
+        msg = f"`num_neighbors` must be a whole number, 1 or more. Received: {num_neighbors!r}."
         raise ValueError(msg)
-    several = isinstance(proteins, Iterable) and not isinstance(proteins, str)
-    wanted = list(proteins) if several else [proteins]
+    is_one = isinstance(proteins, str) or not isinstance(proteins, Iterable)
+    wanted: list[Any] = [proteins] if is_one else list(proteins)
     if wrong := [name for name in wanted if not isinstance(name, str)]:
         msg = f"`proteins` must be names, texts. Received: {wrong[0]!r}."
         raise ValueError(msg)
@@ -134,9 +134,9 @@ def neighbors(
     )
     approximate = None if index is None else _index(space, Path(index))
     rows, likeness = (
-        nearest(space, rows_asked, number)
+        nearest(space, rows_asked, num_neighbors)
         if approximate is None
-        else approximate.nearest(rows_asked, number)
+        else approximate.nearest(rows_asked, num_neighbors)
     )
     found = [
         {
