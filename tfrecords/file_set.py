@@ -68,6 +68,10 @@ def publishing_set(paths: Sequence[Path]) -> Iterator[list[Path]]:
 
 def _give_names(paths: Sequence[Path], places: Sequence[Path]) -> None:
     publish_json(places[0].with_name(_READY), [_identity(place) for place in places])
+    for path in paths:
+        check_absent(path)
+    if len(paths) > 1:  # an old one that is replaced: where the first file is, all are of one set
+        paths[0].unlink(missing_ok=True)
     for place, path in reversed(list(zip(places, paths, strict=True))):
         check_absent(path)
         place.rename(path)

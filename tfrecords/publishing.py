@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import ctypes
 import errno
 import glob
@@ -14,7 +15,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,51 @@ HALF_WRITTEN = re.compile(r"\..+\.partial-\d+(\.\w+)?")
 """Names under which files are written before they have their own."""
 
 
+_Check = Callable[[Path], None]
+_replaced: contextvars.ContextVar[tuple[tuple[Path, _Check], ...]] = contextvars.ContextVar(
+    "replaced", default=()
+)
+
+
+@contextlib.contextmanager
+def replacing(output: Path, check: _Check) -> Iterator[None]:
+    """Let what the block publishes replace an output that is there, and the files beside it.
+
+    Those beside it have its name with another ending: `cells.profiles.h5` beside `cells.h5`. Old or
+    new has the name at any time, but for a set of files, of which none has it for a moment.
+
+    Args:
+        output: file or folder.
+        check: is called with what is there, before anything is made and before it is replaced;
+            raises `OutputExistsError` where it must stay.
+    """
+    token = _replaced.set((*_replaced.get(), (Path(os.path.abspath(output)), check)))  # noqa: PTH100
+    try:
+        yield
+    finally:
+        _replaced.reset(token)
+
+
+def _may_replace(output: Path) -> bool:
+    """Whether an output that is there may be replaced; the check of whoever asked says if not."""
+    place = Path(os.path.abspath(output))  # noqa: PTH100 - of a link, not of where it leads
+    for named, check in _replaced.get():
+        beside = place.parent == named.parent and place.name.startswith(f"{named.stem}.")
+        if place == named or beside:
+            check(place)
+            return True
+    return False
+
+
 def check_absent(output: Path) -> None:
     """Refuse an output that is there already, or that has no folder to stand in.
 
     Raises:
-        OutputExistsError: something has the name, be it a dangling link.
+        OutputExistsError: something has the name, be it a dangling link, and nobody has said that
+            it is replaced.
         FileNotFoundError: there is no such folder.
     """
-    if os.path.lexists(output):
+    if os.path.lexists(output) and not _may_replace(output):
         msg = (
             f"`output` must not exist yet. Received: output={str(output)!r}. "
             "Name another, or remove this one."
@@ -121,7 +159,7 @@ def publishing_folder(output: Path) -> Iterator[Path]:
     If the block raises, the sibling is removed. Files in it are synced by whoever writes them.
 
     Args:
-        output: final name; nothing may have it, and its folder must exist.
+        output: final name, which nothing may have, except within `replacing`; its folder exists.
 
     Yields:
         The folder to fill: it is there, so a place that cannot be written is told before any work.
@@ -137,7 +175,13 @@ def publishing_folder(output: Path) -> Iterator[Path]:
             yield folder
         sync(folder)
         check_absent(output)
-        folder.rename(output)
+        if os.path.lexists(output) and not exchange(folder, output):
+            old = folder.with_name(f"{folder.name}-old")
+            output.rename(old)
+            folder.rename(output)
+            shutil.rmtree(old, ignore_errors=True)
+        elif not os.path.lexists(output):
+            folder.rename(output)
         sync(output.parent)
         _log.debug("%s is written.", output)
     finally:

@@ -21,6 +21,7 @@ from deeploc_tf.cli.parameters import (
     distinct_case_option,
     json_option,
     memory_option,
+    overwrite_option,
     role_options,
     seed_option,
 )
@@ -197,6 +198,7 @@ COMMON = (
 )
 @memory_option(None)
 @seed_option
+@overwrite_option
 @json_option
 def benchmark(
     files: tuple[tuple[str | None, Path], ...],

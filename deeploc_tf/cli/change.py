@@ -18,6 +18,7 @@ from deeploc_tf.cli.parameters import (
     distinct_case_option,
     json_option,
     number_option,
+    overwrite_option,
     role_options,
     seed_option,
     settings_of,
@@ -98,6 +99,7 @@ COMMON = (
 @distinct_case_option
 @allow_unmatched_option("proteins that are in one screen only", None)
 @seed_option
+@overwrite_option
 @json_option
 def change(
     untreated: Path,

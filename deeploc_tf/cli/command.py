@@ -5,19 +5,32 @@ With many options, `--help` shows the common ones and `--help-all` shows them al
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from deeploc_tf.cli.config_file import config_options, print_config
 from deeploc_tf.cli.messages import quiet_alone_option, verbose_option
+from deeploc_tf.cli.parameters import OVERWRITE, Output
 from deeploc_tf.cli.pipes import print_written
 
 ALL_OPTIONS = "deeploc_tf.cli: all options"
 """Key of `Context.meta`; where it is true, help shows all options."""
 
 _MANY = 10
+_FOLDERS = {
+    "benchmark": "scores",
+    "evaluate": "evaluation",
+    "explain": "explanation",
+    "export": "SavedModel",
+    "predict": "predictions",
+    "simulate": "simulated screen",
+}
+"""Kind of the folder that a command writes."""
 
 
 class Command(click.Command):
@@ -61,7 +74,15 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and print what it has written for standard output."""
-        done = super().invoke(ctx)
+        with contextlib.ExitStack() as stack:
+            if ctx.meta.get(OVERWRITE):
+                from deeploc_tf.lineage.replaceable import check_replaceable
+                from tfrecords.publishing import replacing
+
+                check = functools.partial(check_replaceable, kind=_FOLDERS.get(str(self.name)))
+                for output in _outputs(self, ctx):
+                    stack.enter_context(replacing(output, check))
+            done = super().invoke(ctx)
         print_written(ctx)
         return done
 
@@ -82,6 +103,22 @@ class Command(click.Command):
         some = self.common and not ctx.meta.get(ALL_OPTIONS)
         with formatter.section("Common options" if some else "Options"):
             formatter.write_dl(self.help_rows(ctx, self.get_params(ctx)))
+
+
+def _outputs(command: click.Command, ctx: click.Context) -> list[Path]:
+    """What the command writes.
+
+    Raises:
+        click.UsageError: it is read as well.
+    """
+    paths = [(p, ctx.params.get(str(p.name))) for p in command.params]
+    found = [path for p, path in paths if isinstance(p.type, Output) and isinstance(path, Path)]
+    read = [path for p, path in paths if not isinstance(p.type, Output) and isinstance(path, Path)]
+    for path in found:
+        if any(path.exists() and other.exists() and path.samefile(other) for other in read):
+            msg = f"An input cannot be overwritten. Received: {str(path)!r} as both. Name another."
+            raise click.UsageError(msg, ctx)
+    return found
 
 
 def _option(decorate: Any) -> click.Parameter:

@@ -17,6 +17,7 @@ from deeploc_tf.cli.parameters import (
     fast_option,
     json_option,
     other_pixel_size_option,
+    overwrite_option,
     split_option,
     test_time_option,
 )
@@ -58,6 +59,7 @@ Examples:
 @devices_option
 @other_pixel_size_option
 @quiet_option
+@overwrite_option
 @json_option
 def embed(
     run: Path,

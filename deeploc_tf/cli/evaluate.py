@@ -17,6 +17,7 @@ from deeploc_tf.cli.parameters import (
     device_option,
     json_option,
     other_pixel_size_option,
+    overwrite_option,
     split_option,
     test_time_option,
 )
@@ -50,6 +51,7 @@ _CHANCE = "chance"
 @batch_size_option
 @device_option
 @other_pixel_size_option
+@overwrite_option
 @json_option
 @quiet_option
 def evaluate(

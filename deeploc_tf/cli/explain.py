@@ -16,6 +16,7 @@ from deeploc_tf.cli.parameters import (
     json_option,
     neighbors_option,
     other_pixel_size_option,
+    overwrite_option,
     seed_option,
 )
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
@@ -65,6 +66,7 @@ Examples:
 @device_option
 @other_pixel_size_option
 @quiet_option
+@overwrite_option
 @json_option
 def explain(
     run: Path,

@@ -15,6 +15,7 @@ from deeploc_tf.cli.parameters import (
     fast_option,
     json_option,
     layer_option,
+    overwrite_option,
     test_time_option,
 )
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
@@ -34,6 +35,7 @@ Examples:
 @test_time_option
 @fast_option
 @device_option
+@overwrite_option
 @json_option
 def export(run: Path, model: Path, as_json: bool, **options: Any) -> None:
     """Export the model in RUN as a TensorFlow SavedModel that takes raw crops.

@@ -13,9 +13,11 @@ from deeploc_tf.cli.parameters import (
     FILE,
     LazyChoice,
     Names,
+    Output,
     device_option,
     distinct_case_option,
     json_option,
+    overwrite_option,
     seed_option,
 )
 from deeploc_tf.cli.standard_files import READING, reading_keywords, reading_options
@@ -48,7 +50,7 @@ COMMON = (
 
 @click.command(cls=Command, common=COMMON, epilog=EPILOG)
 @click.argument("records", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("output", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.html")
+@click.argument("output", type=Output(dir_okay=False), metavar="OUT.html")
 @click.option(
     "--classes",
     type=Names(),
@@ -108,6 +110,7 @@ COMMON = (
     help="Column on which the label table is joined; OUT.csv names it so.",
 )
 @device_option
+@overwrite_option
 @json_option
 @quiet_option
 def label(

@@ -14,6 +14,7 @@ from deeploc_tf.cli.parameters import (
     Output,
     json_option,
     number_option,
+    overwrite_option,
     split_option,
     workers_option,
 )
@@ -53,6 +54,7 @@ Examples:
 )
 @workers_option
 @quiet_option
+@overwrite_option
 @json_option
 def measure(
     records: Path,

@@ -111,6 +111,24 @@ seed_option = number_option("--seed", default=0, help="Random seed.")
 workers_option = number_option(
     "--workers", least=1, default=1, help="Number of parallel processes."
 )
+OVERWRITE = "deeploc_tf.cli: overwrite"
+
+
+def _set_overwrite(context: click.Context, _: click.Parameter, value: bool) -> bool:
+    if value:
+        context.meta[OVERWRITE] = True
+    return value
+
+
+_OVERWRITE: dict[str, Any] = {
+    "is_flag": True,
+    "help": "Replace an existing output once the new one is complete.",
+}
+own_overwrite_option = click.option("--overwrite", **_OVERWRITE)
+"""Of a command that replaces its output itself; of others `Command` sees to it."""
+overwrite_option = click.option(
+    "--overwrite", expose_value=False, callback=_set_overwrite, **_OVERWRITE
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as one JSON document."
 )

@@ -26,6 +26,7 @@ from deeploc_tf.cli.parameters import (
     max_rejects_option,
     number_option,
     other_pixel_size_option,
+    overwrite_option,
     plate_map_option,
     settings_of,
     test_time_option,
@@ -117,6 +118,7 @@ COMMON = (
 @batch_size_option
 @devices_option
 @click.option("--dry-run", is_flag=True, help="Show what would be written, without writing it.")
+@overwrite_option
 @json_option
 @quiet_option
 def predict(

@@ -20,6 +20,7 @@ from deeploc_tf.cli.parameters import (
     json_option,
     memory_option,
     number_option,
+    overwrite_option,
     role_options,
     seed_option,
     settings_of,
@@ -125,6 +126,7 @@ COMMON = (
 @distinct_case_option
 @seed_option
 @quiet_option
+@overwrite_option
 @json_option
 def profile(
     cells: Path,

@@ -19,7 +19,7 @@ from deeploc_tf.cli.parameters import Output
 OUTPUT = "OUTPUT"
 """Stands for what is written, with its suffix."""
 
-_OF_NO_BYTE = {"quiet", "verbose", "as_json", "memory", "workers", "debug", CONFIG}
+_OF_NO_BYTE = {"quiet", "verbose", "as_json", "memory", "workers", "debug", "overwrite", CONFIG}
 
 
 def recorded_words(

@@ -22,6 +22,7 @@ from deeploc_tf.cli.parameters import (
     distinct_case_option,
     json_option,
     max_rejects_option,
+    own_overwrite_option,
     plate_map_option,
     seed_option,
     together,
@@ -141,9 +142,7 @@ records_options = together(
         is_flag=True,
         help="Allow identical or overlapping crops in two splits; they are counted.",
     ),
-    click.option(
-        "--overwrite", is_flag=True, help="Replace RECORDS once the new data set is complete."
-    ),
+    own_overwrite_option,
     click.option("--dry-run", is_flag=True, help="Show what would be written, without writing it."),
     json_option,
     quiet_option,

@@ -10,7 +10,7 @@ import click
 
 from deeploc_tf.cli.command import Command
 from deeploc_tf.cli.messages import answer, quiet_option
-from deeploc_tf.cli.parameters import Output, json_option, workers_option
+from deeploc_tf.cli.parameters import Output, json_option, overwrite_option, workers_option
 
 EPILOG = """\b
 Examples:
@@ -59,6 +59,7 @@ Examples:
 @click.option("--whole-fields", is_flag=True, help="Write whole images and label images as well.")
 @workers_option
 @quiet_option
+@overwrite_option
 @json_option
 def simulate(
     screen: Path,

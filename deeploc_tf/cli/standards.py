@@ -10,7 +10,7 @@ import click
 
 from deeploc_tf.cli.command import Command
 from deeploc_tf.cli.messages import answer
-from deeploc_tf.cli.parameters import FILE, Output, json_option, number_option
+from deeploc_tf.cli.parameters import FILE, Output, json_option, number_option, overwrite_option
 from deeploc_tf.cli.standard_files import reading_keywords, reading_options, told
 
 EPILOG = """\b
@@ -43,6 +43,7 @@ Examples:
 @number_option(
     *("--max-members", "max_size"), least=1, help="Leave out terms with more members than this."
 )
+@overwrite_option
 @json_option
 def standards(
     files: tuple[Path, ...],
