@@ -27,7 +27,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo study study-small install install-addons install-matrix test test-addons test-long test-serving test-tables test-beam test-dist reliability mutants test-gpu lint format types \
+.PHONY: help demo study study-small install install-addons install-matrix test test-addons test-long test-serving test-tables test-beam test-dist reliability fuzz mutants test-gpu lint format types \
 	layers docs cli-reference api-reference pypi-page size wheel dist check clean
 
 help: ## print these targets
@@ -110,7 +110,19 @@ reliability: $(INSTALLED) $(INSTALLED_ADDONS) ## a training killed twenty times,
 		DEEPLOC_TF_KILLS=20 $$python -m pytest tests/test_training_kills.py tests/test_training_multi_worker.py \
 			$(PYTEST_ARGS) || exit 1; \
 	done
-	DEEPLOC_TF_RELIABILITY=1 $(BIN)/python -m pytest tests/test_ingest_crash.py tests/test_failpoints.py --timeout 3600 $(PYTEST_ARGS)
+	DEEPLOC_TF_RELIABILITY=1 $(BIN)/python -m pytest tests/test_ingest_crash.py tests/test_failpoints.py \
+		tests/test_failpoints_tensorflow.py tests/test_environments.py tests/test_fuzzing.py \
+		--timeout 7200 $(PYTEST_ARGS)
+
+fuzz: $(INSTALLED) ## readers of files of others under a coverage-guided fuzzer, ten minutes each
+	test -x .venv-fuzz/bin/python || $(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python $(PIP_INSTALL) atheris
+	echo '$(CURDIR)' >$$(.venv-fuzz/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/house.pth
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >>$$(.venv-fuzz/bin/python -c \
+		'import sysconfig; print(sysconfig.get_path("purelib"))')/house.pth
+	for reader in $$($(BIN)/python experiments/fuzz_readers.py); do \
+		.venv-fuzz/bin/python experiments/fuzz_readers.py $$reader fuzz/$$reader -max_total_time=600 || exit 1; \
+	done
 
 mutants: $(INSTALLED) ## 300 faults of which the tests must find all but few, in the background, hours; goes on where it stopped
 	mkdir -p mutants

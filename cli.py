@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deeploc_tf.cli import main
+from deeploc_tf.__main__ import main
 
 if __name__ == "__main__":
-    main(prog_name="deeploc-tf")
+    main()

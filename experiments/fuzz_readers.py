@@ -5,7 +5,7 @@
 READER is a name in `READERS`; FOLDER keeps its corpus, and in FOLDER/found each input that broke
 something: an error that is none of ours, once per type and place. libFuzzer stops at what takes
 more than 20 seconds or 2 GB. Needs the package atheris, in an environment of its own; `make fuzz`
-makes one, and runs all readers. Inputs that broke something stand in tests/test_fuzzing.py.
+makes one, and runs all readers. What was found is in docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,18 @@ try:
 except ImportError:  # the tests use the readers without it
     atheris = None
 
-with atheris.instrument_imports(["deeploc_tf", "tfrecords"]) if atheris else io.BytesIO():
+_LOOKED_INTO = (
+    "deeploc_tf.benchmark.formats",
+    "deeploc_tf.profiles.tables.text",
+    "deeploc_tf.sources.formats",
+    "deeploc_tf.text_tables",
+    "tfrecords.codec",
+    "tfrecords.framing",
+    "tfrecords.manifest",
+    "tfrecords.schema",
+)
+
+with atheris.instrument_imports(_LOOKED_INTO) if atheris else io.BytesIO():
     from deeploc_tf.benchmark.formats.ontology import read_ontology
     from deeploc_tf.benchmark.formats.text import StandardError
     from deeploc_tf.benchmark.identifiers import read_identifiers
@@ -93,7 +104,7 @@ def read_an_ngff(data: bytes, folder: Path) -> None:
             path.write_bytes(content)
     image.mkdir(exist_ok=True)
     for read in (read_stack, describe_image):
-        with contextlib.suppress(RejectedCrop):
+        with contextlib.suppress(RejectedCrop, FileNotFoundError):
             read(image, max_pixels=MAX_PIXELS)
 
 
@@ -248,7 +259,10 @@ def problem(read: Callable[[bytes, Path], None], data: bytes, folder: Path) -> s
 
 
 def main() -> None:
-    """Fuzz one reader."""
+    """Fuzz one reader; without a name, print all."""
+    if len(sys.argv) < 2:
+        print(*READERS)
+        return
     name, folder = sys.argv[1], Path(sys.argv[2])
     read, seeds = READERS[name]
     (folder / "corpus").mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,8 @@
  *
  * Preloaded (LD_PRELOAD); nothing happens until `failpoint_arm` is called, or FAILPOINT_FOLDER is
  * set in the environment. Operations: opening to write, write, fsync, truncate, rename, mkdir,
- * unlink and rmdir, by whichever library; with FAILPOINT_READS set, reading and nothing else.
+ * unlink and rmdir, by whichever library; with FAILPOINT_READS set, reading and nothing else. With
+ * CLOCK_BACK set, the clock goes back by a minute whenever it is looked at.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -16,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { KILL = 1, KILL_AFTER, SHORT };
@@ -187,6 +189,15 @@ ssize_t pread(int descriptor, void *data, size_t size, off_t at) {
 }
 ssize_t pread64(int descriptor, void *data, size_t size, off64_t at) {
     REAL(pread64); READS(real(descriptor, data, size, at));
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    static long minutes;
+    REAL(clock_gettime);
+    int done = real(clock, time);
+    if (!done && clock == CLOCK_REALTIME && getenv("CLOCK_BACK"))
+        time->tv_sec -= 60 * __sync_add_and_fetch(&minutes, 1);
+    return done;
 }
 
 int fsync(int descriptor) { REAL(fsync); CALL(below_fd(descriptor), real(descriptor)); }

@@ -82,7 +82,7 @@ def test_wheel_has_one_command_and_the_license(wheel: zipfile.ZipFile) -> None:
     entries = configparser.ConfigParser()
     entries.read_string(read(wheel, "entry_points.txt"))
     assert {name: dict(entries[name]) for name in entries.sections()} == {
-        "console_scripts": {"deeploc-tf": "deeploc_tf.cli:main"}
+        "console_scripts": {"deeploc-tf": "deeploc_tf.__main__:main"}
     }
     assert "Apache License" in read(wheel, "LICENSE")
 

@@ -154,6 +154,10 @@ class LazyGroup(click.Group):
 _NOTHING_HALF = "No half-written file is left; the same command starts again."
 _OF_MEMORY = ("--batch-size", "--workers", "--memory", "--max-cells", "--max-megabytes")
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EROFS)
+_WORDS_OF_MEMORY = (
+    *("bad_alloc", "Cannot allocate memory", "failed to map segment from shared object"),
+    *("can't start new thread", "Failed to launch worker thread"),
+)
 _OURS = ("deeploc_tf", "tfrecords")
 _ENDS_OF_SENTENCES = (".", "!", "?")
 
@@ -171,7 +175,7 @@ def _is_of_memory(error: BaseException) -> bool:
     text = str(error)
     if type(error).__name__ == "ResourceExhaustedError":  # of TensorFlow, of a full disk as well
         return not any(os.strerror(number) in text for number in _OF_DISKS)
-    return any(words in text for words in ("bad_alloc", "can't start new thread"))
+    return any(words in text for words in _WORDS_OF_MEMORY)
 
 
 def sentence(error: BaseException, words: str = "", options: Sequence[str] = ()) -> str:
@@ -196,6 +200,11 @@ def sentence(error: BaseException, words: str = "", options: Sequence[str] = ())
         text = f"{error.strerror}: {error.filename}"
         if error.filename == STANDARD_OUTPUT:
             text += ". Files that the command writes are whole"
+    elif isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        text = (
+            "Names must be UTF-8 where a library takes no other, as for Parquet and HDF5. "
+            f"Received: {ascii(error.object)[:300]}. Rename the file, or its folder."
+        )
     elif not isinstance(error, ValueError | OSError) or _is_of_a_library(error):
         kind = type(error)
         text = (
@@ -250,7 +259,7 @@ def _signals_as_exceptions() -> Iterator[list[int]]:
         raise SystemExit(TERMINATED)
 
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # ignored in the background
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored in the background
         before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
     try:
         yield came
