@@ -91,6 +91,8 @@ def test_names_of_our_tables_stay_as_they_are() -> None:
     assert table.metadata["protein"].tolist() == names
     assert table.metadata["plate"].dtype == np.int64
     assert table.provenance["kind"] == "profiles"
+    lists: Any = VectorTable(VALUES.tolist(), metadata, {"when": pd.Timestamp(0)})  # type: ignore[arg-type]
+    np.testing.assert_array_equal(read_table(lists).features, VALUES)
 
 
 def test_values_are_not_shared_with_the_caller() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
@@ -79,6 +80,8 @@ def test_it_is_cloned_and_stands_in_a_pipeline() -> None:
         60,
         2,
     )
+    one = ColumnTransformer([("center", VectorTransform("center"), ["a", "b"])])
+    np.testing.assert_allclose(one.fit_transform(cells()).mean(axis=0), 0, atol=1e-6)
     named = pipeline.set_output(transform="pandas")[0].fit_transform(cells())
     assert list(named) == list("abcd")
 

@@ -150,7 +150,12 @@ def _named(methods: Any) -> list[tuple[str, AnyTable]]:
     is_array = is_pair and not isinstance(methods[0], tuple)
     if isinstance(methods, str | Path):
         return [(Path(methods).name.split(".")[0], methods)]
-    if is_array or isinstance(methods, VectorTable) or hasattr(methods, "shape"):
+    if (
+        is_array
+        or isinstance(methods, VectorTable)
+        or hasattr(methods, "shape")
+        or hasattr(methods, "to_pandas")
+    ):
         return [("profiles", methods)]
     several = methods if isinstance(methods, Iterable) else [methods]
     pairs = [tuple(pair) if isinstance(pair, tuple | list) else (pair,) for pair in several]

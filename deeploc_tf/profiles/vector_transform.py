@@ -152,7 +152,8 @@ class VectorTransform(TransformerMixin, BaseEstimator):
         metadata = None
         if isinstance(X, pd.DataFrame) and len(X):
             rows = open_rows(X)
-            metadata = pd.DataFrame({name: rows.column(name) for name in rows.columns})
+            described = {name: rows.column(name) for name in rows.columns}
+            metadata = pd.DataFrame(described, index=range(rows.num_rows))
             X = X[[name for name in X if str(name) in set(rows.feature_names)]]
         values = validate_data(
             self, X, reset=reset, ensure_min_samples=_FEWEST_ROWS if reset else 1

@@ -6,6 +6,7 @@ whose names say so, describe the rows; see `foreign`.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Sequence
@@ -93,8 +94,9 @@ def _foreign(table: Any, roles: Roles) -> InMemoryTable:
 
 
 def _of_vectors(table: VectorTable) -> GivenTable:
-    path, names, metadata = Path("VectorTable"), table.names(), table.metadata
+    path, metadata = Path("VectorTable"), table.metadata
     features = _numbers(table.features, "features", path)
+    names = dataclasses.replace(table, features=features).names() if features.ndim else ()
     if features.ndim != 2 or (len(metadata), len(names)) != features.shape:
         msg = (
             "A VectorTable must have a row of metadata per vector, and a name per feature. "
@@ -109,7 +111,7 @@ def _of_vectors(table: VectorTable) -> GivenTable:
         str(name): np.array(values_of(values, kind), types[kind])
         for (name, values), kind in zip(metadata.items(), kinds.values(), strict=True)
     }
-    text = json.dumps({**table.provenance, "columns": kinds})
+    text = json.dumps({**table.provenance, "columns": kinds}, default=str)
     return GivenTable(path, text, names, len(features), None, features, columns)
 
 
