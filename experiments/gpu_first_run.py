@@ -200,7 +200,8 @@ def fit_twice_alike(world: World) -> dict[str, Any]:
     digests = []
     for name in ("first", "second"):
         run = world.folder / f"deterministic-{name}"
-        options = "--width 0.1 --dense-units 16,12 --window 20 --epochs 1 --batch-size 12 --test-time none --quiet"
+        options = "--width 0.1 --dense-units 16,12 --window 20 --epochs 1 --batch-size 12"
+        options += " --test-time none --quiet"
         words = ["fit", world.records, run, "--device", world.device, "--deterministic"]
         command(world, *words, *options.split())
         weights = [weight.numpy() for weight in load_trained(run).model.weights]
