@@ -19,6 +19,7 @@ from deeploc_tf.training.config import FitConfig
 
 # Parameters without the top, of RGB images, as Keras' own pages and weight files have them; layers
 # with weights (of DenseNet-121: 1 + 2 * 58 + 3 convolutions, and as many batch norms and one more).
+LARGE_SIBLINGS = ("densenet201", "resnet152", "vgg19")
 PUBLISHED = {
     "densenet121": (7_037_504, 120, 121, 1024),
     "densenet201": (18_321_984, 200, 201, 1920),
@@ -45,7 +46,10 @@ CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.SeparableConv2D)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    "name",  # of each family, the smallest is fast
+    [pytest.param(name, marks=[pytest.mark.long] * (name in LARGE_SIBLINGS)) for name in PUBLISHED],
+)
 def test_each_backbone_is_the_network_of_its_name(name: str) -> None:
     model = DeepLoc((64, 64, 3), 4, backbone=name, **{**TINY, "window": 60})
     ours = {"fc_1_dense", "fc_1_bn", "fc_2_dense", "fc_2_bn", "logits_dense", "logits_bn"}

@@ -44,6 +44,20 @@ PROGRAM = Path(__file__).parents[1] / "docs" / "serve_alone.py"
 PYTHONS = os.environ.get("DEEPLOC_TF_ALONE", "").split() or [sys.executable]
 
 
+# What masks make no difference to is fast with one of the models; the other one is long.
+IMAGE_FIRST, MASKED_FIRST = (
+    pytest.mark.parametrize(
+        "run",
+        [
+            pytest.param(False, id="image", marks=[pytest.mark.long] * masked),
+            pytest.param(True, id="masked", marks=[pytest.mark.long] * (not masked)),
+        ],
+        indirect=True,
+    )
+    for masked in (False, True)
+)
+
+
 @pytest.fixture(scope="module", params=[False, True], ids=["image", "masked"])
 def run(request: Any, write_screen: Callable[..., Any], tmp_path_factory: Any) -> Path:
     """A training long enough that probabilities differ; beside it, crops that it has not seen."""
@@ -345,6 +359,7 @@ def test_batches_of_any_size_are_one_graph(loaded: Any, crops: dict[str, Any]) -
     assert serve.graph.as_graph_def().SerializeToString(deterministic=True) == graph
 
 
+@MASKED_FIRST
 def test_averaged_views_are_those_of_evaluate(
     run: Path, crops: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -365,6 +380,7 @@ def test_averaged_views_are_those_of_evaluate(
     assert loaded.signatures["describe"]()["test_time"].numpy().tolist() == [test_time.encode()]
 
 
+@MASKED_FIRST
 def test_a_fast_model_says_nearly_the_same(
     run: Path, crops: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -382,6 +398,7 @@ def test_a_fast_model_says_nearly_the_same(
         assert difference < tolerance, (name, difference)
 
 
+@IMAGE_FIRST
 def test_it_runs_in_a_data_set_and_under_a_gradient_tape(
     run: Path, loaded: Any, crops: dict[str, Any]
 ) -> None:
@@ -407,6 +424,7 @@ def test_it_runs_in_a_data_set_and_under_a_gradient_tape(
 
 
 @pytest.mark.skipif(keras.__version__.startswith("2."), reason="Keras 2 has no TFSMLayer")
+@IMAGE_FIRST
 def test_another_keras_model_takes_it_as_a_layer(
     run: Path, model: Path, crops: dict[str, Any]
 ) -> None:
@@ -531,6 +549,7 @@ def test_an_output_that_cannot_be_written_is_a_sentence_that_names_it(run: Path)
     assert re.fullmatch(r"Error: .+: /sys/kernel/\.model\.lock\n", result.stderr)
 
 
+@IMAGE_FIRST
 def test_the_command_says_what_it_wrote(run: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     options = ["--layer", "conv_5", "--test-time", "crops"]
@@ -543,6 +562,7 @@ def test_the_command_says_what_it_wrote(run: Path, tmp_path: Path) -> None:
     assert signatures["embed"].structured_outputs["embedding"].shape == (None, 15 * 3 * 3)
 
 
+@IMAGE_FIRST
 def test_two_versions_stand_side_by_side_and_the_old_one_comes_back(
     run: Path, model: Path, tmp_path: Path
 ) -> None:

@@ -64,7 +64,7 @@ def written(folder: Path, text: str = TINY) -> Path:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Study:
     folder = tmp_path_factory.mktemp("study")
-    return run_study(written(folder), folder / "OUT")
+    return run_study(written(folder), folder / "OUT", workers=1)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def again(done: Study, tmp_path: Path, logged: Callable[..., Any]) -> Callable[.
         shutil.copytree(done.folder, tmp_path / "OUT", dirs_exist_ok=True)
         spoil(tmp_path / "OUT")
         with logged() as said:
-            run_study(written(tmp_path, text), tmp_path / "OUT")
+            run_study(written(tmp_path, text), tmp_path / "OUT", workers=1)
         return said
 
     return run

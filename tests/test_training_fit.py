@@ -317,7 +317,7 @@ def test_a_train_split_alone_is_enough(
     write_screen: Callable[..., Manifest], tmp_path: Path
 ) -> None:
     write_screen(tmp_path / "records", {"train": (4, 4, 4)}, size=12)
-    config = CONFIG.model_copy(update={"epochs": 1, "batch_size": 4, "mask": False, "window": 0})
+    config = tiny_fit(epochs=1, batch_size=4, window=0)
     assert fit(tmp_path / "records", tmp_path / "run", config) == {"epochs": 1}
     assert (tmp_path / "run" / "model.keras").exists()
     with pytest.raises(SplitError, match=r"`patience` needs a split `validation`.*splits train"):
@@ -402,8 +402,8 @@ def test_without_epochs_it_is_the_network_as_a_training_begins(
             self.weights = [weight.numpy() for weight in self.model.trainable_weights]
 
     begin = Begin()
-    fit(records, tmp_path / "run", CONFIG.model_copy(update={"epochs": 1}), callbacks=[begin])
-    metrics = fit(records, tmp_path / "untrained", CONFIG.model_copy(update={"epochs": 0}))
+    fit(records, tmp_path / "run", tiny_fit(epochs=1), callbacks=[begin])
+    metrics = fit(records, tmp_path / "untrained", tiny_fit(epochs=0))
     assert metrics["epochs"] == 0
     assert metrics["test"]["num_crops"] == 11
     found = load_trained(tmp_path / "untrained").model.trainable_weights

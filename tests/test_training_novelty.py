@@ -134,7 +134,10 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(k, marks=[pytest.mark.long] * (k == "float32")) for k in KINDS],
+)
 def run(request: Any, write_screen: Callable[..., Any], tmp_path_factory: Any) -> Path:
     """A short training whose calibration cells are those of the validation split."""
     folder: Path = tmp_path_factory.mktemp("novelty")

@@ -48,7 +48,9 @@ def as_before(run: Path, window: int | None, preset: str = "kraus2017") -> None:
     path.write_text(json.dumps(values))
 
 
-@pytest.mark.parametrize(("window", "preset"), [(12, "kraus2017"), (None, "map2026")])
+@pytest.mark.parametrize(
+    ("window", "preset"), [pytest.param(12, "kraus2017", marks=pytest.mark.long), (None, "map2026")]
+)
 def test_a_finished_run_of_before_is_read(
     window: int | None, preset: str, write_screen: WriteScreen, tmp_path: Path
 ) -> None:
