@@ -28,7 +28,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo study study-small install install-addons install-matrix test test-addons test-long test-serving test-tables test-beam test-dist reliability fuzz mutants test-gpu lint format types \
-	layers docs cli-reference api-reference pypi-page size wheel dist check clean
+	layers docs cli-reference api-reference pypi-page size wheel dist check long clean
 
 help: ## print these targets
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
@@ -181,7 +181,9 @@ test-dist: ## install the source archive of dist in an empty environment, and ru
 	.venv-dist/bin/deeploc-tf doctor
 	cd .venv-dist/source && ../bin/python -m pytest tests/test_tfrecords_golden.py tests/test_serving_golden.py $(PYTEST_ARGS)
 
-check: lint types layers docs test test-addons test-serving ## all of the above that can fail
+check: lint types layers docs test test-addons ## what must pass before every push
+
+long: install-matrix test-long test-serving test-tables test-beam reliability dist test-dist study-small ## what `make check` leaves out, hours: once a week
 
 clean: ## remove what the targets made, except the environments
 	rm -rf build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

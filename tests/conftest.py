@@ -22,12 +22,41 @@ from tfrecords.schema import Crop, Schema
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-LONGEST = ("test_real_run", "test_faults_fit", "test_training_kills", "test_study_", "test_docs_")
+LONGEST = (
+    *(
+        "test_real_run",
+        "test_study_study",
+        "test_training_fit",
+        "test_failpoints",
+        "test_serving_export",
+    ),
+    *(
+        "test_outside_keras_settings",
+        "test_faults",
+        "test_explanation",
+        "test_training_",
+        "test_study_",
+    ),
+    *(
+        "test_embedding_embed",
+        "test_models_",
+        "test_docs_",
+        "test_house_",
+        "test_outside_",
+        "test_cli_",
+    ),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, or one process would be left alone with one of them in the end."""
-    items.sort(key=lambda item: not item.path.name.startswith(LONGEST))
+    ranks = {
+        path: next(
+            (i for i, name in enumerate(LONGEST) if path.name.startswith(name)), len(LONGEST)
+        )
+        for path in {item.path for item in items}
+    }
+    items.sort(key=lambda item: ranks[item.path])
 
 
 def pytest_collection_finish() -> None:
