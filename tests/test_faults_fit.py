@@ -97,7 +97,7 @@ def test_another_network_is_refused_whatever_is_told(run: Path, records: Path) -
     assert contents(run) == before
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.long)])
 def test_a_training_that_explodes_keeps_what_was_finite(
     records: Path, tmp_path: Path, precision: str
 ) -> None:

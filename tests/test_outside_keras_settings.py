@@ -203,14 +203,23 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize(("setting", "value"), SETTINGS)
-def test_what_a_program_sets_changes_no_network(setting: str, value: Any, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def unset(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Any]:
+    """A saved model, and what it and all networks are where nobody has set anything."""
+    path = tmp_path_factory.mktemp("unset") / "model.keras"
     plain = networks()
-    plain["kraus2017"].save(tmp_path / "model.keras")
-    loaded = {"loaded": load_model(tmp_path / "model.keras")}
-    expected, expected_layers = answers({**plain, **loaded}), layers({**plain, **loaded})
+    plain["kraus2017"].save(path)
+    plain["loaded"] = load_model(path)
+    return path, answers(plain), layers(plain)
+
+
+@pytest.mark.parametrize(("setting", "value"), SETTINGS)
+def test_what_a_program_sets_changes_no_network(
+    setting: str, value: Any, unset: tuple[Path, dict[str, Any], Any]
+) -> None:
+    path, expected, expected_layers = unset
     with changed(setting, value):
-        found = {**networks(), "loaded": load_model(tmp_path / "model.keras")}
+        found = {**networks(), "loaded": load_model(path)}
         assert layers(found) == expected_layers
         for name, values in answers(found).items():
             assert values.dtype == np.float32 or "weight" in name, name

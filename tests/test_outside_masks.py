@@ -208,7 +208,9 @@ def test_vectors_and_scores_are_of_the_cells_alone(
     assert scores[0] == scores[1]
 
 
-@pytest.mark.parametrize("test_time", ["none", "orientations"])
+@pytest.mark.parametrize(
+    "test_time", [pytest.param("none", marks=pytest.mark.long), "orientations"]
+)
 def test_what_is_exported_sees_the_cells_alone(run: Path, test_time: str, tmp_path: Path) -> None:
     export(run, tmp_path / "model", test_time=test_time)
     exported = open_model(tmp_path / "model")
