@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from shared import contents
 
 from deeploc_tf.embedding.embed import embed
 from deeploc_tf.models import folding
@@ -21,6 +22,7 @@ from deeploc_tf.profiles.tables import in_memory, read_table
 from tfrecords.errors import (
     DamagedRecordsError,
     OutputExistsError,
+    PartsError,
     RecordsError,
     SchemaError,
     SplitError,
@@ -155,6 +157,42 @@ def test_the_batch_size_makes_no_difference(plain: Screen, tmp_path: Path) -> No
     for table in tables[1:]:
         np.testing.assert_allclose(table.features, tables[0].features, atol=1e-5)
         pd.testing.assert_frame_equal(table.metadata, tables[0].metadata)
+
+
+def test_parts_are_joined_into_the_bytes_of_a_single_run(
+    plain: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("single", "home"):
+        (tmp_path / folder).mkdir()
+    splits, output = ("test", "train"), tmp_path / "home" / "cells.parquet"
+    embed(plain.run, plain.records, tmp_path / "single" / output.name, splits=splits)
+    with pytest.raises(ValueError, match="K from 1 to N"):
+        embed(plain.run, plain.records, output, splits=splits, part="3/2")
+    steps: list[int] = []
+    done = [
+        embed(
+            *(plain.run, plain.records, output),
+            splits=splits,
+            part=f"{number}/4",
+            progress=lambda count, _: steps.append(count),
+        ).num_crops
+        for number in (4, 1, 3)
+    ]
+    with pytest.raises(PartsError, match=r"none of number 2 in .*--part 2/4"):
+        embed(plain.run, plain.records, output, splits=splits)
+    with pytest.raises(PartsError, match="parts of 4 are in"):
+        embed(plain.run, plain.records, output, splits=splits, part="2/5")
+    with pytest.raises(PartsError, match="same input and settings"):
+        embed(plain.run, plain.records, output, splits=splits, layer="fc_1", part="2/4")
+    done.append(embed(plain.run, plain.records, output, splits=splits, part="2/4").num_crops)
+    assert sum(done) == 38
+    assert min(done) > 0
+    assert done[0] in steps
+    monkeypatch.setattr(
+        "deeploc_tf.embedding.embed.column_values", lambda *_: pytest.fail("computed again")
+    )
+    embed(plain.run, plain.records, output, splits=splits)
+    assert contents(tmp_path / "home") == contents(tmp_path / "single")
 
 
 def test_several_splits_follow_each_other(plain: Screen, tmp_path: Path) -> None:

@@ -29,6 +29,10 @@ class DamagedRecordsError(RecordsError):
     """Shards and manifest disagree: records were cut, swapped, removed or replaced."""
 
 
+class PartsError(RecordsError):
+    """A part of some work is missing, or belongs to other work."""
+
+
 class OutputExistsError(FileExistsError):
     """The output is already there, and nothing was said about replacing it."""
 

@@ -24,13 +24,14 @@ _handed_on: contextvars.ContextVar[frozenset[Path]] = contextvars.ContextVar(
 
 
 @contextlib.contextmanager
-def writing(output: Path, *, by_callee: bool = False) -> Iterator[None]:
+def writing(output: Path, *, by_callee: bool = False, shared: bool = False) -> Iterator[None]:
     """Keep other processes from writing `output` while the block runs; see `locked`.
 
     Args:
         output: file or folder, in a folder that is there.
         by_callee: a function that is called within the block asks for the same, as that of a
             command does which holds its output from its beginning.
+        shared: with others that ask for the same.
 
     Raises:
         LockedError: another process, or another part of this one, writes it.
@@ -39,7 +40,7 @@ def writing(output: Path, *, by_callee: bool = False) -> Iterator[None]:
     place = Path(os.path.abspath(output))  # noqa: PTH100 - of a link, not of where it leads
     lock = place.parent.resolve() / f".{place.name}.lock"
     before = _handed_on.get()
-    with contextlib.nullcontext() if lock in before else locked(lock, str(output)):
+    with contextlib.nullcontext() if lock in before else locked(lock, str(output), shared):
         token = _handed_on.set(before | {lock} if by_callee else before - {lock})
         try:
             yield
@@ -48,7 +49,7 @@ def writing(output: Path, *, by_callee: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
+def locked(path: Path, what: str, shared: bool = False) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; it is gone afterwards.
 
     The system lets go of the lock when its process ends, however it ends, so that a file that was
@@ -57,12 +58,14 @@ def locked(path: Path, what: str) -> Iterator[None]:
     Args:
         path: the lock file; its folder must exist.
         what: what is being locked, for the message.
+        shared: with others that ask for the same, who leave the file there, since another may hold
+            it; Windows has no such locks, and there nothing is held.
 
     Raises:
         LockedError: another process holds the lock.
         OutputExistsError: the file is there and is no lock.
     """
-    descriptor = _acquire(path, what)
+    descriptor = _acquire(path, what, shared)
     try:
         _check_is_lock(descriptor, path)
     except BaseException:
@@ -77,16 +80,17 @@ def locked(path: Path, what: str) -> Iterator[None]:
             raise
         yield
     finally:
-        with contextlib.suppress(OSError):  # Windows removes no file that is open
-            path.unlink()
+        if not shared:
+            with contextlib.suppress(OSError):  # Windows removes no file that is open
+                path.unlink()
         os.close(descriptor)
 
 
-def _acquire(path: Path, what: str) -> int:
+def _acquire(path: Path, what: str, shared: bool) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            _lock(descriptor)
+            _lock(descriptor, shared)
             # The holder before us may have removed the file after we opened it: then this lock is
             # one on a name that is gone, and somebody else may hold the file of that name now.
             with contextlib.suppress(FileNotFoundError):
@@ -121,7 +125,9 @@ def _check_is_lock(descriptor: int, path: Path) -> None:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(descriptor: int) -> None:
+    def _lock(descriptor: int, shared: bool) -> None:
+        if shared:
+            return
         os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # beyond the text, which others read
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         os.lseek(descriptor, 0, os.SEEK_SET)
@@ -129,9 +135,10 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(descriptor: int) -> None:
+    def _lock(descriptor: int, shared: bool) -> None:
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise

@@ -19,6 +19,7 @@ from pathlib import Path
 from tfrecords.errors import LockedError, OutputExistsError, RecordsError
 from tfrecords.locking import writing
 from tfrecords.manifest import files_of, is_build_file, read_manifest
+from tfrecords.parts import PART_FILE, Part, check_joined
 from tfrecords.publishing import check_absent, exchange, publish_bytes, sync
 
 _log = logging.getLogger(__name__)
@@ -62,9 +63,11 @@ class Workspace:
         Raises:
             LockedError: another process builds the same output.
             OutputExistsError: `output` is there, and may not or must not be replaced.
+            PartsError: jobs of an array have begun it, and have not all ended; see `Part`.
         """
         check_output(self.output, overwrite=self.overwrite)
         with writing(self.output):
+            check_joined(self.output, self.folder)
             self._restore()
             check_output(self.output, overwrite=self.overwrite)  # while we waited for the lock
             for other in _remains(self.output, self.folder):
@@ -79,6 +82,14 @@ class Workspace:
                     _remove(self.folder, self.folder)
                 self._keep_or_remove(error)
                 raise
+
+    @contextlib.contextmanager
+    def opened_for(self, part: Part) -> Iterator[None]:
+        """Hold the folder while the block runs, for one part of several; see `Part.opened`."""
+        check_output(self.output, overwrite=self.overwrite)
+        with part.opened(self.output, self.folder):
+            self.batches.mkdir(exist_ok=True)
+            yield
 
     def publish(self, digest: str) -> None:
         """Give the data set in `ready`, which has this digest, its name; remove all else."""
@@ -226,7 +237,7 @@ def _is_ours(path: Path, workspace: Path) -> bool:
     if path.is_dir() and not path.is_symlink():
         return folder in _FOLDERS and not names
     if not names:
-        return _DIGEST.fullmatch(folder) is not None
+        return any(pattern.fullmatch(folder) for pattern in (_DIGEST, PART_FILE))
     if folder == "batches":
         return len(names) == 1 and _BATCH.fullmatch(names[0]) is not None
     return folder in _FOLDERS and len(names) == 1 and is_build_file(names[0])

@@ -43,6 +43,7 @@ from tfrecords.manifest import (
     manifest_files,
     read_manifest,
 )
+from tfrecords.parts import Part
 from tfrecords.plan import Entry, Plan, ShardPlan
 from tfrecords.publishing import write_file
 from tfrecords.schema import Crop, Schema
@@ -153,6 +154,7 @@ class RecordsBuild:
         resumable: keep what was read when the build stops.
         workers: how many processes read; they must save their batches in `folder`.
         batch_bytes: see `write_records`; with several workers all batches are on disk.
+        part: the share of the batches that this process reads, for another one to finish.
 
     Attributes:
         batches: those that are whole, by number. Batch n has the rows from `n * batch_crops`.
@@ -173,6 +175,7 @@ class RecordsBuild:
         resumable: bool = True,
         workers: int = 1,
         batch_bytes: int | None = None,
+        part: Part | None = None,
     ) -> None:
         _check_columns(plan.schema, group_by)
         self.plan = plan
@@ -181,7 +184,9 @@ class RecordsBuild:
         lowest, highest = _BATCH_BYTES
         wanted = batch_bytes or min(max(lowest, plan.num_bytes // _BATCHES), highest)
         self.batch_crops = max(1, wanted // plan.bytes_per_crop)
-        self._in_memory = workers == 1 and batch_bytes is None and plan.num_bytes <= _MEMORY_BYTES
+        is_small = batch_bytes is None and plan.num_bytes <= _MEMORY_BYTES
+        self._in_memory = workers == 1 and part is None and is_small
+        self._part = part
         self._group_by, self._units = tuple(group_by), tuple(units)
         self._sources = tuple(json.loads(json.dumps(list(sources), allow_nan=False)))
         self._allow_duplicates = allow_duplicates
@@ -205,13 +210,19 @@ class RecordsBuild:
         """Numbers of the batches that are not whole yet."""
         if self._is_ready:
             return []
+        return [number for number in self._numbers if number not in self.batches]
+
+    @property
+    def _numbers(self) -> range:
+        """Of the batches that this process has to see to."""
         count = -(-len(self.plan.entries) // self.batch_crops)
-        return [number for number in range(count) if number not in self.batches]
+        return range(count) if self._part is None else self._part.share(count)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
         """Hold the output while the block runs, with what an earlier build of the same left."""
-        with self._workspace.opened():
+        part, space = self._part, self._workspace
+        with space.opened() if part is None else space.opened_for(part):
             if not self._is_ready:
                 self._load()
                 self._check_free_disk()
@@ -306,6 +317,8 @@ class RecordsBuild:
         """Take the batches of an earlier build that are whole."""
         for path in sorted(self.folder.glob("[0-9]*.index")):
             number = int(path.stem)
+            if number not in self._numbers:
+                continue
             try:
                 batch = SavedBatch(self.folder, number)
                 batch.check()

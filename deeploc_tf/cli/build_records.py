@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from deeploc_tf.cli.command import Command
-from deeploc_tf.cli.parameters import Output
+from deeploc_tf.cli.parameters import Output, part_option
 from deeploc_tf.cli.records_options import records_options, write_records
 from deeploc_tf.cli.sources import source_of, source_options
 
@@ -44,6 +44,7 @@ COMMON = (
 @click.argument("records", type=Output())
 @source_options
 @records_options
+@part_option
 def build_records(crops: Path, records: Path, **options: Any) -> None:
     """Build the data set RECORDS from the images in CROPS.
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from deeploc_tf.cli.command import Command
-from deeploc_tf.cli.messages import answer, quiet_option
+from deeploc_tf.cli.messages import answer, quiet_option, tell_part
 from deeploc_tf.cli.parameters import (
     Names,
     Output,
@@ -18,6 +18,7 @@ from deeploc_tf.cli.parameters import (
     json_option,
     other_pixel_size_option,
     overwrite_option,
+    part_option,
     split_option,
     test_time_option,
 )
@@ -58,6 +59,7 @@ Examples:
 @batch_size_option
 @devices_option
 @other_pixel_size_option
+@part_option
 @quiet_option
 @overwrite_option
 @json_option
@@ -95,6 +97,9 @@ def embed(
         progress=not quiet,
         **options,
     )
+    if options["part"] is not None:
+        tell_part(options["part"], written.num_crops, as_json=as_json)
+        return
     what = "proteins" if summarize_by == ("protein",) else f"groups by {', '.join(summarize_by)}"
     lines = [
         f"{written.embeddings}: {written.num_crops} cells, "

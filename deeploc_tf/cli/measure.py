@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from deeploc_tf.cli.command import Command
-from deeploc_tf.cli.messages import answer, quiet_option
+from deeploc_tf.cli.messages import answer, quiet_option, tell_part
 from deeploc_tf.cli.parameters import (
     LazyChoice,
     Output,
     json_option,
     number_option,
     overwrite_option,
+    part_option,
     split_option,
     workers_option,
 )
@@ -53,6 +54,7 @@ Examples:
     help="Number of principal components to keep; --kind pixels only.",
 )
 @workers_option
+@part_option
 @quiet_option
 @overwrite_option
 @json_option
@@ -80,6 +82,9 @@ def measure(
     from deeploc_tf.features.measure import measure as measure_crops
 
     written = measure_crops(records, output, kind, splits=splits, progress=not quiet, **options)
+    if options["part"] is not None:
+        tell_part(options["part"], written.num_crops, as_json=as_json)
+        return
     lines = [
         f"{written.embeddings}: {written.num_crops} cells, {written.num_features} features "
         f"({kind})",

@@ -60,6 +60,12 @@ def answer(values: Any, lines: Iterable[str], *, as_json: bool) -> None:
         click.echo(line)
 
 
+def tell_part(part: str, num_crops: int, *, as_json: bool) -> None:
+    """Print that one part of several is done."""
+    line = f"Part {part}: {num_crops} cells. The same command without --part joins the parts."
+    answer({"part": part, "num_crops": num_crops}, [line], as_json=as_json)
+
+
 def _plain(values: Any) -> Any:
     """Values of JSON: numbers that are not finite are null, as in no standard they are numbers."""
     if dataclasses.is_dataclass(values):

@@ -47,8 +47,34 @@ class Output(click.Path):
         is_there = path.parent.is_dir() and os.access(path.parent, os.W_OK)
         if ctx is not None and not is_input and is_there:
             # that of the group is closed whatever happens; a command's not if an option is wrong
-            ctx.find_root().with_resource(writing(path, by_callee=True))
+            shared = isinstance(ctx.params.get("part"), str)  # others are written meanwhile
+            ctx.find_root().with_resource(writing(path, by_callee=True, shared=shared))
         return path
+
+
+class PartOf(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A part of several, such as 2/4."""
+
+    name = "k/n"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """The text, if it names a part."""
+        from tfrecords.parts import Part
+
+        try:
+            return str(Part.of(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+part_option = click.option(
+    "--part",
+    type=PartOf(),
+    metavar="K/N",
+    is_eager=True,  # `Output` must know: parts are written at the same time
+    help="Do share K of N only, such as 1/8, as a job of an array. Once all are done, the same "
+    "command without it joins them; the result is that of a single run. See docs/scale.md.",
+)
 
 
 POSITIVE = click.FloatRange(min=0, min_open=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from deeploc_tf.cli.messages import answer, quiet_option
+from deeploc_tf.cli.messages import answer, quiet_option, tell_part
 from deeploc_tf.cli.parameters import (
     CONDITION,
     FILE,
@@ -33,6 +33,8 @@ from deeploc_tf.cli.sources import quality_of, set_aside_option
 if TYPE_CHECKING:
     from deeploc_tf.sources import Source
     from tfrecords.manifest import Manifest
+
+_Result = TypeVar("_Result")
 
 records_options = together(
     click.option("--label", help="Column, or {name} in --pattern, that holds the label."),
@@ -155,7 +157,16 @@ def write_records(source: Source, records: Path, options: dict[str, Any]) -> Non
     if options["dry_run"]:
         _tell_forecast(source, arguments, as_json=options["as_json"])
         return
-    manifest = _build(source, records, options, arguments)
+    part = options.get("part")
+    if part is not None:
+        from deeploc_tf.ingest import read_part
+
+        done = _build(partial(read_part, part=part), source, records, options, arguments)
+        tell_part(part, done, as_json=options["as_json"])
+        return
+    from deeploc_tf.ingest import build_records
+
+    manifest = _build(build_records, source, records, options, arguments)
     answer(_document(records, manifest), _summary(records, manifest), as_json=options["as_json"])
 
 
@@ -177,10 +188,12 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _build(
-    source: Source, records: Path, options: dict[str, Any], arguments: dict[str, Any]
-) -> Manifest:
-    from deeploc_tf.ingest import build_records as build
-
+    build: Callable[..., _Result],
+    source: Source,
+    records: Path,
+    options: dict[str, Any],
+    arguments: dict[str, Any],
+) -> _Result:
     quality = quality_of(options["set_aside"])
     read_batches = None
     if options["runner"] == "beam":

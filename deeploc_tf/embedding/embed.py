@@ -49,6 +49,8 @@ from deeploc_tf.version import __version__
 from tfrecords.errors import did_you_mean
 from tfrecords.file_set import publishing_set
 from tfrecords.manifest import Manifest, ShardInfo
+from tfrecords.parts import Part
+from tfrecords.publishing import check_absent
 from tfrecords.retrying import retrying
 from tfrecords.verify import verify
 
@@ -65,7 +67,7 @@ class Embedded:
         embeddings: path of the table with a row per cell.
         profiles: path of the table with a row per protein.
         num_crops: number of rows of the first.
-        num_proteins: number of rows of the second.
+        num_proteins: number of rows of the second; 0 of a part, which writes no tables.
         num_features: length of the vectors.
         layer: where they were taken; of several layers their addresses, joined by `+`.
     """
@@ -97,6 +99,7 @@ def embed(
     batch_size: int = 256,
     device: str = "auto",
     other_pixel_size: OtherPixelSize = "warn",
+    part: str | None = None,
     progress: ShowProgress = False,
 ) -> Embedded:
     """Write the vectors of all crops of some splits, in manifest order, and profiles by protein.
@@ -127,6 +130,8 @@ def embed(
             "gpu:0,gpu:1". Several take whole batches in turn: they change neither order nor bytes.
         other_pixel_size: "warn" of pixels of another size than in training, or "refuse" them; see
             `check_pixel_size`.
+        part: "K/N" to do share K of N of the shards, as a job of an array, and write no table. The
+            call without it joins the parts once all are done.
         progress: True to show the number of crops embedded; or a callable that gets
             `(done, total)`.
 
@@ -136,6 +141,7 @@ def embed(
     Raises:
         OutputExistsError: a file of either name is there already.
         LockedError: another process writes the same output.
+        PartsError: a part is missing, or parts are of other settings or another number of parts.
         RecordsError: the run is not finished, or the records are damaged.
         SchemaError: the model was made for other crops, or has no such views.
         SplitError: there is no such split, or one is named twice.
@@ -147,6 +153,7 @@ def embed(
     """
     output = Path(output)
     check_table(output)
+    share = None if part is None else Part.of(part)
     manifest = with_usual_splits(verify(records))
     splits = find_splits(manifest, splits)
     shards = [(split, shard) for split in splits for shard in manifest.shards(split)]
@@ -175,18 +182,33 @@ def embed(
     parts = Spill(output, _identity(table, batch_size))
     profiles_path = output.with_name(f"{output.stem}.profiles{output.suffix}")
     paths = [profiles_path, output]
-    remove_unfinished(parts, paths, provenance)
-    with parts.opened(), publishing_set(paths) as (profiles_place, cells_place):
+
+    def compute(numbers: range) -> int:
+        """Make the parts of some shards; returns how many crops they have."""
         networks = [network]
         for name in devices[1:]:
             with placed_on(name):
                 networks.append(_Network(load_trained(run), layer, averaged, fast, name))
+        num_crops = sum(shards[number][1].num_crops for number in numbers)
         with (
             running_on(records, manifest),
             within_memory(batch_size, lambda n: network(blank_crops(trained.model, n))),
-            counting(progress, "Embedding crops", total) as count,
+            counting(progress, "Embedding crops", num_crops) as count,
         ):
-            _compute(networks, records, manifest, shards, parts, batch_size, columns, count)
+            _compute(
+                networks, records, manifest, shards, numbers, parts, batch_size, columns, count
+            )
+        return num_crops
+
+    if share is not None:
+        for path in paths:
+            check_absent(path)
+        with share.opened(output, parts.folder):
+            done = compute(share.share(len(shards)))
+        return Embedded(output, profiles_path, done, 0, network.num_features, network.layer)
+    remove_unfinished(parts, paths, provenance)
+    with parts.opened(), publishing_set(paths) as (profiles_place, cells_place):
+        compute(range(len(shards)))
         profiles = MeanProfiles(network.num_features)
         table["provenance"] = provenance | {"made_from": made_from}
         with writing_table(cells_place, **table) as writer:
@@ -252,15 +274,16 @@ def _compute(
     records: str | Path,
     manifest: Manifest,
     shards: Sequence[tuple[str, ShardInfo]],
+    numbers: range,
     parts: Spill,
     batch_size: int,
     columns: Mapping[str, str],
     count: Callable[[int], None],
 ) -> None:
-    """Make the parts that are not there yet, one a shard."""
-    kept = [parts.num_rows(number) for number in range(len(shards))]
-    left = [n for n, (_, shard) in enumerate(shards) if kept[n] != shard.num_crops]
-    done = sum(shard.num_crops for n, (_, shard) in enumerate(shards) if n not in left)
+    """Make those parts of `numbers` that are not there yet, one a shard."""
+    kept = {n for n in numbers if parts.num_rows(n) == shards[n][1].num_crops}
+    left = [number for number in numbers if number not in kept]
+    done = sum(shards[number][1].num_crops for number in kept)
     batches = shard_batches(
         records,
         manifest,

@@ -35,19 +35,41 @@ class CropBatch:
 
 
 def crop_batches(
-    records: str | Path, manifest: Manifest, splits: Sequence[str], batch_size: int
+    records: str | Path,
+    manifest: Manifest,
+    splits: Sequence[str],
+    batch_size: int,
+    numbers: range | None = None,
 ) -> Iterator[CropBatch]:
     """Every crop of the splits, one split after the other, each in manifest order.
 
     Memory holds a shard and a batch.
+
+    Args:
+        records: folder of the data set.
+        manifest: of `records`.
+        splits: names of splits.
+        batch_size: crops a batch, but for the last.
+        numbers: of the batches that are wanted; None for all. Shards without any are not read.
 
     Raises:
         DamagedRecordsError: a record is damaged; its place is named.
         SplitError: there is no such split.
     """
     schema = manifest.schema
-    crops = read_crops(records, splits, manifest=manifest)
-    for number in itertools.count():
+    start = 0 if numbers is None else numbers.start * batch_size
+    shards, skipped, stops = set(), 0, 0
+    for split in splits:
+        for shard in manifest.shards(split):
+            stops += shard.num_crops
+            if stops <= start:
+                skipped = stops
+            else:
+                shards.add(shard.name)
+    crops = itertools.islice(
+        read_crops(records, splits, shards=shards, manifest=manifest), start - skipped, None
+    )
+    for number in itertools.count() if numbers is None else numbers:
         some = list(itertools.islice(crops, batch_size))
         if not some:
             return

@@ -36,6 +36,7 @@ from deeploc_tf.version import __version__
 from tfrecords.errors import SchemaError, did_you_mean
 from tfrecords.file_set import publishing_set
 from tfrecords.manifest import Manifest
+from tfrecords.parts import Part
 from tfrecords.publishing import check_absent
 from tfrecords.schema import Schema
 from tfrecords.verify import verify
@@ -75,7 +76,7 @@ class Measured:
         embeddings: path of the table with a row per cell.
         profiles: path of the table with a row per protein.
         num_crops: number of rows of the first.
-        num_proteins: number of rows of the second.
+        num_proteins: number of rows of the second; 0 of a part, which writes no tables.
         num_features: length of the vectors of cells.
         num_profile_features: length of the vectors of proteins: without features that are often
             undefined.
@@ -105,6 +106,7 @@ def measure(
     num_components: int = 64,
     batch_size: int = 64,
     workers: int = 1,
+    part: str | None = None,
     progress: ShowProgress = False,
 ) -> Measured:
     """Write features of all crops of some splits, in manifest order, and profiles by protein.
@@ -128,6 +130,8 @@ def measure(
         batch_size: crops that are measured at once, and lost when a measurement is stopped.
         workers: how many processes compute. With more than one, a script that calls this must guard
             its main code by `if __name__ == "__main__":`.
+        part: "K/N" to do share K of N of the batches, as a job of an array, and write no table. The
+            call without it joins the parts once all are done.
         progress: True to show the number of crops measured; or a callable that gets
             `(done, total)`.
 
@@ -137,6 +141,7 @@ def measure(
     Raises:
         OutputExistsError: a file of either name is there already.
         LockedError: another process writes the same output.
+        PartsError: a part is missing, or parts are of other settings or another number of parts.
         MissingCpMeasureError: the extra `cellprofiler` is not installed.
         SchemaError: there is no mask and no channel to make it from.
         SplitError: there is no such split, or one is named twice.
@@ -151,6 +156,7 @@ def measure(
     """
     output = Path(output)
     check_table(output)
+    share = None if part is None else Part.of(part)
     if not any(output.parent.glob(f"{glob.escape(output.name)}.partial-*")):
         check_absent(output)  # before anything is computed
     if kind not in KINDS:
@@ -180,8 +186,22 @@ def measure(
     parts = Spill(output, hashlib.sha256(json.dumps(provenance).encode()).hexdigest())
     profiles_path = output.with_name(f"{output.stem}.profiles{output.suffix}")
     paths = [profiles_path, output]
-    remove_unfinished(parts, paths, provenance)
     vectors_of = partial(_vectors, features, _channel_of(manifest.schema, mask), mask == WHOLE_CROP)
+    if share is not None:
+        for path in paths:
+            check_absent(path)
+        numbers = share.share(-(-total // batch_size))
+        batches = crop_batches(records, manifest, splits, batch_size, numbers)
+        done, most = 0, min(total, numbers.stop * batch_size) - numbers.start * batch_size
+        with (
+            share.opened(output, parts.folder),
+            counting(progress, "Measuring crops", most) as count,
+        ):
+            for _, vectors in measured(batches, vectors_of, parts, workers):
+                done += len(vectors)
+                count(done)
+        return Measured(output, profiles_path, done, 0, len(features.names), 0, 0)
+    remove_unfinished(parts, paths, provenance)
     profiles = DefinedMeans(features.names)
     columns = column_types(manifest.schema)
     made_from = [parent("records", records)]

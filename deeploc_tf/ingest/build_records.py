@@ -19,6 +19,7 @@ from deeploc_tf.sources.quality import Quality
 from deeploc_tf.sources.rejects import as_lines, check_rejects, counted, from_json
 from deeploc_tf.sources.source import Reject, Source, SourceError, files_behind
 from tfrecords.manifest import FLAGGED_NAME, INPUTS_NAME, REJECTS_NAME
+from tfrecords.parts import Part
 from tfrecords.workspace import check_output
 from tfrecords.writer import RecordsBuild
 
@@ -87,22 +88,10 @@ def build_records(
     """
     check_output(Path(output), overwrite=overwrite)
     plan = plan_records(source, max_rejects=max_rejects, **options)
-    quality = quality or Quality()
-    build = RecordsBuild(
-        Path(output),
-        plan.layout,
-        group_by=plan.group_by,
-        units=plan.units,
-        sources=[plan.origin],
-        overwrite=overwrite,
-        allow_duplicates=plan.allow_duplicates,
-        identity=f"{plan.identity} {quality}",
-        workers=workers,
-        batch_bytes=batch_bytes,
-    )
+    reader = BatchReader(source, plan.layout.schema, quality or Quality(), max_rejects)
+    build = _begun(plan, reader, output, overwrite, workers, batch_bytes)
     with build.opened(), counting(progress, "Reading crops", len(plan.positions)) as count:
         _drop_changed(build, plan)
-        reader = BatchReader(source, plan.layout.schema, quality, max_rejects)
         found: dict[str, list[Reject]] = {
             "rejects": list(source.rejects),
             "set_aside": list(plan.set_aside),
@@ -129,6 +118,94 @@ def build_records(
         )
 
 
+def read_part(
+    source: Source,
+    output: str | os.PathLike[str],
+    part: str,
+    *,
+    quality: Quality | None = None,
+    max_rejects: int = 0,
+    overwrite: bool = False,
+    workers: int = 1,
+    batch_bytes: int | None = None,
+    read_batches: ReadBatches | None = None,
+    progress: ShowProgress = False,
+    **options: Any,
+) -> int:
+    """Read share K of N of the crops of a build, as a job of an array does.
+
+    Once all parts are done, `build_records` with the same arguments puts them together; the records
+    are the same as if it had read all.
+
+    Args:
+        source: as of `build_records`, as all else.
+        output: the folder that `build_records` will make.
+        part: "K/N", with K from 1 to N.
+        quality: what is looked for in the pixels.
+        max_rejects: how many cells may be unusable; `build_records` counts those of all parts.
+        overwrite: `output` may be a data set.
+        workers: how many processes read.
+        batch_bytes: see `tfrecords.write_records`.
+        read_batches: what reads batches instead of this process.
+        progress: True to show the number of crops read; or a callable that gets `(done, total)`.
+        **options: those of `plan_records`.
+
+    Returns:
+        How many crops there are in this part.
+
+    Raises:
+        PartsError: there are parts of other settings, or of another number of parts.
+        ValueError: there is no such part.
+        Exception: what `build_records` raises.
+
+    Example:
+        read_part(source, "records", "1/2", label="protein")
+        read_part(source, "records", "2/2", label="protein")
+        build_records(source, "records", label="protein")
+    """
+    share = Part.of(part)
+    check_output(Path(output), overwrite=overwrite)
+    plan = plan_records(source, max_rejects=max_rejects, **options)
+    reader = BatchReader(source, plan.layout.schema, quality or Quality(), max_rejects)
+    build = _begun(plan, reader, output, overwrite, workers, batch_bytes, share)
+    with build.opened():
+        _drop_changed(build, plan)
+        numbers = [*build.batches, *build.todo]
+        total = sum(stop - start for start, stop in (_rows(build, plan, n) for n in numbers))
+        with counting(progress, "Reading crops", total) as count:
+            rejects = list(source.rejects)
+            kept = list(build.batches)
+            for number in itertools.chain(kept, _read(build, plan, reader, read_batches, count)):
+                rejects += from_json(build.batches[number].notes["rejects"])
+                check_rejects(rejects, max_rejects)
+        _refuse_changed(source, _drop_changed(build, plan))
+    return total
+
+
+def _begun(
+    plan: RecordsPlan,
+    reader: BatchReader,
+    output: str | os.PathLike[str],
+    overwrite: bool,
+    workers: int,
+    batch_bytes: int | None,
+    part: Part | None = None,
+) -> RecordsBuild:
+    return RecordsBuild(
+        Path(output),
+        plan.layout,
+        group_by=plan.group_by,
+        units=plan.units,
+        sources=[plan.origin],
+        overwrite=overwrite,
+        allow_duplicates=plan.allow_duplicates,
+        identity=f"{plan.identity} {reader.quality}",
+        workers=workers,
+        batch_bytes=batch_bytes,
+        part=part,
+    )
+
+
 def _read(
     build: RecordsBuild,
     plan: RecordsPlan,
@@ -138,7 +215,7 @@ def _read(
 ) -> Iterator[int]:
     """Read all batches that are still to be read; yields the number of each when it is whole."""
     rows_of = {number: _rows(build, plan, number) for number in build.todo}
-    done = len(plan.positions) - sum(stop - start for start, stop in rows_of.values())
+    done = sum(stop - start for start, stop in (_rows(build, plan, n) for n in build.batches))
 
     def report(count: int) -> None:
         count_crops(done + count)

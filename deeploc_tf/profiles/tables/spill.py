@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from deeploc_tf.profiles.tables.registry import open_rows
 from deeploc_tf.profiles.tables.table_format import ARROW_TYPES, rows_digest
 from tfrecords.locking import writing
+from tfrecords.parts import PART_FILE, check_joined
 from tfrecords.publishing import check_absent, publishing
 
 _log = logging.getLogger(__name__)
 
-_PART = re.compile(r"\d{6}\.part|\.\d{6}\.partial-\d+\.part")
+_PART = re.compile(rf"\d{{6}}\.part|\.\d{{6}}\.partial-\d+\.part|{PART_FILE.pattern}")
 _VECTORS = "vectors"
 _DIGEST = b"crc32c"  # of a batch: Arrow has no checksums
 _KINDS = {kind: name for name, kind in ARROW_TYPES.items()}
@@ -135,8 +136,10 @@ class Spill:
 
         Raises:
             LockedError: another process computes the same output.
+            PartsError: jobs of an array have begun it, and have not all ended; see `Part`.
         """
         with writing(self.output):
+            check_joined(self.output, self.folder)
             for other in self.output.parent.iterdir():
                 if self._is_temporary(other.name) and other.is_file():
                     other.unlink()
