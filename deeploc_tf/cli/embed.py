@@ -32,8 +32,13 @@ Examples:
   deeploc-tf embed RUN RECORDS cells.parquet --test-time orientations  # eight views; see ADR 6
 """
 
+COMMON = (
+    *("--split", "--layer", "--test-time", "--fast", "--summarize-by", "--batch-size"),
+    *("--device", "--json"),
+)
 
-@click.command(cls=Command, epilog=EPILOG)
+
+@click.command(cls=Command, common=COMMON, epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("records", type=click.Path(path_type=Path))
 @click.argument("output", type=Output())

@@ -72,8 +72,8 @@ part_option = click.option(
     type=PartOf(),
     metavar="K/N",
     is_eager=True,  # `Output` must know: parts are written at the same time
-    help="Do share K of N only, such as 1/8, as a job of an array. Once all are done, the same "
-    "command without it joins them; the result is that of a single run. See docs/scale.md.",
+    help="Do part K of N, such as 1/8, as a job of an array; once all are done, the same command "
+    "without it joins them. See docs/scale.md.",
 )
 
 
