@@ -37,8 +37,6 @@ def command_of(name: str) -> Command:
 @pytest.mark.parametrize(
     "name", ["fit", "build-records", "convert", "embed", "predict", "benchmark"]
 )
-    "name", ["fit", "build-records", "convert", "embed", "predict", "benchmark"]
-)
 def test_help_shows_what_is_common_and_help_all_everything(name: str) -> None:
     command = command_of(name)
     parameters = command.get_params(click.Context(command, GROUP))
