@@ -46,7 +46,10 @@ def check_call(group: click.Group, words: list[str]) -> None:
         given = {
             name: word for name, word in values.items() if isinstance(word, str | tuple | list)
         }
-        assert needed <= set(given), words
+        is_asked = any(
+            parameter.is_eager and parameter.name in given for parameter in command.params
+        )
+        assert is_asked or needed <= set(given), words
         # RUN where RECORDS belongs would pass for a path
         arguments = {item.name for item in command.params if isinstance(item, click.Argument)}
         swapped = [
