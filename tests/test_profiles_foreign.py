@@ -451,7 +451,7 @@ def test_a_first_column_that_numbers_images_or_plates_is_no_protein(tmp_path: Pa
         wells = frame.assign(Metadata_Well=["A1", "A2", "A3"] * 2)
         wells.insert(0, first, [1] * 3 + [2] * 3)
         wells.to_csv(path, index=False)
-        refused = run_cli("profile", path, tmp_path / "p.h5", "--quiet")
+        refused = run_cli("profile", path, tmp_path / "p.h5")
         assert refused.exit_code == 1
         assert "none names the protein" in refused.output
         assert "--protein" in refused.output
