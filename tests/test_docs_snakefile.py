@@ -56,8 +56,9 @@ def test_it_runs_from_crops_to_the_map(write_crops: Callable[..., Path], tmp_pat
     program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m deeploc_tf "$@"\n')
     program.chmod(0o755)
     pattern = "'{protein}/{protein}_{field}_rfp_{cell}_{channel}.tif'"
-    records = f"--label protein --channels gfp,rfp --test field=4 --validation field=3 {pattern}"
-    records = records.replace(pattern, f"--pattern {pattern}")
+    splits = "--test field=4 --validation field=3"
+    # Snakemake takes off a quotation mark at the end of a value.
+    records = f"--pattern {pattern} --label protein --channels gfp,rfp {splits}"
     words = [
         *(str(SNAKEMAKE), "--cores", "2", "--snakefile", str(FILE), "--directory", str(tmp_path)),
         *("--config", f"crops={tmp_path / 'crops'}", "standard=terms.gmt", f"program={program}"),
