@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfrecords.manifest import Counts, Duplicates, read_manifest
+from tfrecords.manifest import Counts, Duplicates, Manifest, read_manifest
 from tfrecords.schema import Schema
 
 
@@ -92,13 +92,17 @@ class Summary:
         }
 
 
-def summarize(records: str | Path) -> Summary:
+def summarize(records: str | Path, *, manifest: Manifest | None = None) -> Summary:
     """What the data set in folder `records` holds; raises as `read_manifest` does.
+
+    Args:
+        records: folder of the data set.
+        manifest: of `records`, where the caller has read it already.
 
     Example:
         summarize("records").to_frame()
     """
-    manifest = read_manifest(records)
+    manifest = manifest or read_manifest(records)
     return Summary(
         schema=manifest.schema,
         splits={

@@ -12,7 +12,9 @@ from deeploc_tf.cli.messages import answer, quiet_option, tell_part
 from deeploc_tf.cli.parameters import (
     Names,
     Output,
+    Records,
     batch_size_option,
+    cache_option,
     devices_option,
     fast_option,
     json_option,
@@ -40,7 +42,7 @@ COMMON = (
 
 @click.command(cls=Command, common=COMMON, epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("records", type=click.Path(path_type=Path))
+@click.argument("records", type=Records())
 @click.argument("output", type=Output())
 @split_option
 @click.option(
@@ -65,12 +67,13 @@ COMMON = (
 @devices_option
 @other_pixel_size_option
 @part_option
+@cache_option
 @quiet_option
 @overwrite_option
 @json_option
 def embed(
     run: Path,
-    records: Path,
+    records: str | Path,
     output: Path,
     splits: tuple[str, ...],
     summarize_by: tuple[str, ...],
@@ -86,9 +89,9 @@ def embed(
     continues after the last finished shard.
     """
     from deeploc_tf.pipeline.splits import find_splits
-    from tfrecords.manifest import read_manifest
+    from deeploc_tf.remote_records import local_manifest
 
-    find_splits(read_manifest(records), splits)  # before TensorFlow starts
+    find_splits(local_manifest(records), splits)  # before TensorFlow starts
 
     start_tensorflow()
     from deeploc_tf.embedding.embed import embed as embed_crops

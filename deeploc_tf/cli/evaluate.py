@@ -13,7 +13,9 @@ from deeploc_tf.cli.messages import answer, quiet_option
 from deeploc_tf.cli.parameters import (
     LazyChoice,
     Output,
+    Records,
     batch_size_option,
+    cache_option,
     device_option,
     json_option,
     other_pixel_size_option,
@@ -39,7 +41,7 @@ _CHANCE = "chance"
 
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("records", type=click.Path(path_type=Path))
+@click.argument("records", type=Records())
 @click.argument("results", required=False, type=Output())
 @split_option
 @click.option(
@@ -52,11 +54,12 @@ _CHANCE = "chance"
 @device_option
 @other_pixel_size_option
 @overwrite_option
+@cache_option
 @json_option
 @quiet_option
 def evaluate(
     run: Path,
-    records: Path,
+    records: str | Path,
     results: Path | None,
     splits: tuple[str, ...],
     as_json: bool,
@@ -71,12 +74,12 @@ def evaluate(
     "Evaluation of a run" of the documentation defines every score.
     """
     from deeploc_tf.pipeline.splits import find_splits
-    from tfrecords.manifest import read_manifest
+    from deeploc_tf.remote_records import local_manifest
     from tfrecords.publishing import check_absent
 
     if results is not None:
         check_absent(results)  # before TensorFlow takes its seconds
-    find_splits(read_manifest(records), splits)
+    find_splits(local_manifest(records), splits)
 
     start_tensorflow()
     from deeploc_tf.training.evaluate import evaluate as measure

@@ -10,7 +10,7 @@ import click
 
 from deeploc_tf.cli.group import RESUMABLE, noting_termination
 from deeploc_tf.cli.messages import answer, quiet_option, tell
-from deeploc_tf.cli.parameters import json_option, number_option
+from deeploc_tf.cli.parameters import Records, cache_option, json_option, number_option
 from deeploc_tf.cli.settings import SettingsCommand, given_settings
 from deeploc_tf.cli.tensorflow_start import start_tensorflow
 from deeploc_tf.names import EVALUATED_SPLITS
@@ -55,7 +55,7 @@ COMMON = (
     common=COMMON,
     epilog=EPILOG,
 )
-@click.argument("records", type=click.Path(path_type=Path))
+@click.argument("records", type=Records())
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--from",
@@ -77,15 +77,17 @@ COMMON = (
     is_flag=True,
     help="Resume although settings, records or versions have changed.",
 )
+@cache_option
 @json_option
 @quiet_option
 def fit(
-    records: Path,
+    records: str | Path,
     run: Path,
     initial_run: Path | None,
     checkpoint_minutes: float,
     checkpoint_steps: int | None,
     allow_changed: bool,
+    cache: Path | None,
     as_json: bool,
     quiet: bool,
     **_: Any,
@@ -95,11 +97,12 @@ def fit(
     If training is interrupted, run the same command to resume from the last checkpoint. On SIGTERM,
     as sent to preempted jobs, it saves a checkpoint and exits with 75.
     """
+    from deeploc_tf.remote_records import check_local, local_manifest
     from deeploc_tf.training.config import FitConfig
-    from tfrecords.manifest import read_manifest
 
     config = given_settings(click.get_current_context(), FitConfig)
-    read_manifest(records)  # before TensorFlow starts
+    check_local(run)
+    local_manifest(records)  # before TensorFlow starts
 
     start_tensorflow()
     from deeploc_tf.training.fit import fit as train
@@ -115,6 +118,7 @@ def fit(
                 checkpoint_steps=checkpoint_steps,
                 checkpoint_minutes=checkpoint_minutes,
                 allow_changed=allow_changed,
+                cache=cache,
                 should_stop=terminated,
                 progress=not quiet,
                 report=None if quiet else lambda row: tell(_line(row)),

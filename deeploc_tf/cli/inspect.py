@@ -10,7 +10,7 @@ import click
 
 from deeploc_tf.cli.command import Command
 from deeploc_tf.cli.messages import answer
-from deeploc_tf.cli.parameters import json_option
+from deeploc_tf.cli.parameters import Records, json_option
 
 if TYPE_CHECKING:
     from tfrecords.inspect import Summary
@@ -25,21 +25,22 @@ _SHOWN_PROTEINS = 20
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("records", type=click.Path(path_type=Path))
+@click.argument("records", type=Records())
 @json_option
 @click.option(
     "--all", "all_proteins", is_flag=True, help="List all proteins, not only the first 20."
 )
-def inspect(records: Path, as_json: bool, all_proteins: bool) -> None:
+def inspect(records: str | Path, as_json: bool, all_proteins: bool) -> None:
     """Print shape, dtype and counts by split, class and protein of the data set RECORDS."""
+    from deeploc_tf.remote_records import local_manifest
     from tfrecords.inspect import summarize
 
-    summary = summarize(records)
+    summary = summarize(records, manifest=local_manifest(records))
     lines = _lines(records, summary, None if all_proteins else _SHOWN_PROTEINS)
     answer(summary.to_json(), lines, as_json=as_json)
 
 
-def _lines(records: Path, summary: Summary, shown: int | None) -> Iterator[str]:
+def _lines(records: str | Path, summary: Summary, shown: int | None) -> Iterator[str]:
     from tfrecords.manifest import described
 
     schema = summary.schema

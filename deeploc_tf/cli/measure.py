@@ -12,6 +12,8 @@ from deeploc_tf.cli.messages import answer, quiet_option, tell_part
 from deeploc_tf.cli.parameters import (
     LazyChoice,
     Output,
+    Records,
+    cache_option,
     json_option,
     number_option,
     overwrite_option,
@@ -30,7 +32,7 @@ Examples:
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("records", type=click.Path(path_type=Path))
+@click.argument("records", type=Records())
 @click.argument("output", type=Output())
 @click.option(
     "--kind",
@@ -55,11 +57,12 @@ Examples:
 )
 @workers_option
 @part_option
+@cache_option
 @quiet_option
 @overwrite_option
 @json_option
 def measure(
-    records: Path,
+    records: str | Path,
     output: Path,
     kind: str,
     splits: tuple[str, ...],
@@ -74,9 +77,9 @@ def measure(
     next to it as NAME.profiles.SUFFIX. If measure is interrupted, run the same command to resume.
     """
     from deeploc_tf.pipeline.splits import find_splits
-    from tfrecords.manifest import read_manifest
+    from deeploc_tf.remote_records import local_manifest
 
-    find_splits(read_manifest(records), splits)  # before TensorFlow starts
+    find_splits(local_manifest(records), splits)  # before TensorFlow starts
 
     start_tensorflow()  # records are decoded by it
     from deeploc_tf.features.measure import measure as measure_crops

@@ -20,6 +20,28 @@ _Settings = TypeVar("_Settings")
 FILE = InputFile()
 
 
+class Records(click.Path):
+    """A data set: a folder, or an address as `s3://bucket/records`, which stays a text."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Path, or address."""
+        from deeploc_tf.remote_records import is_address
+
+        return str(value) if is_address(value) else super().convert(value, param, ctx)
+
+
+cache_option = click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder for copies of records that are read from an address.  [default: "
+    "$DEEPLOC_TF_CACHE, or deeploc-tf in the user's cache folder]",
+)
+
+
 class Output(click.Path):
     """What a command writes; until it ends, no other command writes it.
 
@@ -38,10 +60,12 @@ class Output(click.Path):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Path:
         """The path; where its folder cannot be written, the command itself says so."""
+        from deeploc_tf.remote_records import check_local
         from tfrecords.locking import writing
 
         if self.suffix is not None and str(value) == "-" and ctx is not None:
             return standard_output(ctx, self.suffix)
+        check_local(value)
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         is_input = self.may_be_input and path.is_file()
         is_there = path.parent.is_dir() and os.access(path.parent, os.W_OK)

@@ -14,12 +14,14 @@ from typing import Any
 import click
 
 from deeploc_tf.cli.config_file import CONFIG, texts_of
-from deeploc_tf.cli.parameters import Output
+from deeploc_tf.cli.parameters import Output, Records
 
 OUTPUT = "OUTPUT"
 """Stands for what is written, with its suffix."""
 
-_OF_NO_BYTE = {"quiet", "verbose", "as_json", "memory", "workers", "debug", "overwrite", CONFIG}
+_OF_NO_BYTE = {
+    *("quiet", "verbose", "as_json", "memory", "workers", "debug", "overwrite", "cache", CONFIG),
+}
 
 
 def recorded_words(
@@ -65,6 +67,11 @@ def _words(parameter: click.Parameter, given: Any, *, is_new: bool) -> Iterator[
 
 def _shown(text: str, parameter: click.Parameter, *, is_new: bool) -> str:
     """A value; of a file the last name."""
+    if isinstance(parameter.type, Records):
+        from deeploc_tf.remote_records import is_address, name_of
+
+        if is_address(text):
+            return name_of(text)
     # What a killed command has left of its outputs does not make them inputs.
     is_output = isinstance(parameter.type, Output) and not parameter.type.may_be_input
     if is_new or is_output or (_is_new(parameter) and not _exists(text)):

@@ -12,7 +12,7 @@ import click
 from deeploc_tf.cli.command import Command
 from deeploc_tf.cli.group import sentence
 from deeploc_tf.cli.messages import answer, quiet_option
-from deeploc_tf.cli.parameters import FILE, json_option
+from deeploc_tf.cli.parameters import FILE, Records, cache_option, json_option
 
 EPILOG = """\b
 Examples:
@@ -26,7 +26,7 @@ Examples:
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("path", metavar="FILE|FOLDER", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE|FOLDER", type=Records())
 @click.option(
     "--deep",
     is_flag=True,
@@ -47,15 +47,17 @@ Examples:
     help="Folder with files that a suite names by digest only.",
 )
 @json_option
+@cache_option
 @quiet_option
 def verify(
-    path: Path,
+    path: str | Path,
     deep: bool,
     digest: str | None,
     table: Path | None,
     suite: str | None,
     suite_data: Path | None,
     as_json: bool,
+    cache: Path | None,
     quiet: bool,
 ) -> None:
     """Check that a file or folder is unchanged since deeploc-tf wrote it; exit with 1 if not.
@@ -67,7 +69,7 @@ def verify(
     Without --deep, only names and sizes of record files are checked, which takes milliseconds. Of
     anything else every byte is read, and no model is run.
     """
-    if _is_suite_scores(path):
+    if isinstance(path, Path) and _is_suite_scores(path):
         if deep or digest is not None:
             msg = "--deep and --digest have no effect on scores of a suite. Leave them out."
             raise click.UsageError(msg)
@@ -80,7 +82,7 @@ def verify(
     from deeploc_tf.lineage.verify import verify as check
 
     with _failure_as_json(path, as_json=as_json):
-        found = check(path, deep=deep, digest=digest, progress=not quiet)
+        found = check(path, deep=deep, digest=digest, cache=cache, progress=not quiet)
     values = {
         "path": path,
         "whole": True,
@@ -96,7 +98,7 @@ def verify(
 
 
 @contextlib.contextmanager
-def _failure_as_json(path: Path, *, as_json: bool) -> Iterator[None]:
+def _failure_as_json(path: str | Path, *, as_json: bool) -> Iterator[None]:
     """With --json, a document about what is not whole, too; the error goes on."""
     try:
         yield

@@ -44,6 +44,7 @@ from deeploc_tf.profiles.tables.columns import column_types
 from deeploc_tf.profiles.tables.spill import Spill, remove_unfinished
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.provenance import parent, written_by
+from deeploc_tf.remote_records import check_local, local_records
 from deeploc_tf.units import told_path
 from deeploc_tf.version import __version__
 from tfrecords.errors import did_you_mean
@@ -100,6 +101,7 @@ def embed(
     device: str = "auto",
     other_pixel_size: OtherPixelSize = "warn",
     part: str | None = None,
+    cache: str | Path | None = None,
     progress: ShowProgress = False,
 ) -> Embedded:
     """Write the vectors of all crops of some splits, in manifest order, and profiles by protein.
@@ -111,7 +113,8 @@ def embed(
 
     Args:
         run: folder of a finished training.
-        records: data set to embed: the one of the training, or another one with equal crops.
+        records: data set to embed, a folder or an address as `s3://bucket/records`: the one of the
+            training, or another one with equal crops.
         output: file to write: .h5 or .parquet, or for a table that fits into memory .npz or .h5ad
             (see `deeploc_tf.profiles.tables`).
         splits: names of splits, embedded one after the other; `val` is `validation`.
@@ -132,6 +135,7 @@ def embed(
             `check_pixel_size`.
         part: "K/N" to do share K of N of the shards, as a job of an array, and write no table. The
             call without it joins the parts once all are done.
+        cache: folder of copies, of records at an address; see `local_records`.
         progress: True to show the number of crops embedded; or a callable that gets
             `(done, total)`.
 
@@ -151,9 +155,11 @@ def embed(
     Example:
         cells = embed("run", "records", "cells.parquet").to_frame()
     """
+    check_local(output)
     output = Path(output)
     check_table(output)
     share = None if part is None else Part.of(part)
+    records = local_records(records, cache)
     manifest = with_usual_splits(verify(records))
     splits = find_splits(manifest, splits)
     shards = [(split, shard) for split in splits for shard in manifest.shards(split)]

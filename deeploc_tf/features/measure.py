@@ -32,6 +32,7 @@ from deeploc_tf.profiles.tables.columns import column_types
 from deeploc_tf.profiles.tables.spill import Spill, remove_unfinished
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.provenance import parent, written_by
+from deeploc_tf.remote_records import check_local, local_records
 from deeploc_tf.version import __version__
 from tfrecords.errors import SchemaError, did_you_mean
 from tfrecords.file_set import publishing_set
@@ -107,6 +108,7 @@ def measure(
     batch_size: int = 64,
     workers: int = 1,
     part: str | None = None,
+    cache: str | Path | None = None,
     progress: ShowProgress = False,
 ) -> Measured:
     """Write features of all crops of some splits, in manifest order, and profiles by protein.
@@ -119,7 +121,7 @@ def measure(
     `train`, or where there is none from the splits that are measured.
 
     Args:
-        records: data set to measure.
+        records: data set to measure, a folder or an address as `s3://bucket/records`.
         output: file to write: .h5 or .parquet, or for a table that fits into memory .npz or .h5ad.
         kind: "cellprofiler" (needs the extra of this name), "intensity" or "pixels".
         splits: names of splits, measured one after the other; `val` is `validation`.
@@ -132,6 +134,7 @@ def measure(
             its main code by `if __name__ == "__main__":`.
         part: "K/N" to do share K of N of the batches, as a job of an array, and write no table. The
             call without it joins the parts once all are done.
+        cache: folder of copies, of records at an address; see `local_records`.
         progress: True to show the number of crops measured; or a callable that gets
             `(done, total)`.
 
@@ -154,6 +157,7 @@ def measure(
     Example:
         cells = measure("records", "features.parquet", "intensity").to_frame()
     """
+    check_local(output)
     output = Path(output)
     check_table(output)
     share = None if part is None else Part.of(part)
@@ -165,6 +169,7 @@ def measure(
             f"{did_you_mean(kind, KINDS)}"
         )
         raise ValueError(msg)
+    records = local_records(records, cache)
     manifest = with_usual_splits(verify(records))
     splits = find_splits(manifest, splits)
     total = sum(manifest.num_crops(split) for split in splits)

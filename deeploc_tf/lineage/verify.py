@@ -28,6 +28,7 @@ from deeploc_tf.provenance import (
     json_of,
     seal_of,
 )
+from deeploc_tf.remote_records import local_records
 from deeploc_tf.serving.digests import check_digests, savedmodel_folder
 from tfrecords.manifest import check_shards, read_manifest
 
@@ -57,16 +58,18 @@ def verify(
     *,
     deep: bool = False,
     digest: str | None = None,
+    cache: str | Path | None = None,
     progress: ShowProgress = False,
 ) -> Verified:
     """Check that a file or folder that we wrote is as it was written.
 
     Args:
-        path: records, a run, an exported model, a table, scores, results of any command, a page, a
-            picture, a study or a demo.
+        path: records (a folder, or an address as `s3://bucket/records`), a run, an exported model,
+            a table, scores, results of any command, a page, a picture, a study or a demo.
         deep: of records every record, too, and the files for TensorFlow Datasets; of the others
             every byte is read anyway.
         digest: that it must have, as somebody told you.
+        cache: folder of copies, of records at an address; see `local_records`.
         progress: True to show the number of crops checked; or a callable that gets
             `(done, total)`.
 
@@ -78,7 +81,7 @@ def verify(
     Example:
         verify("records", deep=True).checked
     """
-    found = _verified(Path(path), deep=deep, progress=progress)
+    found = _verified(local_records(path, cache), deep=deep, progress=progress)
     if digest is not None and found.digest != digest.strip().lower():
         msg = (
             "The digest must be the one that was told. Received: "

@@ -23,6 +23,7 @@ from deeploc_tf.pipeline.splits import find_splits, with_usual_splits
 from deeploc_tf.pipeline.targets import Kind, kinds
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.provenance import parent
+from deeploc_tf.remote_records import check_local, local_records
 from deeploc_tf.training.field_calibration import units_of, with_label_sets
 from deeploc_tf.training.multilabel import summarize_several
 from deeploc_tf.training.predictions import Predictions, Question, predict
@@ -55,6 +56,7 @@ def evaluate(
     batch_size: int = 256,
     device: str = "auto",
     other_pixel_size: OtherPixelSize = "warn",
+    cache: str | Path | None = None,
     draw: Callable[[Path], None] | None = None,
     progress: ShowProgress = False,
 ) -> dict[str, Any]:
@@ -66,7 +68,7 @@ def evaluate(
 
     Args:
         run: folder of a finished training.
-        records: data set to measure on.
+        records: data set to measure on, a folder or an address as `s3://bucket/records`.
         results: folder to make, for the numbers and every crop's prediction; None: no files.
         splits: names of the splits, whose crops are pooled; `val` is `validation`.
         head: "label" or "protein", of a run with both; None: what it tells first.
@@ -77,6 +79,7 @@ def evaluate(
         device: "auto", "cpu", "gpu" or one such as "gpu:1".
         other_pixel_size: "warn" of pixels of another size than in training, or "refuse" them; see
             `check_pixel_size`.
+        cache: folder of copies, of records at an address; see `local_records`.
         draw: called with the folder of results before it gets its name, to add pictures.
         progress: True to show the number of crops predicted; or a callable that gets
             `(done, total)`.
@@ -96,6 +99,8 @@ def evaluate(
     Example:
         evaluate("run", "records", "results", splits=["test"])["balanced_accuracy"]
     """
+    check_local(results or "")
+    records = local_records(records, cache)
 
     def measure() -> Summary:
         with computing_on(device):

@@ -25,6 +25,7 @@ from deeploc_tf.pipeline.batches import running_on
 from deeploc_tf.pipeline.splits import warn_of_unused_splits, with_usual_splits
 from deeploc_tf.progress import ShowProgress, counting
 from deeploc_tf.provenance import file_digest, parent
+from deeploc_tf.remote_records import check_local, local_records
 from deeploc_tf.text_tables import csv_bytes
 from deeploc_tf.training.averages import CROPS_OF_STATISTICS, BatchStatistics, averaged_weights
 from deeploc_tf.training.callbacks import (
@@ -69,6 +70,7 @@ def fit(
     checkpoint_steps: int | None = None,
     checkpoint_minutes: float = 10.0,
     allow_changed: bool = False,
+    cache: str | Path | None = None,
     should_stop: Callable[[], bool] | None = None,
     progress: ShowProgress = False,
     report: EpochReport | None = None,
@@ -84,8 +86,8 @@ def fit(
     device.
 
     Args:
-        records: folder that `build-records` made, with a split `train` and, if they are wanted,
-            `validation` and `test`.
+        records: folder that `build-records` made, or an address as `s3://bucket/records`, with a
+            split `train` and, if they are wanted, `validation` and `test`.
         run: folder to make, or that an earlier start with the same records and settings made.
         config: settings; None: the defaults.
         **settings: further ones by their names in `FitConfig`, such as `epochs=2`, in place of
@@ -101,6 +103,7 @@ def fit(
         checkpoint_minutes: minutes from one to the next.
         allow_changed: go on although records, settings or versions are not those the run began
             with.
+        cache: folder of copies, of records at an address; see `local_records`.
         should_stop: asked after each step; if it says so, the state is saved and the training ends
             with `TrainingStoppedError`.
         progress: True to show the number of crops trained on, all epochs together; or a callable
@@ -129,6 +132,8 @@ def fit(
         metrics = fit("records", "run", epochs=2, batch_size=64)
         metrics["test"]["balanced_accuracy"]
     """
+    check_local(run)
+    records = local_records(records, cache)
     share_gpus()
     if config is not None and not isinstance(config, FitConfig):
         msg = f"`config` must be a FitConfig. Received: {config!r}. Give settings as keywords."
