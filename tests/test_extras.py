@@ -64,8 +64,8 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
     found = imported()
     assert found <= needed | optional
     assert needed <= found
-    # TensorFlow imports tensorboard, and that of the addons stack setuptools.
-    assert optional - found - needed == {"setuptools", "tensorboard"}
+    # TensorFlow imports tensorboard, and that of the addons stack setuptools; fsspec imports s3fs.
+    assert optional - found - needed == {"s3fs", "setuptools", "tensorboard"}
 
 
 def test_the_table_of_extras_has_all_of_them() -> None:
