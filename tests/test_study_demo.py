@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flips import not_found
 from shared import run_cli
 
 from deeploc_tf.benchmark.average_precision import PrecisionRecallCurve
@@ -121,3 +122,9 @@ def test_without_matplotlib_the_command_stops_before_it_starts(
     assert result.exit_code == 1
     assert "pip install 'matplotlib>=" in result.output
     assert not list(tmp_path.iterdir())
+
+
+def test_a_flipped_bit_of_any_file_is_found(made: tuple[Path, list[str]]) -> None:
+    """Checkpoints have checksums of their own, and nothing is made from logs of TensorBoard."""
+    missed = not_found(made[0])
+    assert [name for name in missed if not name.startswith(("run/checkpoint/", "run/logs/"))] == []
