@@ -46,6 +46,8 @@ SAID = ("deeploc_tf", "command", "made_from", "files", "digest")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _KEYWORD = b"deeploc-tf\0"
 _COMMENT = re.compile(rb"<!-- deeploc-tf (\{.*\}) -->\n\Z")
+# of which the begin may be damaged
+_END_OF_SEAL = re.compile(rb'"digest": "[0-9a-f]{64}"\} -->\s*\Z')
 
 _command: contextvars.ContextVar[tuple[str, ...] | None] = contextvars.ContextVar(
     "command", default=None
@@ -241,7 +243,7 @@ def read_seal(content: bytes) -> dict[str, Any] | None:
     else:
         match = _COMMENT.search(content)
         found = None if match is None else (match[1], content[: match.start()])
-        if match is None and b"<!-- deeploc-tf {" in content:
+        if match is None and (b"<!-- deeploc-tf {" in content or _END_OF_SEAL.search(content)):
             msg = "something stands behind its seal, or in it"
             raise ValueError(msg)
     if found is None:

@@ -21,6 +21,7 @@ from deeploc_tf.lineage.verify import verify
 from deeploc_tf.profiles.change import ChangeSettings, change
 from deeploc_tf.profiles.tables import VectorTable, read_table, write_table
 from deeploc_tf.profiles.transforms import load_transform
+from deeploc_tf.provenance import read_seal, with_seal
 
 pytest.importorskip("matplotlib", reason="matplotlib is in the extra report")
 pytest.importorskip("jinja2", reason="jinja2 is in the extra report")
@@ -216,6 +217,14 @@ def test_a_run_whose_model_is_another_is_not_used(chain: Path) -> None:
 
     with changed(chain / "run/model.keras"), pytest.raises(RecordsError, match="its digest is not"):
         load_trained(chain / "run")
+
+
+def test_a_flipped_bit_anywhere_in_a_seal_is_found() -> None:
+    content = with_seal(b"# A card\n")
+    assert read_seal(content) is not None
+    for at in range(len(content) - 1):
+        with pytest.raises(ValueError, match=r"\w"):
+            read_seal(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
 
 
 # --- trace
