@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from flips import not_found
 from shared import run_cli
 
 from deeploc_tf.profiles.tables import read_table
@@ -282,3 +283,9 @@ draws: 1
     assert found.scores["standard"].tolist() == ["pairs"] * 3
     assert found.scores["seed"].isna().tolist() == [True, False, False]
     assert "even (" in (tmp_path / "OUT" / "map.svg").read_text("utf-8")
+
+
+@pytest.mark.long
+def test_a_flipped_bit_of_any_file_is_found(done: Study) -> None:
+    missed = not_found(done.folder.parent, ["study.yaml"], most=1)
+    assert [name for name in missed if "/checkpoint/" not in name and "/logs/" not in name] == []
