@@ -25,6 +25,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +57,7 @@ _WAIT = 0.2  # seconds between two looks at a lock
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?::|/)")
 _NAME = re.compile(r"\w[\w.+@ -]{0,200}")
 _DATA_SET = re.compile(r"[0-9a-f]{64}")
-_OF_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+_OF_HERE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EINTR)
 
 _log = logging.getLogger(__name__)
 _uses: dict[Path, Path] = {}  # data set -> the lock by which this process keeps it
@@ -153,12 +154,14 @@ class _Remote:
         path: of the folder there, without what follows a question mark.
         query: that, such as a signature.
         shown: the address without password and query.
+        stopped: set where the process is to end: files on their way come no further.
     """
 
     files: Any
     path: str
     query: str
     shown: str
+    stopped: threading.Event = dataclasses.field(default_factory=threading.Event)
 
     def fetch(self, name: str, place: Path, check: Callable[[Path], object] | None = None) -> None:
         """Write a file of the folder to `place`; what is cut off, or fails the check, comes again.
@@ -174,16 +177,23 @@ class _Remote:
             is_damage = isinstance(error.__cause__, DamagedRecordsError)
             raise (DamagedRecordsError if is_damage else OSError)(str(error)) from error
 
+    def _check_wanted(self, *_: object, **__: object) -> None:
+        if self.stopped.is_set():
+            raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+
     def _fetch_once(self, name: str, place: Path, check: Callable[[Path], object] | None) -> None:
+        from fsspec.callbacks import Callback
+
         try:
-            self.files.get_file(f"{self.path}/{name}{self.query}", str(place))
+            callback = Callback(hooks={"stop": self._check_wanted})
+            self.files.get_file(f"{self.path}/{name}{self.query}", str(place), callback=callback)
             if check is not None:
                 check(place)
         except (FileNotFoundError, PermissionError):
             raise
         except Exception as error:
             is_ours = isinstance(error, RecordsError) and not isinstance(error, DamagedRecordsError)
-            if is_ours or (isinstance(error, OSError) and error.errno in _OF_THIS_DISK):
+            if is_ours or (isinstance(error, OSError) and error.errno in _OF_HERE):
                 raise
             said = str(error).split("\n")[0] or type(error).__name__
             msg = f"{self.shown}/{name} could not be read: {said}"
@@ -290,8 +300,11 @@ def _fetch_all(
         with contextlib.suppress(FileNotFoundError, PermissionError):
             fetch(name)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for _ in pool.map(fetch_shard, wanted):
-            pass
+        try:
+            list(pool.map(fetch_shard, wanted))
+        except (KeyboardInterrupt, SystemExit):
+            remote.stopped.set()
+            raise
 
 
 def _check_shard(path: Path, shard: ShardInfo) -> None:

@@ -45,6 +45,10 @@ def flipped(content: bytes) -> bytes:
     return content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
 
 
+def endless(_: bytes) -> Any:
+    return None
+
+
 def refused(_: bytes) -> bytes:
     msg = "503 Slow Down"
     raise RuntimeError(msg)
@@ -62,12 +66,14 @@ class Flaky(memory.MemoryFileSystem):  # type: ignore[misc,name-defined]
     def _strip_protocol(cls, path: Any) -> Any:
         return super()._strip_protocol(path.replace("flaky://", "memory://"))
 
-    def get_file(self, rpath: str, lpath: str, **_: Any) -> None:
+    def get_file(self, rpath: str, lpath: str, *, callback: Any, **_: Any) -> None:
         name = rpath.rpartition("/")[2]
         content = self.cat_file(rpath)
         self.fetched[name] += 1
         if self.faults.get(name):
             content = self.faults[name].pop(0)(content)
+        while content is None:  # it never ends
+            callback.relative_update(1)
         Path(lpath).write_bytes(content)
 
 
@@ -386,6 +392,15 @@ def test_a_split_that_is_not_there_is_told_before_a_shard_is_fetched(store: type
     assert not shards(store.fetched)
 
 
+def test_files_on_their_way_do_not_hold_up_who_interrupts(store: type[Flaky]) -> None:
+    def interrupted(_: bytes) -> bytes:
+        raise KeyboardInterrupt
+
+    store.faults = {TEST: [interrupted], FIRST: [endless], SECOND: [endless]}
+    with pytest.raises(KeyboardInterrupt):
+        local_records(ADDRESS)
+
+
 class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves files; of shards the first answer is an error, the second cut, the third slow."""
 
@@ -444,12 +459,33 @@ def test_an_http_server_with_errors(records: Path, cache: Path) -> None:
 def test_an_s3_server(
     records: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moto.server import ThreadedMotoServer
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
 
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": f"http://{host}:{port}"})
+    store, asked = DomainDispatcherApplication(create_backend_app), Counter[str]()
+
+    def faulty(environ: Any, start_response: Any) -> Any:
+        """The store; of shards the first answer is an error, the second cut, the third slow."""
+        name = environ["PATH_INFO"].rpartition("/")[2]
+        if environ["REQUEST_METHOD"] != "GET" or ".tfrecord" not in name:
+            return store(environ, start_response)
+        asked[name] += 1
+        if asked[name] == 1:
+            start_response("503 Slow Down", [("Content-Length", "0")])
+            return []
+        content = b"".join(store(environ, start_response))
+        return (piece for piece in halves(content, only_first=asked[name] == 2))
+
+    def halves(content: bytes, *, only_first: bool) -> Iterator[bytes]:
+        yield content[: len(content) // 2]
+        if not only_first:
+            threading.Event().wait(0.2)
+            yield content[len(content) // 2 :]
+
+    server = make_server("127.0.0.1", 0, faulty, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = {"endpoint_url": f"http://127.0.0.1:{server.server_port}"}
+    monkeypatch.setitem(fsspec.config.conf, "s3", endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -460,9 +496,10 @@ def test_an_s3_server(
             local_records("s3://screens/records")
         upload(records, "s3://screens/records")
         assert contents(local_records("s3://screens/records")) == contents(records)
+        assert min(asked[name] for name in (FIRST, SECOND, TEST)) >= 3
         assert run_cli("verify", "s3://screens/records", "--deep").exit_code == 0
         files.pipe_file(f"screens/records/{FIRST}", flipped((records / FIRST).read_bytes()))
         with pytest.raises(DamagedRecordsError, match=FIRST):
             local_records("s3://screens/records", tmp_path / "another")
     finally:
-        server.stop()
+        server.shutdown()
