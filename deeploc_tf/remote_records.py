@@ -56,6 +56,7 @@ _SILENCE = 60  # seconds without a byte of HTTP, then it is asked again
 _WAIT = 0.2  # seconds between two looks at a lock
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?::|/)")
 _NAME = re.compile(r"\w[\w.+@ -]{0,200}")
+_SECRET = re.compile(r"(?<=//)[^/@\s]*@|\?[^\s'\"]*")  # password; query with a signature
 _DATA_SET = re.compile(r"[0-9a-f]{64}")
 _OF_HERE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EINTR)
 
@@ -132,12 +133,10 @@ def local_records(records: str | Path, cache: str | Path | None = None) -> Path:
         _keep(data_set)
         if not name.is_dir() or _changed(data_set, [shard.name for shard in shards]):
             wanted = [shard for shard in shards if not _is_whole(data / shard.name, shard)]
-            if wanted:
-                with _waiting(folder / "room.lock", str(folder)):
+            with _waiting(folder / "room.lock", str(folder)):
+                if wanted:
                     _make_room(data_set, sum(shard.num_bytes for shard in shards))
-                    publish_bytes(data / MANIFEST_NAME, content)  # the room is its own from now on
-            else:
-                publish_bytes(data / MANIFEST_NAME, content)
+                publish_bytes(data / MANIFEST_NAME, content)  # the room is its own from now on
             _fetch_all(remote, data_set, manifest, wanted)
             publish_json(data_set / _CHECKED, {path.name: _stamp(path) for path in data.iterdir()})
             if not os.path.lexists(name):
@@ -189,15 +188,16 @@ class _Remote:
             self.files.get_file(f"{self.path}/{name}{self.query}", str(place), callback=callback)
             if check is not None:
                 check(place)
-        except (FileNotFoundError, PermissionError):
+        except FileNotFoundError:
             raise
         except Exception as error:
             is_ours = isinstance(error, RecordsError) and not isinstance(error, DamagedRecordsError)
             if is_ours or (isinstance(error, OSError) and error.errno in _OF_HERE):
                 raise
-            said = str(error).split("\n")[0] or type(error).__name__
+            said = _SECRET.sub("", str(error).split("\n")[0]) or type(error).__name__
             msg = f"{self.shown}/{name} could not be read: {said}"
-            raise _PassingError(msg) from error
+            forbidden = isinstance(error, PermissionError)
+            raise (PermissionError if forbidden else _PassingError)(msg) from error
 
 
 class _PassingError(OSError):
@@ -245,7 +245,7 @@ def _path_of(address: str) -> str:
 
 def _shown(address: str) -> str:
     """An address as it may be seen: without password and query."""
-    return re.sub(r"(?<=/)[^/@]*@", "", _path_of(address))
+    return _SECRET.sub("", _path_of(address))
 
 
 def _cache_folder(cache: str | Path | None) -> Path:

@@ -212,6 +212,17 @@ def test_what_is_not_there_is_told(store: type[Flaky], cache: Path) -> None:
     assert local_manifest(ADDRESS).split_names == ("test", "train")
 
 
+def test_what_may_not_be_read_is_told_at_once(store: type[Flaky], cache: Path) -> None:
+    def forbidden(_: bytes) -> bytes:
+        msg = "Access Denied"
+        raise PermissionError(msg)
+
+    store.faults = {"features.json": [forbidden], FIRST: [forbidden]}
+    with pytest.raises(PermissionError, match=f"{ADDRESS}/{FIRST}.*Access Denied"):
+        local_records(ADDRESS)
+    assert store.fetched[FIRST] == 1
+
+
 def test_a_file_in_place_of_a_manifest_is_told(store: type[Flaky]) -> None:
     store.store.clear()
     fsspec.filesystem("flaky").pipe_file("/bucket/screens/records/manifest.json", b"<html>")
@@ -430,7 +441,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.mark.skipif(find_spec("aiohttp") is None, reason="aiohttp is not installed (extra cloud)")
-def test_an_http_server_with_errors(records: Path, cache: Path) -> None:
+def test_an_http_server_with_errors(
+    records: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     Handler.asked.clear()
 
     def handler(*arguments: Any) -> Handler:
@@ -441,6 +454,8 @@ def test_an_http_server_with_errors(records: Path, cache: Path) -> None:
         address = f"http://127.0.0.1:{server.server_address[1]}/records"
         found = local_records(f"{address}?signature=secret")
         assert contents(found) == contents(records)
+        assert "503" in caplog.text
+        assert "secret" not in caplog.text
         assert {name: n for name, n in Handler.asked.items() if ".tfrecord" in name} == {
             FIRST: 3,
             SECOND: 3,
@@ -448,8 +463,9 @@ def test_an_http_server_with_errors(records: Path, cache: Path) -> None:
         }
         assert run_cli("verify", address, "--deep").exit_code == 0
         server.shutdown()
-    with pytest.raises(OSError, match="could not be read"):
-        local_records(address)
+    with pytest.raises(OSError, match="could not be read") as raised:
+        local_records(f"{address.replace('//', '//user:secret@')}?signature=secret")
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.skipif(
