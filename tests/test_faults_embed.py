@@ -199,7 +199,7 @@ class Failing:
     def step(self) -> None:
         self.count += 1
         if self.count == self.place:
-            raise OSError(5, "Input/output error")
+            raise OSError(28, "No space left on device")  # one that is not tried again
 
 
 @pytest.mark.slow
