@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -309,3 +310,16 @@ def test_sphering_is_softened_by_the_mean_eigenvalue() -> None:
     found = sphering(np.zeros(4), rotation @ np.diag(values) @ rotation.T, 0.1).matrix
     softened = (values + 0.1 * values.mean()) ** -0.5
     np.testing.assert_allclose(found, rotation @ np.diag(softened) @ rotation.T, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "header", [b";'descr': '<U3', 'shape': (), }", b"{'descr': '<U3', 'shape': (,"]
+)
+def test_a_damaged_header_of_an_array_is_told_in_a_sentence(tmp_path: Path, header: bytes) -> None:
+    """NumPy's tokenizer has errors that are neither a ValueError nor an OSError."""
+    header += b" " * (118 - len(header) - 1) + b"\n"
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(12)
+    with zipfile.ZipFile(tmp_path / "transform.npz", "w") as archive:
+        archive.writestr("settings.npy", array)
+    with pytest.raises(ValueError, match="must be a file that `profile` saved"):
+        load_transform(tmp_path / "transform.npz")

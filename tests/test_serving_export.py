@@ -193,6 +193,7 @@ def test_the_model_describes_itself(run: Path, model: Path, loaded: Any) -> None
         "model_sha256": [trained.model_sha256.encode()],
         "records_digest": [trained.records_digest.encode()],
         "deeploc_tf": [__version__.encode()],
+        "protein_names": [],
     }
     metrics = json.loads((run / "metrics.json").read_text())
     assert training["scores"]["test"]["accuracy"] == metrics["test"]["accuracy"]

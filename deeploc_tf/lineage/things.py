@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -155,8 +154,8 @@ def _table_says(path: Path) -> Json | None:
                 if "settings" in file:
                     text = str(file["provenance"]) if "provenance" in file else "{}"
                     return loaded(text.encode())
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, RuntimeError):
-            pass  # the reader of tables says what is wrong
+        except Exception:  # noqa: S110 - the reader of tables says what is wrong
+            pass
     from deeploc_tf.profiles.tables import open_rows
 
     found = open_rows(path)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -326,16 +325,7 @@ def load_transform(path: str | Path) -> Transform:
         return _transform_of(settings, arrays)
     except FileNotFoundError:
         raise
-    except (
-        KeyError,
-        TypeError,
-        AttributeError,
-        ValueError,
-        OSError,
-        EOFError,
-        RuntimeError,  # of zipfile: encrypted, or compressed in another way
-        zipfile.BadZipFile,
-    ) as error:
+    except Exception as error:  # zipfile, zlib, NumPy and its tokenizer have their own for damage
         msg = (
             "A transform must be a file that `profile` saved. Received: "
             f"{str(path)!r} ({error}). Fit it again."

@@ -68,6 +68,9 @@ def check_digests(folder: Path) -> str:
     try:
         values = json.loads((folder / DIGESTS_NAME).read_text(encoding="utf-8"))
         listed, digest = dict(values["files"]), str(values["digest"])
+        if values["schema_version"] != SCHEMA_VERSION:
+            msg = f"schema_version {values['schema_version']}, of a later version"
+            raise ValueError(msg)
     except FileNotFoundError:
         raise _untrusted(folder, f"no {DIGESTS_NAME}") from None
     except (KeyError, TypeError, ValueError) as error:
