@@ -7,6 +7,10 @@ TensorFlow before it is called.
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,33 @@ RECIPE: dict[str, Any] = {"optimizer": "adamw", "ema_momentum": 0.5}
 def run_cli(*words: object) -> Result:
     """What `deeploc-tf` with these words prints and returns, run in this process."""
     return CliRunner().invoke(main, [str(word) for word in words])
+
+
+# Programs of a page, and how a test says them.
+PROGRAMS = {
+    "alone/bin/python": [sys.executable],
+    "saved_model_cli": [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"],
+}
+
+
+def run_shell(block: str, more: Mapping[str, Sequence[str]] | None = None) -> str:
+    """What the commands of a page print; those that make an environment are left out.
+
+    `more`: by command of `deeploc-tf`, words that a test puts behind those of the page.
+    """
+    output = ""
+    for line in block.replace("\\\n", " ").splitlines():
+        program, *arguments = shlex.split(line, comments=True)
+        if program == "deeploc-tf":
+            result = run_cli(*arguments, *(more or {}).get(arguments[0], ()))
+            assert result.exit_code == 0, (line, result.output)
+            output += result.stdout
+        elif program in PROGRAMS:
+            command = [*PROGRAMS[program], *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, (line, done.stderr[-2000:])
+            output += done.stdout
+    return output
 
 
 def tiny_fit(**changes: Any) -> FitConfig:

@@ -1,4 +1,4 @@
-"""The page on fields and masks is run as it stands, on the real fields of yeast."""
+"""The commands with label images are run as they stand, on the real fields of yeast."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import pytest
 import tifffile
 from shared import run_cli
 
-PAGE = Path(__file__).parents[1] / "docs" / "fields-and-masks.md"
+PAGE = Path(__file__).parents[1] / "docs" / "real-fields.md"
 
 
 def commands(data: Path) -> list[list[str]]:
-    """The commands of the page without their program, of fewer epochs, DATA being `data`."""
-    blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    """The commands of the section, without their program, of fewer epochs, DATA being `data`."""
+    _, section = PAGE.read_text(encoding="utf-8").split("\n## With label images\n")
+    blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     words = [[w.replace("DATA", str(data)) for w in shlex.split(line)] for line in lines]
     assert all(program == "deeploc-tf" for program, *_ in words)

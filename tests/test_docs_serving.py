@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,33 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from shared import run_cli
+from shared import run_shell
 
 from deeploc_tf.training.config import FitConfig
 from deeploc_tf.training.fit import fit
 
 DOCS = Path(__file__).parents[1] / "docs"
-# The words of the page, and how this test says them.
-PROGRAMS = {
-    "alone/bin/python": [sys.executable],
-    "saved_model_cli": [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"],
-}
-
-
-def run_shell(block: str) -> str:
-    """What the commands of a block print; those that make an environment are left out."""
-    output = ""
-    for line in block.splitlines():
-        program, *arguments = shlex.split(line)
-        if program == "deeploc-tf":
-            result = run_cli(*arguments)
-            assert result.exit_code == 0, result.output
-        elif program in PROGRAMS:
-            command = [*PROGRAMS[program], *arguments]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, (line, done.stderr[-2000:])
-            output += done.stdout
-    return output
 
 
 def write_field(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 import shlex
 import subprocess
@@ -12,12 +14,22 @@ import click
 import pytest
 
 from deeploc_tf.cli import main
+from deeploc_tf.cli.benchmark import NamedFile
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
-    {ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs/adr").glob("*.md")}
+    {ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")}
+    - {*(ROOT / "docs/_build").rglob("*.md")}
 )
 page_ids = [page.relative_to(ROOT).as_posix() for page in PAGES]
+# A page whose commands no test runs says why.
+NOT_RUN = "<!-- Commands are checked against the options, not run: "
+# Of pip, Beam and Slurm, of the scripts in `experiments` and `perf`, and of nothing in particular.
+OTHER_OPTIONS = {
+    *("--only-binary", "--no-deps", "--runner", "--flink_master", "--environment_type"),
+    *("--scale", "--linear", "--quick", "--seeds", "--left-out", "--tasks"),
+    *("--dependency", "--checkpoint-*", "--x/--no-x"),
+}
 
 
 def shell_commands(text: str, program: str) -> list[list[str]]:
@@ -29,19 +41,36 @@ def shell_commands(text: str, program: str) -> list[list[str]]:
         for block in blocks
         for line in block.replace("\\\n", " ").splitlines()
     ]
-    calls = [re.split(r" [>|] ", line)[0] for line in lines if line.startswith(f"{program} ")]
+    calls = [
+        re.split(r" [>|&](?: |$)", line)[0] for line in lines if line.startswith(f"{program} ")
+    ]
+    calls = [re.sub(r"\$\{?\w+(:-\w+\})?", "1", call) for call in calls]  # a shell's variables
     return [shlex.split(call, comments=True)[1:] for call in calls]
 
 
-def check_call(group: click.Group, words: list[str]) -> None:
-    """Raises click's usage error when a documented call does not fit the command."""
+def check_value(parameter: click.Parameter, value: object, context: click.Context) -> None:
+    """Raises click's usage error unless the option takes the value; files need not be there."""
+    if isinstance(parameter.type, click.Path | NamedFile):
+        return
+    for text in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(text, str):
+            parameter.type.convert(text, parameter, context)
+
+
+def check_call(group: click.Group, words: list[str], *, whole: bool = True) -> None:
+    """Raises click's usage error when a documented call does not fit the command.
+
+    `whole`: nothing that the command needs may be missing.
+    """
     context = click.Context(group, info_name="deeploc-tf")
     name, command, rest = group.resolve_command(context, list(words))
     assert command is not None
     below = click.Context(command, info_name=name, parent=context)
     values, left, _ = command.make_parser(below).parse_args(rest)
     assert not left, f"{name} takes no further arguments: {left}"
-    if not {"--help", "-h"} & set(words):
+    for parameter in command.get_params(below):
+        check_value(parameter, values.get(str(parameter.name)), below)
+    if whole and not {"--help", "-h"} & set(words):
         needed = {parameter.name for parameter in command.params if parameter.required}
         given = {
             name: word for name, word in values.items() if isinstance(word, str | tuple | list)
@@ -97,10 +126,61 @@ def test_documented_calls_fit_the_commands(page: Path) -> None:
         check_call(main, words)
 
 
+def spans(text: str) -> list[list[str]]:
+    """The words of every piece of code within a sentence or a table."""
+    prose = re.sub(r"^(`{3,}).*?^\1", "", text, flags=re.DOTALL | re.MULTILINE)
+    found = []
+    for span in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose):
+        with contextlib.suppress(ValueError):  # a single quotation mark
+            found.append(shlex.split(span.replace("\\|", "|")))
+    return [words for words in found if words]
+
+
+@functools.cache
+def all_options() -> frozenset[str]:
+    context = click.Context(main, info_name="deeploc-tf")
+    commands = [main, *(main.get_command(context, name) for name in main.list_commands(context))]
+    return frozenset(
+        option
+        for command in commands
+        if command is not None
+        for parameter in command.get_params(context)
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    )
+
+
+@functools.cache
+def pages_that_tests_name() -> frozenset[str]:
+    tests = [path.read_text("utf-8") for path in (ROOT / "tests").glob("test_*.py")]
+    return frozenset(name for test in tests for name in re.findall(r'"([\w-]+\.md)"', test))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_ids)
+def test_commands_and_options_in_sentences_exist(page: Path) -> None:
+    options = all_options() | OTHER_OPTIONS
+    for words in spans(page.read_text(encoding="utf-8")):
+        if words[0] == "deeploc-tf" and len(words) > 1 and words[1][0] not in "-C":
+            check_call(main, words[1:], whole=False)
+        elif words[0].startswith("--"):
+            assert words[0].split("=")[0] in options, words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_ids)
+def test_commands_of_a_page_are_run_or_it_says_why_not(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    if shell_commands(text, "deeploc-tf") and page.name not in {"cli.md", "pypi.md"}:
+        run = page.name in pages_that_tests_name()
+        assert run or NOT_RUN in text, "name the page in a test that runs it, or say why not"
+
+
 def test_the_check_of_calls_can_fail() -> None:
     (words,) = shell_commands("```sh\ndeeploc-tf embed RUN --no-such-option 3\n```\n", "deeploc-tf")
     with pytest.raises(click.UsageError):
         check_call(main, words)
+    for wrong in ("--epochs many", "--optimizer eve", "--dense-units 5"):
+        with pytest.raises(click.UsageError):
+            check_call(main, ["fit", "RECORDS", "RUN", *wrong.split()])
+    assert spans("a `deeploc-tf fit`\n```sh\n`y`\n```\n") == [["deeploc-tf", "fit"]]
     with pytest.raises(AssertionError):
         check_call(main, ["embed"])
     with pytest.raises(AssertionError):
@@ -109,7 +189,7 @@ def test_the_check_of_calls_can_fail() -> None:
 
 def test_readme_shows_the_way_from_pixels_to_vectors() -> None:
     calls = shell_commands((ROOT / "README.md").read_text(encoding="utf-8"), "deeploc-tf")
-    steps = ["build-records", "fit", "embed", "benchmark", "export"]
+    steps = ["build-records", "fit", "embed", "neighbors", "map", "benchmark", "export"]
     assert [words[0] for words in calls] == steps
 
 
