@@ -28,7 +28,7 @@ NOT_RUN = "<!-- Commands are checked against the options, not run: "
 OTHER_OPTIONS = {
     *("--only-binary", "--no-deps", "--runner", "--flink_master", "--environment_type"),
     *("--scale", "--linear", "--quick", "--seeds", "--left-out", "--tasks"),
-    *("--dependency", "--checkpoint-*", "--x/--no-x"),
+    *("--dependency", "--array", "--minutes", "--checkpoint-*", "--x/--no-x"),
 }
 
 
