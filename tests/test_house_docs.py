@@ -24,11 +24,10 @@ PAGES = sorted(
 page_ids = [page.relative_to(ROOT).as_posix() for page in PAGES]
 # A page whose commands no test runs says why.
 NOT_RUN = "<!-- Commands are checked against the options, not run: "
-# Of pip, Beam and Slurm, of the scripts in `experiments` and `perf`, and of nothing in particular.
+# Of pip, Beam and Slurm, and of nothing in particular.
 OTHER_OPTIONS = {
     *("--only-binary", "--no-deps", "--runner", "--flink_master", "--environment_type"),
-    *("--scale", "--linear", "--quick", "--seeds", "--left-out", "--tasks"),
-    *("--dependency", "--array", "--minutes", "--checkpoint-*", "--x/--no-x"),
+    *("--dependency", "--array", "--checkpoint-*", "--x/--no-x"),
 }
 
 
@@ -150,6 +149,13 @@ def all_options() -> frozenset[str]:
 
 
 @functools.cache
+def options_of_scripts() -> frozenset[str]:
+    scripts = [path for room in ("experiments", "perf") for path in (ROOT / room).glob("*.py")]
+    found = (re.findall(r'"(--[a-z-]+)"', path.read_text("utf-8")) for path in scripts)
+    return frozenset(option for options in found for option in options)
+
+
+@functools.cache
 def pages_that_tests_name() -> frozenset[str]:
     tests = [path.read_text("utf-8") for path in (ROOT / "tests").glob("test_*.py")]
     return frozenset(name for test in tests for name in re.findall(r'"([\w-]+\.md)"', test))
@@ -157,7 +163,7 @@ def pages_that_tests_name() -> frozenset[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=page_ids)
 def test_commands_and_options_in_sentences_exist(page: Path) -> None:
-    options = all_options() | OTHER_OPTIONS
+    options = all_options() | options_of_scripts() | OTHER_OPTIONS
     for words in spans(page.read_text(encoding="utf-8")):
         if words[0] == "deeploc-tf" and len(words) > 1 and words[1][0] not in "-C":
             check_call(main, words[1:], whole=False)
