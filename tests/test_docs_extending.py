@@ -103,8 +103,8 @@ def used(installed: Path, work: Path) -> dict[str, Any]:
         work,
         {
             "fit help": "fit --help-all",
-            "benchmark help": "benchmark --help",
-            "standards help": "standards --help",
+            "benchmark help": "benchmark --help-all",
+            "standards help": "standards --help-all",
             "doctor": "doctor --json",
             "build": f"build-records crops records {CROPS}",
             "fit": f"fit records run {parts} --dense-units 4,3 --augmentation flips {SMALL}",
