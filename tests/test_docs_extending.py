@@ -104,7 +104,7 @@ def used(installed: Path, work: Path) -> dict[str, Any]:
         {
             "fit help": "fit --help-all",
             "benchmark help": "benchmark --help-all",
-            "standards help": "standards --help-all",
+            "standards help": "standards --help",
             "doctor": "doctor --json",
             "build": f"build-records crops records {CROPS}",
             "fit": f"fit records run {parts} --dense-units 4,3 --augmentation flips {SMALL}",
