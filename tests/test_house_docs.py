@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import re
@@ -86,6 +87,27 @@ def check_call(group: click.Group, words: list[str], *, whole: bool = True) -> N
             if name in arguments and str(word).lower() in arguments - {name}
         ]
         assert not swapped, words
+
+
+def test_troubleshooting_quotes_messages_that_the_code_has() -> None:
+    sources = [path for room in ("deeploc_tf", "tfrecords") for path in (ROOT / room).rglob("*.py")]
+    texts = [
+        node.value if isinstance(node, ast.Constant) else "".join(map(_literal, node.values))
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.JoinedStr)
+        or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+    ]
+    said = "\n".join(map(str, texts))
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    quoted = re.findall(r"^\| ``? ?(.+?) ?``?[ ,|]", page, re.MULTILINE)
+    assert len(quoted) > 30
+    parts = [part.strip() for message in quoted for part in message.split("...")]
+    assert not [part for part in parts if part not in said]
+
+
+def _literal(part: ast.expr) -> str:
+    return str(part.value) if isinstance(part, ast.Constant) else "{}"
 
 
 def test_every_command_is_documented() -> None:
