@@ -35,7 +35,7 @@ PAGES = (
 LESS = {
     "fit": [
         *("--width", "0.05", "--dense-units", "8,8", "--no-last-block"),
-        *("--test-time", "none", "--quiet"),
+        *("--test-time", "none", "--batch-size", "16", "--quiet"),
     ]
 }
 ONE_EPOCH = ["--epochs", "1"]
@@ -146,7 +146,7 @@ def run_page(page: str, screen: Path, *, network: bool) -> dict[str, object]:
         elif language == "python":
             exec(compile(code, page, "exec"), names)
         elif language == "bash":
-            (name,) = re.findall(r"Save this as `([^`]+)`[^`]*$", before.rsplit("\n\n", 2)[-2])
+            *_, name = re.findall(r"Save this as `([^`]+)`", before)
             run_script(name, code)
     return names
 
