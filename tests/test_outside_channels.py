@@ -183,7 +183,7 @@ def test_new_names_by_position_are_shown_by_the_command(tmp_path: Path) -> None:
     crops.mkdir()
     for number in range(2):
         write_ome(crops / f"P_{number}.tif", [plane(number), plane(9)], ["DAPI", "FITC"])
-    options = ["--pattern", PATTERN, "--channels", "gfp,rfp", "--quiet"]
+    options = ["--pattern", PATTERN, "--channels", "gfp,rfp"]
     done = run_cli("build-records", crops, tmp_path / "records", *options)
     assert done.exit_code == 0, done.output
     assert "'DAPI' is 'gfp', 'FITC' is 'rfp'" in done.output
