@@ -70,14 +70,14 @@ def test_crops_of_64_keep_the_window_of_60_and_what_is_given_wins() -> None:
     assert side(window=20) == (20, 20)
 
 
-SMALL = ("--dense-units", "8,6", "--test-time", "none")
+SMALL_HEAD = ("--dense-units", "8,6", "--test-time", "none")
 
 
 @pytest.mark.parametrize(
     ("size", "options", "said"),
     [
-        (78, SMALL, "The network sees the whole crop of 78x78 pixels"),
-        (64, SMALL, "The network sees 60x60 of the 64x64 pixels of a crop"),
+        (78, SMALL_HEAD, "The network sees the whole crop of 78x78 pixels"),
+        (64, SMALL_HEAD, "The network sees 60x60 of the 64x64 pixels of a crop"),
         (
             16,
             ("--method", "inpainting", "--min-cells-per-group", "2"),
