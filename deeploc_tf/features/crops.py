@@ -49,7 +49,7 @@ def crop_batches(
         records: folder of the data set.
         manifest: of `records`.
         splits: names of splits.
-        batch_size: crops a batch, but for the last.
+        batch_size: crops per batch; the last may have fewer.
         numbers: of the batches that are wanted; None for all. Shards without any are not read.
 
     Raises:
