@@ -53,7 +53,7 @@ def format_of(path: Path, *, to_write: bool = False) -> TableFormat:
 def is_table(path: str | Path, roles: Roles = NO_ROLES) -> bool:
     """Whether a file is a table of vectors rather than something else, such as a gold standard.
 
-    The suffixes of our own tables decide at once, so that a damaged one is reported as a damaged table.
+    The suffixes of our own tables decide at once, so that damage is reported as that of a table.
     A text file is a table if it has a header and numbers in every column that does not describe
     rows, or the column that `roles` names as that of the protein.
 
