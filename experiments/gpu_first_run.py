@@ -313,7 +313,7 @@ def predicted(world: World) -> dict[str, Any]:
 
 
 def memory_grows(world: World) -> dict[str, Any]:
-    """A small training takes a small part of the memory, and too large a batch is told.
+    """A small training takes a small part of the memory, and too large a batch is reported.
 
     The latter in a process that may use 600 MB of the GPU; on a CPU nothing limits it.
     """
