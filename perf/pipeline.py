@@ -28,7 +28,7 @@ median over the rounds of what two contestants did in the same round, so that a 
 both alike. Wall time is what a user waits for, but says little while others use the cores; crops
 per second of CPU time (all threads) are steadier, but do not see that ours parses while it reads.
 
-What a crop costs on its way to the device is printed step by step, as differences between contestants:
+What a crop costs on its way to the device is printed step by step, as differences of contestants:
 reading (raw), shuffling (raw shuffled), parsing (ours shuffled), copying (as fit takes them); hence
 how many cores feed `--needed` crops per second.
 
